@@ -1,0 +1,1 @@
+"""Exact segmentation of microscopy volumes of any size."""

@@ -1,0 +1,279 @@
+"""The ports of the engine: what a source, a sink, a predictor, an executor and a listener must do.
+
+Implementations are cheap to build, picklable, and open files, networks and devices on first use, once per
+process. `tiler.testing` holds the conformance suite of each port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from tiler.geometry import Box, Footprint, Shape
+
+if TYPE_CHECKING:
+    import threading
+
+Array = npt.NDArray[Any]
+Json = Mapping[str, Any]
+Border = Literal["mirror", "zero"]
+VolumeShape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How the voxels of a volume lie in the world and in the array that they came from.
+
+    Parameters
+    ----------
+    axes
+        Names of the source's axes without its channel axis, e.g. ``("y", "x")``, ``("t", "z", "y", "x")``.
+    sizes
+        Their lengths. The volume's z is the product of all but the last two.
+    scale
+        Physical size of one step along each axis.
+    units
+        Unit of each scale as OME-NGFF spells it (``"nanometer"``, ``"second"``), None where unknown.
+    offset
+        Translation of the first voxel along each axis, in those units.
+    """
+
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    scale: tuple[float, ...]
+    units: tuple[str | None, ...]
+    offset: tuple[float, ...]
+
+    @classmethod
+    def plain(cls, axes: Iterable[str], sizes: Iterable[int]) -> Calibration:
+        """Voxels of size one, without unit, at the origin."""
+        axes = tuple(axes)
+        n = len(axes)
+        return cls(axes, tuple(sizes), (1.0,) * n, (None,) * n, (0.0,) * n)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A volume that can be read by region.
+
+    Attributes
+    ----------
+    name
+        What to call it in messages: a path, or ``"array"``.
+    shape
+        ``(c, z, y, x)``; a 2-D image has z = 1.
+    dtype
+        Of the voxels, in the machine's byte order.
+    calibration
+        Axes and physical sizes.
+    identity
+        JSON that changes when the voxels change (path, size, modification time, ...); None for an array in
+        memory, which cannot be resumed.
+    read_unit
+        ``(z, y, x)`` of what is decoded at once (chunk, strip, page); reads along it are cheapest.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> VolumeShape: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    @property
+    def identity(self) -> Json | None: ...
+    @property
+    def read_unit(self) -> Shape: ...
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)``: the voxels of a box that lies inside the volume. Safe from several threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """What a sink is made for.
+
+    Parameters
+    ----------
+    shape
+        ``(c, z, y, x)`` of the region that is written.
+    dtype
+        Of the voxels.
+    calibration
+        Axes, physical sizes and the region's offset.
+    classes
+        Names of the channels.
+    channel_axis
+        Whether the array gets a leading c; False for one channel, which then has the input's axes.
+    block
+        ``(z, y, x)`` of the blocks that will be written.
+    chunk
+        ``(z, y, x)`` of the storage chunks; divides ``block``.
+    shard
+        ``(z, y, x)`` of the shards, None for none; divides ``block``, is divided by ``chunk``.
+    kind
+        ``"probabilities"``, ``"labels"`` or ``"instances"``.
+    """
+
+    shape: VolumeShape
+    dtype: np.dtype[Any]
+    calibration: Calibration
+    classes: tuple[str, ...]
+    channel_axis: bool
+    block: Shape
+    chunk: Shape
+    shard: Shape | None = None
+    kind: str = "probabilities"
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where the result goes. Coordinates are those of the output: its first voxel is at the origin.
+
+    Attributes
+    ----------
+    name
+        What to call it in messages.
+    write_unit
+        ``(z, y, x)``: shard, else chunk. Blocks are whole numbers of it, so no two writes touch one chunk.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def write_unit(self) -> Shape: ...
+
+    def create(self) -> None:
+        """Make the empty output under its partial name, replacing an older partial one."""
+        ...
+
+    def write(self, box: Box, data: Array) -> None:
+        """Store ``data`` ``(c, *box.shape)``; durable when it returns. Safe from several threads."""
+        ...
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)`` as stored, from the partial or the finished output."""
+        ...
+
+    def finish(self, attributes: Json) -> None:
+        """Store metadata and provenance, then give the output its final name; may be called again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one forward pass of one tile takes.
+
+    Parameters
+    ----------
+    flops
+        Floating-point operations; a multiply-add counts as two.
+    bytes
+        Peak memory of the pass in bytes, input and output included.
+    exact
+        Whether the figures come from a trace of the network, not from measuring small tiles.
+    """
+
+    flops: float
+    bytes: int
+    exact: bool = True
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A network with all that changes its result: weights, normalisation, averaging, head, output type.
+
+    Attributes
+    ----------
+    footprint
+        Of all that together, on (z, y, x).
+    border
+        What the canvas holds beyond the volume, by default.
+    in_channels
+        Channels of the batch.
+    classes
+        Names of the output channels.
+    dtype
+        Of the output.
+    identity
+        JSON that changes when the result changes.
+    """
+
+    @property
+    def footprint(self) -> Footprint: ...
+    @property
+    def border(self) -> Border: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def identity(self) -> Json: ...
+
+    def cost(self, tile: Shape, batch: int) -> Cost:
+        """Of one batch of tiles."""
+        ...
+
+    def __call__(self, batch: Array) -> Array:
+        """``(n, channels, *footprint.output(tile))`` for a batch ``(n, c, *tile)`` in the source's dtype."""
+        ...
+
+
+class Listener(Protocol):
+    """Hears what a run does. Called from the driver's thread only."""
+
+    def started(self, total: int, done: int) -> None:
+        """A stage of ``total`` blocks begins, of which ``done`` are already journalled."""
+        ...
+
+    def finished_block(self, index: int, voxels: int) -> None: ...
+
+    def stage(self, name: str) -> None:
+        """What comes next: "statistics", "model", "instances", "finish"."""
+        ...
+
+    def warn(self, message: str) -> None: ...
+
+
+class Job(Protocol):
+    """The work of one stage, cut into numbered blocks. Picklable."""
+
+    def read(self, index: int) -> Any:
+        """Fetch what block ``index`` needs. Input only: safe to run ahead in another thread."""
+        ...
+
+    def compute(self, index: int, window: Any) -> Any:
+        """Turn it into the block's result. Runs in one thread per device."""
+        ...
+
+    def write(self, index: int, result: Any) -> Json:
+        """Store it durably and return what the journal records."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A block that is durable, and what the journal records of it."""
+
+    index: int
+    record: Json = field(default_factory=dict)
+
+
+class Executor(Protocol):
+    """Runs a job's blocks. What it does may not change any result."""
+
+    def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
+        """Yield blocks as they become durable, in any order.
+
+        Once ``stop`` is set no new block is begun; those under way are finished and yielded. An error in
+        any stage is raised here as `tiler.errors.BlockFailed`, after the threads have ended.
+        """
+        ...
