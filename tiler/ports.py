@@ -222,6 +222,10 @@ class Predictor(Protocol):
         """Of one batch of tiles."""
         ...
 
+    def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Predictor:
+        """The same predictor, normalising each input channel with these, in the source's grey values."""
+        ...
+
     def __call__(self, batch: Array) -> Array:
         """``(n, channels, *footprint.output(tile))`` for a batch ``(n, c, *tile)`` in the source's dtype."""
         ...
