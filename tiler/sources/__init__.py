@@ -1,0 +1,107 @@
+"""Where voxels come from: files, folders and arrays, read lazily by region.
+
+A format is a module with a function that turns a path into a `tiler.sources.raw.RawImage`; one line in
+`FORMATS` makes it known. It is imported when the first file of that format is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import SourceError
+from tiler.ports import Source
+from tiler.sources.raw import RawImage
+from tiler.sources.volume import VolumeSource, volume_of
+
+__all__ = ["FORMATS", "Format", "open_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format: ``"module:function"`` that opens a path, its suffixes, and how to install what it needs."""
+
+    opener: str
+    suffixes: tuple[str, ...]
+    install: str = ""
+
+    def open(self, source: Any) -> RawImage:
+        module, _, function = self.opener.partition(":")
+        try:
+            raw: RawImage = getattr(import_module(module), function)(source)
+        except ModuleNotFoundError as error:
+            raise SourceError(f"reading {source} needs the package {error.name}: {self.install}") from error
+        return raw
+
+
+ARRAY = Format("tiler.sources.array:open_array", ())
+ZARR_ARRAY = Format("tiler.sources.zarr:open_zarr_array", (), "pip install zarr")
+ZARR = Format("tiler.sources.zarr:open_zarr", (".zarr",), "pip install zarr")
+FOLDER = Format("tiler.sources.folder:open_folder", (), "pip install tifffile imagecodecs")
+FORMATS = (
+    ZARR,
+    Format("tiler.sources.tiff:open_tiff", (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm"),
+           "pip install tifffile imagecodecs"),
+    Format("tiler.sources.npy:open_npy", (".npy",)),
+    Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
+)
+
+
+def open_source(source: Any, *, axes: str | None = None, channel: str | int | Sequence[int] | None = None,
+                time: int | None = None) -> Source:
+    """Open a volume without reading its voxels.
+
+    Parameters
+    ----------
+    source
+        A path to a TIFF, zarr, npy or image file or to a folder of 2-D images; an array (numpy, dask, zarr, or
+        anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is returned as it is.
+    axes
+        One letter an axis (``t``, ``c``, ``z``, ``y``, ``x``, ``s`` for the samples of a pixel), which wins over
+        the file's metadata. Without either, the axes of 2, 3, 4 and 5 dimensions are yx, zyx, czyx and tczyx.
+    channel
+        ``"0"``, ``"0,2"``, ``"all"`` or None for all, or numbers.
+    time
+        One time point; None folds time into z.
+
+    Raises
+    ------
+    SourceError
+        In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        raw = _format_of(Path(source)).open(Path(source))
+    elif isinstance(source, (VolumeSource, Source)):
+        if (axes, channel, time) != (None, None, None):
+            raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
+        return source
+    elif all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        raw = (ZARR_ARRAY if type(source).__module__.startswith("zarr.") else ARRAY).open(source)
+    else:
+        raise SourceError("a source is a path or an array with shape, dtype and slicing; "
+                          f"got {type(source).__name__}")
+    return volume_of(raw, axes=axes, channel=channel, time=time)
+
+
+def _format_of(path: Path) -> Format:
+    if not path.exists() and not path.is_symlink():
+        raise SourceError(f"{path} does not exist")
+    if path.is_dir():
+        return ZARR if _is_zarr(path) else FOLDER
+    suffix = path.suffix.lower()
+    for known in FORMATS:
+        if suffix in known.suffixes:
+            return known
+    supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
+    raise SourceError(f"{path}: unknown format {suffix or 'without a suffix'}; "
+                      f"known are {supported} and folders of images")
+
+
+def _is_zarr(path: Path) -> bool:
+    """A folder with zarr's metadata, or named so (then its reader says what is missing)."""
+    metadata = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+    return path.suffix.lower() in ZARR.suffixes or any((path / name).exists() for name in metadata)

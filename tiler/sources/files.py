@@ -1,0 +1,28 @@
+"""What all formats on a file system share: whether a file is there, and its identity."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tiler.errors import SourceError
+from tiler.ports import Json
+
+
+def existing(path: Path) -> Path:
+    """The absolute path of something that exists.
+
+    Raises
+    ------
+    SourceError
+        If there is nothing of that name.
+    """
+    if not path.exists():
+        raise SourceError(f"{path} does not exist")
+    return path.absolute()
+
+
+def file_identity(path: Path) -> Json:
+    """Path, size and modification time."""
+    status = os.stat(path)
+    return {"kind": "file", "path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}

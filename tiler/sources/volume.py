@@ -1,0 +1,104 @@
+"""The one `Source` of the package: any format's array, seen as a volume (c, z, y, x)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import SourceError, TilerError
+from tiler.geometry import Box, Shape
+from tiler.ports import Array, Calibration, Json, VolumeShape
+from tiler.sources.axes import Channels, View, view_of
+from tiler.sources.raw import RawImage, native_dtype
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSource:
+    """A `tiler.ports.Source` over an n-D array of some format.
+
+    Parameters
+    ----------
+    raw
+        The array.
+    view
+        How the volume lies in it.
+    dtype
+        Of the voxels as they are handed on.
+    """
+
+    raw: RawImage = field(repr=False)
+    view: View
+    dtype: np.dtype[Any]
+
+    @property
+    def name(self) -> str:
+        return self.raw.header.name
+
+    @property
+    def shape(self) -> VolumeShape:
+        return self.view.shape
+
+    @property
+    def read_unit(self) -> Shape:
+        return self.view.unit(self.raw.header.chunk)
+
+    @property
+    def calibration(self) -> Calibration:
+        header, kept = self.raw.header, self.view.kept
+        places = [self.view.axes.index(axis) for axis in kept]
+        return Calibration(
+            axes=kept,
+            sizes=tuple(self.view.sizes[i] for i in places),
+            scale=tuple(header.scale[i] for i in places),
+            units=tuple(header.units[i] for i in places),
+            offset=tuple(header.offset[i] for i in places),
+        )
+
+    @property
+    def identity(self) -> Json | None:
+        stored = self.raw.identity()
+        if stored is None:
+            return None
+        header = self.raw.header
+        return {**stored, "shape": list(header.shape), "dtype": header.dtype.str, "axes": self.view.axes,
+                "channels": list(self.view.channels), "time": self.view.time}
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)``: the voxels of a box that lies inside the volume. Safe from several threads."""
+        if not box.voxels or not Box.of_shape(self.shape[1:]).contains(box):
+            raise SourceError(f"{self.name}: cannot read {box}, which is empty or leaves the volume "
+                              f"of shape {self.shape[1:]}")
+        try:
+            found = self.view.read(box, self.raw.fetch)
+        except (TilerError, MemoryError):
+            raise
+        except Exception as error:  # codecs and array libraries raise whatever they like
+            raise SourceError(f"{self.name}: cannot read {box}: {one_line(error)}") from error
+        return np.ascontiguousarray(found, dtype=self.dtype)
+
+
+def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int | None) -> VolumeSource:
+    """Check an array and see it as a volume.
+
+    Raises
+    ------
+    SourceError
+        For arrays that are empty or hold no real numbers, and for axes, channels or times it does not have.
+    """
+    header = raw.header
+    if len(header.shape) < 2:
+        raise SourceError(f"{header.name} has {len(header.shape)} axes, of shape {header.shape}: "
+                          "an image has at least 2")
+    if 0 in header.shape:
+        raise SourceError(f"{header.name} is empty: its shape is {header.shape}")
+    dtype = native_dtype(header.dtype, header.name)
+    view = view_of(name=header.name, axes=header.axes, shape=header.shape,
+                   override=axes, channel=channel, time=time)
+    return VolumeSource(raw, view, dtype)
+
+
+def one_line(error: BaseException) -> str:
+    """An error of another library as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
