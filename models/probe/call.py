@@ -1,0 +1,162 @@
+"""One operator call as the rules see it, and what a rule says about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tiler.models.probe.graph import UNIFORM, Atom, Dim, Dims, Evenness, Kind, Node, axes_of
+from tiler.models.probe.maps import Map
+
+
+class NotUnderstoodError(Exception):
+    """A rule met something that it has no answer for."""
+
+
+@dataclass(slots=True)
+class Derived:
+    """What a rule found out about one output.
+
+    Parameters
+    ----------
+    dims
+        Where the image's axes lie in it.
+    uses
+        Number of a node that it reads, with the maps of those axes that do not simply stay as they are.
+    kind, why
+        How to report it where an axis is needed as a whole.
+    """
+
+    dims: Dims
+    uses: Sequence[tuple[int, Mapping[int, Map]]]
+    kind: Kind = "global"
+    why: str = "depends on the whole input"
+
+
+@dataclass(slots=True)
+class Call:
+    """An aten operator with its arguments by name.
+
+    Parameters
+    ----------
+    node_of
+        The node's number of a tensor that depends on the network's input, else None.
+    node
+        A node by its number.
+    uniform
+        Whether a tensor that does not depend on the input has one value everywhere.
+    """
+
+    op: str
+    args: Mapping[str, Any]
+    outputs: Sequence[torch.Tensor]
+    node_of: Callable[[Any], int | None]
+    node: Callable[[int], Node]
+    uniform: Callable[[torch.Tensor], bool]
+    problems: list[tuple[Kind, str]] = field(default_factory=list)
+    strided: list[Evenness] = field(default_factory=list)
+    padded: bool = False
+
+    def offend(self, kind: Kind, reason: str) -> None:
+        """Say that this call stands in the way, whatever its maps are."""
+        self.problems.append((kind, reason))
+
+    def source(self, name: str = "self") -> tuple[int, Node]:
+        """The node behind an argument that must depend on the input."""
+        number = self.node_of(self.args[name])
+        if number is None:
+            raise NotUnderstoodError(f"its {name} does not come from the input")
+        return number, self.node(number)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every tensor among the arguments."""
+        return [leaf for leaf in torch.utils._pytree.tree_leaves(self.args) if isinstance(leaf, torch.Tensor)]
+
+
+def single_axis(dim: Dim) -> int | None:
+    """The axis of a dimension that holds one, None where it holds none."""
+    axes = axes_of([dim])
+    if len(axes) > 1 or (axes and len([a for a in dim if a.size > 1]) > 1):
+        raise NotUnderstoodError("several axes merged into one dimension")
+    return axes[0] if axes else None
+
+
+def resized(dim: Dim, size: int) -> Dim:
+    """The same dimension with another size."""
+    axis = single_axis(dim)
+    if axis is None and all(atom.axis == UNIFORM or atom.size == 1 for atom in dim):
+        axis = UNIFORM
+    return (Atom(axis, size),)
+
+
+def plain(size: int) -> Dim:
+    """A dimension without any axis of the image."""
+    return (Atom(None, size),)
+
+
+def joined(call: Call, tensors: Sequence[torch.Tensor], shape: Sequence[int], free: int | None = None) -> Dims:
+    """The dimensions of tensors broadcast together; ``free`` is one that may differ (of a concatenation)."""
+    dims = []
+    for at, size in enumerate(shape):
+        parts = [part for tensor in tensors if (part := _aligned(call, tensor, at, len(shape))) is not None]
+        dims.append(plain(size) if at == free else _joined_dim(call, parts, size))
+    return tuple(dims)
+
+
+def _aligned(call: Call, tensor: torch.Tensor, at: int, rank: int) -> Dim | None:
+    """What a tensor has at dimension ``at`` of the result, counted from the last; None for nothing."""
+    own = at - (rank - tensor.ndim)
+    if own < 0:
+        return None
+    number = call.node_of(tensor)
+    if number is not None:
+        return call.node(number).dims[own]
+    constant = tensor.shape[own] == 1 or tensor.stride(own) == 0 or call.uniform(tensor)
+    return (Atom(UNIFORM if constant else None, tensor.shape[own]),)
+
+
+def _joined_dim(call: Call, parts: Sequence[Dim], size: int) -> Dim:
+    labelled = [part for part in parts if axes_of([part])]
+    if not labelled:
+        varying = any(atom.axis is None and atom.size > 1 for part in parts for atom in part)
+        return (Atom(None if varying else UNIFORM, size),)
+    if len({tuple(axes_of([part])) for part in labelled}) > 1:
+        raise NotUnderstoodError("different axes of the image meet in one dimension")
+    if any(atom.axis is None and atom.size > 1 for part in parts if part not in labelled for atom in part):
+        call.offend("position", "adds or multiplies what depends on the position in its input")
+    return labelled[0]
+
+
+def regrouped(dims: Dims, shape: Sequence[int]) -> Dims:
+    """The dimensions after a view: atoms merge freely, but an axis of the image is never split."""
+    atoms = [atom for dim in dims for atom in dim if atom.size != 1]
+    result = []
+    for size in shape:
+        group: list[Atom] = []
+        left = int(size)
+        while left > 1:
+            atom = atoms.pop(0)
+            if left % atom.size:
+                if atom.size % left or axes_of([(atom,)]):
+                    raise NotUnderstoodError("a view that splits an axis of the image")
+                atoms.insert(0, Atom(atom.axis, atom.size // left))
+                atom = Atom(atom.axis, left)
+            group.append(atom)
+            left //= atom.size
+        result.append(tuple(group) or plain(1))
+    return tuple(result)
+
+
+def numbers(value: Any, count: int) -> list[int]:
+    """A list of ``count`` integers, of which torch may hold one."""
+    values = [int(v) for v in (value if isinstance(value, Sequence) else [value])]
+    return values * count if len(values) == 1 else values
+
+
+def elements(dims: Dims) -> int:
+    """Number of elements of a tensor."""
+    return math.prod(atom.size for dim in dims for atom in dim)

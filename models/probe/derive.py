@@ -1,0 +1,209 @@
+"""From traces to a footprint: legal sizes, stride, context on both sides, alignment.
+
+A tile whose first voxel is voxel ``-shrink_low`` of the volume writes from voxel 0 of the volume on, and any
+other tile differs from it by whole strides. So the context of a core is that of the output ``[0, stride)``
+of a pass, which is found by walking the maps of `tiler.models.probe.maps` back to the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+
+from torch import nn
+
+from tiler.errors import ModelError
+from tiler.geometry import Footprint, Reach
+from tiler.models.probe.graph import Offence, Trace, axes_of
+from tiler.models.probe.report import Context, Exactness
+from tiler.models.probe.trace import on_meta, trace_forward
+from tiler.ports import Border
+
+Tracer = Callable[[tuple[int, ...]], Trace]
+_META_STARTS = (1024, 512, 2048, 256)
+_CPU_STARTS = (64, 128, 256, 512)
+_LONGEST_PERIOD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What the traces say; footprint and context are over the network's own axes, None where unbounded."""
+
+    footprint: Footprint | None
+    context: Context | None
+    exactness: Exactness
+    border: Border
+    out_channels: int
+    offending: tuple[Offence, ...]
+    swallows: tuple[Offence, ...]
+
+
+def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
+    """Find the footprint of a network from the operators that it runs.
+
+    Parameters
+    ----------
+    module
+        ``(n, in_channels, *size) -> (n, classes, *size')``; a Module or ScriptModule. It is not changed.
+    in_channels
+        Channels of its input.
+    ndim
+        Axes of its input: 2 for (y, x), 3 for (z, y, x).
+
+    Raises
+    ------
+    ModelError
+        If the network runs at no size that was tried, or returns no tensor.
+    """
+    trace, trace_of = _runnable(module, in_channels, ndim)
+    if trace.output is None or not axes_of(trace.nodes[trace.output].dims):
+        return _whole(trace)
+    strides = [trace.stride(axis) for axis in range(ndim)]
+    larger = trace_of(tuple(size + step for size, step in zip(trace.sizes, strides, strict=True)))
+    offences = [*trace.offences, *_size_dependence(trace, larger)]
+    wrong = _wrong_output(trace)
+    if wrong is not None:
+        return Derivation(None, None, "BLEND", "mirror", trace.shape[1], (wrong, *offences), tuple(trace.swallows))
+    found = [_axis(trace, axis) for axis in range(ndim)]
+    footprint = Footprint.of([reach for reach, _ in found])
+    lows, highs = zip(*(needed for _, needed in found), strict=True)
+    border: Border = "zero" if footprint.keeps_size and trace.padded else "mirror"
+    offences += _nested(trace) if all(offence.kind == "reduce" for offence in offences) else []
+    return Derivation(footprint, Context(lows, highs), _exactness(offences), border, trace.shape[1],
+                      tuple(offences), tuple(trace.swallows))
+
+
+def _runnable(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trace, Tracer]:
+    """A trace in phase and what makes more of them: without data where possible, else on small inputs."""
+    try:
+        light: nn.Module | None = on_meta(module)
+    except Exception:  # modules with data outside of parameters and buffers, old TorchScript, ...
+        light = None
+    errors = []
+    for carrier, starts in ((light, _META_STARTS), (module, _CPU_STARTS)):
+        if carrier is None:
+            continue
+        def trace_of(sizes: tuple[int, ...], carrier: nn.Module = carrier) -> Trace:
+            return trace_forward(carrier, in_channels, sizes)
+        for start in starts:
+            trace = in_phase(trace_of, ndim, start)
+            if trace.error is None:
+                return trace, trace_of
+            errors.append(f"at {start}: {trace.error}")
+    raise ModelError(f"{type(module).__name__} runs at no size that was tried with {in_channels} input channels "
+                     f"and {ndim} axes; {errors[-1]}")
+
+
+def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
+    """A trace at sizes from ``start`` up at which no pooling floors or ceils.
+
+    Every axis is searched for itself, since a network may refuse a size because of another axis, and what it
+    did until then tells enough. Sizes that lose nothing at all are preferred to those that are merely halved
+    (a 3x3 convolution of stride 2 and padding 1 halves an even size, and leaves its last window half used).
+    """
+    first = trace_of((start,) * ndim)
+    period = min(max((max(node.down) for node in first.nodes), default=1), _LONGEST_PERIOD)
+    even: dict[bool, dict[int, int]] = {True: {}, False: {}}
+    traces = {start: first}
+    for size in range(start, start + period):
+        trace = traces.setdefault(size, first) if size == start else trace_of((size,) * ndim)
+        traces[size] = trace
+        for strict, axis in product((True, False), range(ndim)):
+            if trace.even(axis, strict):
+                even[strict].setdefault(axis, size)
+        if trace.error is None and all(trace.even(axis, True) for axis in range(ndim)):
+            return trace
+    for choice in product((True, False), repeat=ndim):
+        if all(axis in even[strict] for axis, strict in enumerate(choice)):
+            trace = trace_of(tuple(even[strict][axis] for axis, strict in enumerate(choice)))
+            if trace.error is None and all(trace.even(axis, strict) for axis, strict in enumerate(choice)):
+                return trace
+    return next((trace for trace in traces.values() if trace.error is None), first)
+
+
+def _whole(trace: Trace) -> Derivation:
+    reason = Offence("the output", "output", f"has shape {trace.shape}, without any axis of the image")
+    channels = trace.shape[1] if len(trace.shape) > 1 else 1
+    return Derivation(None, None, "WHOLE", "mirror", channels, (*trace.offences, reason), tuple(trace.swallows))
+
+
+def _size_dependence(trace: Trace, larger: Trace) -> list[Offence]:
+    """Layers whose maps change with the size, though it is in phase."""
+    if larger.error is not None:
+        return [Offence("the network", "size", f"fails on {larger.sizes}: {larger.error}")]
+    for one, other in zip(trace.nodes, larger.nodes, strict=False):
+        if one.signature != other.signature:
+            return [Offence(one.layer, "size", f"its {one.op} depends on the size of its input")]
+    return []
+
+
+def _wrong_output(trace: Trace) -> Offence | None:
+    """Why the output is no map at the input's resolution, if so."""
+    assert trace.output is not None
+    node = trace.nodes[trace.output]
+    axes = [axes_of([dim]) for dim in node.dims]
+    if axes != [[], [], *([axis] for axis in range(trace.ndim))]:
+        return Offence("the output", "output", f"has shape {trace.shape}, not (n, channels, *axes of the image)")
+    if any(scale != 1 for scale in node.scale):
+        steps = " x ".join(map(str, node.scale))
+        return Offence("the output", "output", f"has one voxel for every {steps} of the input")
+    if any(out > size for out, size in zip(trace.shape[2:], trace.sizes, strict=True)):
+        return Offence("the output", "output", f"is larger than the input, {trace.shape[2:]} from {trace.sizes}")
+    return None
+
+
+def _axis(trace: Trace, axis: int) -> tuple[Reach, tuple[int, int]]:
+    """Footprint and unrounded context on one axis."""
+    stride = trace.stride(axis)
+    dropped = trace.sizes[axis] - trace.shape[2 + axis]
+    before = _alignment(trace, axis, dropped, stride)
+    needed = trace.reach(axis, 0, stride - 1) or (before, before + stride - 1)
+    low, high = before - needed[0], needed[1] + 1 - before - stride
+    return round_context(low, high, before, dropped - before, stride, trace.sizes[axis]), (low, high)
+
+
+def _alignment(trace: Trace, axis: int, dropped: int, stride: int) -> int:
+    """How much of what is dropped lies before the output's first voxel.
+
+    Half of it, since a network is as good as always symmetric; unless the centres of what the outputs depend
+    on say that it leans to one side by more than the stride, by which single outputs differ anyway.
+    """
+    if not dropped:
+        return 0
+    spans = [span for i in range(stride) if (span := trace.reach(axis, i, i)) is not None]
+    centres = [Fraction(low + high, 2) - i for i, (low, high) in enumerate(spans)]
+    centre = sum(centres, Fraction(0)) / len(centres) if centres else Fraction(dropped, 2)
+    if abs(centre - Fraction(dropped, 2)) <= Fraction(stride, 2):
+        return dropped // 2
+    return max(0, min(dropped, round(centre)))
+
+
+def round_context(  # noqa: PLR0913 - the numbers of one axis
+    low: int, high: int, shrink_low: int, shrink_high: int, stride: int, in_phase_at: int
+) -> Reach:
+    """The smallest context that keeps every tile in phase.
+
+    ``low`` lies in the class of ``shrink_low``, so that a tile's origin has the phase of a pass whose output
+    starts at voxel 0 of the volume; ``low + high`` in that of ``in_phase_at``, a size at which no pooling
+    floors or ceils.
+    """
+    low, high = max(low, shrink_low), max(high, shrink_high)
+    low += (shrink_low - low) % stride
+    high += (in_phase_at - low - high) % stride
+    return Reach(low, high, shrink_low, shrink_high, stride)
+
+
+def _nested(trace: Trace) -> list[Offence]:
+    """Global layers behind global layers: two passes are not enough."""
+    return [Offence(trace.nodes[second].layer, "global", f"depends on another global layer, "
+                    f"{trace.nodes[first].layer}, so that two passes are not enough")
+            for first, second in trace.nested()[:1]]
+
+
+def _exactness(offences: Iterable[Offence]) -> Exactness:
+    kinds: Sequence[str] = [offence.kind for offence in offences]
+    if not kinds:
+        return "EXACT"
+    return "EXACT_2PASS" if all(kind == "reduce" for kind in kinds) else "BLEND"

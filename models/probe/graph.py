@@ -1,0 +1,195 @@
+"""A recorded forward pass: tensors, the axes of the image that lie in their dimensions, and index maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from tiler.models.probe.maps import SAME, WHOLE, Map, Range, Whole
+
+UNIFORM = -1
+"""Axis of a dimension along which a tensor is constant, so that it may meet any axis."""
+
+Kind = Literal["reduce", "global", "position", "size", "unknown", "output"]
+"""What is wrong with a layer: a global mean or maximum, which two passes make exact; another dependence on the
+whole input; on the position in it; on its size; not understood; an output that is no map of the input."""
+
+
+class Atom(NamedTuple):
+    """Part of a tensor's dimension: an axis of the image (0, 1, ...), `UNIFORM`, or None for anything else."""
+
+    axis: int | None
+    size: int
+
+
+Dim = tuple[Atom, ...]
+"""One dimension of a tensor; several atoms where a view has merged several, outermost first."""
+Dims = tuple[Dim, ...]
+
+
+def axes_of(dims: Iterable[Dim]) -> list[int]:
+    """The image's axes that lie in these dimensions."""
+    return [atom.axis for dim in dims for atom in dim if atom.axis is not None and atom.axis != UNIFORM]
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """A layer that stands in the way of exact tiling, and why."""
+
+    layer: str
+    kind: Kind
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One use of a tensor, with the map of every axis; None where the used tensor has no such axis."""
+
+    parent: int
+    maps: tuple[Map | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one operator made.
+
+    ``scale`` is input voxels per step and ``down`` the product of the strides so far, per axis.
+    """
+
+    op: str
+    layer: str
+    dims: Dims
+    edges: tuple[Edge, ...]
+    scale: tuple[Fraction, ...]
+    down: tuple[int, ...]
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What must not change with the size of the input."""
+        return self.op, self.layer, tuple(tuple(atom.axis for atom in dim) for dim in self.dims), self.edges
+
+
+@dataclass(slots=True)
+class Evenness:
+    """Whether a strided operator loses nothing (strict), or at least halves an even size (loose)."""
+
+    axis: int
+    strict: bool
+    loose: bool
+
+
+@dataclass(slots=True)
+class Trace:
+    """One forward pass at one size.
+
+    Parameters
+    ----------
+    sizes
+        Of the input, on the image's axes.
+    nodes
+        In the order in which they were made; node 0 is the input.
+    output, shape
+        Number and shape of the output; None where the network raised ``error`` or returned no tensor.
+    """
+
+    sizes: tuple[int, ...]
+    nodes: list[Node] = field(default_factory=list)
+    output: int | None = None
+    error: str | None = None
+    offences: list[Offence] = field(default_factory=list)
+    swallows: list[Offence] = field(default_factory=list)
+    strided: list[Evenness] = field(default_factory=list)
+    unequal: set[int] = field(default_factory=set)
+    padded: bool = False
+    shape: tuple[int, ...] = ()
+    globals_: list[int] = field(default_factory=list)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.sizes)
+
+    def add(self, op: str, layer: str, dims: Dims, uses: Iterable[tuple[int, Mapping[int, Map]]]) -> Node:
+        """A new node; an axis of a parent that is in no map stays as it is, or is lost where ``dims`` lack it."""
+        kept = set(axes_of(dims))
+        edges = tuple(Edge(parent, self._maps(parent, maps, kept)) for parent, maps in uses)
+        scale, down = zip(*(self._scale(edges, axis) for axis in range(self.ndim)), strict=True)
+        node = Node(op, layer, dims, edges, scale, down)
+        if any(isinstance(m, Whole) for edge in edges for m in edge.maps):
+            self.globals_.append(len(self.nodes))
+        self.nodes.append(node)
+        return node
+
+    def _maps(self, parent: int, maps: Mapping[int, Map], kept: set[int]) -> tuple[Map | None, ...]:
+        present = set(axes_of(self.nodes[parent].dims))
+        return tuple(
+            None if axis not in present else maps.get(axis, SAME if axis in kept else WHOLE)
+            for axis in range(self.ndim)
+        )
+
+    def _scale(self, edges: Iterable[Edge], axis: int) -> tuple[Fraction, int]:
+        scales, downs = set(), [1]
+        for edge in edges:
+            step = edge.maps[axis]
+            if step is not None and not isinstance(step, Whole):
+                scales.add(self.nodes[edge.parent].scale[axis] * step.pace)
+                downs.append(self.nodes[edge.parent].down[axis] * max(1, math.floor(step.pace)))
+        if len(scales) > 1:
+            self.unequal.add(axis)
+        return max(scales, default=Fraction(1)), max(downs)
+
+    def even(self, axis: int, strict: bool) -> bool:
+        """Whether no pooling floors or ceils on this axis."""
+        lossless = all(e.strict or (e.loose and not strict) for e in self.strided if e.axis == axis)
+        return lossless and axis not in self.unequal
+
+    def stride(self, axis: int) -> int:
+        """The shift of the input under which every tensor shifts by whole steps."""
+        present = [n.scale[axis].numerator for n in self.nodes if axis in axes_of(n.dims)]
+        return math.lcm(*present)
+
+    def reach(self, axis: int, low: int, high: int) -> Range | None:
+        """The input indices that a range of output indices needs; global edges are left out."""
+        assert self.output is not None
+        need: dict[int, Range | None] = {self.output: (low, high)}
+        for number in range(self.output, 0, -1):
+            if number in need:
+                wanted = need.pop(number)
+                for edge in self.nodes[number].edges:
+                    _walk_edge(need, wanted, edge, axis)
+        return need.get(0)
+
+    def nested(self) -> list[tuple[int, int]]:
+        """Pairs of global nodes of which the second depends on the first, on a common axis."""
+        pairs = []
+        behind: dict[int, frozenset[int]] = {}
+        for number, node in enumerate(self.nodes):
+            seen: frozenset[int] = frozenset().union(*(behind[edge.parent] for edge in node.edges))
+            if number in self.globals_:
+                own = self.global_axes(number)
+                pairs += [(first, number) for first in sorted(seen) if own & self.global_axes(first)]
+                seen |= {number}
+            behind[number] = seen
+        return pairs
+
+    def global_axes(self, number: int) -> set[int]:
+        """The axes of which a node needs the whole."""
+        return {axis for edge in self.nodes[number].edges
+                for axis, step in enumerate(edge.maps) if isinstance(step, Whole)}
+
+
+def _walk_edge(need: dict[int, Range | None], wanted: Range | None, edge: Edge, axis: int) -> None:
+    """Add what one edge asks of its parent; None is asked of a tensor that lacks the axis."""
+    step = edge.maps[axis]
+    if isinstance(step, Whole):
+        return
+    asked = None if wanted is None or step is None else step.back(*wanted)
+    known = need.get(edge.parent)
+    if known is not None and asked is not None:
+        asked = min(known[0], asked[0]), max(known[1], asked[1])
+    need[edge.parent] = asked or known

@@ -1,0 +1,123 @@
+"""What the probe says about a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tiler.errors import ModelError, OutputShapeError, UnboundedContextError
+from tiler.geometry import Footprint, Reach, Shape
+from tiler.models.probe.graph import Offence
+from tiler.ports import Border
+
+Exactness = Literal["EXACT", "EXACT_2PASS", "BLEND", "WHOLE"]
+AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True, slots=True)
+class ProofPart:
+    """One of the proof's experiments: what it showed, and whether that is what the footprint says."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'passed' if self.passed else 'FAILED'}  {self.name}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stride-aligned core needs on either side, in voxels (z, y, x), before any rounding."""
+
+    low: Shape
+    high: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What a network needs to be tiled.
+
+    Parameters
+    ----------
+    network
+        Name of its class.
+    ndim
+        2 for a network of slices, 3 for one of volumes.
+    footprint
+        Over (z, y, x), rounded so that its tiles are the sizes at which no pooling floors or ceils; with an
+        extent of one slice along z where the network is 2-D. None where none was found.
+    context
+        The same context unrounded; None where none was found.
+    exactness
+        How it can be run: EXACT; EXACT_2PASS, where global means or maxima are injected in a second pass;
+        BLEND, where no tiling is exact; WHOLE, where the output has no axis of the image.
+    border
+        What the canvas holds beyond the volume, by default.
+    in_channels, out_channels
+        Of the network.
+    offending
+        The layers because of which it is not EXACT.
+    proof
+        The experiments made; empty where the footprint was derived only.
+    """
+
+    network: str
+    ndim: int
+    footprint: Footprint | None
+    context: Context | None
+    exactness: Exactness
+    border: Border
+    in_channels: int
+    out_channels: int
+    offending: tuple[Offence, ...] = ()
+    proof: tuple[ProofPart, ...] = ()
+
+    @property
+    def proved(self) -> bool:
+        return bool(self.proof) and all(part.passed for part in self.proof)
+
+    def __str__(self) -> str:
+        lines = [f"{self.network}: {self.exactness}{', proved' if self.proved else ''}; "
+                 f"{self.in_channels} -> {self.out_channels} channels, border {self.border}"]
+        if self.footprint is not None and self.context is not None:
+            pairs = zip(self.context.low, self.context.high, strict=True)
+            rows = zip(AXES, self.footprint.axes, pairs, strict=True)
+            lines += [_axis_line(name, reach, *needed) for name, reach, needed in list(rows)[3 - self.ndim:]]
+        lines += [f"  {offence}" for offence in self.offending]
+        lines += [f"  {part}" for part in self.proof]
+        return "\n".join(lines)
+
+
+def _axis_line(name: str, reach: Reach, low: int, high: int) -> str:
+    start = reach.smallest % reach.stride
+    sizes = f"{start} + {reach.stride} k" if reach.stride > 1 else "any"
+    return (f"  {name}: context {reach.low} before and {reach.high} after (needs {low} and {high}), "
+            f"drops {reach.shrink_low} and {reach.shrink_high}, stride {reach.stride}, "
+            f"tiles {sizes} from {reach.smallest}")
+
+
+def require_exact(report: ProbeReport) -> Footprint:
+    """The footprint of a network that may be tiled in one exact pass.
+
+    Raises
+    ------
+    OutputShapeError
+        If the output is not a map at the input's resolution.
+    UnboundedContextError
+        If a layer looks at the whole input, or at the position in it; it is named.
+    ModelError
+        If the footprint could not be derived, or its proof failed.
+    """
+    first = report.offending[0] if report.offending else None
+    if report.exactness == "WHOLE" or (first is not None and first.kind == "output"):
+        raise OutputShapeError(f"{report.network} cannot be tiled: "
+                               f"{first.reason if first else 'its output has no axis of the image'}")
+    if first is not None and first.kind != "unknown":
+        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact")
+    if first is not None or report.footprint is None:
+        raise ModelError(f"the context of {report.network} cannot be derived: {first}; declare its footprint")
+    failed = [part for part in report.proof if not part.passed]
+    if failed:
+        raise ModelError(f"the footprint of {report.network} is not proved: {failed[0].name}: {failed[0].detail}")
+    return report.footprint

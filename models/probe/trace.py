@@ -1,0 +1,243 @@
+"""One forward pass, watched operator by operator: the same for modules and for TorchScript."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tiler.models.probe import spatial_rules  # noqa: F401 - registers its rules
+from tiler.models.probe.call import Call, Derived, NotUnderstoodError, elements, plain
+from tiler.models.probe.graph import Atom, Kind, Node, Offence, Trace, axes_of
+from tiler.models.probe.maps import WHOLE
+from tiler.models.probe.rules import RULES, SWALLOWS
+
+_UNIFORM_FACTORIES = frozenset("""
+    zeros ones full scalar_tensor zeros_like ones_like full_like new_zeros new_ones new_full fill zero
+""".split())
+_EMPTY_FACTORIES = frozenset("empty empty_strided empty_like new_empty new_empty_strided".split())
+_SILENT = frozenset("sym_size sym_stride sym_numel is_same_size set_ resize_".split())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without torch's notices on TorchScript's age and on gradients that nobody asks for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def is_script(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def on_meta(module: nn.Module) -> nn.Module:
+    """A copy without data, in evaluation mode: its forward passes cost nothing and give shapes."""
+    if is_script(module):
+        with quiet():
+            file = io.BytesIO()
+            torch.jit.save(module, file)
+            file.seek(0)
+            return cast(nn.Module, torch.jit.load(file, map_location="meta")).eval()
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(module, memo).eval()
+
+
+class _Names:
+    """Which layer is running: from hooks where there are any, else from the parameters that are used."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._stack: list[str] = []
+        self._latest = ""
+        self._of_parameter: dict[int, str] = {}
+        self._hooks: list[Any] = []
+        for path, layer in module.named_modules():
+            name = _layer_name(path, layer)
+            self._of_parameter |= {id(p): name for p in layer.parameters(recurse=False)}
+            if not is_script(layer):
+                self._hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._stack.append(name)))
+                self._hooks.append(layer.register_forward_hook(lambda *_: self._pop()))
+        self._script = is_script(module)
+
+    def _pop(self) -> None:
+        self._stack.pop()
+
+    def current(self, tensors: Sequence[torch.Tensor]) -> str:
+        owners = [name for t in tensors if (name := self._of_parameter.get(id(t)))]
+        self._latest = owners[0] if owners else self._latest
+        if owners or not self._script:
+            return owners[0] if owners else self._stack[-1] if self._stack else "the network"
+        return f"after {self._latest}" if self._latest else "the network"
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def _layer_name(path: str, layer: nn.Module) -> str:
+    kind = getattr(layer, "original_name", type(layer).__name__)
+    return f"{path} ({kind})" if path else f"forward of {kind}"
+
+
+class _Recorder(TorchDispatchMode):
+    """Turns every aten call into nodes of a trace."""
+
+    def __init__(self, trace: Trace, image: torch.Tensor, names: _Names) -> None:
+        super().__init__()
+        self.trace, self.names = trace, names
+        self.numbers: dict[int, int] = {id(image): 0}
+        self.uniform: set[int] = set()
+        self.alive: list[torch.Tensor] = [image]  # an id stands for its tensor only while that lives
+        dims = (plain(image.shape[0]), plain(image.shape[1]),
+                *((Atom(axis, size),) for axis, size in enumerate(image.shape[2:])))
+        trace.nodes.append(Node("input", "the input", dims, (), (Fraction(1),) * trace.ndim, (1,) * trace.ndim))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        given = _by_name(func, args, kwargs)
+        inputs = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
+        self.alive += outputs
+        name = func._schema.name.partition("::")[2]
+        in_place = name.endswith("_") and not name.endswith("__")
+        op = name[:-1] if in_place else name
+        if op in _UNIFORM_FACTORIES or op in _EMPTY_FACTORIES:
+            self._forget(outputs, op in _UNIFORM_FACTORIES)
+        elif any(id(t) in self.numbers for t in inputs):
+            self._record(op, given, inputs, outputs)
+            if in_place and inputs[0]._base is not None and len(inputs) > 1:
+                self._overwrite_base(op, inputs)
+        elif inputs and all(id(t) in self.uniform or t.ndim == 0 for t in inputs):
+            self.uniform |= {id(t) for t in outputs}
+        return result
+
+    def _forget(self, outputs: Sequence[torch.Tensor], uniform: bool) -> None:
+        for tensor in outputs:
+            self.numbers.pop(id(tensor), None)
+            self.uniform.discard(id(tensor))
+            if uniform:
+                self.uniform.add(id(tensor))
+
+    def _record(self, op: str, given: dict[str, Any], inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        layer = self.names.current(inputs)
+        call = Call(op, given, outputs, lambda t: self.numbers.get(id(t)), self.trace.nodes.__getitem__,
+                    lambda t: id(t) in self.uniform)
+        if op in _SILENT:
+            return
+        try:
+            rule = RULES.get(op)
+            if rule is None:
+                raise NotUnderstoodError(f"the operator {op} is not known to the probe")
+            found = list(rule(call))
+        except NotUnderstoodError as reason:
+            call.offend("unknown", f"{op}: {reason}" if op not in str(reason) else str(reason))
+            found = self._unknown(inputs, outputs)
+        self._keep(call, layer, found)
+        self._note_swallow(call, layer, inputs)
+
+    def _unknown(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> list[Derived]:
+        """Everything may depend on everything; where a shape stays, its axes are taken to stay too."""
+        parents = [self.numbers[id(t)] for t in inputs if id(t) in self.numbers]
+        found = []
+        for tensor in outputs:
+            alike = [p for p in parents if elements(self.trace.nodes[p].dims) == tensor.numel()
+                     and len(self.trace.nodes[p].dims) == tensor.ndim]
+            dims = self.trace.nodes[alike[0]].dims if alike else tuple(plain(size) for size in tensor.shape)
+            found.append(Derived(dims, [(p, {}) for p in alike[:1]] + [
+                (p, dict.fromkeys(range(self.trace.ndim), WHOLE)) for p in parents], "unknown", ""))
+        return found
+
+    def _keep(self, call: Call, layer: str, found: list[Derived]) -> None:
+        trace = self.trace
+        for tensor, derived in zip(call.outputs, found, strict=False):
+            before = len(trace.globals_)
+            self.numbers[id(tensor)] = len(trace.nodes)
+            trace.add(call.op, layer, derived.dims, derived.uses)
+            if len(trace.globals_) > before and derived.why:
+                self._offend(layer, derived.kind, derived.why)
+        for tensor in call.outputs[len(found):]:  # indices, saved means: of no use to a forward pass
+            self._keep_rest(call, layer, tensor, found[0])
+        for kind, reason in call.problems:
+            self._offend(layer, kind, reason)
+        trace.strided += call.strided
+        trace.padded |= call.padded
+
+    def _keep_rest(self, call: Call, layer: str, tensor: torch.Tensor, first: Derived) -> None:
+        if tensor.shape == call.outputs[0].shape:
+            self.numbers[id(tensor)] = self.numbers[id(call.outputs[0])]
+        elif tensor.numel():
+            self.numbers[id(tensor)] = len(self.trace.nodes)
+            self.trace.add(call.op, layer, tuple(plain(s) for s in tensor.shape), first.uses)
+
+    def _offend(self, layer: str, kind: Kind, reason: str) -> None:
+        offence = Offence(layer, kind, reason)
+        if offence not in self.trace.offences:
+            self.trace.offences.append(offence)
+
+    def _note_swallow(self, call: Call, layer: str, inputs: Sequence[torch.Tensor]) -> None:
+        numbers = [self.numbers[id(t)] for t in inputs if id(t) in self.numbers]
+        local = any(axes_of(self.trace.nodes[n].dims) for n in numbers)
+        rounds = call.outputs and not (call.outputs[0].is_floating_point() or call.outputs[0].is_complex())
+        if local and (call.op in SWALLOWS or rounds):
+            swallow = Offence(layer, "unknown", f"{call.op} may swallow NaN")
+            if swallow not in self.trace.swallows:
+                self.trace.swallows.append(swallow)
+
+    def _overwrite_base(self, op: str, inputs: Sequence[torch.Tensor]) -> None:
+        """Writing into a part of a tensor changes the tensor; which part is not followed."""
+        base = inputs[0]._base
+        assert base is not None
+        layer = self.names.current(inputs)
+        self._offend(layer, "unknown", f"{op}_ writes into a part of a tensor")
+        (derived,) = self._unknown([*inputs, base], [base])
+        self.numbers[id(base)] = len(self.trace.nodes)
+        self.alive.append(base)
+        self.trace.add(op, layer, derived.dims, derived.uses)
+
+
+def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an operator under their names, defaults included."""
+    schema = func._schema.arguments
+    named = {a.name: a.default_value for a in schema if a.has_default_value()}
+    return {**named, **{a.name: value for a, value in zip(schema, args, strict=False)}, **kwargs}
+
+
+def trace_forward(module: nn.Module, in_channels: int, sizes: Sequence[int]) -> Trace:
+    """Watch one forward pass of ``(1, in_channels, *sizes)`` on the module's own device.
+
+    An error that the network raises is kept in the trace, together with all that was seen before it.
+    """
+    like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), torch.empty(0))
+    trace = Trace(tuple(sizes))
+    names = _Names(module)
+    try:
+        # Without optimisation TorchScript would fuse operators from its second run on, and hide them.
+        with quiet(), torch.no_grad(), torch.jit.optimized_execution(False):
+            image = torch.zeros(1, in_channels, *sizes, dtype=like.dtype, device=like.device)
+            recorder = _Recorder(trace, image, names)
+            with recorder:
+                output = module(image)
+        if isinstance(output, torch.Tensor):
+            trace.output = recorder.numbers.get(id(output))
+            trace.shape = tuple(output.shape)
+        else:
+            trace.error = f"it returns a {type(output).__name__} instead of one tensor"
+    except Exception as error:  # a network may raise anything at a size that it does not like
+        trace.error = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    finally:
+        names.remove()
+    return trace
