@@ -63,9 +63,7 @@ def test_readme_states_the_checksums(script, shipped, name):
     assert hashlib.sha256((FOLDER / file).read_bytes()).hexdigest() == whole
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [("image", np.uint8), ("labels", np.uint8), ("instances", np.uint16)]
-)
+@pytest.mark.parametrize(("name", "dtype"), [("image", np.uint8), ("labels", np.uint8), ("instances", np.uint16)])
 def test_files_are_small_deflated_stacks_with_a_voxel_size(script, name, dtype):
     path = FOLDER / script.FILES[name]
     with tifffile.TiffFile(path) as tif:
