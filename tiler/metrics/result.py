@@ -1,0 +1,49 @@
+"""What every protocol's result can do: become JSON and a table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+def plain(value: object) -> object:
+    """JSON has no NaN and no infinity: they become null, tuples become lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(entry) for entry in value]
+    return value
+
+
+class Result:
+    """Scores of one protocol; subclasses are frozen dataclasses."""
+
+    protocol: ClassVar[str]
+
+    def headline(self) -> Mapping[str, float]:
+        """The scores that the protocol is quoted by."""
+        raise NotImplementedError
+
+    def details(self) -> Mapping[str, object]:
+        """What else stands in the JSON."""
+        return {}
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain Python objects, ready for JSON."""
+        made = plain({"protocol": self.protocol, **self.details()})
+        assert isinstance(made, dict)
+        return made
+
+    def to_json(self, indent: int | None = None) -> str:
+        """One JSON object."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def table(self) -> str:
+        """The headline scores, one a line."""
+        scores = self.headline()
+        width = max(map(len, scores))
+        return "\n".join(f"{name:<{width}}  {score:.6f}" for name, score in scores.items())
