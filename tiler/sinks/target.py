@@ -1,0 +1,129 @@
+"""Names of an output on a file system: partial until whole, then renamed, with its provenance beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiler.errors import SinkError, TilerError
+from tiler.ports import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an output goes.
+
+    Parameters
+    ----------
+    path
+        Its final name.
+    """
+
+    path: Path
+
+    @property
+    def partial(self) -> Path:
+        """Its name until it is whole."""
+        return self.path.with_name(self.path.name + ".partial")
+
+    @property
+    def sidecar(self) -> Path:
+        """Where the provenance of a file stands."""
+        return self.path.with_name(self.path.name + ".tiler.json")
+
+    @property
+    def current(self) -> Path:
+        """Where the voxels are now.
+
+        Raises
+        ------
+        SinkError
+            If the output was never created.
+        """
+        for path in (self.partial, self.path):
+            if path.exists():
+                return path
+        raise SinkError(f"{self.path} does not exist, nor does {self.partial.name}")
+
+    def check_parent(self) -> None:
+        """Refuse a name under which nothing can be made.
+
+        Raises
+        ------
+        SinkError
+            If one of its parents is a file.
+        """
+        nearest = next((parent for parent in self.path.parents if parent.exists()), None)
+        if nearest is not None and not nearest.is_dir():
+            raise SinkError(f"cannot write {self.path}: {nearest} is a file, not a folder")
+
+    def prepare(self) -> None:
+        """Make the parents, and room for a new partial output."""
+        self.check_parent()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        remove(self.partial)
+
+    def promote(self) -> None:
+        """Give a whole output its final name, in place of an older one; may be called again after a crash.
+
+        A folder cannot be replaced in one step: the older one is moved aside first, and deleted last.
+        """
+        aside = self.path.with_name(self.path.name + ".replaced")
+        if self.partial.exists():
+            if self.path.is_dir() or (self.partial.is_dir() and self.path.exists()):
+                remove(aside)
+                os.replace(self.path, aside)
+            os.replace(self.partial, self.path)
+            sync(self.path.parent)
+        elif not self.path.exists():
+            raise SinkError(f"cannot finish {self.path}: {self.partial.name} does not exist")
+        remove(aside)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line which output could not be written, and why."""
+    try:
+        yield
+    except TilerError:
+        raise
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, durable."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders, and journals their names itself
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Replace a JSON file in one step: it is the old one or the new one, never half."""
+    draft = path.with_name(path.name + ".partial")
+    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    sync(draft)
+    os.replace(draft, path)
+    sync(path.parent)
+
+
+def provenance(kind: str, classes: tuple[str, ...], attributes: Json) -> Json:
+    """What every output carries: what its values mean, and how it was made."""
+    return {"kind": kind, "classes": list(classes), **attributes}
