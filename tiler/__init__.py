@@ -1,1 +1,27 @@
-"""Exact segmentation of microscopy volumes of any size."""
+"""Exact segmentation of microscopy volumes of any size.
+
+``tiler.segment(volume, "unet")`` returns what the network would say if all of the volume had gone through it
+at once. `tiler.plan` tells beforehand what that takes, `tiler.open_volume` reads volumes by region,
+`tiler.check` verifies an output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tiler.errors import TilerError
+from tiler.version import __version__
+
+if TYPE_CHECKING:
+    from tiler.api import check, open_volume, plan, segment
+
+__all__ = ["TilerError", "__version__", "check", "open_volume", "plan", "segment"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the API when it is first used: `import tiler.errors` should cost what errors cost."""
+    if name in __all__:
+        from tiler import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

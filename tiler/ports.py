@@ -250,6 +250,10 @@ class Listener(Protocol):
 class Job(Protocol):
     """The work of one stage, cut into numbered blocks. Picklable."""
 
+    def where(self, index: int) -> str:
+        """The box of a block, for messages."""
+        ...
+
     def read(self, index: int) -> Any:
         """Fetch what block ``index`` needs. Input only: safe to run ahead in another thread."""
         ...

@@ -1,0 +1,5 @@
+"""``python -m tiler.cli``."""
+
+from tiler.cli.main import main
+
+main()

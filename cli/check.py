@@ -1,0 +1,50 @@
+"""`tiler check`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+from tiler.cli.table import by
+
+from tiler import api
+from tiler.verifying import CheckReport
+
+
+@click.command()
+@click.argument("output", type=click.Path())
+@click.option("--source", metavar="INPUT", help="Where the input is now, if it was moved.")
+@click.option("--model", metavar="MODEL", help="Where the model is now, if it was moved.")
+@click.option("--windows", default=8, show_default=True, type=click.IntRange(min=0),
+              help="How many windows to compute again.")
+@click.option("--seed", default=0, show_default=True, help="Which windows.")
+@click.option("--trust", is_flag=True, help="Run code that a model file brings along (TorchScript).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def check(output: str, as_json: bool, **settings: Any) -> int:
+    """Verify an OUTPUT of tiler segment.
+
+    Reads every block and compares its checksum with the journal, then computes windows at the seams of tiles
+    again with tiles of another size. Exit code 0 says that all of it is sound.
+    """
+    report = api.check(output, **settings)
+    if as_json:
+        click.echo(json.dumps({**asdict(report), "sound": report.sound}))
+    else:
+        click.echo("\n".join(_lines(report)))
+    return 0 if report.sound else 1
+
+
+def _lines(report: CheckReport) -> list[str]:
+    lines = [f"blocks: {report.recorded - len(report.damaged)} of {report.blocks} are finished and sound"]
+    lines += [f"  damaged: {where}" for where in report.damaged]
+    if report.windows:
+        verdict = "larger than" if report.wrong else "within"
+        lines.append(f"windows: {report.windows} computed again with tile {by(report.other_tile)} instead of "
+                     f"{by(report.tile)}, {report.share:.2%} of the voxels: largest difference {report.worst:.2g}, "
+                     f"{verdict} the {report.allowed:.2g} allowed")
+        lines += [f"  wrong: {where}" for where in report.wrong]
+    elif report.damaged:
+        lines.append("windows: none computed again, since blocks are damaged")
+    return [*lines, "sound" if report.sound else "NOT sound: run tiler segment again with --overwrite"]

@@ -1,0 +1,77 @@
+"""The command `tiler`: parse, call one function of the API, print."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from tiler.errors import Interrupted, TilerError
+from tiler.version import __version__
+
+COMMANDS = {
+    "segment": "tiler.cli.segment:segment",
+    "plan": "tiler.cli.segment:plan",
+    "check": "tiler.cli.check:check",
+    "models": "tiler.cli.models:models",
+    "probe": "tiler.cli.models:probe",
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called, so that ``--help`` and ``--version`` answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tiler")
+def tiler() -> None:
+    """Segment microscopy volumes of any size, exactly as if they had gone through the network at once.
+
+    Exit codes: 0 done, 1 something was wrong (one line says what), 2 wrong usage, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and leave with its exit code; what went wrong is one line on stderr."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = tiler.main(arguments, prog_name="tiler", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Interrupted as error:
+        return _complain(error, INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except TilerError as error:
+        return _complain(error, 1)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; there is nobody left to complain to.
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _complain(error: object, code: int) -> int:
+    click.echo(f"tiler: {' '.join(str(error).split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

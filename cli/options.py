@@ -1,0 +1,101 @@
+"""The options that `segment` and `plan` share, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class GroupedOption(click.Option):
+    """An option that knows under which heading of ``--help`` it stands."""
+
+    def __init__(self, *args: Any, group: str = "Other", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose ``--help`` shows its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", "Other"), []).append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def option(group: str, *names: str, **settings: Any) -> Decorator:
+    return click.option(*names, cls=GroupedOption, group=group, **settings)
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """Several options as one decorator, shown in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+MODEL = together(
+    option("Model", "--model", "-m", required=True, metavar="MODEL",
+           help="Registered name (tiler models), package.module:factory, file.py:factory, or a TorchScript file."),
+    option("Model", "--weights", "-w", metavar="FILE", help="safetensors file; by default the model's own."),
+    option("Model", "--trust", is_flag=True, help="Run code that a model file brings along (TorchScript)."),
+    option("Model", "--head", type=click.Choice(["softmax", "sigmoid", "none"]),
+           help="What follows the last layer; by default what belongs to the model."),
+    option("Model", "--average", type=click.Choice(["none", "flip4", "rot4", "d4", "rot7"]),
+           help="Average over flips and rotations. [default: none]"),
+    option("Model", "--border", type=click.Choice(["mirror", "zero"]),
+           help="What lies beyond the volume; by default what belongs to the model."),
+    option("Model", "--normalise", metavar="RULE",
+           help="weights, volume, volume:LOW,HIGH (percentiles) or MEAN,STD. [default: weights]"),
+)
+
+INPUT = together(
+    option("Input", "--axes", metavar="AXES", help="Names of the input's axes, such as tyx."),
+    option("Input", "--channel", metavar="N[,N]", help="Channels to use. [default: all]"),
+    option("Input", "--roi", metavar="Z,Y,X", help="Region, such as 0:5,100:600,50:450 or t=3,y=0:512."),
+    option("Input", "--nan", type=click.Choice(["refuse", "zero"]), help="NaN in the input. [default: refuse]"),
+)
+
+RESULT = together(
+    option("Result", "--as", "kind", type=click.Choice(["probabilities", "labels", "instances"]),
+           help="What to write. [default: probabilities]"),
+    option("Result", "--classes", metavar="all|NAME",
+           help="Which classes; by default the second of two, else all."),
+    option("Result", "--dtype", type=click.Choice(["float32", "float16", "float64", "uint8", "uint32", "uint64"]),
+           help="Type of the voxels. [default: float32; labels uint8; instances uint32]"),
+    option("Result", "--min-size", type=click.IntRange(min=0), help="Smallest instance in voxels. [default: 0]"),
+)
+
+RESOURCES = together(
+    option("Resources", "--tile", metavar="SIZE", help="Model input, such as 572 or 1x572x572. [default: auto]"),
+    option("Resources", "--block", metavar="SIZE", help="One task and one write. [default: auto]"),
+    option("Resources", "--batch", metavar="N", help="Tiles at once. [default: auto]"),
+    option("Resources", "--memory", metavar="SIZE", help="Budget, such as 8GiB. [default: half of what is free]"),
+    option("Resources", "--workers", metavar="N", help="Threads that read and that write. [default: 2]"),
+    option("Resources", "--executor", type=click.Choice(["threads", "serial"]), help="[default: threads]"),
+    option("Resources", "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
+    option("Resources", "--precision", type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
+           help="[default: float32]"),
+    option("Resources", "--threads", type=click.IntRange(min=1),
+           help="Processor threads per forward pass. [default: all]"),
+)
+
+TALK = together(
+    option("Messages", "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+    option("Messages", "--quiet", "-q", is_flag=True, help="No progress."),
+    option("Messages", "--verbose", "-v", is_flag=True, help="Say more, with tracebacks."),
+    option("Messages", "--log-file", type=click.Path(dir_okay=False), metavar="FILE", help="Append messages to it."),
+)

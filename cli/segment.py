@@ -1,0 +1,170 @@
+"""`tiler segment` and `tiler plan`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
+from tiler.cli.table import plan_table
+from tiler.cli.talk import listening, set_up_logging, stoppable
+
+from tiler import api
+from tiler.errors import Interrupted, PlanError, TilerError
+
+log = logging.getLogger("tiler.cli")
+
+SUFFIXES = (".zarr", ".tif", ".tiff", ".npy")
+DEFAULT_SUFFIX = ".zarr"
+
+OUTPUT = together(
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    option("Result", "-o", "--output", metavar="OUTPUT|DIR",
+           help=".zarr, .tif or .npy file, or a folder. [default: STEM_segmented.zarr]"),
+)
+GOING_ON = together(
+    option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
+    option("Result", "--overwrite", is_flag=True, help="Start anew and replace the output."),
+    option("Result", "--verify", is_flag=True, help="With --resume: read the finished blocks again."),
+    option("Result", "--same-input", is_flag=True,
+           help="With --resume: accept a moved input whose sampled blocks agree."),
+    option("Messages", "--dry-run", is_flag=True, help="Only show the plan."),
+)
+INTENT = ("resume", "overwrite", "verify", "same_input")
+TALKING = ("as_json", "quiet", "verbose", "log_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An input and where its result goes."""
+
+    source: str
+    output: Path
+
+
+@click.command(cls=GroupedCommand)
+@OUTPUT
+@RESULT
+@GOING_ON
+@MODEL
+@INPUT
+@RESOURCES
+@TALK
+def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **options: Any) -> int:
+    """Segment volumes: TIFF, zarr, .npy, or folders of images.
+
+    Prints the path of each result. Several inputs are a batch job: the network is loaded once, and an input
+    that fails does not stop the others.
+    """
+    talking = {name: options.pop(name) for name in TALKING}
+    set_up_logging(talking["verbose"], talking["log_file"])
+    pairs = pair_up(inputs, output)
+    if dry_run:
+        return show_plans(pairs, options, talking["as_json"])
+    stop = threading.Event()
+    with stoppable(stop):
+        outcomes = [_attempt(pair, options, talking, stop, len(pairs)) for pair in pairs]
+    return _conclude(pairs, outcomes)
+
+
+@click.command(cls=GroupedCommand)
+@OUTPUT
+@RESULT
+@MODEL
+@INPUT
+@RESOURCES
+@TALK
+def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
+    """Show what `tiler segment` with the same options would do. Reads no voxel."""
+    talking = {name: options.pop(name) for name in TALKING}
+    set_up_logging(talking["verbose"], talking["log_file"])
+    return show_plans(pair_up(inputs, output), options, talking["as_json"])
+
+
+def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
+    """One output an input; two of one name are refused before anything runs."""
+    if (output and len(inputs) == 1 and not output.endswith("/") and not Path(output).is_dir()) or (output and len(inputs) == 1 and Path(output).suffix in SUFFIXES):
+        pairs = [Pair(inputs[0], Path(output))]
+    else:
+        folder = Path(output or ".")
+        if folder.suffix in SUFFIXES and not folder.is_dir():
+            raise PlanError(f"{len(inputs)} inputs need a folder for their outputs, {output} names one file (-o)")
+        pairs = [Pair(source, folder / f"{_stem(source)}_segmented{DEFAULT_SUFFIX}") for source in inputs]
+    _refuse_twins(pairs)
+    return pairs
+
+
+def _stem(source: str) -> str:
+    """The name without its suffix; a level inside a zarr is called after the zarr."""
+    path = Path(source)
+    for part in (path, *path.parents):
+        if part.suffix == ".zarr":
+            path = part
+    return path.name.split(".")[0] or path.name
+
+
+def _refuse_twins(pairs: list[Pair]) -> None:
+    seen: dict[Path, str] = {}
+    for pair in pairs:
+        target = pair.output.absolute()
+        if target in seen:
+            raise PlanError(f"{seen[target]} and {pair.source} would both be written to {pair.output}: "
+                            "run them apart with -o")
+        seen[target] = pair.source
+
+
+def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int:
+    wanted = {name: value for name, value in options.items() if name not in INTENT}
+    for pair in pairs:
+        made = api.plan(pair.source, **wanted)
+        if as_json:
+            click.echo(json.dumps({"source": pair.source, "output": str(pair.output), **made.to_json()}))
+        else:
+            plan_table(pair.source, pair.output, made)
+    return 0
+
+
+def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop: threading.Event,
+             total: int) -> TilerError | None:
+    """One input; its failure is reported and returned, so that the next one has its turn."""
+    if stop.is_set():
+        return Interrupted("not begun")
+    begun = time.monotonic()
+    try:
+        with listening(talking["quiet"]) as listener:
+            api.segment(pair.source, output=pair.output, listener=listener, stop=stop, **options)
+    except TilerError as error:
+        log.debug("%s", traceback.format_exc())
+        log.error("%s: %s", pair.source, error)
+        if total == 1:
+            raise
+        click.echo(f"tiler: {pair.source}: {error}", err=True)
+        return error
+    log.info("%s -> %s", pair.source, pair.output)
+    _announce(pair, time.monotonic() - begun, talking["as_json"])
+    return None
+
+
+def _announce(pair: Pair, seconds: float, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"source": pair.source, "output": str(pair.output), "seconds": round(seconds, 3)}))
+    else:
+        click.echo(str(pair.output))
+
+
+def _conclude(pairs: list[Pair], outcomes: list[TilerError | None]) -> int:
+    """Say which inputs failed, as the last lines; the exit code says whether any did."""
+    failed = [(pair, error) for pair, error in zip(pairs, outcomes, strict=True) if error is not None]
+    if not failed:
+        return 0
+    click.echo(f"tiler: {len(failed)} of {len(pairs)} inputs failed:", err=True)
+    for pair, error in failed:
+        click.echo(f"  {pair.source}: {error}", err=True)
+    return 130 if any(isinstance(error, Interrupted) for _, error in failed) else 1

@@ -1,0 +1,49 @@
+"""Plans and reports as tables for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tiler.planning import Plan
+
+
+def plan_table(source: str, output: Path, plan: Plan) -> None:
+    """Print a plan; unlike progress this is the result, so it goes to stdout."""
+    estimate = plan.estimate
+    rows = {
+        "input": source,
+        "output": str(output),
+        "region (z, y, x)": str(plan.region),
+        "tile, core": f"{by(plan.tile)}, {by(plan.footprint.core(plan.tile))}",
+        "context low, high": f"{by(plan.footprint.low)}, {by(plan.footprint.high)}",
+        "stride": by(plan.footprint.stride),
+        "border": plan.border,
+        "block, chunk": f"{by(plan.block)}, {by(plan.chunk)}",
+        "blocks, tiles": f"{estimate.blocks}, {estimate.tiles}",
+        "batch, workers": f"{plan.batch}, {plan.workers}",
+        "to read, to write": f"{size(estimate.bytes_read)}, {size(estimate.bytes_written)}",
+        "floating-point operations": f"{estimate.flops:.3g} ({estimate.redundant:.1%} for context)",
+        "peak memory": f"{size(estimate.peak_bytes)} of {size(plan.memory)}",
+        "fingerprint": plan.fingerprint[:16],
+    }
+    if not estimate.exact:
+        rows["note"] = "operations and memory were extrapolated from two small tiles"
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves a number above one."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 1 << power:
+            return f"{count / (1 << power):.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,151 @@
+"""Progress, messages and signals of a running command."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SILENCE = 5.0
+"""Seconds between two plain lines of progress."""
+
+
+class Rate(ProgressColumn):
+    """Voxels per second since the stage began."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{spoken(task.fields['voxels'] / max(task.elapsed or 0.0, 1e-9))}voxels/s")
+
+
+def spoken(number: float) -> str:
+    for power, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= power:
+            return f"{number / power:.1f} {prefix}"
+    return f"{number:.0f} "
+
+
+@dataclass
+class Bars:
+    """A listener for terminals: one bar a stage, with rate and time left."""
+
+    progress: Progress
+    bar: Any = None
+    name: str = ""
+    voxels: int = 0
+
+    def stage(self, name: str) -> None:
+        self.name = name
+
+    def started(self, total: int, done: int) -> None:
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+        self.voxels = 0
+        self.bar = self.progress.add_task(self.name, total=total, completed=done, voxels=0)
+
+    def finished_block(self, index: int, voxels: int) -> None:
+        self.voxels += voxels
+        self.progress.update(self.bar, advance=1, voxels=self.voxels)
+
+    def warn(self, message: str) -> None:
+        self.progress.console.print(f"warning: {message}", style="yellow", highlight=False)
+
+
+@dataclass
+class Lines:
+    """A listener for everything that is not a terminal: a line now and then."""
+
+    name: str = ""
+    total: int = 0
+    done: int = 0
+    voxels: int = 0
+    begun: float = 0.0
+    spoken_at: float = field(default=0.0)
+
+    def stage(self, name: str) -> None:
+        self.name = name
+
+    def started(self, total: int, done: int) -> None:
+        self.total, self.done, self.voxels = total, done, 0
+        self.begun = self.spoken_at = time.monotonic()
+        if done:
+            click.echo(f"{self.name}: {done} of {total} blocks were finished before", err=True)
+
+    def finished_block(self, index: int, voxels: int) -> None:
+        self.done, self.voxels = self.done + 1, self.voxels + voxels
+        now = time.monotonic()
+        if self.done == self.total or now - self.spoken_at >= SILENCE:
+            self.spoken_at = now
+            rate = spoken(self.voxels / max(now - self.begun, 1e-9))
+            click.echo(f"{self.name}: {self.done} of {self.total} blocks, {rate}voxels/s", err=True)
+
+    def warn(self, message: str) -> None:
+        click.echo(f"warning: {message}", err=True)
+
+
+class Quiet:
+    """A listener that passes on warnings only."""
+
+    def stage(self, name: str) -> None: ...
+    def started(self, total: int, done: int) -> None: ...
+    def finished_block(self, index: int, voxels: int) -> None: ...
+    def warn(self, message: str) -> None:
+        click.echo(f"warning: {message}", err=True)
+
+
+@contextmanager
+def listening(quiet: bool) -> Iterator[Any]:
+    """The listener that fits where stderr goes. rich honours NO_COLOR by itself."""
+    console = Console(stderr=True)
+    if quiet:
+        yield Quiet()
+    elif not console.is_terminal:
+        yield Lines()
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                   Rate(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield Bars(progress)
+
+
+@contextmanager
+def stoppable(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set ``stop``, a second one aborts at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("stopping at the next block border; once more aborts at once", err=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def set_up_logging(verbose: bool, log_file: str | None) -> None:
+    """Logging of the library, which is silent by default."""
+    logger = logging.getLogger("tiler")
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    if verbose:
+        logger.addHandler(logging.StreamHandler())
+    if log_file:
+        try:
+            handler = logging.FileHandler(log_file)
+        except OSError as error:
+            raise click.ClickException(f"cannot write the log {log_file}: {error.strerror} (--log-file)") from error
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)

@@ -1,0 +1,188 @@
+"""Which tile and which block: the cheapest that fit into memory.
+
+The cost of a plan is the sum of its forward passes. A larger tile wastes less on context and takes more
+memory; the largest that fits is seldom needed, so that of all tiles within 3 % of the cheapest the smallest
+is taken. No tile is larger than the region needs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+
+from tiler.errors import MemoryBudgetError
+from tiler.geometry import Box, Footprint, Grid, Reach, Shape, Span, hull, tiles_of
+from tiler.mirror import mirrored_indices
+from tiler.ports import Cost, Predictor, Source
+
+AHEAD, BEHIND = 2, 2
+"""Windows read ahead of the model and results not yet written, at most."""
+
+CORES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+BLOCK_BYTES = 64 << 20
+BLOCK_SIDE = 512
+CHUNK_SIDES = (32, 512, 512)
+BATCH_VOXELS = 1 << 19
+SLACK = 1.03
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tile, the blocks it is laid in, and how many of it go to the model at once."""
+
+    tile: Shape
+    block: Shape
+    batch: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A volume, a network and a region of interest: what tiles and blocks are chosen for."""
+
+    source: Source
+    predictor: Predictor
+    region: Box
+    canvas: Box | None
+
+    @property
+    def canvas_shape(self) -> Shape | tuple[None, ...]:
+        return (None,) * len(self.region.spans) if self.canvas is None else self.canvas.shape
+
+    def cost(self, tile: Shape, batch: int = 1) -> Cost:
+        return self.predictor.cost(tile, batch)
+
+    def bytes(self, choice: Choice) -> int:
+        """Memory on top of the process: windows ahead, results behind, one batch in the model."""
+        source, predictor = self.source, self.predictor
+        block = tuple(map(min, choice.block, self.region.shape))
+        window = math.prod(map(self._window, block, choice.tile, predictor.footprint.axes, self.canvas_shape))
+        voxel_in, voxel_out = source.shape[0] * source.dtype.itemsize, _voxel_out(predictor)
+        # One window more is being mirrored while the others wait, one result more is being compressed.
+        return ((AHEAD + 2) * window * voxel_in + (BEHIND + 2) * math.prod(block) * voxel_out
+                + choice.batch * math.prod(choice.tile) * voxel_in + self.cost(choice.tile, choice.batch).bytes)
+
+    @staticmethod
+    def _window(block: int, tile: int, reach: Reach, full: int | None) -> int:
+        """Length of the hull of a block's tiles, wherever the block begins."""
+        if tile == full:
+            return tile
+        core = reach.core(tile)
+        return (-(-(block + reach.stride - 1) // core) - 1) * core + tile
+
+    def batch_for(self, tile: Shape, block: Shape) -> int:
+        """As many tiles of a block as make a forward pass worth its overhead."""
+        tiles, _ = self.traffic(tile, block)
+        a_block = -(-tiles // len(Grid(self.region, block)))
+        return max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
+
+    def traffic(self, tile: Shape, block: Shape) -> tuple[int, int]:
+        """How many tiles there are in all blocks, and how many voxels of the volume are read for them."""
+        tiles = voxels = 1
+        for axis, reach in enumerate(self.predictor.footprint.axes):
+            axis_tiles, axis_voxels = self._axis_traffic(axis, reach, tile[axis], block[axis])
+            tiles, voxels = tiles * axis_tiles, voxels * axis_voxels
+        return tiles, voxels
+
+    @cache  # noqa: B019  a workload lives as long as the planning of one run
+    def _axis_traffic(self, axis: int, reach: Reach, tile: int, block: int) -> tuple[int, int]:
+        canvas = None if self.canvas is None else Box((self.canvas.spans[axis],))
+        volume, footprint = Span(0, self.source.shape[1 + axis]), Footprint.of([reach])
+        tiles = voxels = 0
+        for span in Grid(Box((self.region.spans[axis],)), (block,)):
+            pieces = tiles_of(span, (tile,), footprint, canvas)
+            read = hull([piece.read for piece in pieces]).spans[0]
+            tiles += len(pieces)
+            voxels += read.size if volume.contains(read) else int(np.ptp(mirrored_indices(read, volume.size))) + 1
+        return tiles, voxels
+
+    @cached_property
+    def _whole(self) -> Shape:
+        if self.canvas is not None and self.region.shape == self.source.shape[1:]:
+            return self.canvas.shape
+        return self.predictor.footprint.covering(self.region.shape)
+
+    def whole_pass(self) -> float:
+        """FLOPs of one pass over the region, context included: what no tiling could save.
+
+        Axes without context cost the same for every voxel, so one of them stands for all.
+        """
+        free = [axis.smallest == 1 for axis in self.predictor.footprint.axes]
+        one = tuple(1 if is_free else size for is_free, size in zip(free, self._whole, strict=True))
+        times = math.prod(size for is_free, size in zip(free, self._whole, strict=True) if is_free)
+        return self.cost(one).flops * times
+
+
+def best_tile(load: Workload, block: Shape | None, budget: int) -> Shape:
+    """The smallest tile within 3 % of the cheapest that fits into ``budget`` bytes.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If none fits; the message says the least that would do.
+    """
+    choices = [Choice(tile, block or block_for(load, tile)) for tile in _candidates(load)]
+    needs = {choice: load.bytes(choice) for choice in choices}
+    fitting = [choice for choice in choices if needs[choice] <= budget]
+    if not fitting:
+        least = min(choices, key=needs.__getitem__)
+        raise MemoryBudgetError(
+            f"the memory budget is too small: {max(budget, 0) // 10**6} MB are left for the run, the least that "
+            f"would do is {-(-needs[least] // 10**6)} MB (tile {spell(least.tile)}): raise --memory by "
+            f"{-((budget - needs[least]) // 10**6)} MB or more")
+    flops = {c: load.traffic(c.tile, c.block)[0] * load.cost(c.tile).flops for c in fitting}
+    bound = SLACK * min(flops.values())
+    return min((choice for choice in fitting if flops[choice] <= bound), key=needs.__getitem__).tile
+
+
+def _candidates(load: Workload) -> list[Shape]:
+    """Tiles of growing size whose cores divide the region evenly, up to one tile for all of it."""
+    footprint = load.predictor.footprint
+    tiles: dict[Shape, None] = {}
+    for core in CORES:
+        cores = []
+        for size, axis in zip(load.region.shape, footprint.axes, strict=True):
+            share = math.ceil(size / math.ceil(size / core))
+            cores.append(1 if axis.smallest == 1 else share)
+        tiles[tile_on_canvas(footprint.covering(tuple(cores)), load.canvas)] = None
+    return list(tiles)
+
+
+def _voxel_out(predictor: Predictor) -> int:
+    """Bytes of the result at one voxel."""
+    return len(predictor.classes) * predictor.dtype.itemsize
+
+
+def spell(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def tile_on_canvas(tile: Shape, canvas: Box | None) -> Shape:
+    """A tile is never larger than a canvas that ends."""
+    return tile if canvas is None else tuple(map(min, tile, canvas.shape))
+
+
+def block_for(load: Workload, tile: Shape) -> Shape:
+    """A block of whole cores: at least half a thousand voxels wide, as deep as what is decoded at once."""
+    footprint, depth = load.predictor.footprint, load.source.read_unit[0]
+    sides = []
+    for size, axis, full, length in zip(tile, footprint.axes, load.canvas_shape, load.region.shape, strict=True):
+        core = length if size == full else axis.core(size)
+        wanted = min(depth if axis.smallest == 1 else BLOCK_SIDE, length)
+        sides.append(core * max(1, wanted // core))
+    if footprint.axes[0].smallest == 1:
+        sides[0] = max(1, min(sides[0], BLOCK_BYTES // (_voxel_out(load.predictor) * sides[1] * sides[2])))
+    return tuple(sides)
+
+
+def chunk_for(block: Shape) -> Shape:
+    """The largest divisors of a block that are pleasant to open in a viewer."""
+    return tuple(_divisor(side, limit) for side, limit in zip(block, CHUNK_SIDES, strict=True))
+
+
+def _divisor(size: int, limit: int) -> int:
+    """The largest divisor up to the limit; the size itself where the divisors are too small to be of use."""
+    best = max(d for d in range(1, min(size, limit) + 1) if size % d == 0)
+    return best if best * 8 >= min(size, limit) else size

@@ -1,0 +1,50 @@
+"""The canvas beyond the volume: which voxel of the volume stands at every place of it.
+
+The volume is reflected without end and its faces are not repeated (numpy's "reflect"). On one axis of
+four voxels, indices -4 to 8 hold::
+
+    ... 2  3  2  1 | 0  1  2  3 | 2  1  0  1  2 ...
+
+An index map is right for any context, also one longer than the volume, where a padding that mirrors once
+is not; and it needs each voxel once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tiler.geometry import Box, Span
+from tiler.ports import Array, Source
+
+
+def mirrored_indices(span: Span, size: int) -> npt.NDArray[np.intp]:
+    """(span.size,) intp: the volume's index at every place of a span, on an axis of ``size`` voxels."""
+    places = np.arange(span.start, span.stop)
+    if size == 1:
+        return np.zeros_like(places)
+    period = 2 * (size - 1)
+    phase = places % period
+    return np.minimum(phase, period - phase)
+
+
+def read_mirrored(source: Source, box: Box) -> Array:
+    """``(c, *box.shape)``: a box of the canvas, which may reach beyond the volume on every side.
+
+    The smallest box of the volume that holds all that is needed is read, once.
+    """
+    volume = Box.of_shape(source.shape[1:])
+    if volume.contains(box):
+        return source.read(box)
+    maps = [mirrored_indices(span, size) for span, size in zip(box.spans, volume.shape, strict=True)]
+    needed = Box.between([int(m.min()) for m in maps], [int(m.max()) + 1 for m in maps])
+    data = source.read(needed)
+    for axis, (indices, span) in enumerate(zip(maps, needed.spans, strict=True), start=1):
+        if not _is_plain(indices, span):
+            data = data.take(indices - span.start, axis=axis)
+    return data
+
+
+def _is_plain(indices: npt.NDArray[np.intp], span: Span) -> bool:
+    """Whether the map is the span itself: then taking would only copy."""
+    return len(indices) == span.size and bool((indices == np.arange(span.start, span.stop)).all())

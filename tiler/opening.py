@@ -1,0 +1,156 @@
+"""From names and options to ports: the source, the predictor and the plan of one segmentation."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import PlanError
+from tiler.geometry import Box
+from tiler.machine import cores
+from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_sizes
+from tiler.planning import Plan, Settings, resolve
+from tiler.ports import Json, Predictor, Source
+from tiler.sources import open_source
+from tiler.statistics import parse_rule
+
+KINDS = ("probabilities", "labels", "instances")
+INSTANCE_TYPES = ("uint32", "uint64")
+
+DEFAULTS: dict[str, Any] = {
+    "kind": "probabilities",
+    "executor": "threads",
+    "normalise": "weights",
+    "nan": "refuse",
+    "device": "auto",
+    "precision": "float32",
+    "average": "none",
+    "min_size": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A segmentation ready to be planned or run."""
+
+    options: Options
+    source: Source
+    predictor: Predictor
+    plan: Plan
+
+    @property
+    def statistics(self) -> str | None:
+        rule = self.options.normalise
+        return rule if rule is not None and rule.startswith("volume") else None
+
+    @property
+    def kind(self) -> str:
+        return str(self.options.kind)
+
+    @property
+    def instance_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.options.dtype or INSTANCE_TYPES[0])
+
+
+def with_defaults(options: Options) -> Options:
+    """Every default of the package, in one place."""
+    filled = Options(**{**DEFAULTS, "threads": cores(), **options.given()})
+    _check_choice("--as", filled.kind, KINDS)
+    _check_choice("--nan", filled.nan, ("refuse", "zero"))
+    _check_choice("--border", filled.border, ("mirror", "zero", None))
+    if filled.kind == "instances":
+        _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
+    return filled
+
+
+def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
+    """Open the ports and make the plan.
+
+    Raises
+    ------
+    TilerError
+        Whatever is wrong with the input, the model or the options, in one line.
+    """
+    options = with_defaults(options)
+    region = parse_roi(options.roi)
+    time = None if region is None else region.time
+    volume = open_source(source, axes=options.axes, channel=options.channel, time=time)
+    predictor = open_model(model, options, trust, volume)
+    _check_time(volume, predictor)
+    box = None if region is None else region.within(volume.shape[1:])
+    return Opened(options, volume, predictor, resolve(_settings(options, box), volume, predictor, _extra(options)))
+
+
+def open_model(model: Any, options: Options, trust: bool, source: Source) -> Predictor:
+    """The predictor of a model's name, file or module; a predictor is taken as it is."""
+    if isinstance(model, Predictor) and not hasattr(model, "parameters"):
+        return model
+    slice_shape = source.shape[2:] if options.average == "rot7" else None
+    names = ("device", "precision", "threads", "head", "classes", "kind", "dtype", "average", "normalise")
+    chosen = {name: getattr(options, name) for name in names}
+    if options.kind == "instances":
+        chosen |= {"kind": "labels", "dtype": None}
+    if str(options.normalise).startswith("volume"):
+        parse_rule(str(options.normalise))
+        chosen["normalise"] = "volume"
+    given = tuple((name, value) for name, value in chosen.items() if value is not None)
+    return _open_predictor(model, options.weights, trust, given, slice_shape)
+
+
+@lru_cache(maxsize=1)
+def _open_predictor(model: Any, weights: Any, trust: bool, chosen: tuple[tuple[str, Any], ...],
+                    slice_shape: tuple[int, int] | None) -> Predictor:
+    """Kept, so that several inputs share one network; torch is imported here and nowhere else."""
+    models = importlib.import_module("tiler.models.predictor")
+    options = models.PredictorOptions(slice_shape=slice_shape, **dict(chosen))
+    predictor: Predictor = models.open_predictor(model, weights=weights, trust=trust, options=options)
+    return predictor
+
+
+def _settings(options: Options, region: Box | None) -> Settings:
+    return Settings(
+        tile=parse_sizes(options.tile, "--tile"), block=parse_sizes(options.block, "--block"),
+        batch=parse_count(options.batch, "--batch"), memory=parse_bytes(options.memory),
+        workers=parse_count(options.workers, "--workers"), region=region,
+        border=options.border, nan=str(options.nan))  # type: ignore[arg-type]  # checked in with_defaults
+
+
+def _extra(options: Options) -> Json:
+    """What comes after the model and can change the result."""
+    extra: dict[str, Any] = {"kind": options.kind, "normalise": options.normalise}
+    if options.kind == "instances":
+        extra |= {"min_size": options.min_size, "instance_dtype": options.dtype or INSTANCE_TYPES[0]}
+    return extra
+
+
+def _check_choice(option: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+    if value not in choices:
+        known = ", ".join(choice for choice in choices if choice)
+        raise PlanError(f"{value!r} is not one of {known} ({option})")
+
+
+def _check_time(source: Source, predictor: Predictor) -> None:
+    axes, sizes = source.calibration.axes, source.calibration.sizes
+    if "t" in axes and sizes[axes.index("t")] > 1 and predictor.footprint.axes[0].smallest > 1:
+        raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points, the network takes volumes: "
+                        "choose one with --roi t=N")
+
+
+def describe_source(source: Any) -> str:
+    """A path as absolute text, anything else as its type: enough to find it again, or to say that one cannot."""
+    if not isinstance(source, (str, Path)):
+        return f"<{type(source).__name__}>"
+    return str(source) if "://" in str(source) else str(Path(source).absolute())
+
+
+def describe_model(model: Any) -> str:
+    """A name as it is, a file as an absolute path, a module in memory as its type."""
+    if not isinstance(model, (str, Path)):
+        return f"<{type(model).__name__}>"
+    file, colon, factory = str(model).partition(":")
+    return f"{Path(file).absolute()}{colon}{factory}" if Path(file).is_file() else str(model)

@@ -1,0 +1,135 @@
+"""Whether a run starts, goes on or has finished: the state of an output on disk."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from tiler.block import checksum
+from tiler.errors import JournalError, PlanChangedError, SinkError
+from tiler.journal import Journal, journal_path
+from tiler.planning import Plan
+from tiler.ports import Json, Sink
+from tiler.sinks import partial_path
+
+
+class State(Enum):
+    """What stands on the disk under the name of an output."""
+
+    NOTHING = "nothing"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the user says about an output that is already there."""
+
+    resume: bool = False
+    overwrite: bool = False
+    verify: bool = False
+    same_input: bool = False
+
+
+def state_of(output: Path) -> State:
+    """Tell a finished run, an unfinished one and what tiler did not write apart.
+
+    Raises
+    ------
+    JournalError
+        If there is a journal that cannot be trusted.
+    """
+    journal = journal_path(output)
+    if not journal.exists():
+        if output.exists():
+            return State.FOREIGN
+        return State.UNFINISHED if partial_path(output).exists() else State.NOTHING
+    return State.FINISHED if Journal.load(journal).records("finish") and output.exists() else State.UNFINISHED
+
+
+def check_intent(output: Path, intent: Intent) -> None:
+    """Refuse to touch what is there unless the user said what to do with it.
+
+    Raises
+    ------
+    SinkError
+        If something is there and neither --resume nor --overwrite was given, or --resume cannot be done.
+    """
+    if intent.resume and intent.overwrite:
+        raise SinkError("give --resume or --overwrite, not both")
+    if intent.overwrite:
+        return
+    state = state_of(output)
+    if state is State.FOREIGN and intent.resume:
+        raise SinkError(f"{output} exists and has no journal, so it cannot be resumed: --overwrite replaces it")
+    if state in (State.FOREIGN, State.FINISHED) and not intent.resume:
+        raise SinkError(f"{output} exists: --overwrite replaces it, -o chooses another name")
+    if state is State.UNFINISHED and not intent.resume:
+        raise SinkError(f"{output} has an unfinished run: --resume goes on with it, --overwrite starts anew")
+
+
+def check_same(stored: Plan, now: Plan, same_input: bool) -> None:
+    """Compare what can change the result.
+
+    Raises
+    ------
+    PlanChangedError
+        Naming the fields that differ.
+    """
+    changed = dict(_differences(dict(stored.essence), dict(now.essence)))
+    if same_input:
+        changed = {name: pair for name, pair in changed.items() if not name.startswith("source")}
+    if changed:
+        raise PlanChangedError(changed)
+
+
+def _differences(old: Json, new: Json, prefix: str = "") -> list[tuple[str, tuple[object, object]]]:
+    """Leaves that differ, named by their path."""
+    found: list[tuple[str, tuple[object, object]]] = []
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append((prefix + name, (a, b)))
+    return found
+
+
+def forget_unsound(journal: Journal, plan: Plan, sink: Sink) -> list[int]:
+    """Take back the record of every block whose stored voxels no longer give their checksum."""
+    bad = unsound_blocks(journal, plan, sink)
+    for index in bad:
+        journal.forget("model", index)
+    return bad
+
+
+def unsound_blocks(journal: Journal, plan: Plan, sink: Sink) -> list[int]:
+    """Finished blocks of the model whose stored voxels no longer give their checksum."""
+    return [index for index, record in sorted(journal.records("model").items())
+            if checksum(sink.read(plan.grid[index].back(plan.region.start))) != record["checksum"]]
+
+
+def start_over(output: Path) -> None:
+    """Remove what an older run left beside the output; the output itself stays until it is replaced."""
+    try:
+        journal_path(output).unlink(missing_ok=True)
+        partial = partial_path(output)
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot remove what an older run left of {output}: {error.strerror or error}") from error
+
+
+def begin_journal(output: Path, header: Json) -> Journal:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return Journal.create(journal_path(output), header)
+    except (FileExistsError, NotADirectoryError):
+        raise SinkError(f"cannot write {output}: its folder {output.parent} is a file (-o)") from None
+    except OSError as error:
+        raise JournalError(f"cannot write the journal of {output}: {error.strerror or error}") from error

@@ -1,0 +1,128 @@
+"""One segmentation from start to end: begin or go on, perform, and leave the journal behind."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import PlanChangedError, SinkError
+from tiler.executors import open_executor
+from tiler.journal import Journal, exclusive, journal_path
+from tiler.opening import Opened, describe_model, describe_source, open_all
+from tiler.options import FREE, Options, parse_count
+from tiler.planning import Plan
+from tiler.ports import Array, Executor, Json, Listener
+from tiler.resuming import (
+    Intent,
+    State,
+    begin_journal,
+    check_intent,
+    check_same,
+    forget_unsound,
+    start_over,
+    state_of,
+)
+from tiler.run import Memo, Task, agrees_with, model_sink, perform
+from tiler.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be segmented by which model, and how."""
+
+    source: Any
+    model: Any
+    options: Options
+    intent: Intent
+    trust: bool
+
+
+def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -> Array:
+    """The result as an array with the input's axes."""
+    opened = open_all(request.source, request.model, request.options, request.trust)
+    sink = perform(_task(opened, opened.plan, None, {}), Memo(), _executor(opened), listener, stop)
+    return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
+
+
+def run_to_file(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
+    """Write the result, or go on writing it.
+
+    Raises
+    ------
+    TilerError
+        In one line; an unfinished run stays resumable.
+    """
+    if describe_source(request.source) == describe_source(output):
+        raise SinkError(f"{output} is the input: choose another output (-o)")
+    check_intent(output, request.intent)
+    state = state_of(output) if request.intent.resume else State.NOTHING
+    if state is State.FINISHED:
+        listener.stage("finished")
+    elif state is State.UNFINISHED:
+        _go_on(request, output, listener, stop)
+    else:
+        _begin(request, output, listener, stop)
+
+
+def _begin(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
+    opened = open_all(request.source, request.model, request.options, request.trust)
+    with exclusive(output):
+        start_over(output)
+        header = {"plan": opened.plan.to_json(), **_provenance(request, opened)}
+        journal = begin_journal(output, header)
+        _perform(opened, opened.plan, output, journal, listener, stop)
+
+
+def _go_on(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
+    """Load the stored plan; nothing that was open when it was made is decided again."""
+    with exclusive(output):
+        journal = Journal.reopen(journal_path(output))
+        plan, wanted = Plan.from_json(journal.header["plan"]), request.options
+        stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
+        options = wanted.over({**stored, "tile": plan.tile, "block": plan.block, "border": plan.border})
+        opened = open_all(request.source, request.model, options, request.trust)
+        check_same(plan, opened.plan, request.intent.same_input)
+        plan = plan.with_resources(parse_count(wanted.batch, "--batch"), parse_count(wanted.workers, "--workers"))
+        task = _task(opened, plan, output, {})
+        if request.intent.same_input and not agrees_with(task, journal):
+            raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
+        if request.intent.verify:
+            bad = forget_unsound(journal, plan, model_sink(task))
+            listener.warn(f"{len(bad)} finished blocks were damaged and will be computed again" if bad
+                          else "all finished blocks are sound")
+        _perform(opened, plan, output, journal, listener, stop)
+
+
+def _perform(opened: Opened, plan: Plan, output: Path, journal: Journal, listener: Listener,
+             stop: threading.Event) -> None:
+    attributes = {name: value for name, value in journal.header.items() if name != "format"}
+    try:
+        perform(_task(opened, plan, output, attributes), journal, _executor(opened), listener, stop)
+    finally:
+        journal.close()
+
+
+def _task(opened: Opened, plan: Plan, output: Path | None, attributes: Json) -> Task:
+    return Task(plan, opened.source, opened.predictor, output, opened.kind, opened.statistics,
+                int(opened.options.min_size or 0), opened.instance_dtype, attributes)
+
+
+def _executor(opened: Opened) -> Executor:
+    return open_executor(str(opened.options.executor), opened.plan.workers)
+
+
+def _provenance(request: Request, opened: Opened) -> Json:
+    """Where a result comes from, for its metadata and for those who go on with it."""
+    return {
+        "source": describe_source(request.source),
+        "model": describe_model(request.model),
+        "kind": opened.kind,
+        "classes": list(opened.predictor.classes),
+        "options": {**opened.options.to_json(), "device": opened.predictor.identity.get("device")},
+        "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
+    }
