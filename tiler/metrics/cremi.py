@@ -1,0 +1,125 @@
+"""Protocol ``cremi``: variation of information and adapted Rand error as the CREMI challenge combines them.
+
+The background of the truth is left out, that of the proposal is not: it is one more segment for the variation
+of information, and for the adapted Rand error it is as good as absent, since the challenge's code divides its
+voxels by the size of the volume before it adds them to counts of pairs. Both are kept: this is the score that
+the leader board shows.
+
+References
+----------
+Funke et al., CREMI, MICCAI challenge on circuit reconstruction from electron microscopy images (2016),
+https://cremi.org/metrics; variation of information: Meila (2007), 10.1016/j.jmva.2006.11.013.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tiler.errors import PlanError
+from tiler.metrics.contingency import ContingencyTable, foreground_overlaps, require_foreground
+from tiler.metrics.information import VariationOfInformation, variation_of_information
+from tiler.metrics.rand import AdaptedRand, sum_of_squares
+from tiler.metrics.result import Result
+from tiler.ports import Array
+
+BACKGROUND = (0, 2**64 - 1)  # the challenge marks what is not scored with the largest uint64
+
+
+@dataclass(frozen=True)
+class CremiResult(Result):
+    """Scores of a volume's neurons.
+
+    Parameters
+    ----------
+    voi
+        Variation of information in bits, foreground of the truth only.
+    rand
+        Adapted Rand error of the same voxels.
+    """
+
+    protocol: ClassVar[str] = "cremi"
+
+    voi: VariationOfInformation
+    rand: AdaptedRand
+
+    @property
+    def score(self) -> float:
+        """Geometric mean of both; 0 is perfect."""
+        return math.sqrt(max(0.0, self.voi.total) * max(0.0, self.rand.error))
+
+    def headline(self) -> Mapping[str, float]:
+        return {
+            "cremi_score": self.score,
+            "voi_split": self.voi.split,
+            "voi_merge": self.voi.merge,
+            "adapted_rand_error": self.rand.error,
+            "precision": self.rand.precision,
+            "recall": self.rand.recall,
+        }
+
+    def details(self) -> Mapping[str, object]:
+        return self.headline()
+
+
+def score_cremi(table: ContingencyTable) -> CremiResult:
+    """Score a volume from the sum of its blocks' tables.
+
+    Raises
+    ------
+    PlanError
+        The labels hold no object.
+    """
+    scored = table.without_labels(*BACKGROUND)
+    require_foreground(scored)
+    return CremiResult(variation_of_information(scored), _adapted_rand(scored, table.total))
+
+
+def _adapted_rand(scored: ContingencyTable, voxels: int) -> AdaptedRand:
+    overlaps = foreground_overlaps(scored)
+    alone = overlaps.singletons / voxels
+    together = sum_of_squares(overlaps.pairs) + alone
+    precision = together / (sum_of_squares(overlaps.segments) + alone)
+    return AdaptedRand(precision, together / sum_of_squares(overlaps.labels))
+
+
+def border_mask(labels: Array, distance: float) -> npt.NDArray[np.bool_]:
+    """Where the truth is too close to a border to be scored; the challenge sets these voxels to background.
+
+    Parameters
+    ----------
+    labels
+        ``(z, y, x)`` integers; each section is masked by itself.
+    distance
+        In pixels: voxels at most this far from a pixel with an unlike 4-neighbour are masked.
+
+    Raises
+    ------
+    PlanError
+        The labels are not 3-D.
+    """
+    if labels.ndim != 3:
+        raise PlanError("borders are masked in sections of a volume (z, y, x), "
+                        f"the labels have shape {labels.shape}")
+    return np.stack([_section_border(section, max(distance, 0)) for section in labels])
+
+
+def _section_border(section: Array, distance: float) -> npt.NDArray[np.bool_]:
+    from scipy import ndimage
+
+    border = np.zeros(section.shape, np.bool_)
+    for axis in (0, 1):
+        differs = np.diff(section, axis=axis) != 0
+        before, after = ((slice(None, -1), slice(1, None)) if axis == 0 else
+                         ((slice(None), slice(None, -1)), (slice(None), slice(1, None))))
+        border[before] |= differs
+        border[after] |= differs
+    if not border.any():
+        return border
+    near: npt.NDArray[np.bool_] = ndimage.distance_transform_edt(~border) <= distance
+    return near
