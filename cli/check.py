@@ -42,8 +42,8 @@ def _lines(report: CheckReport) -> list[str]:
     if report.windows:
         verdict = "larger than" if report.wrong else "within"
         lines.append(f"windows: {report.windows} computed again with tile {by(report.other_tile)} instead of "
-                     f"{by(report.tile)}, {report.share:.2%} of the voxels: largest difference {report.worst:.2g}, "
-                     f"{verdict} the {report.allowed:.2g} allowed")
+                     f"{by(report.tile)}, {report.share:.2%} of the voxels: largest difference "
+                     f"{report.worst:.2g}, {verdict} the {report.allowed:.2g} allowed")
         lines += [f"  wrong: {where}" for where in report.wrong]
     elif report.damaged:
         lines.append("windows: none computed again, since blocks are damaged")

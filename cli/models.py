@@ -9,7 +9,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-
 from tiler.models.registry import ModelEntry, describe, names
 
 

@@ -97,5 +97,6 @@ TALK = together(
     option("Messages", "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
     option("Messages", "--quiet", "-q", is_flag=True, help="No progress."),
     option("Messages", "--verbose", "-v", is_flag=True, help="Say more, with tracebacks."),
-    option("Messages", "--log-file", type=click.Path(dir_okay=False), metavar="FILE", help="Append messages to it."),
+    option("Messages", "--log-file", type=click.Path(dir_okay=False), metavar="FILE",
+           help="Append messages to it."),
 )

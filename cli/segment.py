@@ -90,7 +90,8 @@ def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
 
 def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
     """One output an input; two of one name are refused before anything runs."""
-    if (output and len(inputs) == 1 and not output.endswith("/") and not Path(output).is_dir()) or (output and len(inputs) == 1 and Path(output).suffix in SUFFIXES):
+    is_folder = output is None or output.endswith("/") or Path(output).is_dir()
+    if output and len(inputs) == 1 and (Path(output).suffix in SUFFIXES or not is_folder):
         pairs = [Pair(inputs[0], Path(output))]
     else:
         folder = Path(output or ".")

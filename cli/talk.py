@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tiler.errors import SinkError
+
 SILENCE = 5.0
 """Seconds between two plain lines of progress."""
 
@@ -146,6 +148,6 @@ def set_up_logging(verbose: bool, log_file: str | None) -> None:
         try:
             handler = logging.FileHandler(log_file)
         except OSError as error:
-            raise click.ClickException(f"cannot write the log {log_file}: {error.strerror} (--log-file)") from error
+            raise SinkError(f"cannot write the log {log_file}: {error.strerror} (--log-file)") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)

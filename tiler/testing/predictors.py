@@ -68,7 +68,8 @@ class PoolingNet:
 
     @property
     def footprint(self) -> Footprint:
-        return Footprint.of([Reach(0, 0, 0, 0, 1) if axis is None else axis.reach(self.padding) for axis in self.axes])
+        alone = Reach(0, 0, 0, 0, 1)
+        return Footprint.of([alone if axis is None else axis.reach(self.padding) for axis in self.axes])
 
     @property
     def border(self) -> Border:
@@ -94,7 +95,8 @@ class PoolingNet:
         values = np.rint((batch - self.scale[0]) / self.scale[1]).astype(np.int64).sum(axis=1, keepdims=True)
         for number, axis in enumerate(self.axes, start=2):
             if axis is not None:
-                values = np.moveaxis(_pool_and_filter(np.moveaxis(values, number, -1), axis, self.padding), -1, number)
+                values = _pool_and_filter(np.moveaxis(values, number, -1), axis, self.padding)
+                values = np.moveaxis(values, -1, number)
         return np.concatenate([(values + k) % MODULUS for k in range(len(self.classes))], axis=1)
 
 
