@@ -13,7 +13,8 @@ MARGIN = 90.0
 _MAP = 64
 """Rows and columns of the maps which hold the directions and the flow of a neighbourhood."""
 
-# (smallest and largest radius in pixels, attempts, longest chain), from trunks down to the finest neurites
+# (smallest and largest radius in pixels, attempts in a field of 512 pixels with its margin, longest chain), from
+# trunks down to the finest neurites
 _CLASSES = (
     (48, 80, 13, 2),
     (25, 46, 120, 4),
@@ -60,8 +61,9 @@ def _pack(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, 
     centres, radii, owner = np.empty((0, 2)), np.empty(0), np.empty(0, int)
     cells = 0
     bend = SmoothField(rng, (1, _MAP, _MAP), 12, 1).plane(0)
+    field = ((side + 2 * MARGIN) / (512 + 2 * MARGIN)) ** 2
     for low, high, attempts, longest in _CLASSES:
-        for _ in range(attempts):
+        for _ in range(round(attempts * field)):
             chain, radius = _chain(rng, side, bend, log_uniform(rng, low, high), longest)
             gap = np.hypot(*(chain[:, None] - centres[None]).transpose(2, 0, 1)) - radius - radii
             if gap.size and gap.min() < -0.12 * radius:
