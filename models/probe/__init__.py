@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from torch import nn
 
-from tiler.geometry import Footprint, Reach
 from tiler.models.probe.derive import Derivation, derive
 from tiler.models.probe.graph import Offence
 from tiler.models.probe.prove import prove
@@ -19,7 +18,6 @@ from tiler.models.probe.report import Context, Exactness, ProbeReport, ProofPart
 __all__ = ["Context", "Derivation", "Exactness", "Offence", "ProbeReport", "ProofPart", "derive", "probe", "prove",
            "require_exact"]
 
-_ONE_SLICE = Reach(0, 0, 0, 0, 1)
 _prove = prove
 
 
@@ -40,23 +38,17 @@ def probe(module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = T
     Raises
     ------
     ModelError
-        If the network runs at no size that was tried, or returns no tensor.
+        If the network runs at no size that was tried.
+    OutputShapeError
+        If it returns anything but one tensor.
     """
     found = derive(module, in_channels, ndim)
     report = ProbeReport(
-        network=getattr(module, "original_name", type(module).__name__), ndim=ndim,
-        footprint=found.footprint and _over_volume(found.footprint),
-        context=found.context and Context(*((0,) * (3 - ndim) + side for side in (found.context.low,
-                                                                                  found.context.high))),
-        exactness=found.exactness, border=found.border, in_channels=in_channels,
+        network=getattr(module, "original_name", type(module).__name__), ndim=ndim, footprint=found.footprint,
+        context=found.context, exactness=found.exactness, border=found.border, in_channels=in_channels,
         out_channels=found.out_channels, offending=found.offending)
-    if not prove or found.footprint is None or found.exactness != "EXACT":
+    if not prove or found.footprint is None or found.exactness not in ("EXACT", "EXACT_2PASS"):
         return report
-    proof = _prove(module, found.footprint, in_channels, found.context, swallows=found.swallows)
+    proof = _prove(module, found.footprint, in_channels, ndim, found.context, swallows=found.swallows,
+                   sites=found.sites)
     return replace(report, proof=proof)
-
-
-def _over_volume(footprint: Footprint) -> Footprint:
-    """The footprint over (z, y, x): a 2-D network is a network whose tile is one slice thick."""
-    axes = footprint.axes
-    return Footprint.of([*[_ONE_SLICE] * (3 - len(axes)), *axes])

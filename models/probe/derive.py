@@ -17,19 +17,36 @@ from torch import nn
 from tiler.errors import ModelError
 from tiler.geometry import Footprint, Reach
 from tiler.models.probe.graph import Offence, Trace, axes_of
+from tiler.models.probe.inject import CallSite
+from tiler.models.probe.modules import on_meta
 from tiler.models.probe.report import Context, Exactness
-from tiler.models.probe.trace import on_meta, trace_forward
+from tiler.models.probe.trace import trace_forward
 from tiler.ports import Border
 
 Tracer = Callable[[tuple[int, ...]], Trace]
 _META_STARTS = (1024, 512, 2048, 256)
 _CPU_STARTS = (64, 128, 256, 512)
 _LONGEST_PERIOD = 256
+_ONE_SLICE = Reach(0, 0, 0, 0, 1)
+"""Along z, the tile of a 2-D network is one slice thick."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What the traces say; footprint and context are over the network's own axes, None where unbounded."""
+    """What the traces say.
+
+    Parameters
+    ----------
+    footprint, context
+        Over (z, y, x), rounded and unrounded; None where there is none. Global layers are left out: with them,
+        it is the footprint of a second pass, in which their results are given.
+    exactness, border, out_channels, offending
+        As in `ProbeReport`.
+    swallows
+        Layers in which NaN may end.
+    sites
+        The calls of global layers whose results a second pass needs.
+    """
 
     footprint: Footprint | None
     context: Context | None
@@ -38,6 +55,7 @@ class Derivation:
     out_channels: int
     offending: tuple[Offence, ...]
     swallows: tuple[Offence, ...]
+    sites: tuple[CallSite, ...] = ()
 
 
 def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
@@ -55,24 +73,26 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
     Raises
     ------
     ModelError
-        If the network runs at no size that was tried, or returns no tensor.
+        If the network runs at no size that was tried.
+    OutputShapeError
+        If it returns anything but one tensor.
     """
     trace, trace_of = _runnable(module, in_channels, ndim)
     if trace.output is None or not axes_of(trace.nodes[trace.output].dims):
         return _whole(trace)
     strides = [trace.stride(axis) for axis in range(ndim)]
     larger = trace_of(tuple(size + step for size, step in zip(trace.sizes, strides, strict=True)))
-    offences = [*trace.offences, *_size_dependence(trace, larger)]
+    offences = [*_causes(trace.offences), *_size_dependence(trace, larger)]
     wrong = _wrong_output(trace)
     if wrong is not None:
         return Derivation(None, None, "BLEND", "mirror", trace.shape[1], (wrong, *offences), tuple(trace.swallows))
-    found = [_axis(trace, axis) for axis in range(ndim)]
+    found = [(_ONE_SLICE, (0, 0))] * (3 - ndim) + [_axis(trace, axis) for axis in range(ndim)]
     footprint = Footprint.of([reach for reach, _ in found])
     lows, highs = zip(*(needed for _, needed in found), strict=True)
     border: Border = "zero" if footprint.keeps_size and trace.padded else "mirror"
     offences += _nested(trace) if all(offence.kind == "reduce" for offence in offences) else []
     return Derivation(footprint, Context(lows, highs), _exactness(offences), border, trace.shape[1],
-                      tuple(offences), tuple(trace.swallows))
+                      tuple(offences), tuple(trace.swallows), tuple(trace.sites))
 
 
 def _runnable(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trace, Tracer]:
@@ -124,9 +144,21 @@ def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
 
 
 def _whole(trace: Trace) -> Derivation:
-    reason = Offence("the output", "output", f"has shape {trace.shape}, without any axis of the image")
+    """An output without any axis of the image: a classifier, unless its axes were lost on the way."""
+    offences = _causes(trace.offences)
+    lost = any(offence.kind == "unknown" for offence in offences)
+    if not lost:
+        shape = f"has shape {trace.shape}, without any axis of the image"
+        offences.append(Offence("the output", "output", shape))
     channels = trace.shape[1] if len(trace.shape) > 1 else 1
-    return Derivation(None, None, "WHOLE", "mirror", channels, (*trace.offences, reason), tuple(trace.swallows))
+    return Derivation(None, None, "BLEND" if lost else "WHOLE", "mirror", channels, tuple(offences),
+                      tuple(trace.swallows))
+
+
+def _causes(offences: Sequence[Offence]) -> list[Offence]:
+    """Without those that only say that an axis, lost in an earlier layer, is missing."""
+    first = next((n for n, o in enumerate(offences) if o.kind in ("global", "unknown")), len(offences))
+    return [o for n, o in enumerate(offences) if n <= first or o.kind != "position"]
 
 
 def _size_dependence(trace: Trace, larger: Trace) -> list[Offence]:
@@ -136,6 +168,8 @@ def _size_dependence(trace: Trace, larger: Trace) -> list[Offence]:
     for one, other in zip(trace.nodes, larger.nodes, strict=False):
         if one.signature != other.signature:
             return [Offence(one.layer, "size", f"its {one.op} depends on the size of its input")]
+    if len(trace.nodes) != len(larger.nodes):
+        return [Offence("the network", "size", "runs other operators on a larger input")]
     return []
 
 
@@ -180,7 +214,7 @@ def _alignment(trace: Trace, axis: int, dropped: int, stride: int) -> int:
     return max(0, min(dropped, round(centre)))
 
 
-def round_context(  # noqa: PLR0913 - the numbers of one axis
+def round_context(
     low: int, high: int, shrink_low: int, shrink_high: int, stride: int, in_phase_at: int
 ) -> Reach:
     """The smallest context that keeps every tile in phase.

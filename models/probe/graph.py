@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
+from tiler.models.probe.inject import CallSite
 from tiler.models.probe.maps import SAME, WHOLE, Map, Range, Whole
 
 UNIFORM = -1
@@ -94,6 +95,12 @@ class Trace:
         Of the input, on the image's axes.
     nodes
         In the order in which they were made; node 0 is the input.
+    offences, swallows
+        Layers that stand in the way of tiling, and layers in which NaN may end.
+    strided, unequal
+        Whether strided operators lose anything, and axes on which tensors of different scale meet.
+    globals_, sites
+        Nodes that need the whole of an axis, and the operator calls that made them.
     output, shape
         Number and shape of the output; None where the network raised ``error`` or returned no tensor.
     """
@@ -109,6 +116,7 @@ class Trace:
     padded: bool = False
     shape: tuple[int, ...] = ()
     globals_: list[int] = field(default_factory=list)
+    sites: list[CallSite] = field(default_factory=list)
 
     @property
     def ndim(self) -> int:

@@ -1,6 +1,6 @@
 """Three experiments in float64 that a footprint must pass, on the network itself with weights that vary.
 
-On one axis, with a core of one stride at 0 (low and high unrounded in the first two)::
+On one axis, with a core of whole strides at 0 (low and high unrounded in the first two)::
 
     context    NaN NaN [===low===|core|===high===] NaN NaN      the core stays finite
     control      NaN [==low-1====|core|===high===]              NaN arrives, one voxel nearer, each side in turn
@@ -11,34 +11,40 @@ On one axis, with a core of one stride at 0 (low and high unrounded in the first
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import nn
 
 from tiler.geometry import Box, Footprint
 from tiler.models.probe.graph import Offence
+from tiler.models.probe.inject import CallSite, Injected
+from tiler.models.probe.modules import quiet
 from tiler.models.probe.report import AXES, Context, ProofPart
-from tiler.models.probe.trace import quiet
+from tiler.models.probe.trace import trace_forward
 
 TOLERANCE = 1e-10
 """Largest difference of two tiles, as a share of the output's range."""
 LEAST_SPREAD = 0.01
 """Smallest standard deviation of an output that says anything."""
 
-Run = Callable[[torch.Tensor], torch.Tensor]
+_DRAWS = 5
+_LEAST_CORE = 8
 
 
 def prove(
     module: nn.Module,
     footprint: Footprint,
     in_channels: int,
+    ndim: int = 2,
     context: Context | None = None,
     *,
-    swallows: Sequence[Offence] = (),
-    seed: int = 0,
+    swallows: Sequence[Offence] | None = None,
+    sites: Sequence[CallSite] = (),
 ) -> tuple[ProofPart, ...]:
     """Test a footprint on a float64 copy of the network with random weights, on the CPU.
 
@@ -47,71 +53,97 @@ def prove(
     module
         Module or ScriptModule; it is not changed.
     footprint
-        Over the network's own axes, derived or declared.
-    in_channels
-        Channels of the input.
+        Over (z, y, x), derived or declared.
+    in_channels, ndim
+        Channels and axes of the input.
     context
         The same context unrounded; where it is given, NaN must stay out at this distance and arrive one voxel
         nearer. Without it the rounded context is tested, and NaN must arrive from inside the core.
     swallows
-        Layers in which NaN may end, as the trace found them: the two experiments by NaN then prove nothing.
-    seed
-        Of the weights and the inputs.
+        Layers in which NaN may end: the two experiments by NaN then prove nothing. Looked for where None.
+    sites
+        Calls of global layers: what they give on one tile is injected into all the others, as in the second of
+        two passes.
     """
-    bench = _Bench(_random_copy(module, seed), footprint, in_channels, context, seed)
+    axes = slice(3 - ndim, None)
+    footprint = Footprint.of(footprint.axes[axes])
+    context = context and Context(context.low[axes], context.high[axes])
     try:
-        with torch.inference_mode(), quiet():
+        with torch.no_grad(), quiet():
+            bench, agreement = _varied(module, footprint, in_channels, context, sites)
+            if swallows is None:
+                swallows = trace_forward(bench.module, in_channels, footprint.smallest).swallows
             if swallows:
                 cannot = f"cannot prove: {swallows[0]}"
-                by_nan = [ProofPart("context", False, cannot), ProofPart("control", False, cannot)]
-            else:
-                by_nan = [_context(bench), _control(bench)]
-            return (*by_nan, _agreement(bench))
+                return ProofPart("context", False, cannot), ProofPart("control", False, cannot), agreement
+            return _context(bench), _control(bench), agreement
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         return (ProofPart("run", False, f"the network fails on a tile that the footprint admits: {reason}"),)
+
+
+def _varied(
+    module: nn.Module, footprint: Footprint, in_channels: int, context: Context | None, sites: Sequence[CallSite]
+) -> tuple[_Bench, ProofPart]:
+    """A bench whose network's output varies, and what two tiles say; narrow networks may need several draws."""
+    for seed in range(_DRAWS):
+        bench = _Bench(random_copy(module, seed), footprint, in_channels, context, tuple(sites), {})
+        small, large = (bench.core(bench.image(tile), tile) for tile in (bench.tile(), bench.tile(more=1)))
+        if not large.std() <= LEAST_SPREAD:
+            break
+    return bench, _agreement(bench, small, large)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
     """Network, footprint and inputs of one proof; boxes have the first core's start as origin."""
 
-    run: Run
+    module: nn.Module
     footprint: Footprint
     in_channels: int
     context: Context | None
-    seed: int
+    sites: tuple[CallSite, ...]
+    known: dict[CallSite, Any]
+
+    @property
+    def core_shape(self) -> tuple[int, ...]:
+        """One stride, or as many as make enough values to compare."""
+        return tuple(-(-_LEAST_CORE // s) * s for s in self.footprint.stride)
 
     @property
     def needed(self) -> Box:
         """What the core is claimed to depend on."""
         low, high = (self.footprint.low, self.footprint.high) if self.context is None else (
             self.context.low, self.context.high)
-        stop = [s + h for s, h in zip(self.footprint.stride, high, strict=True)]
+        stop = [size + h for size, h in zip(self.core_shape, high, strict=True)]
         return Box.between([-a for a in low], stop)
 
     def tile(self, more: int = 0) -> Box:
         """The smallest tile, longer by so many strides at either end."""
         f = self.footprint
         start = [-low - more * s for low, s in zip(f.low, f.stride, strict=True)]
-        return Box.between(start, [a + size + 2 * more * s for a, size, s in
-                                   zip(start, f.smallest, f.stride, strict=True)])
+        stop = [size + high + more * s for size, high, s in zip(self.core_shape, f.high, f.stride, strict=True)]
+        return Box.between(start, stop)
 
     def image(self, tile: Box) -> torch.Tensor:
         """``(1, c, *tile.shape)`` float64: part of one random image which all tiles share."""
         whole = self.tile(more=2)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(0)
         pixels = torch.randn(1, self.in_channels, *whole.shape, generator=generator, dtype=torch.float64)
         return pixels[(..., *tile.back(whole.start).slices)].clone()
 
     def core(self, image: torch.Tensor, tile: Box) -> torch.Tensor:
         """What the network says about the core when it sees ``image`` at ``tile``."""
-        output = self.run(image)
+        if self.sites:
+            with Injected(self.sites, self.known):
+                output = self.module(image)
+        else:
+            output = self.module(image)
         wanted = self.footprint.output(tile.shape)
         if tuple(output.shape[2:]) != wanted:
             raise ValueError(f"the output has shape {tuple(output.shape[2:])} where the footprint says {wanted}")
         origin = [a + shrink for a, shrink in zip(tile.start, self.footprint.shrink_low, strict=True)]
-        return output[(..., *Box.of_shape(self.footprint.stride).back(origin).slices)]
+        return output[(..., *Box.of_shape(self.core_shape).back(origin).slices)]
 
 
 def _context(bench: _Bench) -> ProofPart:
@@ -122,7 +154,7 @@ def _context(bench: _Bench) -> ProofPart:
     masked = torch.full_like(image, torch.nan)
     masked[inside] = image[inside]
     hit = int((~torch.isfinite(bench.core(masked, tile))).sum())
-    return ProofPart("context", hit == 0, f"NaN outside {_sides(bench.needed, bench.footprint)} reaches {hit} "
+    return ProofPart("context", hit == 0, f"NaN outside {_sides(bench)} reaches {hit} "
                                           "values of the core")
 
 
@@ -131,14 +163,16 @@ def _control(bench: _Bench) -> ProofPart:
     missed = [f"{name} {'after' if after else 'before'}" for name, after, image in _spoilt(bench)
               if not torch.isnan(bench.core(image, bench.tile())).any()]
     where = "one voxel nearer" if bench.context else "inside the core"
-    return ProofPart("control", not missed, f"NaN {where} " + (
-        f"does not arrive from {', '.join(missed)}: the context is too wide" if missed else "arrives from every side"))
+    if missed:
+        return ProofPart("control", False, f"NaN {where} does not arrive from {', '.join(missed)}: the context is "
+                                           "wider than needed, or something stops NaN")
+    return ProofPart("control", True, f"NaN {where} arrives from every side")
 
 
 def _spoilt(bench: _Bench) -> Iterator[tuple[str, bool, torch.Tensor]]:
     """Images with NaN beyond one face, the outermost voxel of the context included."""
     tile = bench.tile()
-    limits = bench.needed if bench.context is not None else Box.of_shape(bench.footprint.stride)
+    limits = bench.needed if bench.context is not None else Box.of_shape(bench.core_shape)
     names = AXES[-len(tile.shape):]
     for (axis, name), after in product(enumerate(names), (False, True)):
         image = bench.image(tile)
@@ -148,45 +182,40 @@ def _spoilt(bench: _Bench) -> Iterator[tuple[str, bool, torch.Tensor]]:
         yield name, after, image
 
 
-def _agreement(bench: _Bench) -> ProofPart:
+def _agreement(bench: _Bench, small: torch.Tensor, large: torch.Tensor) -> ProofPart:
     """The same core from two tiles of different size and origin."""
-    small, large = (bench.core(bench.image(tile), tile) for tile in (bench.tile(), bench.tile(more=1)))
     spread = float(large.std())
-    extent = float(max(small.max(), large.max()) - min(small.min(), large.min()))
-    difference = float((small - large).abs().max())
     if not spread > LEAST_SPREAD:
-        return ProofPart("agreement", False, f"the output hardly varies (standard deviation {spread:.2g}, at least "
-                                             f"{LEAST_SPREAD} is needed), so that nothing can be concluded")
-    share = difference / extent
-    return ProofPart("agreement", share <= TOLERANCE, f"tiles {_by(bench.tile())} and {_by(bench.tile(more=1))} "
-                     f"differ by {share:.1e} of the range (standard deviation {spread:.2g})")
+        return ProofPart("agreement", False, f"the output hardly varies (standard deviation {spread:.2g}, at "
+                                             f"least {LEAST_SPREAD} is needed): nothing can be concluded")
+    extent = float(max(small.max(), large.max()) - min(small.min(), large.min()))
+    share = float((small - large).abs().max()) / extent
+    return ProofPart("agreement", share <= TOLERANCE, f"tiles {_by(bench.tile().shape)} and "
+                     f"{_by(bench.tile(more=1).shape)} differ by {share:.1e} of the range "
+                     f"(standard deviation {spread:.2g})")
 
 
-def _sides(needed: Box, footprint: Footprint) -> str:
-    low, high = [-a for a in needed.start], [b - s for b, s in zip(needed.stop, footprint.stride, strict=True)]
-    return f"{_by_numbers(low)} before and {_by_numbers(high)} after"
+def _sides(bench: _Bench) -> str:
+    high = [stop - size for stop, size in zip(bench.needed.stop, bench.core_shape, strict=True)]
+    return f"{_by([-a for a in bench.needed.start])} before and {_by(high)} after"
 
 
-def _by(box: Box) -> str:
-    return _by_numbers(box.shape)
-
-
-def _by_numbers(values: Sequence[int]) -> str:
+def _by(values: Sequence[int]) -> str:
     return "x".join(map(str, values))
 
 
-def _random_copy(module: nn.Module, seed: int) -> nn.Module:
+def random_copy(module: nn.Module, seed: int) -> nn.Module:
     """A float64 copy in evaluation mode whose weights let everything through: He-normal, no zero layer.
 
-    Buffers other than running statistics are the network's own. K. He et al.: Delving Deep into Rectifiers,
-    doi:10.1109/ICCV.2015.123.
+    Running statistics are drawn too, other buffers are the network's own. K. He et al.: Delving Deep into
+    Rectifiers, doi:10.1109/ICCV.2015.123.
     """
     generator = torch.Generator().manual_seed(seed)
-    with quiet():
+    with quiet(), torch.no_grad():
         twin = copy.deepcopy(module).cpu().double().eval()
-    with torch.no_grad():
-        for name, weight in twin.named_parameters():
-            weight.copy_(_drawn(name, weight, generator))
+        for layer in twin.modules():
+            for name, weight in layer.named_parameters(recurse=False):
+                weight.copy_(_drawn(layer, name, weight, generator))
         for name, buffer in twin.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 noise = 0.1 * torch.randn(buffer.shape, generator=generator, dtype=torch.float64)
@@ -194,8 +223,12 @@ def _random_copy(module: nn.Module, seed: int) -> nn.Module:
     return twin
 
 
-def _drawn(name: str, weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _drawn(layer: nn.Module, name: str, weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
     if weight.ndim < 2:
         return 0.1 * noise + (0 if name.endswith("bias") else 1)
-    return noise * (2 / weight[0].numel()) ** 0.5
+    incoming = weight[0].numel()
+    if getattr(layer, "original_name", type(layer).__name__).startswith("ConvTranspose"):
+        # (in, out / groups, *kernel): one output meets only every stride-th tap.
+        incoming = weight[:, 0].numel() // (math.prod(layer.stride) * layer.groups)
+    return noise * math.sqrt(2 / max(1, incoming))

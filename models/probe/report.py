@@ -51,7 +51,8 @@ class ProbeReport:
         The same context unrounded; None where none was found.
     exactness
         How it can be run: EXACT; EXACT_2PASS, where global means or maxima are injected in a second pass;
-        BLEND, where no tiling is exact; WHOLE, where the output has no axis of the image.
+        BLEND, where no tiling is exact; WHOLE, where the output has no axis of the image. It is what was
+        derived: see ``proved``.
     border
         What the canvas holds beyond the volume, by default.
     in_channels, out_channels
@@ -78,7 +79,8 @@ class ProbeReport:
         return bool(self.proof) and all(part.passed for part in self.proof)
 
     def __str__(self) -> str:
-        lines = [f"{self.network}: {self.exactness}{', proved' if self.proved else ''}; "
+        standing = "" if not self.proof else ", proved" if self.proved else ", NOT PROVED"
+        lines = [f"{self.network}: {self.exactness}{standing}; "
                  f"{self.in_channels} -> {self.out_channels} channels, border {self.border}"]
         if self.footprint is not None and self.context is not None:
             pairs = zip(self.context.low, self.context.high, strict=True)
@@ -114,7 +116,8 @@ def require_exact(report: ProbeReport) -> Footprint:
         raise OutputShapeError(f"{report.network} cannot be tiled: "
                                f"{first.reason if first else 'its output has no axis of the image'}")
     if first is not None and first.kind != "unknown":
-        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact")
+        way = "exact in two passes only" if report.exactness == "EXACT_2PASS" else "no tiling of it is exact"
+        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; {way}")
     if first is not None or report.footprint is None:
         raise ModelError(f"the context of {report.network} cannot be derived: {first}; declare its footprint")
     failed = [part for part in report.proof if not part.passed]

@@ -33,7 +33,7 @@ def _moved(call: Call, name: str, steps: Sequence[Map], channels: bool = False) 
     return Derived((*head, *tail), [(number, maps)], "global", "mixes an axis of the image as if it were channels")
 
 
-def _note_stride(call: Call, dim: Dim, size: int, window: Window, padding: int, out: int) -> None:  # noqa: PLR0913
+def _note_stride(call: Call, dim: Dim, size: int, window: Window, padding: int, out: int) -> None:
     """Record whether a strided window loses anything at its far end."""
     axis = single_axis(dim)
     if axis is None or window.stride == 1:

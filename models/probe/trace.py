@@ -2,104 +2,43 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tiler.models.probe import spatial_rules  # noqa: F401 - registers its rules
+from tiler.errors import OutputShapeError
+from tiler.models.probe import layout_rules, spatial_rules  # noqa: F401 - they register their rules
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, elements, plain
 from tiler.models.probe.graph import Atom, Kind, Node, Offence, Trace, axes_of
+from tiler.models.probe.inject import CallSite, operator_name
 from tiler.models.probe.maps import WHOLE
+from tiler.models.probe.modules import LayerNames, quiet
 from tiler.models.probe.rules import RULES, SWALLOWS
 
-_UNIFORM_FACTORIES = frozenset("""
-    zeros ones full scalar_tensor zeros_like ones_like full_like new_zeros new_ones new_full fill zero
-""".split())
-_EMPTY_FACTORIES = frozenset("empty empty_strided empty_like new_empty new_empty_strided".split())
-_SILENT = frozenset("sym_size sym_stride sym_numel is_same_size set_ resize_".split())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without torch's notices on TorchScript's age and on gradients that nobody asks for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def is_script(module: nn.Module) -> bool:
-    return isinstance(module, torch.jit.ScriptModule)
-
-
-def on_meta(module: nn.Module) -> nn.Module:
-    """A copy without data, in evaluation mode: its forward passes cost nothing and give shapes."""
-    if is_script(module):
-        with quiet():
-            file = io.BytesIO()
-            torch.jit.save(module, file)
-            file.seek(0)
-            return cast(nn.Module, torch.jit.load(file, map_location="meta")).eval()
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
-    for buffer in module.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(module, memo).eval()
-
-
-class _Names:
-    """Which layer is running: from hooks where there are any, else from the parameters that are used."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._stack: list[str] = []
-        self._latest = ""
-        self._of_parameter: dict[int, str] = {}
-        self._hooks: list[Any] = []
-        for path, layer in module.named_modules():
-            name = _layer_name(path, layer)
-            self._of_parameter |= {id(p): name for p in layer.parameters(recurse=False)}
-            if not is_script(layer):
-                self._hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._stack.append(name)))
-                self._hooks.append(layer.register_forward_hook(lambda *_: self._pop()))
-        self._script = is_script(module)
-
-    def _pop(self) -> None:
-        self._stack.pop()
-
-    def current(self, tensors: Sequence[torch.Tensor]) -> str:
-        owners = [name for t in tensors if (name := self._of_parameter.get(id(t)))]
-        self._latest = owners[0] if owners else self._latest
-        if owners or not self._script:
-            return owners[0] if owners else self._stack[-1] if self._stack else "the network"
-        return f"after {self._latest}" if self._latest else "the network"
-
-    def remove(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-
-def _layer_name(path: str, layer: nn.Module) -> str:
-    kind = getattr(layer, "original_name", type(layer).__name__)
-    return f"{path} ({kind})" if path else f"forward of {kind}"
+_UNIFORM_FACTORIES = frozenset({
+    "zeros", "ones", "full", "scalar_tensor", "zeros_like", "ones_like", "full_like",
+    "new_zeros", "new_ones", "new_full", "fill", "zero",
+})
+_EMPTY_FACTORIES = frozenset({"empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided"})
+_SILENT = frozenset({"sym_size", "sym_stride", "sym_numel", "is_same_size", "set_", "resize_"})
 
 
 class _Recorder(TorchDispatchMode):
     """Turns every aten call into nodes of a trace."""
 
-    def __init__(self, trace: Trace, image: torch.Tensor, names: _Names) -> None:
+    def __init__(self, trace: Trace, image: torch.Tensor, names: LayerNames) -> None:
         super().__init__()
         self.trace, self.names = trace, names
         self.numbers: dict[int, int] = {id(image): 0}
         self.uniform: set[int] = set()
+        self.calls: Counter[str] = Counter()
+        self.site: CallSite = ("", 0)
         self.alive: list[torch.Tensor] = [image]  # an id stands for its tensor only while that lives
         dims = (plain(image.shape[0]), plain(image.shape[1]),
                 *((Atom(axis, size),) for axis, size in enumerate(image.shape[2:])))
@@ -112,14 +51,14 @@ class _Recorder(TorchDispatchMode):
         given = _by_name(func, args, kwargs)
         inputs = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
         self.alive += outputs
-        name = func._schema.name.partition("::")[2]
-        in_place = name.endswith("_") and not name.endswith("__")
-        op = name[:-1] if in_place else name
+        op = operator_name(func)
+        self.site = op, self.calls[op]
+        self.calls[op] += 1
         if op in _UNIFORM_FACTORIES or op in _EMPTY_FACTORIES:
             self._forget(outputs, op in _UNIFORM_FACTORIES)
         elif any(id(t) in self.numbers for t in inputs):
             self._record(op, given, inputs, outputs)
-            if in_place and inputs[0]._base is not None and len(inputs) > 1:
+            if func._schema.name.endswith("_") and inputs[0]._base is not None and len(inputs) > 1:
                 self._overwrite_base(op, inputs)
         elif inputs and all(id(t) in self.uniform or t.ndim == 0 for t in inputs):
             self.uniform |= {id(t) for t in outputs}
@@ -132,7 +71,9 @@ class _Recorder(TorchDispatchMode):
             if uniform:
                 self.uniform.add(id(tensor))
 
-    def _record(self, op: str, given: dict[str, Any], inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+    def _record(
+        self, op: str, given: dict[str, Any], inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    ) -> None:
         layer = self.names.current(inputs)
         call = Call(op, given, outputs, lambda t: self.numbers.get(id(t)), self.trace.nodes.__getitem__,
                     lambda t: id(t) in self.uniform)
@@ -167,6 +108,8 @@ class _Recorder(TorchDispatchMode):
             before = len(trace.globals_)
             self.numbers[id(tensor)] = len(trace.nodes)
             trace.add(call.op, layer, derived.dims, derived.uses)
+            if len(trace.globals_) > before:
+                trace.sites.append(self.site)
             if len(trace.globals_) > before and derived.why:
                 self._offend(layer, derived.kind, derived.why)
         for tensor in call.outputs[len(found):]:  # indices, saved means: of no use to a forward pass
@@ -220,10 +163,15 @@ def trace_forward(module: nn.Module, in_channels: int, sizes: Sequence[int]) -> 
     """Watch one forward pass of ``(1, in_channels, *sizes)`` on the module's own device.
 
     An error that the network raises is kept in the trace, together with all that was seen before it.
+
+    Raises
+    ------
+    OutputShapeError
+        If the network returns anything but one tensor.
     """
     like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), torch.empty(0))
     trace = Trace(tuple(sizes))
-    names = _Names(module)
+    names = LayerNames(module)
     try:
         # Without optimisation TorchScript would fuse operators from its second run on, and hide them.
         with quiet(), torch.no_grad(), torch.jit.optimized_execution(False):
@@ -231,13 +179,13 @@ def trace_forward(module: nn.Module, in_channels: int, sizes: Sequence[int]) -> 
             recorder = _Recorder(trace, image, names)
             with recorder:
                 output = module(image)
-        if isinstance(output, torch.Tensor):
-            trace.output = recorder.numbers.get(id(output))
-            trace.shape = tuple(output.shape)
-        else:
-            trace.error = f"it returns a {type(output).__name__} instead of one tensor"
     except Exception as error:  # a network may raise anything at a size that it does not like
         trace.error = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return trace
     finally:
         names.remove()
+    if not isinstance(output, torch.Tensor):
+        raise OutputShapeError(f"{type(module).__name__} returns a {type(output).__name__} where one tensor "
+                               "(n, classes, *size) is needed: give a module that returns the one to be written")
+    trace.output, trace.shape = recorder.numbers.get(id(output)), tuple(output.shape)
     return trace
