@@ -33,13 +33,13 @@ _SWALLOWING_POINTWISE = _names("""
     heaviside logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor
     floor_divide nextafter
 """)
-_SWALLOWING_TWO_PASS = _names("mean sum amax amin max min")
-_REDUCTIONS = _names("argmax argmin nanmean nansum nanmedian count_nonzero any all")
+_SWALLOWING_REDUCTIONS = _names("argmax argmin nanmean nansum nanmedian count_nonzero any all")
 _SORTING = _names("topk sort argsort")
 SWALLOWS = _SWALLOWING_POINTWISE | _SWALLOWING_REDUCTIONS | _SORTING
 """NaN may end here, so that a proof by NaN would say nothing."""
 
 _TWO_PASS = _names("mean sum amax amin max min")
+"""What a second pass can be given, since it adds up, or compares, over parts of the image."""
 _REDUCTIONS = _TWO_PASS | _SWALLOWING_REDUCTIONS | _names("""
     std var var_mean prod logsumexp norm linalg_vector_norm median aminmax
 """)
