@@ -52,6 +52,7 @@ class ArraySink:
 
     def create(self) -> None:
         """Make an array of zeros."""
+        self.attributes = None
         self._array = np.zeros(self.layout.shape, self.spec.dtype)
 
     def write(self, box: Box, data: Array) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tiler.sinks.target import Target, provenance, sync, write_json, writing
 
 @dataclass(frozen=True, slots=True)
 class _Handle:
-    file: BinaryIO
+    path: Path
     mapped: Any
     array: Array
 
@@ -82,7 +82,7 @@ class MappedSink:
                 raise SinkError(f"{self.name} is finished: nothing more can be written to it")
             self.layout.store(handle.array, box, data)
             handle.mapped.flush()
-            os.fsync(handle.file.fileno())
+            sync(handle.path)
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)`` as stored, from the partial or the finished output."""
@@ -104,13 +104,11 @@ class MappedSink:
                 path = self.target.current
                 mode = "r+" if path == self.target.partial else "r"
                 mapped, array = self.map(path, mode)
-                self._handle = _Handle(path.open("rb" if mode == "r" else "r+b"), mapped, array)
+                self._handle = _Handle(path, mapped, array)
             return self._handle
 
     def _close(self) -> None:
         with self._lock:
-            if self._handle is not None:
-                self._handle.file.close()
             self._handle = None
 
 

@@ -42,6 +42,7 @@ class ZarrSink:
         self._lock = threading.Lock()
         self._array: Any = None
         self._path = path
+        self._known: set[Path] = set()
 
     def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
         return type(self), (self.target.path, self.spec)
@@ -82,7 +83,7 @@ class ZarrSink:
                 raise SinkError(f"{self.name} is finished: nothing more can be written to it")
             self.layout.store(array, box, data)
             for index, _ in self.layout.pieces(box):
-                sync_chunks(self._path / LEVEL, array, index)
+                sync_chunks(self._path / LEVEL, array, index, self._known)
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)`` as stored, from the partial or the finished output."""
@@ -126,21 +127,41 @@ class ZarrSink:
     def _close(self) -> None:
         with self._lock:
             self._array = None
+            self._known = set()
 
 
-def sync_chunks(root: Path, array: Any, index: Index) -> None:
-    """Make the files of all chunks (or shards) that a slice of the array touches durable, with their folders."""
+def sync_chunks(root: Path, array: Any, index: Index, known: set[Path]) -> None:
+    """Make the files of all chunks (or shards) that a slice of the array touches durable, and their names.
+
+    Parameters
+    ----------
+    root
+        Folder of the array.
+    array
+        A zarr array.
+    index
+        The slice, one entry an axis.
+    known
+        Folders whose own names are known to be durable; completed.
+    """
     sizes = array.shards or array.chunks
     ranges = [range(part.start // size, -(-part.stop // size)) for part, size in zip(index, sizes, strict=True)]
     files = [root / array.metadata.encode_chunk_key(cell) for cell in product(*ranges)]
-    folders: set[Path] = set()
-    for file in files:
-        if file.exists():
-            sync(file)
-        folders.update(parent for parent in file.parents if parent.is_relative_to(root))
-    for folder in sorted(folders, reverse=True):
-        if folder.exists():
-            sync(folder)
+    stored = [file for file in files if file.exists()]
+    for file in stored:
+        sync(file)
+    for folder in {file.parent for file in stored}:
+        sync(folder)
+        _sync_names(folder, root, known)
+
+
+def _sync_names(folder: Path, root: Path, known: set[Path]) -> None:
+    """A folder may be as new as its files: its name, and those above it, are synced once each."""
+    chain = [folder, *folder.parents]
+    chain = [new for new in chain[:chain.index(root)] if new not in known]
+    for new in chain:
+        sync(new.parent)
+    known.update(chain)
 
 
 def stored_attributes(path: Path) -> Json | None:

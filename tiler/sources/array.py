@@ -22,7 +22,7 @@ class ArrayImage:
     array: Any
 
     def fetch(self, index: Index) -> Array:
-        return np.asarray(self.array[index])
+        return np.array(self.array[index])  # a copy: the caller's array is not ours to hand out
 
     def identity(self) -> None:
         """An array in memory has no identity: a run over it cannot be resumed."""

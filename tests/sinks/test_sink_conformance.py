@@ -1,0 +1,60 @@
+"""Every sink passes the shipped suite of the port."""
+
+from pathlib import Path
+
+import pytest
+
+from tiler.sinks import open_sink
+from tiler.sinks.tiff import TiffSink
+from tiler.testing.sinks import EXAMPLES, SinkConformance, StoredSinkConformance
+
+
+@pytest.fixture(params=EXAMPLES)
+def spec(request):
+    return EXAMPLES[request.param]
+
+
+class Stored(StoredSinkConformance):
+    @pytest.fixture
+    def output(self, tmp_path) -> Path:
+        return tmp_path / "new folder" / self.filename
+
+    @pytest.fixture
+    def make(self, output):
+        return lambda spec: open_sink(output, spec)
+
+
+class TestZarr(Stored):
+    filename = "out.zarr"
+
+
+class TestTiff(Stored):
+    filename = "out.tif"
+
+
+class OtherTiff(Stored):
+    @pytest.fixture(params=["labels of a stack", "classes over time"])
+    def spec(self, request):
+        return EXAMPLES[request.param]
+
+
+class TestOmeTiff(OtherTiff):
+    filename = "out.ome.tif"
+
+
+class TestBigTiff(OtherTiff):
+    filename = "out.tif"
+
+    @pytest.fixture
+    def make(self, output):
+        return lambda spec: TiffSink(output, spec, limit=1)
+
+
+class TestNpy(Stored):
+    filename = "out.npy"
+
+
+class TestArray(SinkConformance):
+    @pytest.fixture
+    def make(self):
+        return lambda spec: open_sink(None, spec)
