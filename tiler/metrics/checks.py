@@ -9,6 +9,7 @@ import numpy as np
 from tiler.errors import PlanError
 from tiler.ports import Array
 
+ROUNDING = 1e-6  # by which a soft-max in float32 may leave 0..1
 
 def same_shape(proposal: Array, labels: Array, mask: Array | None = None) -> None:
     """Refuse arrays of different shapes and empty ones.
@@ -58,7 +59,7 @@ def probabilities(proposal: Array) -> None:
     if np.isnan(low) or np.isnan(high):
         raise PlanError(f"the proposal holds NaN in {int(np.isnan(proposal).sum())} of {proposal.size} pixels: "
                         "a probability is wanted everywhere")
-    if low < 0 or (high > 1 and proposal.dtype.kind == "f"):
+    if low < -ROUNDING or (high > 1 + ROUNDING and proposal.dtype.kind == "f"):
         raise PlanError(f"the proposal holds values from {low:g} to {high:g}: probabilities from 0 to 1 are "
                         "wanted (integers can be divided by their largest value with --rescale)")
 
