@@ -7,6 +7,7 @@ at once. `tiler.plan` tells beforehand what that takes, `tiler.open_volume` read
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tiler.errors import TilerError
@@ -14,6 +15,8 @@ from tiler.version import __version__
 
 if TYPE_CHECKING:
     from tiler.api import check, open_volume, plan, segment
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the user listens
 
 __all__ = ["TilerError", "__version__", "check", "open_volume", "plan", "segment"]
 

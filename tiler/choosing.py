@@ -1,7 +1,7 @@
 """Which tile and which block: the cheapest that fit into memory.
 
 The cost of a plan is the sum of its forward passes. A larger tile wastes less on context and takes more
-memory; the largest that fits is seldom needed, so that of all tiles within 3 % of the cheapest the smallest
+memory; the largest that fits is seldom needed, so that of all tiles within 1 % of the cheapest the smallest
 is taken. No tile is larger than the region needs.
 """
 
@@ -21,12 +21,14 @@ from tiler.ports import Cost, Predictor, Source
 AHEAD, BEHIND = 2, 2
 """Windows read ahead of the model and results not yet written, at most."""
 
-CORES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+CORES = sorted({16 * round(2 ** (quarter / 4)) for quarter in range(33)})
+"""Cores that are tried, from 16 to 4096, four to an octave."""
+
 BLOCK_BYTES = 64 << 20
 BLOCK_SIDE = 512
 CHUNK_SIDES = (32, 512, 512)
 BATCH_VOXELS = 1 << 19
-SLACK = 1.03
+SLACK = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,14 @@ class Workload:
         core = reach.core(tile)
         return (-(-(block + reach.stride - 1) // core) - 1) * core + tile
 
-    def batch_for(self, tile: Shape, block: Shape) -> int:
-        """As many tiles of a block as make a forward pass worth its overhead."""
+    def batch_for(self, tile: Shape, block: Shape, budget: int) -> int:
+        """As many tiles of a block as make a forward pass worth its overhead, and fit."""
         tiles, _ = self.traffic(tile, block)
         a_block = -(-tiles // len(Grid(self.region, block)))
-        return max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
+        batch = max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
+        while batch > 1 and self.bytes(Choice(tile, block, batch)) > budget:
+            batch //= 2
+        return batch
 
     def traffic(self, tile: Shape, block: Shape) -> tuple[int, int]:
         """How many tiles there are in all blocks, and how many voxels of the volume are read for them."""
@@ -107,23 +112,22 @@ class Workload:
     def whole_pass(self) -> float:
         """FLOPs of one pass over the region, context included: what no tiling could save.
 
-        Axes without context cost the same for every voxel, so one of them stands for all.
+        Slices that do not know of each other cost the same, so one of them stands for all.
         """
-        free = [axis.smallest == 1 for axis in self.predictor.footprint.axes]
-        one = tuple(1 if is_free else size for is_free, size in zip(free, self._whole, strict=True))
-        times = math.prod(size for is_free, size in zip(free, self._whole, strict=True) if is_free)
-        return self.cost(one).flops * times
+        if not self.predictor.footprint.flat:
+            return self.cost(self._whole).flops
+        return self.cost((1, *self._whole[1:])).flops * self._whole[0]
 
 
-def best_tile(load: Workload, block: Shape | None, budget: int) -> Shape:
-    """The smallest tile within 3 % of the cheapest that fits into ``budget`` bytes.
+def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: int) -> Shape:
+    """The smallest tile within 1 % of the cheapest that fits into ``budget`` bytes.
 
     Raises
     ------
     MemoryBudgetError
         If none fits; the message says the least that would do.
     """
-    choices = [Choice(tile, block or block_for(load, tile)) for tile in _candidates(load)]
+    choices = [Choice(tile, block or block_for(load, tile), batch or 1) for tile in _candidates(load)]
     needs = {choice: load.bytes(choice) for choice in choices}
     fitting = [choice for choice in choices if needs[choice] <= budget]
     if not fitting:
@@ -142,10 +146,9 @@ def _candidates(load: Workload) -> list[Shape]:
     footprint = load.predictor.footprint
     tiles: dict[Shape, None] = {}
     for core in CORES:
-        cores = []
-        for size, axis in zip(load.region.shape, footprint.axes, strict=True):
-            share = math.ceil(size / math.ceil(size / core))
-            cores.append(1 if axis.smallest == 1 else share)
+        cores = [math.ceil(size / math.ceil(size / core)) for size in load.region.shape]
+        if footprint.flat:
+            cores[0] = 1
         tiles[tile_on_canvas(footprint.covering(tuple(cores)), load.canvas)] = None
     return list(tiles)
 
@@ -167,12 +170,13 @@ def tile_on_canvas(tile: Shape, canvas: Box | None) -> Shape:
 def block_for(load: Workload, tile: Shape) -> Shape:
     """A block of whole cores: at least half a thousand voxels wide, as deep as what is decoded at once."""
     footprint, depth = load.predictor.footprint, load.source.read_unit[0]
+    wanted = (depth if footprint.flat else BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE)
     sides = []
-    for size, axis, full, length in zip(tile, footprint.axes, load.canvas_shape, load.region.shape, strict=True):
+    for size, axis, full, length, side in zip(tile, footprint.axes, load.canvas_shape, load.region.shape, wanted,
+                                              strict=True):
         core = length if size == full else axis.core(size)
-        wanted = min(depth if axis.smallest == 1 else BLOCK_SIDE, length)
-        sides.append(core * max(1, wanted // core))
-    if footprint.axes[0].smallest == 1:
+        sides.append(core * max(1, min(side, length) // core))
+    if footprint.flat:
         sides[0] = max(1, min(sides[0], BLOCK_BYTES // (_voxel_out(load.predictor) * sides[1] * sides[2])))
     return tuple(sides)
 

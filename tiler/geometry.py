@@ -205,6 +205,11 @@ class Footprint:
         return tuple(axis.smallest for axis in self.axes)
 
     @property
+    def flat(self) -> bool:
+        """Whether slices along the first axis do not know of each other, as in a 2-D network."""
+        return self.axes[0].smallest == 1
+
+    @property
     def keeps_size(self) -> bool:
         """Whether the output is as large as the input."""
         return not any(self.shrink_low) and not any(self.shrink_high)

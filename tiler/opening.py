@@ -136,7 +136,7 @@ def _check_choice(option: str, value: str | None, choices: tuple[str | None, ...
 
 def _check_time(source: Source, predictor: Predictor) -> None:
     axes, sizes = source.calibration.axes, source.calibration.sizes
-    if "t" in axes and sizes[axes.index("t")] > 1 and predictor.footprint.axes[0].smallest > 1:
+    if "t" in axes and sizes[axes.index("t")] > 1 and not predictor.footprint.flat:
         raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points, the network takes volumes: "
                         "choose one with --roi t=N")
 

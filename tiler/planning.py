@@ -193,16 +193,15 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
 
 
 def _choose(load: Workload, settings: Settings, budget: int) -> Choice:
-    tile = _tile(load, settings, budget)
-    block = _block(settings.block, load, tile)
-    return Choice(tile, block, settings.batch or load.batch_for(tile, block))
+    block = _full(settings.block, load.predictor.footprint, "--block")
+    wanted = _full(settings.tile, load.predictor.footprint, "--tile")
+    tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)
+    block = block or block_for(load, tile)
+    return Choice(tile, block, settings.batch or load.batch_for(tile, block, budget))
 
 
-def _tile(load: Workload, settings: Settings, budget: int) -> Shape:
-    """The tile that was asked for, checked, or the best one."""
-    if settings.tile is None:
-        return best_tile(load, settings.block, budget)
-    wanted = _full(settings.tile, load.predictor.footprint)
+def _legal(wanted: Shape, load: Workload) -> Shape:
+    """The tile that was asked for, if the network can take it."""
     tile = tile_on_canvas(wanted, load.canvas)
     for name, size, reach, full in zip(AXES, tile, load.predictor.footprint.axes, load.canvas_shape, strict=True):
         if reach.admits(size) or size == full:
@@ -254,22 +253,14 @@ def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
     return Box(tuple(canvas_of(span, axis) for span, axis in zip(volume.spans, footprint.axes, strict=True)))
 
 
-def _full(sizes: Shape, footprint: Footprint) -> Shape:
-    """One size an axis. Axes without context, as a 2-D network's z, are one voxel thick unless given."""
-    if len(sizes) == 1:
-        return tuple(1 if axis.smallest == 1 else sizes[0] for axis in footprint.axes)
-    if len(sizes) not in (2, 3) or min(sizes) < 1:
-        raise GeometryError(f"a tile has one, two or three sizes of at least 1, got {spell(sizes)} (--tile)")
-    return (1,) * (3 - len(sizes)) + tuple(sizes)
-
-
-def _block(sizes: Shape | None, load: Workload, tile: Shape) -> Shape:
+def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | None:
+    """``(z, y, x)`` from one, two or three sizes; what is missing is one slice where slices are independent."""
     if sizes is None:
-        return block_for(load, tile)
+        return None
     if len(sizes) not in (1, 2, 3) or min(sizes) < 1:
-        raise AlignmentError(f"a block has one, two or three sizes of at least 1, got {spell(sizes)} (--block)")
+        raise AlignmentError(f"one, two or three sizes of at least 1 are needed, got {spell(sizes)} ({option})")
     if len(sizes) == 1:
-        return (1 if load.predictor.footprint.axes[0].smallest == 1 else sizes[0], sizes[0], sizes[0])
+        return (1 if footprint.flat else sizes[0], sizes[0], sizes[0])
     return (1,) * (3 - len(sizes)) + tuple(sizes)
 
 

@@ -132,7 +132,9 @@ def other_tile(plan: Plan) -> Shape:
     cores = []
     for core, axis in zip(plan.footprint.core(plan.tile), plan.footprint.axes, strict=True):
         smaller = max(1, core * 2 // 3 // axis.stride) * axis.stride
-        cores.append(1 if axis.smallest == 1 else smaller if smaller != core else core + axis.stride)
+        cores.append(smaller if smaller != core else core + axis.stride)
+    if plan.footprint.flat:
+        cores[0] = 1
     return tile_on_canvas(plan.footprint.covering(tuple(cores)), plan.canvas)
 
 
@@ -157,10 +159,11 @@ def _window_at_a_corner(plan: Plan, index: int, random: np.random.Generator) -> 
     write = tiles[random.integers(len(tiles))].write
     spans = []
     for span, axis, whole in zip(write.spans, plan.footprint.axes, plan.region.spans, strict=True):
-        around = 1 if axis.smallest == 1 else max(SMALLEST_WINDOW, STRIDES_AROUND * axis.stride)
-        corner = span.start if axis.smallest == 1 or random.integers(2) else span.stop
-        spans.append(Span(corner - around, corner + around).intersect(whole) if axis.smallest > 1
-                     else Span(corner, corner + 1))
+        around = max(SMALLEST_WINDOW, STRIDES_AROUND * axis.stride)
+        corner = span.start if random.integers(2) else span.stop
+        spans.append(Span(corner - around, corner + around).intersect(whole))
+    if plan.footprint.flat:
+        spans[0] = Span(write.start[0], write.start[0] + 1)
     return Box(tuple(spans))
 
 
