@@ -7,7 +7,9 @@ of a pass, which is found by walking the maps of `tiler.models.probe.maps` back 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
@@ -18,14 +20,14 @@ from tiler.errors import ModelError
 from tiler.geometry import Footprint, Reach
 from tiler.models.probe.graph import Offence, Trace, axes_of
 from tiler.models.probe.inject import CallSite
-from tiler.models.probe.modules import on_meta
+from tiler.models.probe.modules import on_meta, quiet
 from tiler.models.probe.report import Context, Exactness
 from tiler.models.probe.trace import trace_forward
 from tiler.ports import Border
 
 Tracer = Callable[[tuple[int, ...]], Trace]
 _META_STARTS = (1024, 512, 2048, 256)
-_CPU_STARTS = (64, 128, 256, 512)
+_CPU_STARTS = {2: (64, 128, 256, 512), 3: (32, 64, 128)}
 _LONGEST_PERIOD = 256
 _ONE_SLICE = Reach(0, 0, 0, 0, 1)
 """Along z, the tile of a 2-D network is one slice thick."""
@@ -97,14 +99,8 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
 
 def _runnable(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trace, Tracer]:
     """A trace in phase and what makes more of them: without data where possible, else on small inputs."""
-    try:
-        light: nn.Module | None = on_meta(module)
-    except Exception:  # modules with data outside of parameters and buffers, old TorchScript, ...
-        light = None
     errors = []
-    for carrier, starts in ((light, _META_STARTS), (module, _CPU_STARTS)):
-        if carrier is None:
-            continue
+    for carrier, starts in _carriers(module, ndim):
         def trace_of(sizes: tuple[int, ...], carrier: nn.Module = carrier) -> Trace:
             return trace_forward(carrier, in_channels, sizes)
         for start in starts:
@@ -114,6 +110,19 @@ def _runnable(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trace, Tr
             errors.append(f"at {start}: {trace.error}")
     raise ModelError(f"{type(module).__name__} runs at no size that was tried with {in_channels} input channels "
                      f"and {ndim} axes; {errors[-1]}")
+
+
+def _carriers(module: nn.Module, ndim: int) -> Iterator[tuple[nn.Module, Sequence[int]]]:
+    """Copies of the module in evaluation mode, and the sizes from which to try them."""
+    # A module may hold data outside of its parameters and buffers, or decide by values: then only data help.
+    light = None
+    with suppress(Exception):
+        light = on_meta(module)
+    if light is not None:
+        yield light, _META_STARTS
+    with quiet():
+        twin = copy.deepcopy(module).cpu().eval()
+    yield twin, _CPU_STARTS[ndim]
 
 
 def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:

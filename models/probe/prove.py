@@ -229,6 +229,8 @@ def _drawn(layer: nn.Module, name: str, weight: torch.Tensor, generator: torch.G
         return 0.1 * noise + (0 if name.endswith("bias") else 1)
     incoming = weight[0].numel()
     if getattr(layer, "original_name", type(layer).__name__).startswith("ConvTranspose"):
-        # (in, out / groups, *kernel): one output meets only every stride-th tap.
-        incoming = weight[:, 0].numel() // (math.prod(layer.stride) * layer.groups)
+        # (in, out / groups, *kernel): one output meets only every stride-th tap. A traced layer has forgotten its
+        # stride; then the taps are taken not to overlap.
+        stride = getattr(layer, "stride", weight.shape[2:])
+        incoming = weight[:, 0].numel() // (math.prod(stride) * getattr(layer, "groups", 1))
     return noise * math.sqrt(2 / max(1, incoming))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, numbers, plain, resized, single_axis
 from tiler.models.probe.graph import Dim, Evenness, axes_of
-from tiler.models.probe.maps import WHOLE, Map, Resample, Spread, Window
+from tiler.models.probe.maps import SAME, WHOLE, Map, Resample, Spread, Window
 from tiler.models.probe.rules import rule
 
 _LARGEST_ADAPTIVE = 16
@@ -61,7 +61,7 @@ def _windows(call: Call, name: str, kernel: Any, count: int) -> list[Window]:
     return found
 
 
-@rule("convolution")
+@rule("convolution", "_convolution")
 def convolution(call: Call) -> list[Derived]:
     weight = call.args["weight"]
     if call.node_of(weight) is not None:
@@ -137,13 +137,15 @@ def interpolation(call: Call) -> list[Derived]:
     if corners and any(1 < size != out > 1 for size, out in zip(sizes, outs, strict=True)):
         call.offend("position", "align_corners=True: where it samples depends on the size of its input")
     _, node = call.source()
-    steps = []
+    steps: list[Map] = []
     for at, (dim, size, out) in enumerate(zip(node.dims[-count:], sizes, outs, strict=True)):
         factor = _factor(call, at)
         ratio = 1 / factor if factor and not corners else Fraction(size, out)
         if (axis := single_axis(dim)) is not None:
             call.strided.append(Evenness(axis, out * ratio == size, out * ratio == size))
         steps.append(_resample(mode, ratio))
+    if list(sizes) == list(outs) and mode != "bicubic":
+        steps = [SAME] * count  # torch copies
     return [_moved(call, "self", steps)]
 
 
