@@ -100,9 +100,9 @@ def open_folder(path: Path) -> FolderImage:
     return FolderImage(header, path, tuple(names))
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which ``z2`` comes before ``z10``."""
-    return [(int(digits or 0), text.lower()) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which ``z2`` comes before ``z10``, and numbers before letters."""
+    return [(not digits, int(digits or 0), text.lower()) for digits, text in re.findall(r"([0-9]+)|([^0-9]+)", name)]
 
 
 def _is_image(file: Path) -> bool:

@@ -86,8 +86,6 @@ def open_zarr_array(array: Any) -> ZarrImage | ArrayImage:
     """An array that is open already: reopened by path where it lies on a local disk, else taken as it is."""
     if isinstance(array, zarr.Array) and isinstance(array.store, LocalStore):
         return open_zarr(Path(array.store.root) / array.path)
-    if isinstance(array, zarr.Group):
-        raise SourceError(f"a zarr group is no array: give one of its arrays ({', '.join(array.array_keys())})")
     return open_array(array)
 
 
