@@ -1,0 +1,53 @@
+"""Everything with torch: architectures, registry, weights, footprints, predictors.
+
+The names are imported on first use, so that the registry can be listed without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tiler.models.registry import ModelEntry, describe, names
+
+if TYPE_CHECKING:
+    from tiler.models.loading import LoadedModel, load_model
+    from tiler.models.options import PredictorOptions
+    from tiler.models.predictor import TorchPredictor, open_predictor
+    from tiler.models.unet import UNet
+    from tiler.models.weights import Normalisation, WeightsCard, read_card, save_weights
+
+_HOMES = {
+    "LoadedModel": "loading",
+    "load_model": "loading",
+    "PredictorOptions": "options",
+    "TorchPredictor": "predictor",
+    "open_predictor": "predictor",
+    "UNet": "unet",
+    "Normalisation": "weights",
+    "WeightsCard": "weights",
+    "read_card": "weights",
+    "save_weights": "weights",
+}
+
+__all__ = [
+    "LoadedModel",
+    "ModelEntry",
+    "Normalisation",
+    "PredictorOptions",
+    "TorchPredictor",
+    "UNet",
+    "WeightsCard",
+    "describe",
+    "load_model",
+    "names",
+    "open_predictor",
+    "read_card",
+    "save_weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,125 @@
+"""Averaging over flips and quarter turns of the plane, exactly.
+
+A network that has seen turned images is another network, whose footprint is the turned one. The average
+needs the context of all of them, and keeps the phase of the plain pass, so that each orientation has one
+phase on the volume whatever the tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from tiler.errors import ModelError
+from tiler.geometry import Footprint, Reach
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One symmetry of the plane: transpose y and x, then flip. The last two axes are y and x; z never turns."""
+
+    transpose: bool = False
+    flip_y: bool = False
+    flip_x: bool = False
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.transpose(-2, -1) if self.transpose else x
+        return x.flip(self._flipped) if self._flipped else x
+
+    def undo(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flip(self._flipped) if self._flipped else x
+        return x.transpose(-2, -1) if self.transpose else x
+
+    def footprint(self, plain: Footprint) -> Footprint:
+        """Of the network between `apply` and `undo`, in the frame of the image."""
+        z, y, x = plain.axes
+        y, x = (_mirrored(y) if self.flip_y else y), (_mirrored(x) if self.flip_x else x)
+        return Footprint.of((z, x, y) if self.transpose else (z, y, x))
+
+    @property
+    def _flipped(self) -> list[int]:
+        return [axis for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
+
+
+def _mirrored(reach: Reach) -> Reach:
+    return Reach(reach.high, reach.low, reach.shrink_high, reach.shrink_low, reach.stride)
+
+
+_FLIPS = [Turn(False, y, x) for y, x in product((False, True), repeat=2)]
+TURNS: dict[str, tuple[Turn, ...]] = {
+    "none": (Turn(),),
+    "flip4": tuple(_FLIPS),
+    # A quarter turn is a transposition and one flip.
+    "rot4": (Turn(), Turn(True, True, False), Turn(False, True, True), Turn(True, False, True)),
+    "d4": tuple(Turn(t, y, x) for t, y, x in product((False, True), repeat=3)),
+}
+
+
+def union(plain: Footprint, turns: Sequence[Turn]) -> Footprint:
+    """The footprint of the average over `turns`.
+
+    Every orientation's output is cropped to what all of them give. The low context keeps its residue modulo
+    the stride, so that the plain orientation, which is among the turns, keeps its phase on the volume, and low
+    and high together keep theirs, so that the tiles stay in the network's own residue class of sizes.
+
+    Raises
+    ------
+    ModelError
+        If y and x differ in reach and the turns exchange them.
+    """
+    if any(turn.transpose for turn in turns) and plain.axes[1] != plain.axes[2]:
+        raise ModelError("averaging over quarter turns needs a network with the same footprint along y and x, it "
+                         f"has {plain.axes[1]} and {plain.axes[2]}: use --average flip4")
+    turned = [turn.footprint(plain).axes for turn in turns]
+    by_axis = zip(*turned, strict=True)
+    return Footprint.of([_union_axis(own, reaches) for own, reaches in zip(plain.axes, by_axis, strict=True)])
+
+
+def _union_axis(plain: Reach, reaches: Sequence[Reach]) -> Reach:
+    def at_least(value: int, like: int) -> int:
+        return value + (like - value) % plain.stride
+
+    low = at_least(max(reach.low for reach in reaches), plain.low)
+    high = at_least(max(reach.high for reach in reaches), plain.low + plain.high - low)
+    return Reach(
+        low,
+        high,
+        max(reach.shrink_low for reach in reaches),
+        max(reach.shrink_high for reach in reaches),
+        plain.stride,
+    )
+
+
+def mean_over(
+    forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, plain: Footprint, turns: Sequence[Turn]
+) -> torch.Tensor:
+    """``(n, k, *size)``: mean of what `forward` gives for the turned ``x``, where every orientation has a value.
+
+    Parameters
+    ----------
+    forward
+        ``(n, c, *tile) -> (n, k, *plain.output(tile))``; two or three spatial axes.
+    x
+        The tile.
+    plain
+        Footprint of `forward`.
+    turns
+        Summed in this order, so that the result is the same every time.
+    """
+    joint = union(plain, turns)
+    total: torch.Tensor | None = None
+    for turn in turns:
+        own = turn.footprint(plain)
+        part = turn.undo(forward(turn.apply(x)))
+        for axis in range(-1, 1 - x.ndim, -1):
+            start = joint.shrink_low[axis] - own.shrink_low[axis]
+            stop = part.shape[axis] - (joint.shrink_high[axis] - own.shrink_high[axis])
+            part = part.narrow(axis, start, stop - start)
+        if len(turns) == 1:
+            return part
+        total = part.clone() if total is None else total.add_(part)
+    assert total is not None
+    return total.div_(len(turns))

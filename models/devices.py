@@ -1,0 +1,123 @@
+"""Devices, number formats and threads: what torch must be told so that float32 means IEEE float32."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import torch
+
+from tiler.errors import MemoryBudgetError, ModelError
+
+Precision = Literal["float32", "bfloat16", "float16", "float64"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; ``"auto"`` is the first of CUDA, MPS and CPU that is there.
+
+    Raises
+    ------
+    ModelError
+        If there is no such device.
+    """
+    here = available()
+    if name == "auto":
+        return torch.device(here[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"{name!r} is no device: it is auto, cpu, cuda, cuda:N or mps (--device)") from error
+    if device.type not in here or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise ModelError(f"there is no device {name} here: available are {', '.join(here)} (--device)")
+    return device
+
+
+def available() -> tuple[str, ...]:
+    """Types of the devices that are here, best first."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(name for name, there in here.items() if there)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of weights and activations."""
+    known = {"float32", "bfloat16", "float16", "float64"}
+    if name not in known:
+        raise ModelError(f"{name!r} is no precision: it is float32, bfloat16, float16 or float64 (--precision)")
+    if name == "float64" and device.type == "mps":
+        raise ModelError("mps has no float64: use --device cpu or --precision float32")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+class _IeeeFloat32:
+    """TF32 and bfloat16 shortcuts off while any thread computes.
+
+    These switches belong to the process, so the first thread in sets them and the last one out restores what
+    the caller's program had.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._restore = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._restore.enter_context(_strict_matmul())
+                self._restore.enter_context(
+                    torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+                )
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._restore.close()
+
+
+@contextmanager
+def _strict_matmul() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+ieee_float32 = _IeeeFloat32()
+
+
+@contextmanager
+def threads_of(count: int) -> Iterator[None]:
+    """Torch's threads in this thread, which has its own number of them."""
+    before = torch.get_num_threads()
+    if before != count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if before != count:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def device_errors(device: torch.device, precision: torch.dtype) -> Iterator[None]:
+    """What a device cannot do, in one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryBudgetError(f"{device} has not enough memory for one batch: give a smaller --batch or --tile, "
+                                "or the memory that is free there as --memory") from error
+    except (RuntimeError, TypeError) as error:
+        if "not implemented for" not in str(error):
+            raise
+        name = str(precision).removeprefix("torch.")
+        raise ModelError(f"the network cannot run in {name} on {device} ({str(error).splitlines()[0]}): use "
+                         "--precision float32" + (" or bfloat16" if name == "float16" else "")) from error

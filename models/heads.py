@@ -1,0 +1,77 @@
+"""From scores to what is written: head, choice of classes, labels, output type. All on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tiler.errors import ModelError
+
+Head = Literal["softmax", "sigmoid", "none"]
+ClassRule = str | Sequence[int | str] | None
+
+
+def probabilities(scores: torch.Tensor, head: Head) -> torch.Tensor:
+    """``(n, k, *size)`` in float32, or float64 where the scores are: what the head makes of the scores."""
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    if head == "softmax":
+        return scores.softmax(1)
+    return scores.sigmoid() if head == "sigmoid" else scores
+
+
+def labels(values: torch.Tensor) -> torch.Tensor:
+    """``(n, 1, *size)`` uint8 class indices: the highest of ``(n, k, *size)``; one channel is cut at 0.5."""
+    if values.shape[1] == 1:
+        return (values > 0.5).to(torch.uint8)
+    return values.argmax(1, keepdim=True).to(torch.uint8)
+
+
+def quantise(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
+    """``values`` in the output's type; uint8 is ``rint(255 p)`` of a probability."""
+    if dtype == np.uint8:
+        return values.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return values.to({"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}[dtype.str[1:]])
+
+
+def choose(rule: ClassRule, names: Sequence[str], head: Head) -> tuple[int, ...]:
+    """Indices of the channels to keep.
+
+    Parameters
+    ----------
+    rule
+        ``"all"``, a name, an index, a comma-separated list, a sequence of names and indices, or None: of two
+        classes the second one (the first is its complement), else all. Without a head the channels are not
+        known to be probabilities of classes, so None keeps both.
+    names
+        Of all channels.
+    head
+        Of the network.
+
+    Raises
+    ------
+    ModelError
+        If a name or index does not exist.
+    """
+    everything = tuple(range(len(names)))
+    if rule is None:
+        return (1,) if len(names) == 2 and head == "softmax" else everything
+    if rule == "all":
+        return everything
+    wanted = rule.split(",") if isinstance(rule, str) else rule
+    chosen = tuple(_index(item, names) for item in wanted)
+    if len(set(chosen)) != len(chosen) or not chosen:
+        raise ModelError(f"each class can be chosen once, got {rule} (--classes)")
+    return chosen
+
+
+def _index(item: int | str, names: Sequence[str]) -> int:
+    text = str(item).strip()
+    if text in names:
+        return list(names).index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
+    raise ModelError(f"the network has no class {text!r}: it has {known}, or all (--classes)")

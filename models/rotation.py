@@ -1,0 +1,106 @@
+"""Averaging over seven rotations of a whole slice, as the U-Net paper did for its ISBI 2012 result.
+
+The paper does not say which seven; here they are the multiples of 360/7 degrees. A rotation by such an angle
+resamples the image around a centre, so no two tiles of one slice would agree: one tile covers the slice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from tiler.geometry import Footprint
+
+ANGLES = tuple(2 * math.pi * k / 7 for k in range(7))
+
+
+@dataclass(frozen=True, slots=True)
+class Rotations:
+    """How slices of one shape go through a network of one footprint under every angle.
+
+    Parameters
+    ----------
+    plain
+        Footprint of the network; its z axis is left alone.
+    slice_shape
+        ``(y, x)`` of the volume.
+    """
+
+    plain: Footprint
+    slice_shape: tuple[int, int]
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """``(y, x)`` of the network's input: its core, turned by any angle, still covers the slice."""
+        covered = math.ceil(math.hypot(*self.slice_shape)) + 2  # one voxel on either side for the interpolation
+        return self.plain.axes[1].covering(covered), self.plain.axes[2].covering(covered)
+
+    @property
+    def outer(self) -> tuple[int, int]:
+        """``(y, x)`` of the tile: holds the network's input under any angle, so nothing is made up."""
+        side = math.ceil(math.hypot(*self.inner)) + 2
+        return side, side
+
+    @property
+    def footprint(self) -> Footprint:
+        """One tile a slice: the stride is the slice, all beyond it is context which the wrapper drops."""
+        low = [0 if axis else self.plain.low[0] for axis in range(3)]
+        high = [0 if axis else self.plain.high[0] for axis in range(3)]
+        for axis in (1, 2):
+            low[axis] = self._before(axis)
+            high[axis] = self.outer[axis - 1] - self.slice_shape[axis - 1] - low[axis]
+        z = self.plain
+        return Footprint(
+            tuple(low), tuple(high), (z.shrink_low[0], *low[1:]), (z.shrink_high[0], *high[1:]),
+            (z.stride[0], *self.slice_shape),
+        )
+
+    def mean(self, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """``(n, k, *slice_shape)`` for ``x`` of ``(n, c, *outer)``: mean over the angles."""
+        total: torch.Tensor | None = None
+        for angle in ANGLES:
+            part = self._back(forward(self._turned(x, angle)), angle)
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total.div_(len(ANGLES))
+
+    def _before(self, axis: int) -> int:
+        return (self.outer[axis - 1] - self.slice_shape[axis - 1]) // 2
+
+    def _turned(self, x: torch.Tensor, angle: float) -> torch.Tensor:
+        """The network's input under one angle, around the centre of the slice."""
+        to = [(size - own) // 2 + (own - 1) / 2 for size, own in zip(self.inner, self.slice_shape, strict=True)]
+        from_ = [self._before(axis + 1) + (own - 1) / 2 for axis, own in enumerate(self.slice_shape)]
+        return _resample(x, self.inner, to, from_, angle)
+
+    def _back(self, y: torch.Tensor, angle: float) -> torch.Tensor:
+        """The slice out of the network's output under that angle."""
+        to = [(own - 1) / 2 for own in self.slice_shape]
+        from_ = [
+            (size - own) // 2 + (own - 1) / 2 - self.plain.shrink_low[axis + 1]
+            for axis, (size, own) in enumerate(zip(self.inner, self.slice_shape, strict=True))
+        ]
+        return _resample(y, self.slice_shape, to, from_, -angle)
+
+
+def _resample(
+    x: torch.Tensor, size: tuple[int, int], to: list[float], from_: list[float], angle: float
+) -> torch.Tensor:
+    """``(n, c, [z], *size)``: bilinear values of ``x`` on a grid turned by `angle`; `to` falls on `from_`."""
+    images = x.flatten(1, -3)  # a plane of a 3-D volume is one more channel
+    kind = {"dtype": x.dtype, "device": x.device}
+    y = torch.arange(size[0], **kind)[:, None] - to[0]
+    z = torch.arange(size[1], **kind)[None, :] - to[1]
+    row = math.cos(angle) * y - math.sin(angle) * z + from_[0]
+    column = math.sin(angle) * y + math.cos(angle) * z + from_[1]
+    scale = [2 / length for length in x.shape[-2:]]
+    grid = torch.stack([(column + 0.5) * scale[1] - 1, (row + 0.5) * scale[0] - 1], -1)
+    grid = grid.expand(x.shape[0], -1, -1, -1)
+    turned = functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return turned.unflatten(1, x.shape[1:-2])
