@@ -79,7 +79,10 @@ class ContingencyTable:
         width = int(segments.max()) + 1
         cells = (int(labels.max()) + 1) * width
         if cells <= max(DENSE, 2 * labels.size):
-            counts = np.bincount(labels.astype(np.intp) * width + segments.astype(np.intp))
+            pairs = labels.astype(np.intp)
+            pairs *= width
+            pairs += segments.astype(np.intp, copy=False)
+            counts = np.bincount(pairs)
             found = np.flatnonzero(counts)
             return cls((found // width).astype(np.uint64), (found % width).astype(np.uint64), counts[found])
         # Neighbours mostly bear the same pair: sorting the runs of equal pairs is cheaper than sorting voxels.

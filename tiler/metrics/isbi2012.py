@@ -25,7 +25,7 @@ from tiler.metrics.pixel import pixel_counts
 from tiler.metrics.rand import pairs_choose_two, pairs_squared
 from tiler.metrics.statistics import Counts
 from tiler.metrics.thinning import thin_objects
-from tiler.metrics.warping import RADIUS, warp
+from tiler.metrics.warping import RADIUS, warp_columns
 from tiler.ports import Array
 
 
@@ -113,13 +113,14 @@ def score_slice(proposal: Array, labels: Array, mask: Array | None = None, *, ra
     """
     slice_2d(proposal, labels, mask)
     probabilities(proposal)
-    values = columns(proposal, np.float32).astype(np.float64).T
-    truth = columns(labels, np.float32).astype(np.float64).T
-    warped = [warp(truth, values, threshold, mask=mask, radius=radius) for threshold in WARPING_THRESHOLDS]
+    values = columns(proposal, np.float32).astype(np.float64)
+    truth = columns(labels, np.float32).astype(np.float64)
+    cells, allowed = (truth > 0).astype(np.uint8), None if mask is None else mask.T != 0
+    warped = [warp_columns(cells, values, threshold, allowed, radius) for threshold in WARPING_THRESHOLDS]
     return SliceScores(
         shape=(labels.shape[0], labels.shape[1]),
-        pixel=tuple(pixel_counts(values > threshold, truth > 0) for threshold in THRESHOLDS),
-        regions=tuple(_regions_at_thresholds(values, truth)),
+        pixel=tuple(pixel_counts(values > threshold, cells) for threshold in THRESHOLDS),
+        regions=tuple(_regions_at_thresholds(values.T, truth.T)),
         mismatches=tuple(warping.pixels for warping in warped),
         clusters=tuple(warping.clusters for warping in warped),
     )

@@ -76,11 +76,28 @@ def warp(labels: Array, proposal: Array, threshold: float = 0.5, *, mask: Array 
         An array is not 2-D, or the shapes differ.
     """
     slice_2d(proposal, labels, mask)
-    values = columns(proposal, np.float32).astype(np.float64)
-    image = np.pad(columns(labels > 0, np.uint8), 1)
-    differs = (values > threshold) != image[1:-1, 1:-1]
-    if mask is not None:
-        differs &= mask.T != 0
+    return warp_columns(columns(labels > 0, np.uint8), columns(proposal, np.float32).astype(np.float64), threshold,
+                        None if mask is None else mask.T != 0, radius)
+
+
+def warp_columns(cells: Array, values: Array, threshold: float, allowed: Array | None, radius: int) -> Warping:
+    """As `warp`, for arrays that are turned and converted already, which a sweep over thresholds does once.
+
+    Parameters
+    ----------
+    cells
+        ``(x, y)`` uint8, 0 and 1: the truth.
+    values
+        ``(x, y)`` float64, rounded to float32: the proposal.
+    threshold, radius
+        See `warp`.
+    allowed
+        ``(x, y)`` bool: the mask; None for all.
+    """
+    image = np.pad(cells, 1)
+    differs = (values > threshold) != cells
+    if allowed is not None:
+        differs &= allowed
     # float32 as in the evaluator: pixels whose distances round to the same number keep column-major order.
     nearness = -np.abs(values[differs] - threshold).astype(np.float32)
     stride = image.shape[1]
