@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tiler.errors import JournalError
 from tiler.journal import Journal, exclusive
 
-RECORDS = st.lists(st.tuples(st.sampled_from(["statistics", "model"]), st.integers(0, 50)), unique=True, max_size=12)
+RECORD = st.tuples(st.sampled_from(["statistics", "model"]), st.integers(0, 50))
+RECORDS = st.lists(RECORD, unique=True, max_size=12)
 
 
 def write(path, entries):
@@ -89,8 +90,9 @@ def test_a_second_run_on_one_output_is_refused_also_from_another_process(tmp_pat
             "from tiler.errors import JournalError\n"
             "try:\n    exclusive(Path(sys.argv[1])).__enter__()\nexcept JournalError as e:\n    print(e)")
     with exclusive(output):
-        said = subprocess.run([sys.executable, "-c", code, str(output)], capture_output=True, text=True, check=True)
-        assert "another run is writing" in said.stdout
+        command = [sys.executable, "-c", code, str(output)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "another run is writing" in said
     with exclusive(output):
         pass
     assert not list(tmp_path.iterdir())

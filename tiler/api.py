@@ -46,7 +46,7 @@ def plan(source: Any, model: Any, *, trust: bool = False, **options: Any) -> Pla
     PlanError
         If it cannot be done.
     """
-    return open_all(source, model, Options(**options), trust).plan
+    return open_all(source, model, Options(**options), trust).plan()
 
 
 def check(output: str | Path, *, source: Any = None, model: Any = None, trust: bool = False,

@@ -1,4 +1,4 @@
-"""From names and options to ports: the source, the predictor and the plan of one segmentation."""
+"""From names and options to ports: the source and the predictor of one segmentation."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A segmentation ready to be planned or run."""
+    """The ports of a segmentation and what is wanted of them."""
 
     options: Options
     source: Source
     predictor: Predictor
-    plan: Plan
+    region: Box | None
 
     @property
     def statistics(self) -> str | None:
@@ -56,6 +56,10 @@ class Opened:
     def instance_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.options.dtype or INSTANCE_TYPES[0])
 
+    def plan(self) -> Plan:
+        """What will be done with them."""
+        return resolve(_settings(self.options, self.region), self.source, self.predictor, _extra(self.options))
+
 
 def with_defaults(options: Options) -> Options:
     """Every default of the package, in one place."""
@@ -69,7 +73,7 @@ def with_defaults(options: Options) -> Options:
 
 
 def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
-    """Open the ports and make the plan.
+    """Open the ports.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
     predictor = open_model(model, options, trust, volume)
     _check_time(volume, predictor)
     box = None if region is None else region.within(volume.shape[1:])
-    return Opened(options, volume, predictor, resolve(_settings(options, box), volume, predictor, _extra(options)))
+    return Opened(options, volume, predictor, box)
 
 
 def open_model(model: Any, options: Options, trust: bool, source: Source) -> Predictor:

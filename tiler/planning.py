@@ -264,19 +264,29 @@ def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | Non
     return (1,) * (3 - len(sizes)) + tuple(sizes)
 
 
-def _essence(load: Workload, choice: Choice, extra: Json) -> Json:
-    source, predictor = load.source, load.predictor
-    content = {
-        "format": FORMAT,
+def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
+    """What of the ports can change the result."""
+    return {
         "source": source.identity,
         "shape": source.shape,
         "dtype": np.dtype(source.dtype).name,
         "model": predictor.identity,
         "footprint": asdict(predictor.footprint),
+    }
+
+
+def _essence(load: Workload, choice: Choice, extra: Json) -> Json:
+    return as_loaded({
+        "format": FORMAT,
+        **essence_of(load.source, load.predictor),
         "region": [load.region.start, load.region.stop],
         "tile": choice.tile,
         "block": choice.block,
         **extra,
-    }
-    plain: Json = json.loads(json.dumps(content))  # tuples become lists, as they will be when loaded again
-    return plain
+    })
+
+
+def as_loaded(content: Json) -> Json:
+    """JSON as it will be when it is loaded again, with lists for tuples."""
+    loaded: Json = json.loads(json.dumps(content))
+    return loaded

@@ -10,7 +10,7 @@ from pathlib import Path
 from tiler.block import checksum
 from tiler.errors import JournalError, PlanChangedError, SinkError
 from tiler.journal import Journal, journal_path
-from tiler.planning import Plan
+from tiler.planning import Plan, as_loaded
 from tiler.ports import Json, Sink
 from tiler.sinks import partial_path
 
@@ -71,15 +71,15 @@ def check_intent(output: Path, intent: Intent) -> None:
         raise SinkError(f"{output} has an unfinished run: --resume goes on with it, --overwrite starts anew")
 
 
-def check_same(stored: Plan, now: Plan, same_input: bool) -> None:
-    """Compare what can change the result.
+def check_same(stored: Json, now: Json, same_input: bool) -> None:
+    """Compare what can change the result, as far as ``now`` tells it.
 
     Raises
     ------
     PlanChangedError
         Naming the fields that differ.
     """
-    changed = dict(_differences(dict(stored.essence), dict(now.essence)))
+    changed = dict(_differences({name: stored.get(name) for name in now}, as_loaded(now)))
     if same_input:
         changed = {name: pair for name, pair in changed.items() if not name.startswith("source")}
     if changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tiler.executors import open_executor
 from tiler.journal import Journal, exclusive, journal_path
 from tiler.opening import Opened, describe_model, describe_source, open_all
 from tiler.options import FREE, Options, parse_count
-from tiler.planning import Plan
+from tiler.planning import Plan, essence_of
 from tiler.ports import Array, Executor, Json, Listener
 from tiler.resuming import (
     Intent,
@@ -44,8 +45,9 @@ class Request:
 
 def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -> Array:
     """The result as an array with the input's axes."""
-    opened = open_all(request.source, request.model, request.options, request.trust)
-    sink = perform(_task(opened, opened.plan, None, {}), Memo(), _executor(opened), listener, stop)
+    opened = _open(request, request.options)
+    task = _task(opened, opened.plan(), None, {})
+    sink = perform(task, Memo(), _executor(task, opened), listener, stop)
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
 
 
@@ -70,41 +72,49 @@ def run_to_file(request: Request, output: Path, listener: Listener, stop: thread
 
 
 def _begin(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
-    opened = open_all(request.source, request.model, request.options, request.trust)
+    opened = _open(request, request.options)
+    plan = opened.plan()
     with exclusive(output):
         start_over(output)
-        header = {"plan": opened.plan.to_json(), **_provenance(request, opened)}
-        journal = begin_journal(output, header)
-        _perform(opened, opened.plan, output, journal, listener, stop)
+        header = {"plan": plan.to_json(), **_provenance(request, opened)}
+        with closing(begin_journal(output, header)) as journal:
+            _perform(opened, plan, output, journal, listener, stop)
 
 
 def _go_on(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
     """Load the stored plan; nothing that was open when it was made is decided again."""
-    with exclusive(output):
-        journal = Journal.reopen(journal_path(output))
-        plan, wanted = Plan.from_json(journal.header["plan"]), request.options
+    intent, wanted = request.intent, request.options
+    with exclusive(output), closing(Journal.reopen(journal_path(output))) as journal:
+        plan = Plan.from_json(journal.header["plan"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
         options = wanted.over({**stored, "tile": plan.tile, "block": plan.block, "border": plan.border})
-        opened = open_all(request.source, request.model, options, request.trust)
-        check_same(plan, opened.plan, request.intent.same_input)
+        opened = _open(request, options)
+        # The ports first: with another model the stored tile may not even be legal.
+        check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
+        check_same(plan.essence, opened.plan().essence, intent.same_input)
         plan = plan.with_resources(parse_count(wanted.batch, "--batch"), parse_count(wanted.workers, "--workers"))
-        task = _task(opened, plan, output, {})
-        if request.intent.same_input and not agrees_with(task, journal):
-            raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
-        if request.intent.verify:
-            bad = forget_unsound(journal, plan, model_sink(task))
-            listener.warn(f"{len(bad)} finished blocks were damaged and will be computed again" if bad
-                          else "all finished blocks are sound")
+        _check_finished_blocks(_task(opened, plan, output, {}), intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
+
+
+def _check_finished_blocks(task: Task, intent: Intent, journal: Journal, listener: Listener) -> None:
+    if intent.same_input and not agrees_with(task, journal):
+        raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
+    if intent.verify:
+        bad = forget_unsound(journal, task.plan, model_sink(task))
+        listener.warn(f"{len(bad)} finished blocks were damaged and will be computed again" if bad
+                      else "all finished blocks are sound")
 
 
 def _perform(opened: Opened, plan: Plan, output: Path, journal: Journal, listener: Listener,
              stop: threading.Event) -> None:
     attributes = {name: value for name, value in journal.header.items() if name != "format"}
-    try:
-        perform(_task(opened, plan, output, attributes), journal, _executor(opened), listener, stop)
-    finally:
-        journal.close()
+    task = _task(opened, plan, output, attributes)
+    perform(task, journal, _executor(task, opened), listener, stop)
+
+
+def _open(request: Request, options: Options) -> Opened:
+    return open_all(request.source, request.model, options, request.trust)
 
 
 def _task(opened: Opened, plan: Plan, output: Path | None, attributes: Json) -> Task:
@@ -112,8 +122,8 @@ def _task(opened: Opened, plan: Plan, output: Path | None, attributes: Json) -> 
                 int(opened.options.min_size or 0), opened.instance_dtype, attributes)
 
 
-def _executor(opened: Opened) -> Executor:
-    return open_executor(str(opened.options.executor), opened.plan.workers)
+def _executor(task: Task, opened: Opened) -> Executor:
+    return open_executor(str(opened.options.executor), task.plan.workers)
 
 
 def _provenance(request: Request, opened: Opened) -> Json:
@@ -123,6 +133,12 @@ def _provenance(request: Request, opened: Opened) -> Json:
         "model": describe_model(request.model),
         "kind": opened.kind,
         "classes": list(opened.predictor.classes),
-        "options": {**opened.options.to_json(), "device": opened.predictor.identity.get("device")},
+        "options": {**opened.options.to_json(), "device": _device(opened)},
         "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
+
+
+def _device(opened: Opened) -> str | None:
+    """The kind of device that was chosen, without its name: what a resumed run asks for again."""
+    device = opened.predictor.identity.get("device")
+    return str(device).split()[0] if device else None

@@ -1,0 +1,17 @@
+"""Where the real data are, and how long a test may think."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real data, which are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the real data are not at {SHARED}")
+    return SHARED
