@@ -102,7 +102,8 @@ def open_folder(path: Path) -> FolderImage:
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key under which ``z2`` comes before ``z10``, and numbers before letters."""
-    return [(not digits, int(digits or 0), text.lower()) for digits, text in re.findall(r"([0-9]+)|([^0-9]+)", name)]
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
+    return [(not digits, int(digits or 0), text.lower()) for digits, text in parts]
 
 
 def _is_image(file: Path) -> bool:

@@ -1,0 +1,70 @@
+"""The TIFF output as others see it: ImageJ, OME or plain, its voxel size, its limits."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from tiler.geometry import Box
+from tiler.sinks import open_sink
+from tiler.sinks.tiff import CLASSIC_LIMIT, TiffSink
+from tiler.sources import open_source
+from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, written
+
+
+def finished(path, spec, limit=CLASSIC_LIMIT):
+    sink, values = written(lambda spec: TiffSink(path, spec, limit), spec)
+    sink.finish(ATTRIBUTES)
+    return values
+
+
+@pytest.mark.parametrize(("example", "name", "limit", "kind", "big"), [
+    ("an image", "a.tif", CLASSIC_LIMIT, "imagej", False),
+    ("a stack", "a.tiff", CLASSIC_LIMIT, "imagej", False),
+    ("shards", "a.tif", CLASSIC_LIMIT, "imagej", False),
+    ("labels of a stack", "a.tif", CLASSIC_LIMIT, "ome", False),
+    ("a stack", "a.ome.tif", CLASSIC_LIMIT, "ome", False),
+    ("a stack", "a.tif", 7 * 20 * 16 - 1, "ome", True),
+    ("a stack", "a.tif", 7 * 20 * 16, "imagej", False),
+    ("classes of a stack", "a.tif", CLASSIC_LIMIT, "shaped", False),
+    ("classes of a stack", "a.tif", 1, "shaped", True),
+])
+def test_the_description_suits_type_and_size(example, name, limit, kind, big, tmp_path):
+    values = finished(tmp_path / name, EXAMPLES[example], limit)
+    with tifffile.TiffFile(tmp_path / name) as tiff:
+        assert tiff.series[0].kind == kind
+        assert tiff.is_bigtiff == big
+        assert tiff.series[0].axes == "".join(axis for axis in ("ZCYX" if "c" in open_sink(
+            tmp_path / name, EXAMPLES[example]).layout.axes else "ZYX") if axis != "Z" or values.shape[1] > 1)
+        assert tiff.pages[0].compression == 1
+        np.testing.assert_array_equal(tiff.asarray(), values.swapaxes(0, 1).squeeze())
+
+
+@pytest.mark.parametrize(("example", "name"), [
+    ("a stack", "a.tif"), ("a stack", "a.ome.tif"), ("classes over time", "a.tif"),
+    ("classes over time", "a.ome.tif"), ("classes of an image", "a.tif"), ("labels of a stack", "a.tif"),
+])
+def test_it_reads_back_as_a_source_with_its_voxel_size(example, name, tmp_path):
+    spec = EXAMPLES[example]
+    values = finished(tmp_path / name, spec)
+    source = open_source(tmp_path / name)
+    np.testing.assert_array_equal(source.read(Box.of_shape(spec.shape[1:])), values)
+    assert source.calibration.scale == pytest.approx(spec.calibration.scale)
+    assert source.calibration.units == spec.calibration.units
+    assert source.calibration.axes == spec.calibration.axes
+
+
+def test_imagej_finds_unit_spacing_and_interval(tmp_path):
+    finished(tmp_path / "a.tif", EXAMPLES["classes over time"])
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        metadata = tiff.imagej_metadata
+        assert (metadata["unit"], metadata["spacing"], metadata["finterval"]) == ("nm", 3, 2)
+        assert (metadata["frames"], metadata["slices"], metadata["channels"]) == (2, 6, 2)
+        width, per = tiff.pages[0].tags["XResolution"].value
+        assert per / width == pytest.approx(5)
+
+
+def test_ome_names_the_channels(tmp_path):
+    finished(tmp_path / "a.ome.tif", EXAMPLES["classes over time"])
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        assert 'Name="class 1"' in tiff.ome_metadata
+        assert 'PhysicalSizeXUnit="nm"' in tiff.ome_metadata
