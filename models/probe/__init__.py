@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from tiler.models.probe.derive import Derivation, derive
+from tiler.models.probe.derivation import Derivation, derive
 from tiler.models.probe.graph import Offence
-from tiler.models.probe.prove import prove
+from tiler.models.probe.proof import prove
 from tiler.models.probe.report import Context, Exactness, ProbeReport, ProofPart, require_exact
 
 __all__ = ["Context", "Derivation", "Exactness", "Offence", "ProbeReport", "ProofPart", "derive", "probe", "prove",

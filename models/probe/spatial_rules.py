@@ -143,9 +143,8 @@ def interpolation(call: Call) -> list[Derived]:
         ratio = 1 / factor if factor and not corners else Fraction(size, out)
         if (axis := single_axis(dim)) is not None:
             call.strided.append(Evenness(axis, out * ratio == size, out * ratio == size))
-        steps.append(_resample(mode, ratio))
-    if list(sizes) == list(outs) and mode != "bicubic":
-        steps = [SAME] * count  # torch copies
+        copied = size == out and mode != "bicubic"  # torch takes the same element twice then
+        steps.append(SAME if copied else _resample(mode, ratio))
     return [_moved(call, "self", steps)]
 
 

@@ -112,19 +112,14 @@ class _Recorder(TorchDispatchMode):
                 trace.sites.append(self.site)
             if len(trace.globals_) > before and derived.why:
                 self._offend(layer, derived.kind, derived.why)
-        for tensor in call.outputs[len(found):]:  # indices, saved means: of no use to a forward pass
-            self._keep_rest(call, layer, tensor, found[0])
+        for tensor in call.outputs[len(found):]:
+            # Indices and the like. Saved statistics have another shape, and nothing reads them in evaluation.
+            if tensor.shape == call.outputs[0].shape:
+                self.numbers[id(tensor)] = self.numbers[id(call.outputs[0])]
         for kind, reason in call.problems:
             self._offend(layer, kind, reason)
         trace.strided += call.strided
         trace.padded |= call.padded
-
-    def _keep_rest(self, call: Call, layer: str, tensor: torch.Tensor, first: Derived) -> None:
-        if tensor.shape == call.outputs[0].shape:
-            self.numbers[id(tensor)] = self.numbers[id(call.outputs[0])]
-        elif tensor.numel():
-            self.numbers[id(tensor)] = len(self.trace.nodes)
-            self.trace.add(call.op, layer, tuple(plain(s) for s in tensor.shape), first.uses)
 
     def _offend(self, layer: str, kind: Kind, reason: str) -> None:
         offence = Offence(layer, kind, reason)

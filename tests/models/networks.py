@@ -63,6 +63,23 @@ class ImagePooling(nn.Module):
         return self.project(torch.cat([x, pooled], 1))
 
 
+class GatedSkips(nn.Module):
+    """A U-Net with channel attention on its skip and image pooling below: global layers, none behind another."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv(1, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.gate, self.image = SqueezeExcite(width), ImagePooling(width)
+        self.below = nn.Sequential(conv(width, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.up = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.join = nn.Sequential(conv(2 * width, 2), nn.BatchNorm2d(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.up(self.image(self.below(F.max_pool2d(x, 2))))
+        return self.join(torch.cat([self.gate(x), y], 1))
+
+
 class Coordinates(nn.Module):
     """Two channels from -1 to 1 over whatever input there is."""
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from tiler.errors import ModelError, OutputShapeError
 from tiler.models.probe import derive, probe
-from tiler.models.probe.derive import round_context
+from tiler.models.probe.derivation import round_context
 from tiler.models.unet import UNet
 
 VALID = {2: (20, 20), 3: (44, 48), 4: (92, 96), 5: (188, 192)}

@@ -25,7 +25,7 @@ def touched(function, output: int) -> tuple[int, int] | None:
 
 @given(kernel=st.integers(1, 5), stride=st.integers(1, 4), padding=st.integers(0, 3), dilation=st.integers(1, 3),
        output=st.integers(0, 8))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 def test_a_convolution_is_a_window(kernel, stride, padding, dilation, output):
     span = dilation * (kernel - 1)
     weight = torch.ones(1, 1, kernel, dtype=torch.float64)
@@ -36,7 +36,7 @@ def test_a_convolution_is_a_window(kernel, stride, padding, dilation, output):
 
 @given(taps=st.integers(1, 6), stride=st.integers(1, 4), padding=st.integers(0, 2), dilation=st.integers(1, 3),
        output=st.integers(20, 30))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 def test_a_transposed_convolution_is_a_spread(taps, stride, padding, dilation, output):
     weight = torch.ones(1, 1, taps, dtype=torch.float64)
     found = touched(lambda x: F.conv_transpose1d(x, weight, None, stride, padding, 0, 1, dilation), output)

@@ -9,6 +9,7 @@ from networks import (
     Classifier,
     Coordinates,
     Gate,
+    GatedSkips,
     Hourglass,
     ImagePooling,
     Lambda,
@@ -80,16 +81,17 @@ def test_two_global_layers_in_a_row_are_not():
                for o in report.offending)
 
 
-def test_two_global_layers_side_by_side_are():
-    class Sides(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = SqueezeExcite(), SqueezeExcite()
+def test_global_layers_side_by_side_are():
+    report = probe(GatedSkips(), 1)
+    assert report.exactness == "EXACT_2PASS"
+    assert report.proved, str(report)
 
-        def forward(self, x):
-            return self.a(x) + self.b(x)
 
-    assert probe(Hourglass(Sides()), 1).exactness == "EXACT_2PASS"
+def test_parts_of_different_resolution_are_told():
+    """Pooled by two and by three, cropped to one shape and added."""
+    network = Lambda(lambda x: nn.functional.max_pool2d(x, 2)[:, :, :20, :20]
+                     + nn.functional.max_pool2d(x, 3)[:, :, :20, :20])
+    assert any(o.kind == "size" and "different resolution" in o.reason for o in probe(network, 1).offending)
 
 
 def test_a_classifier_has_no_axis_left():

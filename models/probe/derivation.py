@@ -85,6 +85,8 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
     strides = [trace.stride(axis) for axis in range(ndim)]
     larger = trace_of(tuple(size + step for size, step in zip(trace.sizes, strides, strict=True)))
     offences = [*_causes(trace.offences), *_size_dependence(trace, larger)]
+    if trace.unequal:
+        offences.append(Offence("the network", "size", "joins parts of different resolution at every size"))
     wrong = _wrong_output(trace)
     if wrong is not None:
         return Derivation(None, None, "BLEND", "mirror", trace.shape[1], (wrong, *offences), tuple(trace.swallows))
@@ -130,26 +132,39 @@ def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
 
     Every axis is searched for itself, since a network may refuse a size because of another axis, and what it
     did until then tells enough. Sizes that lose nothing at all are preferred to those that are merely halved
-    (a 3x3 convolution of stride 2 and padding 1 halves an even size, and leaves its last window half used).
+    (a 3x3 convolution of stride 2 and padding 1 halves an even size, and leaves its last window half used); and
+    where there are neither, the sizes at which least is dropped. All tiles being of one class, any will do.
     """
     first = trace_of((start,) * ndim)
     period = min(max((max(node.down) for node in first.nodes), default=1), _LONGEST_PERIOD)
     even: dict[bool, dict[int, int]] = {True: {}, False: {}}
-    traces = {start: first}
+    traces = [first]
     for size in range(start, start + period):
-        trace = traces.setdefault(size, first) if size == start else trace_of((size,) * ndim)
-        traces[size] = trace
+        trace = first if size == start else trace_of((size,) * ndim)
+        traces.append(trace)
         for strict, axis in product((True, False), range(ndim)):
             if trace.even(axis, strict):
                 even[strict].setdefault(axis, size)
-        if trace.error is None and all(trace.even(axis, True) for axis in range(ndim)):
+        if _usable(trace) and all(trace.even(axis, True) for axis in range(ndim)):
             return trace
     for choice in product((True, False), repeat=ndim):
         if all(axis in even[strict] for axis, strict in enumerate(choice)):
             trace = trace_of(tuple(even[strict][axis] for axis, strict in enumerate(choice)))
-            if trace.error is None and all(trace.even(axis, strict) for axis, strict in enumerate(choice)):
+            if _usable(trace) and all(trace.even(axis, strict) for axis, strict in enumerate(choice)):
                 return trace
-    return next((trace for trace in traces.values() if trace.error is None), first)
+    runs = [trace for trace in traces if trace.error is None]
+    return max(runs, key=lambda trace: (_usable(trace), -len(trace.unequal), _kept(trace)), default=first)
+
+
+def _kept(trace: Trace) -> int:
+    """How much longer the output is than the input, summed over the axes."""
+    return sum(out - size for out, size in zip(trace.shape[2:], trace.sizes, strict=False))
+
+
+def _usable(trace: Trace) -> bool:
+    """Whether the network ran, and its output is not larger than its input."""
+    return trace.error is None and all(
+        out <= size for out, size in zip(trace.shape[2:], trace.sizes, strict=False))
 
 
 def _whole(trace: Trace) -> Derivation:
