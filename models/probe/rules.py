@@ -87,7 +87,7 @@ def _normalised(number: int, dims: Dims, over: Sequence[int], why: str) -> Deriv
 @rule(*_REDUCTIONS)
 def reduction(call: Call) -> list[Derived]:
     if "other" in call.args:  # max(a, b)
-        return pointwise(call)
+        return list(pointwise(call))
     number, node = call.source()
     given = call.args.get("dim")
     dims = given if isinstance(given, Sequence) else [given] if given is not None else []
