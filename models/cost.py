@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -117,16 +118,28 @@ def trace(module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = F
 
 
 def extrapolate(shape: Size, small: Mapping[Size, Trace]) -> Trace:
-    """A trace of `shape` on the line, in voxels, through two smaller ones."""
-    (below, first), (above, second) = ((math.prod(size), trace) for size, trace in small.items())
-    share = (math.prod(shape) - below) / (above - below)
+    """A trace of `shape` from smaller ones, whose number is that of the axes and one.
 
-    def at(a: float, b: float) -> float:
-        return max(0.0, a + share * (b - a))
+    Operations and bytes of a convolutional network are polynomials in the side of its input, of the degree of
+    its axes. Where the worst moment moves between the small traces the polynomial bends the wrong way: what
+    grows with the voxels of the largest one is the least.
+    """
+    sides = [_side(size) for size in small]
+    largest, last = list(small.items())[-1]
+    share = math.prod(shape) / math.prod(largest)
 
-    output = (*first.shape[:2], *(out + size - own for out, size, own in zip(
-        first.shape[2:], shape[2:], next(iter(small))[2:], strict=True)))
-    return Trace(at(first.flops, second.flops), int(at(first.live, second.live)), output, exact=False)
+    def at(name: str) -> float:
+        values = [float(getattr(found, name)) for found in small.values()]
+        fitted = float(np.polyval(np.polyfit(sides, values, len(sides) - 1), _side(shape)))
+        return max(fitted, values[-1] * share) if share > 1 else max(fitted, 0.0)
+
+    grown = (out + size - own for out, size, own in zip(last.shape[2:], shape[2:], largest[2:], strict=True))
+    return Trace(at("flops"), int(at("live")), (*last.shape[:2], *grown), exact=False)
+
+
+def _side(shape: Size) -> float:
+    """Of the cube with as many voxels."""
+    return math.prod(shape[2:]) ** (1 / len(shape[2:]))
 
 
 class _Watch(TorchDispatchMode):
@@ -190,11 +203,11 @@ class Tracer:
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
     small
-        Two legal input shapes ``(1, c, [z], y, x)``, the smaller one first: for a network that does not run on
-        the meta device.
+        Legal input shapes ``(1, c, [z], y, x)``, one more than axes, the smallest first: to be measured where a
+        network does not run on the meta device.
     """
 
-    def __init__(self, model: LoadedModel, dtype: torch.dtype, unfolded: bool, small: tuple[Size, Size]) -> None:
+    def __init__(self, model: LoadedModel, dtype: torch.dtype, unfolded: bool, small: tuple[Size, ...]) -> None:
         self._model, self._dtype, self._unfolded, self._small = model, dtype, unfolded, small
         self._traces: dict[Size, Trace] = {}
 
@@ -226,7 +239,7 @@ class Tracer:
 
     @cached_property
     def _measured(self) -> dict[Size, Trace]:
-        """Two passes with values, where one without them fails for whatever reason of the network's own."""
+        """Passes with values, where one without them fails for whatever reason of the network's own."""
         try:
             self._trace(self._meta, self._small[0])
         except Exception:

@@ -82,7 +82,7 @@ class LoadedModel:
         ModelError
             If the factory gives other values than it gave at first.
         """
-        module = self.recipe.build().eval().requires_grad_(False)
+        module = _frozen(self.recipe.build())
         if self.values is not None and state_hash(module.state_dict()) != self.values:
             raise ModelError(f"{self.identity['model']} gives other weights each time it is called: let the "
                              "factory load its weights, or give them as a safetensors file (--weights)")
@@ -90,7 +90,7 @@ class LoadedModel:
 
     def meta(self) -> nn.Module:
         """The network on the meta device: shapes without values."""
-        return self.recipe.meta().eval().requires_grad_(False)
+        return _frozen(self.recipe.meta())
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +266,12 @@ def _load_script(path: Path, device: str) -> nn.Module:
         except RuntimeError as error:
             raise ModelError(f"{path} cannot be loaded as TorchScript: {_first_line(error)} (--model)") from error
     return module
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    for parameter in module.parameters():  # one by one, which script modules allow
+        parameter.requires_grad_(False)
+    return module.eval()
 
 
 def _with_weights(module: nn.Module, weights: Path | None) -> nn.Module:

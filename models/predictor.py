@@ -259,9 +259,9 @@ def open_predictor(
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
     plain, border = _footprint(loaded, options.footprint)
-    small = (plain.smallest, tuple(a + b for a, b in zip(plain.smallest, plain.stride, strict=True)))
+    small = [plain.covering(tuple(core * side for side in plain.smallest)) for core in range(loaded.ndim + 1)]
     shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
-    tracer = Tracer(loaded, precision, device.type == "cpu" and unfolds(precision), (shapes[0], shapes[1]))
+    tracer = Tracer(loaded, precision, device.type == "cpu" and unfolds(precision), shapes)
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
     options = _resolved(options, loaded, names, device)
     assert options.head is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from tiler.geometry import Footprint
+from tiler.geometry import Footprint, Reach
 
 ANGLES = tuple(2 * math.pi * k / 7 for k in range(7))
 
@@ -36,28 +36,27 @@ class Rotations:
     @property
     def inner(self) -> tuple[int, int]:
         """``(y, x)`` of the network's input: its core, turned by any angle, still covers the slice."""
-        covered = math.ceil(math.hypot(*self.slice_shape)) + 2  # one voxel on either side for the interpolation
-        return self.plain.axes[1].covering(covered), self.plain.axes[2].covering(covered)
+        # One voxel on either side is for the interpolation, one stride for `_start`, which keeps the phase.
+        covered = math.ceil(math.hypot(*self.slice_shape)) + 2
+        y, x = (axis.covering(covered + 2 * axis.stride) for axis in self.plain.axes[1:])
+        return y, x
 
     @property
     def outer(self) -> tuple[int, int]:
         """``(y, x)`` of the tile: holds the network's input under any angle, so nothing is made up."""
-        side = math.ceil(math.hypot(*self.inner)) + 2
+        centres = [self._start(axis) + (own - 1) / 2 for axis, own in enumerate(self.slice_shape)]
+        corner = [max(at, size - 1 - at) for at, size in zip(centres, self.inner, strict=True)]
+        side = 2 * math.ceil(math.hypot(*corner)) + 4  # half a voxel and the interpolation's neighbour
         return side, side
 
     @property
     def footprint(self) -> Footprint:
         """One tile a slice: the stride is the slice, all beyond it is context which the wrapper drops."""
-        low = [0 if axis else self.plain.low[0] for axis in range(3)]
-        high = [0 if axis else self.plain.high[0] for axis in range(3)]
-        for axis in (1, 2):
-            low[axis] = self._before(axis)
-            high[axis] = self.outer[axis - 1] - self.slice_shape[axis - 1] - low[axis]
-        z = self.plain
-        return Footprint(
-            tuple(low), tuple(high), (z.shrink_low[0], *low[1:]), (z.shrink_high[0], *high[1:]),
-            (z.stride[0], *self.slice_shape),
-        )
+        axes = [self.plain.axes[0]]
+        for axis, (size, own) in enumerate(zip(self.outer, self.slice_shape, strict=True)):
+            low = self._before(axis)
+            axes.append(Reach(low, size - own - low, low, size - own - low, own))
+        return Footprint.of(axes)
 
     def mean(self, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """``(n, k, *slice_shape)`` for ``x`` of ``(n, c, *outer)``: mean over the angles."""
@@ -69,21 +68,24 @@ class Rotations:
         return total.div_(len(ANGLES))
 
     def _before(self, axis: int) -> int:
-        return (self.outer[axis - 1] - self.slice_shape[axis - 1]) // 2
+        """Where the slice starts in the tile."""
+        return (self.outer[axis] - self.slice_shape[axis]) // 2
+
+    def _start(self, axis: int) -> int:
+        """Where it starts in the network's input: amid the core, on the grid: angle 0 is the plain pass."""
+        reach, size = self.plain.axes[axis + 1], self.slice_shape[axis]
+        return reach.low + (reach.core(self.inner[axis]) - size) // 2 // reach.stride * reach.stride
 
     def _turned(self, x: torch.Tensor, angle: float) -> torch.Tensor:
         """The network's input under one angle, around the centre of the slice."""
-        to = [(size - own) // 2 + (own - 1) / 2 for size, own in zip(self.inner, self.slice_shape, strict=True)]
-        from_ = [self._before(axis + 1) + (own - 1) / 2 for axis, own in enumerate(self.slice_shape)]
+        to = [self._start(axis) + (own - 1) / 2 for axis, own in enumerate(self.slice_shape)]
+        from_ = [self._before(axis) + (own - 1) / 2 for axis, own in enumerate(self.slice_shape)]
         return _resample(x, self.inner, to, from_, angle)
 
     def _back(self, y: torch.Tensor, angle: float) -> torch.Tensor:
         """The slice out of the network's output under that angle."""
         to = [(own - 1) / 2 for own in self.slice_shape]
-        from_ = [
-            (size - own) // 2 + (own - 1) / 2 - self.plain.shrink_low[axis + 1]
-            for axis, (size, own) in enumerate(zip(self.inner, self.slice_shape, strict=True))
-        ]
+        from_ = [middle + self._start(axis) - self.plain.shrink_low[axis + 1] for axis, middle in enumerate(to)]
         return _resample(y, self.slice_shape, to, from_, -angle)
 
 

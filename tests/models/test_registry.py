@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+from tiler import models
+from tiler.errors import ModelError
+from tiler.models import registry
+
+
+def test_every_name_has_its_card():
+    for name in models.names():
+        entry = models.describe(name)
+        assert entry.name == name
+        assert callable(registry.resolve(entry.factory))
+        assert entry.doi.startswith("10.")
+        assert entry.weights is None or entry.weights.is_file()
+
+
+@pytest.mark.parametrize(("wrong", "hint"), [("unett", "did you mean unet"), ("resnet-of-mine", "known are unet")])
+def test_unknown_name_is_one_line_with_what_is_close(wrong, hint):
+    with pytest.raises(ModelError, match=hint) as caught:
+        models.describe(wrong)
+    assert "\n" not in str(caught.value)
+    assert "--model" in str(caught.value)
+
+
+def test_listing_needs_no_torch():
+    code = "import sys; from tiler import models; models.describe('unet'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_all_public_names_resolve():
+    for name in models.__all__:
+        assert getattr(models, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = models.nonsense
