@@ -18,8 +18,8 @@ FOLDERS = {"tiler": ROOT / "tiler", "tiler.models": ROOT / "models", "tiler.cli"
 LAYERS = [
     {"tiler.errors", "tiler.geometry", "tiler.version", "tiler.machine"},
     {"tiler.ports"},
-    {"tiler.mirror", "tiler.choosing", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.sources", "tiler.sinks",
-     "tiler.metrics", "tiler.testing"},
+    {"tiler.mirror", "tiler.choosing", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.sources",
+     "tiler.sinks", "tiler.metrics", "tiler.testing"},
     {"tiler.block", "tiler.statistics", "tiler.instances"},
     {"tiler.executors"},
     {"tiler.run", "tiler.options", "tiler.resuming"},
@@ -88,8 +88,8 @@ def test_nothing_imports_the_command_line():
             assert not any(target.startswith("tiler.cli") for target in imported(file)), name
 
 
-@pytest.mark.parametrize("statement", ["import tiler", "import tiler; tiler.segment", "import tiler.models",
-                                       "from tiler.cli.main import main"])
+@pytest.mark.parametrize("statement", [
+    "import tiler", "import tiler; tiler.segment", "import tiler.models", "from tiler.cli.main import main"])
 def test_an_import_is_light(statement):
     heavy = ["torch", "dask", *([] if "cli" in statement else ["click"])]
     code = f"import sys; {statement}; print([name for name in {heavy} if name in sys.modules])"

@@ -380,7 +380,8 @@ def test_check_needs_a_journal(source, tmp_path):
 
 def test_unknown_choices_are_named():
     for options, option in [({"kind": "masks"}, "--as"), ({"nan": "keep"}, "--nan"),
-                            ({"border": "wrap"}, "--border"), ({"executor": "celery"}, "--executor"), ({"tile": "big"}, "--tile"),
+                            ({"border": "wrap"}, "--border"), ({"executor": "celery"}, "--executor"),
+                            ({"tile": "big"}, "--tile"),
                             ({"memory": "lots"}, "--memory"), ({"batch": 0}, "--batch"), ({"roi": "1"}, "--roi")]:
         with pytest.raises(PlanError, match=option):
             tiler.segment(VOLUME, PoolingNet(), **options)

@@ -1,0 +1,86 @@
+"""Memory against the plan and against the size of the volume.
+
+Every case runs in a fresh process; a thread samples its anonymous resident memory (Linux only). The volumes are
+sparse uint8 zarr arrays: chunks that are not there read as zeros, so that 16 GiB need no disk.
+
+    python tests/benchmarks/memory.py            # all cases: about half an hour on two cores
+    python tests/benchmarks/memory.py small      # 2 GiB and 16 GiB through a small network
+    python tests/benchmarks/memory.py unet       # base 64 at tiles 572 and 1148
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+MIB = 1 << 20
+SMALL = {"2 GiB": (128, 4096, 4096), "16 GiB": (1024, 4096, 4096)}
+TILES = (572, 1148)
+
+
+class Peak(threading.Thread):
+    """Highest anonymous memory of this process while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes = 0
+
+    def run(self) -> None:
+        from tiler.machine import anonymous_memory
+
+        while True:
+            self.bytes = max(self.bytes, anonymous_memory())
+            time.sleep(0.002)
+
+
+def measure(folder: str, network: str, shape: str, tile: str) -> None:
+    """Run one case and print planned and measured MiB, and seconds."""
+    import zarr
+    from torch import nn
+
+    import tiler
+    from tiler.models import UNet
+
+    sizes = tuple(map(int, shape.split("x")))
+    source, output = f"{folder}/in.zarr", f"{folder}/out.zarr"
+    zarr.create_array(source, shape=sizes, dtype="uint8", chunks=(16, 512, 512))
+    module = UNet(base=64).eval() if network == "unet" else nn.Conv2d(1, 1, 3)
+    head = "softmax" if network == "unet" else "sigmoid"
+    options = {"head": head, "dtype": "uint8", "tile": None if tile == "auto" else tile}
+    planned = tiler.plan(source, module, **options)
+    peak = Peak()
+    peak.start()
+    begun = time.perf_counter()
+    tiler.segment(source, module, output, **options)
+    seconds = time.perf_counter() - begun
+    print(planned.estimate.peak_bytes / MIB, peak.bytes / MIB, seconds, "x".join(map(str, planned.tile)))
+
+
+def run(network: str, shape: tuple[int, ...], tile: str) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "measure", folder, network, "x".join(map(str, shape)), tile]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    planned, measured, seconds = map(float, said[:3])
+    size = "x".join(map(str, shape))
+    print(f"{network:6s} {size:>15s} tile {said[3]:12s} planned {planned:7.0f} MiB  measured {measured:7.0f} MiB  "
+          f"ratio {planned / measured:.2f}  {seconds:6.0f} s", flush=True)
+    return planned, measured
+
+
+def main(what: str) -> None:
+    if what in ("all", "unet"):
+        for tile in TILES:
+            run("unet", (4, 2 * tile, tile), str(tile))
+    if what in ("all", "small"):
+        peaks = [run("small", shape, "auto")[1] for shape in SMALL.values()]
+        print(f"small network: 16 GiB over 2 GiB takes {peaks[1] / peaks[0] - 1:+.1%} memory (within 10 % wanted)")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["measure"]:
+        measure(*sys.argv[2:])
+    else:
+        main(*(sys.argv[1:2] or ["all"]))
