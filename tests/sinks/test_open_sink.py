@@ -14,7 +14,7 @@ import pytest
 from tiler.errors import SinkError
 from tiler.geometry import Box
 from tiler.sinks import open_finished, open_sink, partial_path
-from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, blocks_of, created, example_values, part, written
+from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, blocks_of, example_values, part, written
 
 SPEC = EXAMPLES["a stack"]
 NAMES = ["out.zarr", "out.tif", "out.npy"]
@@ -107,6 +107,17 @@ def test_a_crash_while_finishing_is_mended_by_finishing_again(output, step, monk
     assert not output.with_name(output.name + ".replaced").exists()
 
 
+def test_what_an_older_crash_left_is_cleared_away(output):
+    for run in (1, 2):
+        sink, _ = written(make(output), SPEC)
+        left = output.with_name(output.name + ".replaced")
+        left.mkdir()
+        (left / "chunk").write_text("")
+        sink.finish({"run": run})
+        assert not left.exists()
+    assert open_finished(output)["run"] == 2
+
+
 def full(*args, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -138,7 +149,8 @@ def test_space_is_reserved_when_the_file_is_made(tmp_path, name):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the names of open files are not told here")
 def test_a_block_is_synced_before_write_returns(output, monkeypatch):
-    sink = created(make(output), SPEC)
+    sink, _ = written(make(output), SPEC)
+    sink.create()  # new folders, whatever was synced of the old ones
     synced = []
     fsync = os.fsync
 

@@ -42,6 +42,8 @@ def test_files_of_other_makers_read_as_tifffile_reads_them(group, caplog):
 STORED = {
     "in one run": {},
     "ImageJ in one run": {"imagej": True, "metadata": {"axes": "ZYX"}},
+    "ImageJ as ImageJ writes it": {"imagej": True, "metadata": {"axes": "ZYX"}, "truncate": True},
+    "the first page alone": {"truncate": True},
     "compressed pages": {"compression": "zlib"},
     "OME tiles": {"ome": True, "tile": (16, 16), "metadata": {"axes": "ZYX"}},
     "raw pages apart": {"rowsperstrip": 7},

@@ -100,7 +100,7 @@ class MappedSink:
 
     def _open(self) -> _Handle:
         with self._lock:
-            if self._handle is None:
+            if self._handle is None or not self._handle.path.exists():  # finished by another sink meanwhile
                 path = self.target.current
                 mode = "r+" if path == self.target.partial else "r"
                 mapped, array = self.map(path, mode)

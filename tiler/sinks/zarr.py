@@ -114,7 +114,7 @@ class ZarrSink:
 
     def _open(self) -> Any:
         with self._lock:
-            if self._array is None:
+            if self._array is None or not self._path.exists():  # finished by another sink meanwhile
                 self._path = self.target.current
                 mode = "r+" if self._path == self.target.partial else "r"
                 try:

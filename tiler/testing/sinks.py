@@ -124,6 +124,13 @@ class StoredSinkConformance(SinkConformance):
         make(spec).finish(ATTRIBUTES)
         _assert_holds(make(spec), values)
 
+    def test_another_sink_may_finish_it(self, make: Make, spec: OutputSpec) -> None:
+        sink, values = written(make, spec)
+        make(spec).finish(ATTRIBUTES)
+        _assert_holds(sink, values)
+        block = next(blocks_of(spec))
+        refused(SinkError, lambda: sink.write(block, part(values, block)))
+
     def test_an_older_output_stays_until_the_end(self, make: Make, spec: OutputSpec, output: Path) -> None:
         older, values = written(make, spec)
         older.finish(ATTRIBUTES)
@@ -135,10 +142,12 @@ class StoredSinkConformance(SinkConformance):
         kept[(slice(None), *block.slices)] = part(values, block)
         _assert_holds(make(spec), kept)
 
-    def test_without_create_there_is_nothing_to_write_to(self, make: Make, spec: OutputSpec) -> None:
+    def test_without_create_there_is_nothing_to_write_to(self, make: Make, spec: OutputSpec, output: Path) -> None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         block = next(blocks_of(spec))
         refused(SinkError, lambda: make(spec).write(block, part(example_values(spec), block)))
         refused(SinkError, lambda: make(spec).finish(ATTRIBUTES))
+        assert not list(output.parent.iterdir())
 
 
 def _spec(sizes: dict[str, int], channels: int, dtype: str, *, channel_axis: bool = True,
