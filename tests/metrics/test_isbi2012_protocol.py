@@ -99,6 +99,12 @@ def test_labels_that_change_with_the_threshold_are_labelled_again() -> None:
     assert {counts.tp for counts in scores.pixel[:10]} == {4}, "the pixel error cuts labels at 0"
 
 
+def test_values_are_rounded_to_float32_and_compared_in_float64() -> None:
+    """float32 0.1 is above 0.1, float32 0.7 is not above 0.7; float64 is rounded first."""
+    scores = score_slice(np.array([[0.1, 0.7]]), np.ones((1, 2)))
+    assert [counts.tp for counts in scores.pixel] == [2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+
+
 def test_the_result_is_json_with_null_for_nan() -> None:
     proposal, labels = stack(2)
     labels[1] = 0

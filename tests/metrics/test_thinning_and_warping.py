@@ -93,7 +93,7 @@ def test_the_table_of_simple_points_is_the_definition() -> None:
 
 
 @given(pairs(), st.sampled_from([0.0, 0.1, 0.30000000000000004, 0.5, 0.7999999999999999]), st.booleans(),
-       st.sampled_from([-1, 1, 2, 3, 20]))
+       st.sampled_from([-1, 1, 2, 3, 4, 20]))
 @settings(deadline=None, max_examples=200)
 def test_warping_follows_its_rules(images: tuple[np.ndarray, ...], threshold: float, masked: bool,
                                    radius: int) -> None:
@@ -165,6 +165,34 @@ def test_a_ring_is_cut_or_split_depending_on_the_window() -> None:
     assert warp(ring, cut, radius=3).pixels == MismatchCounts(split=1)
     longer_than_a_side = 16  # then the whole slice is the window
     assert warp(ring, cut, radius=longer_than_a_side).pixels == MismatchCounts(hole_deletion=1)
+
+
+def test_a_slice_lower_than_the_radius_is_its_own_window() -> None:
+    ring = np.ones((5, 30), np.uint8)
+    ring[2, 2:28] = 0
+    cut = ring.copy()
+    cut[:2, 15] = 0
+    assert warp(ring, cut, radius=6).pixels.split == 0, "radius 6 is more than 5 rows"
+    assert warp(ring, cut, radius=5).pixels.hole_deletion == 0
+    assert warp(ring, cut, radius=5).pixels.split == warp(ring, cut, radius=6).pixels.hole_deletion > 0
+
+
+def test_holes_in_black_and_in_white_are_clusters_apart() -> None:
+    """Two holes are filled, and the wall between them is taken away: three neighbours, three clusters."""
+    labels, proposal = drawn("##### #.#.# #####"), drawn("##### ##.## #####")
+    found = warp(labels, proposal)
+    assert found.pixels == found.clusters == MismatchCounts(hole_deletion=3)
+
+
+def test_distances_are_compared_as_float32() -> None:
+    """The first of two pixels is a little nearer to the threshold, in float64 only: it still is flipped first."""
+    near = np.float32(0.1)
+    far = np.nextafter(near, np.float32(0))
+    distances = np.abs(np.array([near, far], np.float64) - 0.5)
+    assert distances[0] < distances[1]
+    assert distances.astype(np.float32)[0] == distances.astype(np.float32)[1]
+    found = warp(np.array([[0, 1, 1, 0]]), np.array([[0, near, far, 0]]))
+    assert found.kinds.tolist() == [[0, 0, Mismatch.OBJECT_DELETION, 0]]
 
 
 def test_only_the_mask_is_warped_and_counted() -> None:

@@ -77,7 +77,7 @@ def _flood(state: Labels, stride: int) -> None:
         pixel = queue[first]
         first += 1
         yields = False  # a dam only because it touched a dam gives way to a basin
-        for step in (-stride, -1, stride, 1):  # left, up, right, down: the order decides ties
+        for step in (-stride, -1, stride, 1):  # left, up, right, down: the prescribed order
             there = state[pixel + step]
             here = state[pixel]
             if there > 0:
