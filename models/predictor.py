@@ -109,6 +109,15 @@ class TorchPredictor:
             "normalise": self._scaling_identity(),
         }
 
+    @property
+    def expects(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of the training data in grey values, where the weights' own are used."""
+        if self.options.normalise != "weights" or self.scaling is None:
+            return None
+        mean, std = (tuple(self.scaling.scale * value for value in values)
+                     for values in (self.scaling.mean, self.scaling.std))
+        return mean, std
+
     def _scaling_identity(self) -> Any:
         if self.scaling is None:
             return "volume" if self.needs_statistics else "none"

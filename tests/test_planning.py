@@ -37,7 +37,7 @@ class UNetLike:
     """The geometry and the cost of the published U-Net, without the network."""
 
     footprint = Footprint((0, 92, 92), (0, 96, 96), (0, 92, 92), (0, 92, 92), (1, 16, 16))
-    border, in_channels, classes, dtype = "mirror", 1, ("cell",), np.dtype(np.float32)
+    border, in_channels, classes, dtype, expects = "mirror", 1, ("cell",), np.dtype(np.float32), None
 
     @property
     def identity(self):

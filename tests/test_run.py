@@ -250,6 +250,19 @@ def test_statistics_are_those_of_the_whole_volume_also_for_a_region(dtype, sourc
     np.testing.assert_allclose([mean, std], [volume.mean(dtype=float), volume.std(dtype=float)], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("expected", "warned"), [
+    (((125.0,), (72.0,)), False), (((20.0,), (10.0,)), True), (((125.0,), (400.0,)), True), (None, False)])
+def test_data_unlike_the_training_data_are_warned_about(expected, warned):
+    class Trained(PoolingNet):
+        @property
+        def expects(self):
+            return expected
+
+    heard = Recorder()
+    tiler.segment(VOLUME, Trained(), listener=heard)
+    assert any("--normalise volume" in message for message in heard.warnings) == warned
+
+
 def test_percentiles_come_from_the_exact_histogram():
     seen = []
 

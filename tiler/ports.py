@@ -203,6 +203,9 @@ class Predictor(Protocol):
         Of the output.
     identity
         JSON that changes when the result changes.
+    expects
+        Mean and standard deviation of each channel's grey values in the data that the weights were trained
+        on, where the normalisation relies on them; None where it does not.
     """
 
     @property
@@ -217,6 +220,8 @@ class Predictor(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
     @property
     def identity(self) -> Json: ...
+    @property
+    def expects(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None: ...
 
     def cost(self, tile: Shape, batch: int) -> Cost:
         """Of one batch of tiles."""

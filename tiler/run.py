@@ -32,7 +32,7 @@ from tiler.ports import (
     VolumeShape,
 )
 from tiler.sinks import open_sink
-from tiler.statistics import StatisticsJob, scaling
+from tiler.statistics import StatisticsJob, scaling, strangeness
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ def perform(task: Task, record: Record, executor: Executor, listener: Listener, 
     stages = _Stages(record, listener, stop)
     resuming = bool(record.records("created"))
     predictor = _measured(task, stages, executor)
+    _warn_if_strange(task, listener)
     sink = final_sink(task)
     staged = model_sink(task) if task.kind == "instances" else sink
     if not resuming:
@@ -191,6 +192,13 @@ def _measured(task: Task, stages: _Stages, executor: Executor) -> Predictor:
     job = StatisticsJob(task.source, task.plan.nan)
     stages.run("statistics", job, job.grid, executor)
     return scaled(task, stages.record)
+
+
+def _warn_if_strange(task: Task, listener: Listener) -> None:
+    expected = task.predictor.expects
+    warning = expected and strangeness(task.source, task.plan.region, *expected)
+    if warning:
+        listener.warn(warning)
 
 
 def scaled(task: Task, record: Record) -> Predictor:

@@ -83,6 +83,10 @@ class PoolingNet:
     def identity(self) -> Json:
         return {"name": "pooling", "axes": repr(self.axes), "padding": self.padding, "scale": list(self.scale)}
 
+    @property
+    def expects(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        return None
+
     def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PoolingNet:
         return replace(self, scale=(mean[0], std[0]))
 
