@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from tiler.cli.table import by
 
 from tiler import api
+from tiler.cli.table import by
 from tiler.verifying import CheckReport
 
 
@@ -19,7 +19,7 @@ from tiler.verifying import CheckReport
 @click.option("--model", metavar="MODEL", help="Where the model is now, if it was moved.")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(min=0),
               help="How many windows to compute again.")
-@click.option("--seed", default=0, show_default=True, help="Which windows.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which windows.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along (TorchScript).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def check(output: str, as_json: bool, **settings: Any) -> int:
@@ -47,4 +47,10 @@ def _lines(report: CheckReport) -> list[str]:
         lines += [f"  wrong: {where}" for where in report.wrong]
     elif report.damaged:
         lines.append("windows: none computed again, since blocks are damaged")
-    return [*lines, "sound" if report.sound else "NOT sound: run tiler segment again with --overwrite"]
+    return [*lines, _verdict(report)]
+
+
+def _verdict(report: CheckReport) -> str:
+    if report.damaged or report.wrong:
+        return "NOT sound: run tiler segment again with --overwrite"
+    return "sound" if report.sound else "unfinished: tiler segment with --resume goes on"

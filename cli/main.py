@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
+import traceback
 from typing import Any
 
 import click
 
+from tiler.cli.logs import library_messages, tell, unexpected
 from tiler.errors import Interrupted, TilerError
 from tiler.version import __version__
 
@@ -19,6 +22,8 @@ COMMANDS = {
     "probe": "tiler.cli.models:probe",
 }
 INTERRUPTED = 130
+
+log = logging.getLogger("tiler.cli")
 
 
 class LazyGroup(click.Group):
@@ -50,26 +55,32 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> int:
+    with library_messages():
+        return _exit_code(arguments)
+
+
+def _exit_code(arguments: list[str] | None) -> int:
     try:
         result: Any = tiler.main(arguments, prog_name="tiler", standalone_mode=False)
+        return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except Interrupted as error:
-        return _complain(error, INTERRUPTED)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", INTERRUPTED)
     except TilerError as error:
-        return _complain(error, 1)
+        return _complain(error, INTERRUPTED if isinstance(error, Interrupted) else 1)
     except BrokenPipeError:
         # The reader of a pipe has gone; there is nobody left to complain to.
         sys.stdout = None  # type: ignore[assignment]
         return 1
-    return result if isinstance(result, int) else 0
+    except Exception as error:
+        log.debug("%s", traceback.format_exc())
+        return _complain(unexpected(error), 1)
 
 
 def _complain(error: object, code: int) -> int:
-    click.echo(f"tiler: {' '.join(str(error).split())}", err=True)
+    tell(f"tiler: {' '.join(str(error).split())}")
     return code
 
 

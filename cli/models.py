@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+
 from tiler.models.registry import ModelEntry, describe, names
 
 

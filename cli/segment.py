@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 import traceback
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
-from tiler.cli.table import plan_table
-from tiler.cli.talk import listening, set_up_logging, stoppable
 
 from tiler import api
+from tiler.cli.logs import set_up_logging, tell, unexpected
+from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
+from tiler.cli.table import plan_table
+from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 
 log = logging.getLogger("tiler.cli")
@@ -65,6 +67,8 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
+    if (options["verify"] or options["same_input"]) and not options["resume"]:
+        raise click.UsageError("--verify and --same-input belong to --resume")
     pairs = pair_up(inputs, output)
     if dry_run:
         return show_plans(pairs, options, talking["as_json"])
@@ -90,12 +94,15 @@ def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
 
 def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
     """One output an input; two of one name are refused before anything runs."""
-    is_folder = output is None or output.endswith("/") or Path(output).is_dir()
-    if output and len(inputs) == 1 and (Path(output).suffix in SUFFIXES or not is_folder):
+    if "" in (*inputs, output):
+        raise click.UsageError("the name of an input or output is empty")
+    is_file = output is not None and Path(output).suffix.lower() in SUFFIXES
+    is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
+    if output and len(inputs) == 1 and (is_file or not is_folder):
         pairs = [Pair(inputs[0], Path(output))]
     else:
         folder = Path(output or ".")
-        if folder.suffix in SUFFIXES and not folder.is_dir():
+        if is_file:
             raise PlanError(f"{len(inputs)} inputs need a folder for their outputs, {output} names one file (-o)")
         pairs = [Pair(source, folder / f"{_stem(source)}_segmented{DEFAULT_SUFFIX}") for source in inputs]
     _refuse_twins(pairs)
@@ -104,7 +111,7 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
 
 def _stem(source: str) -> str:
     """The name without its suffix; a level inside a zarr is called after the zarr."""
-    path = Path(source)
+    path = Path(os.path.abspath(source))
     for part in (path, *path.parents):
         if part.suffix == ".zarr":
             path = part
@@ -141,13 +148,14 @@ def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop:
     try:
         with listening(talking["quiet"]) as listener:
             api.segment(pair.source, output=pair.output, listener=listener, stop=stop, **options)
-    except TilerError as error:
+    except Exception as error:
         log.debug("%s", traceback.format_exc())
-        log.error("%s: %s", pair.source, error)
+        failure = error if isinstance(error, TilerError) else TilerError(unexpected(error))
+        log.error("%s: %s", pair.source, failure)
         if total == 1:
-            raise
-        click.echo(f"tiler: {pair.source}: {error}", err=True)
-        return error
+            raise failure from error
+        tell(f"tiler: {pair.source}: {failure}")
+        return failure
     log.info("%s -> %s", pair.source, pair.output)
     _announce(pair, time.monotonic() - begun, talking["as_json"])
     return None
@@ -165,7 +173,7 @@ def _conclude(pairs: list[Pair], outcomes: list[TilerError | None]) -> int:
     failed = [(pair, error) for pair, error in zip(pairs, outcomes, strict=True) if error is not None]
     if not failed:
         return 0
-    click.echo(f"tiler: {len(failed)} of {len(pairs)} inputs failed:", err=True)
+    tell(f"tiler: {len(failed)} of {len(pairs)} inputs failed:")
     for pair, error in failed:
-        click.echo(f"  {pair.source}: {error}", err=True)
+        tell(f"  {pair.source}: {error}")
     return 130 if any(isinstance(error, Interrupted) for _, error in failed) else 1

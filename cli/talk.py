@@ -1,8 +1,7 @@
-"""Progress, messages and signals of a running command."""
+"""Progress and signals of a running command."""
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -12,15 +11,16 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tiler.errors import SinkError
+from tiler.cli.logs import tell
 
 SILENCE = 5.0
 """Seconds between two plain lines of progress."""
+
+NOTHING_TO_DO = "nothing to do: this output was finished before"
 
 
 class Rate(ProgressColumn):
@@ -48,6 +48,8 @@ class Bars:
 
     def stage(self, name: str) -> None:
         self.name = name
+        if name == "finished":
+            self.progress.console.print(NOTHING_TO_DO, highlight=False)
 
     def started(self, total: int, done: int) -> None:
         if self.bar is not None:
@@ -76,12 +78,14 @@ class Lines:
 
     def stage(self, name: str) -> None:
         self.name = name
+        if name == "finished":
+            tell(NOTHING_TO_DO)
 
     def started(self, total: int, done: int) -> None:
         self.total, self.done, self.voxels = total, done, 0
         self.begun = self.spoken_at = time.monotonic()
         if done:
-            click.echo(f"{self.name}: {done} of {total} blocks were finished before", err=True)
+            tell(f"{self.name}: {done} of {total} blocks were finished before")
 
     def finished_block(self, index: int, voxels: int) -> None:
         self.done, self.voxels = self.done + 1, self.voxels + voxels
@@ -89,10 +93,10 @@ class Lines:
         if self.done == self.total or now - self.spoken_at >= SILENCE:
             self.spoken_at = now
             rate = spoken(self.voxels / max(now - self.begun, 1e-9))
-            click.echo(f"{self.name}: {self.done} of {self.total} blocks, {rate}voxels/s", err=True)
+            tell(f"{self.name}: {self.done} of {self.total} blocks, {rate}voxels/s")
 
     def warn(self, message: str) -> None:
-        click.echo(f"warning: {message}", err=True)
+        tell(f"warning: {message}")
 
 
 class Quiet:
@@ -102,7 +106,7 @@ class Quiet:
     def started(self, total: int, done: int) -> None: ...
     def finished_block(self, index: int, voxels: int) -> None: ...
     def warn(self, message: str) -> None:
-        click.echo(f"warning: {message}", err=True)
+        tell(f"warning: {message}")
 
 
 @contextmanager
@@ -128,7 +132,7 @@ def stoppable(stop: threading.Event) -> Iterator[None]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        click.echo("stopping at the next block border; once more aborts at once", err=True)
+        tell("stopping at the next block border; once more aborts at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -136,18 +140,3 @@ def stoppable(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def set_up_logging(verbose: bool, log_file: str | None) -> None:
-    """Logging of the library, which is silent by default."""
-    logger = logging.getLogger("tiler")
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    if verbose:
-        logger.addHandler(logging.StreamHandler())
-    if log_file:
-        try:
-            handler = logging.FileHandler(log_file)
-        except OSError as error:
-            raise SinkError(f"cannot write the log {log_file}: {error.strerror} (--log-file)") from error
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
