@@ -13,7 +13,8 @@ from tiler.models.registry import ModelEntry, describe, names
 if TYPE_CHECKING:
     from tiler.models.loading import LoadedModel, load_model
     from tiler.models.options import PredictorOptions
-    from tiler.models.predictor import TorchPredictor, open_predictor
+    from tiler.models.predictor import open_predictor
+    from tiler.models.torch_predictor import TorchPredictor
     from tiler.models.unet import UNet
     from tiler.models.weights import Normalisation, WeightsCard, read_card, save_weights
 
@@ -21,7 +22,7 @@ _HOMES = {
     "LoadedModel": "loading",
     "load_model": "loading",
     "PredictorOptions": "options",
-    "TorchPredictor": "predictor",
+    "TorchPredictor": "torch_predictor",
     "open_predictor": "predictor",
     "UNet": "unet",
     "Normalisation": "weights",

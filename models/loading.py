@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import importlib
-import importlib.util
-import inspect
-import sys
-import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
 from tiler.errors import ModelError, WeightsError
 from tiler.models import registry
-from tiler.models.weights import (
-    Normalisation,
-    WeightsCard,
-    check_fits,
-    file_hash,
-    load_into,
-    read_card,
-    state_hash,
-)
-
-
-class Recipe(Protocol):
-    """Builds one network, always the same. Picklable."""
-
-    def build(self) -> nn.Module: ...
-    def meta(self) -> nn.Module:
-        """The same network without its values."""
-        ...
+from tiler.models.factories import import_source, source_hash
+from tiler.models.recipes import FactoryRecipe, InstanceRecipe, Recipe, RegisteredRecipe, ScriptRecipe
+from tiler.models.weights import Normalisation, WeightsCard, check_fits, file_hash, read_card, state_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,71 +70,6 @@ class LoadedModel:
         return _frozen(self.recipe.meta())
 
 
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """One of tiler's networks, with the arguments that its weights carry."""
-
-    factory: str
-    arguments: tuple[tuple[str, Any], ...]
-    weights: Path
-    sha256: str
-
-    def build(self) -> nn.Module:
-        if file_hash(self.weights) != self.sha256:
-            raise WeightsError(f"{self.weights} was changed while it was in use: start again (--weights)")
-        module = self.meta()
-        load_into(module, self.weights)
-        return module
-
-    def meta(self) -> nn.Module:
-        with torch.device("meta"):
-            module: nn.Module = registry.resolve(self.factory)(**dict(self.arguments))
-        return module
-
-
-@dataclass(frozen=True, slots=True)
-class _Factory:
-    """The user's ``package.module:factory`` or ``file.py:factory``."""
-
-    source: str
-    attribute: str
-    weights: Path | None
-
-    def build(self) -> nn.Module:
-        module = _call(self.source, self.attribute)
-        return _with_weights(module, self.weights)
-
-    def meta(self) -> nn.Module:
-        return self.build().to("meta")
-
-
-@dataclass(frozen=True, slots=True)
-class _Script:
-    """A TorchScript file that the user trusts."""
-
-    path: Path
-
-    def build(self) -> nn.Module:
-        return _load_script(self.path, "cpu")
-
-    def meta(self) -> nn.Module:
-        return _load_script(self.path, "meta")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Instance:
-    """The user's module itself; it is copied, never changed."""
-
-    module: nn.Module
-    weights: Path | None
-
-    def build(self) -> nn.Module:
-        return _with_weights(copy.deepcopy(self.module).to("cpu"), self.weights)
-
-    def meta(self) -> nn.Module:
-        return copy.deepcopy(self.module).to("meta")
-
-
 def load_model(
     model: str | Path | nn.Module, weights: str | Path | None = None, trust: bool = False
 ) -> LoadedModel:
@@ -185,16 +97,19 @@ def load_model(
     The input channels and axes of a foreign network are read from its attributes ``in_channels`` and ``ndim``
     where it has them, else from the weight of the convolution that it registers first.
     """
-    path = None if weights is None else Path(weights)
+    path = None if weights is None else Path(weights).resolve()  # another process may work elsewhere
     if isinstance(model, nn.Module):
-        return _foreign(_Instance(model, path), type(model).__qualname__, path, {})
+        return _foreign(InstanceRecipe(model, path), type(model).__qualname__, path, {})
     text = str(model)
     if text in registry.names():
         return _registered(registry.describe(text), path)
     if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():
-        recipe = _Factory(parts[0], parts[2], path)
-        module = _import(recipe.source)
-        return _foreign(recipe, text, path, {"source": _source_hash(module)})
+        source, factory = parts[0], parts[2]
+        module = import_source(source)
+        if source.endswith(".py"):
+            source = str(Path(source).resolve())
+        name = f"{Path(source).name}:{factory}"  # the content counts, not where it lies
+        return _foreign(FactoryRecipe(source, factory, path), name, path, {"source": source_hash(module)})
     if Path(text).is_file():
         return _script(Path(text), path, trust)
     if Path(text).suffix or Path(text).name != text:
@@ -215,7 +130,7 @@ def _registered(entry: registry.ModelEntry, weights: Path | None) -> LoadedModel
     if card.architecture != entry.name:
         raise WeightsError(f"{path} are weights of {card.architecture} {dict(card.arguments)}, the model asked "
                            f"for is {entry.name} (--weights, --model)")
-    recipe = _Registered(entry.factory, tuple(card.arguments.items()), path, file_hash(path))
+    recipe = RegisteredRecipe(entry.factory, tuple(card.arguments.items()), path, file_hash(path))
     try:
         module = recipe.meta()
     except TypeError as error:
@@ -254,91 +169,13 @@ def _script(path: Path, weights: Path | None, trust: bool) -> LoadedModel:
                          f"{len(code)} source files, such as {code[0]}; if you trust who made it, say --trust")
     if weights is not None:
         raise ModelError(f"{path} carries its own weights: leave out --weights {weights}")
-    return _foreign(_Script(path), path.name, None, {"source": file_hash(path)})
-
-
-def _load_script(path: Path, device: str) -> nn.Module:
-    with warnings.catch_warnings():
-        # Deprecated in favour of torch.export, whose programs fix the tile size; there is no other loader.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            module: nn.Module = torch.jit.load(path, map_location=device)
-        except RuntimeError as error:
-            raise ModelError(f"{path} cannot be loaded as TorchScript: {_first_line(error)} (--model)") from error
-    return module
+    return _foreign(ScriptRecipe(path.resolve()), path.name, None, {"source": file_hash(path)})
 
 
 def _frozen(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():  # one by one, which script modules allow
         parameter.requires_grad_(False)
     return module.eval()
-
-
-def _with_weights(module: nn.Module, weights: Path | None) -> nn.Module:
-    if weights is not None:
-        load_into(module, weights)
-    return module
-
-
-def _call(source: str, attribute: str) -> nn.Module:
-    made = getattr(_import(source), attribute, None)
-    name = f"{source}:{attribute}"
-    if made is None:
-        raise ModelError(f"{source} has no {attribute!r}: name the function or class that builds the network "
-                         "(--model)")
-    if not isinstance(made, nn.Module):
-        made = _guarded(f"{name} raised", made) if callable(made) else made
-    if not isinstance(made, nn.Module):
-        raise ModelError(f"{name} gives a {type(made).__name__}, a torch.nn.Module is needed (--model)")
-    return made
-
-
-def _import(source: str) -> ModuleType:
-    if not source.endswith(".py"):
-        return _guarded(f"cannot import {source}:", lambda: importlib.import_module(source))
-    path = Path(source)
-    if not path.is_file():
-        raise ModelError(f"there is no file {source} (--model)")
-    return _guarded(f"{source} raised", lambda: _import_file(path.resolve()))
-
-
-def _import_file(path: Path) -> ModuleType:
-    """A file as a module of its own name, imported once per content; it may import its neighbours."""
-    name = f"_tiler_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{file_hash(path)[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        sys.path.remove(str(path.parent))
-    return module
-
-
-def _guarded(what: str, action: Callable[[], Any]) -> Any:
-    """Run the user's code; what it raises becomes one line."""
-    try:
-        return action()
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{what} {type(error).__name__}: {_first_line(error)} (--model)") from error
-
-
-def _source_hash(module: ModuleType) -> str | None:
-    try:
-        source = inspect.getsourcefile(module)
-    except TypeError:  # compiled into the interpreter
-        return None
-    return file_hash(Path(source)) if source else None
 
 
 def _input_of(module: nn.Module, name: str) -> tuple[int, int]:
@@ -361,7 +198,3 @@ def _is_convolution(layer: nn.Module) -> bool:
     kind = getattr(layer, "original_name", type(layer).__name__)  # a script module's own type says nothing
     weight = getattr(layer, "weight", None)
     return "Conv" in kind and "Transpose" not in kind and isinstance(weight, torch.Tensor) and weight.ndim > 2
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from tiler.errors import WeightsError
+from tiler.errors import ModelError, WeightsError
 
 FORMAT = 1
 _COUNTER = "num_batches_tracked"  # bookkeeping of training; the result does not depend on it
@@ -30,6 +30,19 @@ class Normalisation:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0 or self.scale <= 0:
             raise WeightsError(f"a normalisation needs a mean and a positive std per channel, got {self}")
+
+    def checked(self, channels: int) -> Normalisation:
+        """Itself, where it fits an input of that many channels.
+
+        Raises
+        ------
+        ModelError
+            If it has neither one value nor one per channel.
+        """
+        if len(self.mean) not in (1, channels):
+            raise ModelError(f"a normalisation has one mean and std, or one per channel ({channels}), got "
+                             f"{len(self.mean)} (--normalise)")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

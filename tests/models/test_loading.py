@@ -205,3 +205,14 @@ def test_grouped_convolutions_count_every_channel():
 
 def test_one_dimensional_networks_are_refused():
     assert "works on 1 axes" in refusal(nn.Conv1d(1, 1, 3))
+
+
+def test_where_a_file_lies_is_no_part_of_its_identity(source, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.py").write_text(source.read_text())
+    monkeypatch.chdir(elsewhere)
+    loaded = load_model("mine.py:network")
+    assert loaded.identity == load_model(f"{source}:network").identity
+    monkeypatch.chdir(tmp_path.parent)
+    assert state_hash(loaded.build().state_dict()) == loaded.values
