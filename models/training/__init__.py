@@ -1,0 +1,60 @@
+"""Training: from a few annotated slices to weights that `tiler.segment` takes.
+
+Each part is usable alone; the names are imported on first use, so that nothing loads torch before it is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tiler.models.training.api import TrainingResult, train
+    from tiler.models.training.augmentation import Augmentation
+    from tiler.models.training.optimisation import MovingAverage, weighted_cross_entropy
+    from tiler.models.training.options import TrainingOptions
+    from tiler.models.training.recipes import RECIPES, Recipe, recipe
+    from tiler.models.training.run import SilentTraining, TrainingListener
+    from tiler.models.training.weight_maps import WeightMap, distance_weights, separate_touching, separation
+
+_HOMES = {
+    "Augmentation": "augmentation",
+    "MovingAverage": "optimisation",
+    "RECIPES": "recipes",
+    "Recipe": "recipes",
+    "SilentTraining": "run",
+    "TrainingListener": "run",
+    "TrainingOptions": "options",
+    "TrainingResult": "api",
+    "WeightMap": "weight_maps",
+    "distance_weights": "weight_maps",
+    "recipe": "recipes",
+    "separate_touching": "weight_maps",
+    "separation": "weight_maps",
+    "train": "api",
+    "weighted_cross_entropy": "optimisation",
+}
+
+__all__ = [
+    "RECIPES",
+    "Augmentation",
+    "MovingAverage",
+    "Recipe",
+    "SilentTraining",
+    "TrainingListener",
+    "TrainingOptions",
+    "TrainingResult",
+    "WeightMap",
+    "distance_weights",
+    "recipe",
+    "separate_touching",
+    "separation",
+    "train",
+    "weighted_cross_entropy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,191 @@
+"""The door of training: images and labels in, a weights file out."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tiler.errors import PlanError, SinkError
+from tiler.models.training.checkpoint import Checkpoint
+from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pair, split
+from tiler.models.training.measure import steps_in
+from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
+from tiler.models.training.planning import Prepared, footprint_of, prepare, prepare_again
+from tiler.models.training.provenance import describe_run
+from tiler.models.training.run import Files, Run, SilentTraining, TrainingListener
+from tiler.models.training.settings import Settings
+from tiler.models.weights import WeightsCard
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a finished run leaves.
+
+    Parameters
+    ----------
+    weights, curves
+        Files: safetensors, CSV.
+    steps
+        Done.
+    best
+        Validation scores of the weights and the step they are of; None without validation, when they are those
+        of the last step.
+    """
+
+    weights: Path
+    curves: Path
+    steps: int
+    best: dict[str, float] | None
+
+
+def train(
+    images: Any,
+    labels: Any,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    listener: TrainingListener | None = None,
+    stop: threading.Event | None = None,
+    **options: Any,
+) -> TrainingResult:
+    """Train a network on annotated slices and write weights that `tiler.segment` takes.
+
+    Parameters
+    ----------
+    images, labels
+        Path or array of a stack and of its labels, or a list of each; see `tiler.open_volume`. In labels 0 is
+        background (or membrane); one other value is the object (or cell), several are instances.
+    output
+        ``.safetensors`` file. Beside it come ``.csv`` and ``.png`` with the learning curves, and a folder
+        ``NAME.training`` with the checkpoint and the best weights so far.
+    resume, overwrite
+        What to do with a run that is already there: go on, or begin anew. A run that goes on gives, tensor for
+        tensor, what it would have given undisturbed; on the CPU, with the same versions and threads.
+    listener
+        Hears of progress.
+    stop
+        Set it from another thread or a signal handler to stop after the step under way.
+    **options
+        Fields of `tiler.models.training.TrainingOptions`: recipe, steps, time, validate, seed, ...
+
+    Raises
+    ------
+    TilerError
+        In one line; what was trained until the last checkpoint can be resumed.
+    """
+    chosen, files = TrainingOptions(**options), _files(Path(output))
+    stored = _stored(files, resume, overwrite)
+    run = _run(images, labels, chosen, stored, files, listener or SilentTraining())
+    _require_room(run, files)
+    if stored is None:
+        shutil.rmtree(files.folder, ignore_errors=True)
+        _make(files.folder)
+        run.save()  # from here on there is something to resume
+    else:
+        run.restore(stored)
+    run.finish(stop or threading.Event())
+    run.conclude(torch.float16 if chosen.dtype == "float16" else torch.float32)
+    return TrainingResult(files.weights, files.csv, run.step, run.record.best)
+
+
+def _files(output: Path) -> Files:
+    if output.suffix != ".safetensors":
+        raise PlanError(f"weights are written as NAME.safetensors, got {output} (-o)")
+    if not output.parent.is_dir():
+        raise SinkError(f"there is no folder {output.parent} for {output.name} (-o)")
+    return Files(output)
+
+
+def _stored(files: Files, resume: bool, overwrite: bool) -> Checkpoint | None:
+    """The checkpoint to go on from; None to begin."""
+    there = files.checkpoint.exists()
+    if resume:
+        if not there:
+            raise PlanError(f"there is no run to go on with in {files.folder}: leave out --resume")
+        return Checkpoint.load(files.checkpoint)
+    if (there or files.weights.exists()) and not overwrite:
+        found = files.folder if there else files.weights
+        raise PlanError(f"{found} is already there: go on with it (--resume) or begin anew (--overwrite)")
+    return None
+
+
+def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint | None, files: Files,
+         listener: TrainingListener) -> Run:
+    """A run before its first step; measured, where its length is given as time."""
+    slices = _read(images, labels)
+    data = fingerprint(slices)
+    if stored is None:
+        training, held_out = split(slices, parse_slices(options.validate))
+        _require_two_classes(training)
+        prepared = prepare(options, slices, training, data)
+    else:
+        prepared = prepare_again(options, Settings.from_json(stored.settings), stored.step, data)
+        training, held_out = split(slices, prepared.settings.validate)
+    run = Run(prepared.settings, prepared.module, _sampler(prepared, training), held_out,
+              _card(prepared.settings, len(training), options.licence), files=files, listener=listener,
+              checkpoint_seconds=options.checkpoint_seconds)
+    if options.time is not None and stored is None:
+        run.settle(steps_in(parse_time(options.time), run), options.validate_every)
+    return run
+
+
+def _read(images: Any, labels: Any) -> list[Slice]:
+    slices = [item for pair in _pairs(images, labels) for item in read_pair(*pair)]
+    if len(channels := {len(item.image) for item in slices}) > 1:
+        raise PlanError(f"the stacks have {' and '.join(map(str, sorted(channels)))} channels: give stacks with the "
+                        "same channels")
+    return slices
+
+
+def _sampler(prepared: Prepared, training: Sequence[Slice]) -> TileSampler:
+    settings, recipe = prepared.settings, prepared.settings.recipe
+    footprint = footprint_of(prepared.module, recipe.tile)
+    output = footprint.output((1, recipe.tile, recipe.tile))[1]
+    return TileSampler(training, settings.normalisation, recipe.weights, recipe.augmentation, recipe.batch,
+                       recipe.tile, output, footprint.shrink_low[1], settings.seed)
+
+
+def _card(settings: Settings, trained_on: int, licence: str) -> WeightsCard:
+    return WeightsCard(settings.model, settings.arguments, settings.classes, settings.normalisation,
+                       describe_run(settings, trained_on), licence)
+
+
+def _pairs(images: Any, labels: Any) -> list[tuple[Any, Any]]:
+    several = [isinstance(given, list | tuple) for given in (images, labels)]
+    if not any(several):
+        return [(images, labels)]
+    if not all(several) or len(images) != len(labels) or not images:
+        raise PlanError("each stack of images needs its labels: give as many of the one as of the other")
+    return list(zip(images, labels, strict=True))
+
+
+def _require_two_classes(slices: Sequence[Slice]) -> None:
+    share = np.mean([item.classes.mean() for item in slices])
+    if share in (0, 1):
+        raise PlanError(f"the slices to train on hold {'objects' if share else 'background'} only: validate on others "
+                        "(--validate)")
+
+
+def _require_room(run: Run, files: Files) -> None:
+    """Two checkpoints, because the old one stays until the new one is whole, and the weights."""
+    state = sum(value.nbytes for value in run.module.state_dict().values())
+    needed = 2 * 4 * state + 3 * state
+    free = shutil.disk_usage(files.weights.parent).free
+    if free < needed:
+        raise SinkError(f"{files.weights.parent} has {free / 1e6:.0f} MB free, checkpoints and weights of this run "
+                        f"need {needed / 1e6:.0f} MB: make room or write elsewhere (-o)")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise SinkError(f"cannot make {folder}: {error.strerror} (-o)") from error

@@ -1,0 +1,126 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped, in one file that is always whole.
+
+Tensors and JSON in safetensors: reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from tiler.errors import JournalError, SinkError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a run between two steps.
+
+    Parameters
+    ----------
+    step
+        How many steps are done.
+    tensors
+        By name; see `pack`.
+    settings
+        What the run was started with, JSON.
+    record
+        What it has found so far, JSON.
+    """
+
+    step: int
+    tensors: Mapping[str, torch.Tensor]
+    settings: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Replace the checkpoint at ``path`` once the new one is on the disk.
+
+        Raises
+        ------
+        SinkError
+            If it cannot be written; the one before stays.
+        """
+        about = {"format": FORMAT, "step": self.step, "settings": self.settings, "record": self.record}
+        metadata = {"tiler_training": json.dumps(about)}
+        write_whole(path, lambda new: save_file(dict(self.tensors), new, metadata), "checkpoint")
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises
+        ------
+        JournalError
+            If it is damaged, or of another version.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["tiler_training"])
+                # Copied, because the mapped file will be replaced.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise JournalError(f"{path} is no whole checkpoint ({error}): begin anew (--overwrite)") from error
+        if about["format"] != FORMAT:
+            raise JournalError(f"{path} has checkpoint format {about['format']}, this version of tiler reads "
+                               f"{FORMAT}: begin anew (--overwrite), or go on with the version that wrote it")
+        return cls(about["step"], tensors, about["settings"], about["record"])
+
+
+def write_whole(path: Path, write: Callable[[Path], object], what: str) -> None:
+    """Let ``write`` make a file, and give it its name once it is on the disk.
+
+    Raises
+    ------
+    SinkError
+        If it cannot be written; what bore the name before stays.
+    """
+    new = path.with_name(f"{path.name}.partial")
+    try:
+        write(new)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except (OSError, SafetensorError) as error:
+        new.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise SinkError(f"cannot write {what} {path}: {reason}; the last one stays valid, make room and go on "
+                        "with --resume") from error
+
+
+def pack(module: nn.Module, optimiser: torch.optim.Optimizer, average: Mapping[str, torch.Tensor]) -> dict[
+        str, torch.Tensor]:
+    """Network, moving average and optimiser as tensors with names, on the CPU."""
+    tensors = {f"network/{name}": value for name, value in module.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in average.items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{name}": torch.as_tensor(value) for name, value in state.items()
+                    if value is not None}
+    return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+
+
+def unpack(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: torch.optim.Optimizer,
+           average: Mapping[str, torch.Tensor]) -> None:
+    """Give network, moving average and optimiser what `pack` made of them."""
+    module.load_state_dict(_under(tensors, "network/"))
+    for name, value in _under(tensors, "average/").items():
+        average[name].copy_(value)
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in _under(tensors, "optimiser/").items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

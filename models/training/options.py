@@ -1,0 +1,120 @@
+"""What the user wants of a training run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tiler.errors import PlanError
+from tiler.models.training.recipes import Recipe
+
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """Options of `tiler.models.train`. None leaves a field to its default, or to what a run that goes on has.
+
+    Parameters
+    ----------
+    model
+        Registered name of the network: ``"unet"``.
+    base, depth
+        Channels of its first level (32), number of its poolings (4).
+    recipe
+        Name of a recipe, or one of your own.
+    changes
+        Fields of the recipe that are to differ, by name; those of its parts as ``"augmentation.elastic"``.
+    steps, time
+        How long to train, as a number of steps (5000) or as time, such as ``"2h"``. Time is converted to steps by
+        a short measurement when the run begins.
+    validate
+        Slices to hold out, as ``"20:25"`` or ``(20, 25)``, counted through all stacks in their order.
+    validate_every
+        Steps between two validations; by default there are twenty.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    threads
+        Of the processor; results are the same only with the same number.
+    seed
+        Of the initial weights, the tiles and dropout.
+    classes
+        Names of background and object.
+    dtype
+        Of the values in the file: ``"float32"`` or ``"float16"``.
+    init
+        Weights to begin with, in place of random ones.
+    licence
+        Of the weights, for people.
+    checkpoint_seconds
+        Time between two checkpoints; it has no influence on the result.
+    """
+
+    model: str | None = None
+    base: int | None = None
+    depth: int | None = None
+    recipe: str | Recipe | None = None
+    changes: dict[str, Any] | None = None
+    steps: int | None = None
+    time: str | float | None = None
+    validate: Any = None
+    validate_every: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    seed: int | None = None
+    classes: tuple[str, str] | None = None
+    dtype: str = "float32"
+    init: Any = None
+    licence: str = "as the training data allow"
+    checkpoint_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.time is not None:
+            raise PlanError("give the length of a run either in steps or as time (--steps, --time)")
+        for name in ("steps", "base", "depth", "threads", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise PlanError(f"{name} is at least 1, got {value} (--{name.replace('_', '-')})")
+        if self.dtype not in ("float32", "float16"):
+            raise PlanError(f"weights are stored as float32 or float16, got {self.dtype!r} (--dtype)")
+        if self.seed is not None and self.seed < 0:
+            raise PlanError(f"a seed is not negative, got {self.seed} (--seed)")
+
+
+def parse_slices(value: Any) -> tuple[int, int] | None:
+    """``(20, 25)`` from ``"20:25"``, a slice or a pair; None for None.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be read.
+    """
+    if value is None:
+        return None
+    if isinstance(value, slice):
+        value = (value.start, value.stop)
+    try:
+        first, last = (int(part) for part in (value.split(":") if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        raise PlanError(f"{value!r} is no range of slices: give 20:25 for slices 20 to 24 (--validate)") from None
+    return first, last
+
+
+def parse_time(value: str | float) -> float:
+    """Seconds from ``7200``, ``"2h"``, ``"90min"``, ``"1h30m"``.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be read.
+    """
+    if isinstance(value, int | float):
+        seconds = float(value)
+    else:
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)", value)
+        whole = "".join(number + unit for number, unit in parts) == re.sub(r"\s", "", value)
+        seconds = sum(float(number) * SECONDS[unit] for number, unit in parts) if whole else 0.0
+    if not seconds > 0:
+        raise PlanError(f"{value!r} is no time: give 2h, 90min or 1h30m (--time)")
+    return seconds

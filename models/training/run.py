@@ -1,0 +1,297 @@
+"""The training loop: steps, validations and checkpoints in an order that a seed fixes."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from tiler.errors import Interrupted, ModelError
+from tiler.flow import bounded_map
+from tiler.models.devices import device_errors, ieee_float32, threads_of
+from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
+from tiler.models.training.curves import write_csv, write_png
+from tiler.models.training.data import Slice, Tiles, TileSampler
+from tiler.models.training.optimisation import (
+    MovingAverage,
+    freeze_norm,
+    make_optimiser,
+    weighted_cross_entropy,
+)
+from tiler.models.training.planning import share_of
+from tiler.models.training.provenance import describe_scores
+from tiler.models.training.settings import Settings
+from tiler.models.training.validation import CHOSEN_BY, validate
+from tiler.models.weights import WeightsCard, load_into, save_weights
+
+ROW_EVERY = 10
+"""Steps whose mean loss makes a row of the learning curves."""
+
+
+class TrainingListener(Protocol):
+    """Hears of a training run. Called in the caller's thread."""
+
+    def started(self, total: int, done: int) -> None:
+        """``done`` of ``total`` steps were done before."""
+
+    def stepped(self, step: int, loss: float) -> None: ...
+    def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
+    def warn(self, message: str) -> None: ...
+
+
+class SilentTraining:
+    """A listener that does nothing."""
+
+    def started(self, total: int, done: int) -> None: ...
+    def stepped(self, step: int, loss: float) -> None: ...
+    def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
+    def warn(self, message: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where a run writes.
+
+    Parameters
+    ----------
+    weights
+        The result, written when the run ends.
+    """
+
+    weights: Path
+
+    @property
+    def folder(self) -> Path:
+        """Of the run that is not finished."""
+        return self.weights.with_name(f"{self.weights.stem}.training")
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    @property
+    def latest(self) -> Path:
+        """What is being validated."""
+        return self.folder / "latest.safetensors"
+
+    @property
+    def csv(self) -> Path:
+        return self.weights.with_suffix(".csv")
+
+    @property
+    def png(self) -> Path:
+        return self.weights.with_suffix(".png")
+
+
+@dataclass
+class Record:
+    """What a run has found so far.
+
+    Parameters
+    ----------
+    rows
+        Of the learning curves.
+    losses
+        Since the last row.
+    seconds
+        Spent, before this process too.
+    best
+        Scores of the best weights so far, and their step.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    best: dict[str, float] | None = None
+
+    def improves(self, scores: dict[str, float]) -> bool:
+        return self.best is None or scores[CHOSEN_BY] > self.best[CHOSEN_BY]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.rows, "losses": self.losses, "seconds": self.seconds, "best": self.best}
+
+
+class Run:
+    """One training run, from its first step or from a checkpoint.
+
+    Parameters
+    ----------
+    settings
+        With nothing left open.
+    module
+        The network with its initial weights.
+    sampler
+        Of the tiles.
+    held_out
+        Slices to validate on.
+    card
+        Of the weights.
+    files
+        To write.
+    listener
+        Hears of progress.
+    checkpoint_seconds
+        Between two checkpoints.
+    """
+
+    def __init__(
+        self, settings: Settings, module: nn.Module, sampler: TileSampler, held_out: list[Slice], card: WeightsCard,
+        *, files: Files, listener: TrainingListener, checkpoint_seconds: float,
+    ) -> None:
+        self.settings, self.sampler, self.held_out, self.card = settings, sampler, held_out, card
+        self.files, self.listener, self.checkpoint_seconds = files, listener, checkpoint_seconds
+        self.recipe = settings.recipe
+        self.device = torch.device(settings.device)
+        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.optimiser = make_optimiser(self.module.parameters(), self.recipe, self.device)
+        self.average = MovingAverage(self.module, self.recipe.average)
+        self.step, self.record = 0, Record()
+
+    def settle(self, steps: int, validate_every: int | None) -> None:
+        """Fix the number of steps, before the first one."""
+        every = validate_every or share_of(steps)
+        self.settings = replace(self.settings, steps=steps, validate_every=every)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up a checkpoint's state."""
+        unpack(checkpoint.tensors, self.module, self.optimiser, self.average.state)
+        self.step, self.record = checkpoint.step, Record(**checkpoint.record)
+
+    def finish(self, stop: threading.Event) -> None:
+        """Train to the last step.
+
+        Raises
+        ------
+        Interrupted
+            If it is asked to stop; a checkpoint is written first.
+        ModelError
+            If the loss is no longer finite.
+        SinkError
+            If a checkpoint cannot be written.
+        """
+        self.listener.started(self.settings.steps, self.step)
+        saved = clock = time.monotonic()
+        with self.session():
+            for tiles in bounded_map(self.sampler, range(self.step, self.settings.steps), workers=1, depth=2):
+                self.advance(tiles)
+                now = time.monotonic()
+                self.record.seconds, clock = self.record.seconds + now - clock, now
+                if self._book() or now - saved >= self.checkpoint_seconds or stop.is_set():
+                    self.save()
+                    saved = time.monotonic()
+                if stop.is_set() and self.step < self.settings.steps:
+                    raise Interrupted(f"stopped after {self.step} of {self.settings.steps} steps; the same command "
+                                      "with --resume goes on")
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Threads, number formats and random state of torch, as the run needs them and as they were before."""
+        dtype = torch.bfloat16 if self.recipe.precision == "bfloat16" else torch.float32
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices), ieee_float32(), threads_of(self.settings.threads),
+            device_errors(self.device, dtype),
+        ):
+            yield
+
+    def advance(self, tiles: Tiles) -> None:
+        """One step of the optimiser."""
+        loss = self.gradients(tiles)
+        if not math.isfinite(loss):
+            raise ModelError(f"the loss became {loss} in step {self.step + 1}: train with a lower learning rate "
+                             "(--set learning_rate=...)")
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate(self.step, self.settings.steps)
+        self.optimiser.step()
+        self.average.update(self.module, self.step)
+        self.step += 1
+        self.record.losses.append(loss)
+        self.listener.stepped(self.step, loss)
+
+    def gradients(self, tiles: Tiles) -> float:
+        """The loss of one batch, its gradients left in the parameters."""
+        # Dropout draws from torch's generator: seeded in each step, it needs no place in the checkpoint.
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
+        self.module.train()
+        if self.recipe.freezes_norm(self.step, self.settings.steps):
+            freeze_norm(self.module)
+        images = torch.from_numpy(tiles.images).to(self.device).contiguous(memory_format=torch.channels_last)
+        classes = torch.from_numpy(tiles.classes).to(self.device, torch.int64)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            scores = self.module(images)
+        loss = weighted_cross_entropy(scores, classes, torch.from_numpy(tiles.weights).to(self.device))
+        self.optimiser.zero_grad()
+        loss.backward()
+        return loss.item()
+
+    def _book(self) -> bool:
+        """Add to the learning curves and validate where it is time; whether it was."""
+        last = self.step == self.settings.steps
+        due = bool(self.held_out) and (last or self.step % self.settings.validate_every == 0)
+        if self.step % ROW_EVERY and not (due or last):
+            return False
+        row = {
+            "step": self.step, "seconds": round(self.record.seconds, 1),
+            "learning_rate": self.recipe.rate(self.step - 1, self.settings.steps),
+            "loss": math.fsum(self.record.losses) / len(self.record.losses),
+        }
+        self.record.losses.clear()
+        self.record.rows.append(row | (self._validate() if due else {}))
+        if due or last:
+            self.draw()
+        return due or last
+
+    def _validate(self) -> dict[str, float]:
+        self._write(self.files.latest, self._averaged(), torch.float32)
+        scores = validate(self.files.latest, self.settings.model, self.held_out, str(self.device),
+                          self.settings.threads)
+        best = self.record.improves(scores)
+        if best:
+            self.files.latest.replace(self.files.best)
+            self.record.best = {"step": self.step, **scores}
+        self.listener.validated(self.step, scores, best)
+        return scores
+
+    def draw(self) -> None:
+        """Learning curves, as far as they go."""
+        write_csv(self.record.rows, self.files.csv)
+        if not write_png(self.record.rows, self.files.png):
+            self.listener.warn(f"there is no picture of {self.files.csv} without matplotlib: "
+                               "pip install em-tiler[figures]")
+
+    def _averaged(self) -> Mapping[str, torch.Tensor]:
+        """The weights as they are now: their average, where there is one."""
+        return self.average.state if self.recipe.average else self.module.state_dict()
+
+    def _write(self, path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
+        card = replace(self.card, training_data=self.card.training_data + describe_scores(self.record.best))
+        values = {name: value.detach().cpu() for name, value in state.items()}
+        write_whole(path, lambda new: save_weights(new, values, card, dtype), "weights")
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        tensors = pack(self.module, self.optimiser, self.average.state)
+        Checkpoint(self.step, tensors, self.settings.to_json(), self.record.to_json()).save(self.files.checkpoint)
+
+    def conclude(self, dtype: torch.dtype) -> None:
+        """Give the best weights, or without validation the last ones, the name of the result."""
+        if self.record.best is not None:
+            load_into(self.module, self.files.best)
+            state = self.module.state_dict()
+        else:
+            state = self._averaged()
+        self._write(self.files.weights, state, dtype)

@@ -1,0 +1,99 @@
+"""Settings of a run with nothing left open: what its checkpoints carry, and what a run that goes on must share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from tiler.errors import PlanChangedError, PlanError
+from tiler.models.training.recipes import Recipe
+from tiler.models.weights import Normalisation
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that decides which weights come out.
+
+    Parameters
+    ----------
+    model, arguments
+        Registered name of the network, and what its factory is called with.
+    classes
+        Names of background and object.
+    recipe
+        With its precision settled.
+    steps
+        Of the whole run.
+    validate, validate_every
+        Slices held out, or None; steps between two validations.
+    seed, threads, device
+        See `tiler.models.training.options.TrainingOptions`.
+    normalisation
+        Of grey values.
+    data
+        SHA-256 of everything trained and validated on.
+    init
+        SHA-256 of the weights that it began with, or None.
+    versions
+        Of tiler and torch.
+    """
+
+    model: str
+    arguments: Mapping[str, Any]
+    classes: tuple[str, str]
+    recipe: Recipe
+    steps: int
+    validate: tuple[int, int] | None
+    validate_every: int
+    seed: int
+    threads: int
+    device: str
+    normalisation: Normalisation
+    data: str
+    init: str | None
+    versions: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Settings:
+        validate, scaling = values["validate"], values["normalisation"]
+        return cls(**{
+            **values, "recipe": Recipe.from_json(values["recipe"]), "classes": tuple(values["classes"]),
+            "validate": validate and tuple(validate),
+            "normalisation": Normalisation(scaling["scale"], tuple(scaling["mean"]), tuple(scaling["std"])),
+        })
+
+    def going_on_as(self, given: Settings, done: int) -> Settings:
+        """The settings of a run that goes on after ``done`` steps, from those given to it.
+
+        Another number of steps is taken, as long as the learning rate does not fall yet.
+
+        Raises
+        ------
+        PlanChangedError
+            If anything else differs.
+        PlanError
+            If the number of steps can no longer be changed.
+        """
+        ours, theirs = self.to_json(), given.to_json()
+        free = ("steps", "validate_every", "versions")
+        changed = {name: (ours[name], theirs[name]) for name in (entry.name for entry in fields(self))
+                   if name not in free and ours[name] != theirs[name]}
+        if changed:
+            raise PlanChangedError(changed)
+        if given.steps != self.steps:
+            self._require_steady(given.steps, done)
+        return replace(self, steps=given.steps, validate_every=given.validate_every)
+
+    def _require_steady(self, steps: int, done: int) -> None:
+        last = self.steps - round(self.recipe.decay * self.steps)
+        earliest = steps - round(self.recipe.decay * steps)
+        if done > last:
+            raise PlanError(f"the learning rate falls since step {last}: a run of {self.steps} steps can no longer "
+                            f"be made one of {steps} (--steps)")
+        if done > earliest:
+            raise PlanError(f"{done} steps are done: a run of {steps} steps would have lowered its learning rate "
+                            f"since step {earliest}; give more steps (--steps)")
