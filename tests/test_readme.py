@@ -1,0 +1,69 @@
+"""The README is executed: every command and every line of Python in it, in order, as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SETUP = 2
+"""The first two blocks set up an environment; `.ci/run` and fresh clones run them."""
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory as the root of a clone looks, that may be written to."""
+    path = tmp_path_factory.mktemp("readme")
+    (path / "data_samples").symlink_to(ROOT / "data_samples")
+    return path
+
+
+def run(command, folder):
+    scripts = Path(sys.executable).parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"})
+
+
+@pytest.mark.parametrize("command", [line for block in blocks("bash")[SETUP:] for line in block.splitlines()])
+def test_a_command_of_the_readme_runs(command, folder):
+    done = run(shlex.split(command), folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=["engineer", "developer"])
+def test_a_python_block_of_the_readme_runs(block, folder):
+    done = run([sys.executable, "-W", "error", "-c", block], folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_readme_shows_of_the_probe_is_what_it_prints(folder):
+    said = run(["tiler", "probe", "unet"], folder).stdout.splitlines()
+    shown = [line for line in blocks("text")[0].splitlines() if line.strip() != "..."]
+    assert set(shown) <= set(said)
+
+
+def test_continuous_integration_runs_the_test_command_word_for_word():
+    assert blocks("bash")[1].strip() in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_link_and_picture_is_there():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_command_is_in_the_table():
+    from tiler.cli.main import COMMANDS
+
+    assert set(re.findall(r"^\| `tiler (\w+)", README, re.M)) == set(COMMANDS)
