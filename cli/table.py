@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tiler.planning import Plan
+from tiler.plans import Plan
 
 
 def plan_table(source: str, output: Path, plan: Plan) -> None:

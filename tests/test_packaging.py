@@ -18,11 +18,11 @@ FOLDERS = {"tiler": ROOT / "tiler", "tiler.models": ROOT / "models", "tiler.cli"
 LAYERS = [
     {"tiler.errors", "tiler.geometry", "tiler.version", "tiler.machine"},
     {"tiler.ports"},
-    {"tiler.mirror", "tiler.choosing", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.sources",
+    {"tiler.mirror", "tiler.choosing", "tiler.plans", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.sources",
      "tiler.sinks", "tiler.metrics", "tiler.testing"},
     {"tiler.block", "tiler.statistics", "tiler.instances"},
     {"tiler.executors"},
-    {"tiler.run", "tiler.options", "tiler.resuming"},
+    {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
     {"tiler.opening", "tiler.session", "tiler.verifying"},
     {"tiler.api"},
     {"tiler"},

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
 from tiler.geometry import Box, Footprint
-from tiler.planning import Plan, Settings, resolve
+from tiler.planning import resolve
+from tiler.plans import Plan, Settings
 from tiler.ports import Calibration, Cost
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiler.opening import open_all
 from tiler.options import Options
-from tiler.planning import Plan
+from tiler.plans import Plan
 from tiler.ports import Array, Listener, Source
 from tiler.resuming import Intent
 from tiler.run import Silent

@@ -15,7 +15,7 @@ import numpy as np
 from tiler.errors import OutputShapeError, SourceError
 from tiler.geometry import Box, Tile, hull, tiles_of
 from tiler.mirror import read_mirrored
-from tiler.planning import Plan
+from tiler.plans import Plan
 from tiler.ports import Array, Json, Predictor, Sink, Source
 
 

@@ -14,7 +14,8 @@ from tiler.errors import PlanError
 from tiler.geometry import Box
 from tiler.machine import cores
 from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_sizes
-from tiler.planning import Plan, Settings, resolve
+from tiler.planning import resolve
+from tiler.plans import Plan, Settings
 from tiler.ports import Json, Predictor, Source
 from tiler.sources import open_source
 from tiler.statistics import parse_rule

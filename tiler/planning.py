@@ -7,9 +7,8 @@ resumed run.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,140 +17,10 @@ from tiler.choosing import Choice, Workload, best_tile, block_for, chunk_for, sp
 from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
+from tiler.plans import FORMAT, Estimate, Plan, Settings
 from tiler.ports import Border, Json, Predictor, Source
 
-FORMAT = 1
 AXES = ("z", "y", "x")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the user wants; None leaves it to the plan.
-
-    Parameters
-    ----------
-    tile
-        ``(z, y, x)`` of the model's input, or its last axes, or one number for all axes that have context.
-    block
-        ``(z, y, x)`` of one task and one write, or its last axes.
-    batch
-        Tiles handed to the model at once.
-    memory
-        Bytes that the run may take; None for half of what is available.
-    workers
-        Threads that read ahead and write behind.
-    region
-        Box of the volume to segment; None for all of it.
-    border
-        What lies beyond the volume; None for what belongs to the model.
-    nan
-        "refuse", or "zero" to take NaN and infinity as 0.
-    """
-
-    tile: Shape | None = None
-    block: Shape | None = None
-    batch: int | None = None
-    memory: int | None = None
-    workers: int | None = None
-    region: Box | None = None
-    border: Border | None = None
-    nan: str = "refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a plan will take.
-
-    Parameters
-    ----------
-    blocks, tiles
-        How many of each.
-    bytes_read, bytes_written
-        Of voxels as they are in the arrays, before compression; context that neighbouring blocks share is
-        counted as often as it is read.
-    flops
-        Floating-point operations of all forward passes.
-    redundant
-        Share of them which one pass over the whole region would not need.
-    peak_bytes
-        Of memory, the process as it was when planning included.
-    exact
-        Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
-    """
-
-    blocks: int
-    tiles: int
-    bytes_read: int
-    bytes_written: int
-    flops: float
-    redundant: float
-    peak_bytes: int
-    exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What will happen. Frozen, JSON in and out.
-
-    ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory and
-    estimates are not part of it: a run may resume with others.
-    """
-
-    region: Box
-    tile: Shape
-    block: Shape
-    chunk: Shape
-    batch: int
-    workers: int
-    memory: int
-    border: Border
-    nan: str
-    canvas: Box | None
-    footprint: Footprint
-    essence: Json
-    estimate: Estimate
-
-    @property
-    def grid(self) -> Grid:
-        return Grid(self.region, self.block)
-
-    @property
-    def fingerprint(self) -> str:
-        text = json.dumps(self.essence, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def to_json(self) -> dict[str, Any]:
-        content = asdict(self)
-        for name in ("region", "canvas"):
-            box: Box | None = getattr(self, name)
-            content[name] = None if box is None else [list(box.start), list(box.stop)]
-        return {"format": FORMAT, "fingerprint": self.fingerprint, **content}
-
-    @classmethod
-    def from_json(cls, content: Json) -> Plan:
-        """The plan that `to_json` gave.
-
-        Raises
-        ------
-        PlanError
-            If it was written by another format version, or was changed by hand.
-        """
-        if content.get("format") != FORMAT:
-            raise PlanError(f"the stored plan has format {content.get('format')!r}, this version reads {FORMAT}")
-        values = {field.name: content[field.name] for field in fields(cls)}
-        for name in ("region", "canvas"):
-            values[name] = None if values[name] is None else Box.between(*values[name])
-        for name in ("tile", "block", "chunk"):
-            values[name] = tuple(values[name])
-        values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
-        plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})
-        if plan.fingerprint != content["fingerprint"]:
-            raise PlanError("the stored plan does not match its fingerprint: start anew with --overwrite")
-        return plan
-
-    def with_resources(self, batch: int | None, workers: int | None) -> Plan:
-        """The same plan, run with another batch or other workers."""
-        return replace(self, batch=batch or self.batch, workers=workers or self.workers)
 
 
 def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None) -> Plan:
@@ -184,12 +53,23 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     if peak > memory and settings.memory is not None:
         raise MemoryBudgetError(
             f"tile {spell(choice.tile)} with batch {choice.batch} needs {peak / 1e6:.0f} MB, the memory budget is "
-            f"{memory / 1e6:.0f} MB: raise --memory or lower --tile, --block or --batch")
+            f"{memory / 1e6:.0f} MB: raise --memory or lower --tile, --block or --batch"
+        )
     return Plan(
-        region=region, tile=choice.tile, block=choice.block, chunk=chunk_for(choice.block), batch=choice.batch,
-        workers=settings.workers or 2, memory=memory, border=border, nan=settings.nan, canvas=load.canvas,
-        footprint=predictor.footprint, estimate=_estimate(load, choice, peak),
-        essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}))
+        region=region,
+        tile=choice.tile,
+        block=choice.block,
+        chunk=chunk_for(choice.block),
+        batch=choice.batch,
+        workers=settings.workers or 2,
+        memory=memory,
+        border=border,
+        nan=settings.nan,
+        canvas=load.canvas,
+        footprint=predictor.footprint,
+        estimate=_estimate(load, choice, peak),
+        essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
+    )
 
 
 def _choose(load: Workload, settings: Settings, budget: int) -> Choice:
@@ -207,10 +87,16 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
         if reach.admits(size) or size == full:
             continue
         below, above = reach.nearest(size)
-        legal = (f"the smallest legal tile is {above}" if below == above
-                 else f"the nearest legal tiles are {below} and {above}")
-        why = (f"is out of step with the network's total pooling of {reach.stride}" if not reach.in_phase(size)
-               else f"leaves no core: context takes {reach.low} + {reach.high}")
+        legal = (
+            f"the smallest legal tile is {above}"
+            if below == above
+            else f"the nearest legal tiles are {below} and {above}"
+        )
+        why = (
+            f"is out of step with the network's total pooling of {reach.stride}"
+            if not reach.in_phase(size)
+            else f"leaves no core: context takes {reach.low} + {reach.high}"
+        )
         raise GeometryError(f"tile {size} in {name} {why}: {legal} (--tile)")
     return tile
 
@@ -220,17 +106,23 @@ def _estimate(load: Workload, choice: Choice, peak: int) -> Estimate:
     one, whole = load.cost(choice.tile), load.whole_pass()
     source, predictor = load.source, load.predictor
     return Estimate(
-        blocks=len(Grid(load.region, choice.block)), tiles=tiles,
+        blocks=len(Grid(load.region, choice.block)),
+        tiles=tiles,
         bytes_read=voxels_read * source.shape[0] * source.dtype.itemsize,
         bytes_written=load.region.voxels * len(predictor.classes) * predictor.dtype.itemsize,
-        flops=tiles * one.flops, redundant=max(0.0, 1 - whole / max(tiles * one.flops, 1.0)),
-        peak_bytes=peak, exact=one.exact)
+        flops=tiles * one.flops,
+        redundant=max(0.0, 1 - whole / max(tiles * one.flops, 1.0)),
+        peak_bytes=peak,
+        exact=one.exact,
+    )
 
 
 def _check_channels(source: Source, predictor: Predictor) -> None:
     if source.shape[0] != predictor.in_channels:
-        raise PlanError(f"{source.name} has {source.shape[0]} channels, the network takes "
-                        f"{predictor.in_channels}: choose with --channel")
+        raise PlanError(
+            f"{source.name} has {source.shape[0]} channels, the network takes "
+            f"{predictor.in_channels}: choose with --channel"
+        )
 
 
 def _region(region: Box | None, source: Source) -> Box:
@@ -247,8 +139,10 @@ def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
         return None
     footprint = predictor.footprint
     if not footprint.keeps_size:
-        raise PlanError("a zero border needs a network that keeps its size; this one drops "
-                        f"{footprint.shrink_low} and {footprint.shrink_high} voxels: use --border mirror")
+        raise PlanError(
+            "a zero border needs a network that keeps its size; this one drops "
+            f"{footprint.shrink_low} and {footprint.shrink_high} voxels: use --border mirror"
+        )
     volume = Box.of_shape(source.shape[1:])
     return Box(tuple(canvas_of(span, axis) for span, axis in zip(volume.spans, footprint.axes, strict=True)))
 
@@ -276,14 +170,16 @@ def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
 
 
 def _essence(load: Workload, choice: Choice, extra: Json) -> Json:
-    return as_loaded({
-        "format": FORMAT,
-        **essence_of(load.source, load.predictor),
-        "region": [load.region.start, load.region.stop],
-        "tile": choice.tile,
-        "block": choice.block,
-        **extra,
-    })
+    return as_loaded(
+        {
+            "format": FORMAT,
+            **essence_of(load.source, load.predictor),
+            "region": [load.region.start, load.region.stop],
+            "tile": choice.tile,
+            "block": choice.block,
+            **extra,
+        }
+    )
 
 
 def as_loaded(content: Json) -> Json:

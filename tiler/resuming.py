@@ -10,7 +10,8 @@ from pathlib import Path
 from tiler.block import checksum
 from tiler.errors import JournalError, PlanChangedError, SinkError
 from tiler.journal import Journal, journal_path
-from tiler.planning import Plan, as_loaded
+from tiler.planning import as_loaded
+from tiler.plans import Plan
 from tiler.ports import Json, Sink
 from tiler.sinks import partial_path
 

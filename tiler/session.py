@@ -16,7 +16,8 @@ from tiler.executors import open_executor
 from tiler.journal import Journal, exclusive, journal_path
 from tiler.opening import Opened, describe_model, describe_source, open_all
 from tiler.options import FREE, Options, parse_count
-from tiler.planning import Plan, essence_of
+from tiler.planning import essence_of
+from tiler.plans import Plan
 from tiler.ports import Array, Executor, Json, Listener
 from tiler.resuming import (
     Intent,
@@ -28,7 +29,8 @@ from tiler.resuming import (
     start_over,
     state_of,
 )
-from tiler.run import Memo, Task, agrees_with, model_sink, perform
+from tiler.run import Memo, agrees_with, perform
+from tiler.task import Task, model_sink
 from tiler.version import __version__
 
 

@@ -21,10 +21,11 @@ from tiler.instances import bands
 from tiler.journal import Journal, journal_path
 from tiler.opening import Opened, open_all
 from tiler.options import FREE, Options
-from tiler.planning import Plan
+from tiler.plans import Plan
 from tiler.ports import Array, Sink
 from tiler.resuming import unsound_blocks
-from tiler.run import Task, final_sink, instance_rows, scaled
+from tiler.run import scaled
+from tiler.task import Task, final_sink, instance_rows
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 5e-3, "bfloat16": 2e-2}
 STEP = {"uint8": 1.0, "float16": 1e-3}

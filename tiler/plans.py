@@ -1,0 +1,144 @@
+"""What the user wants and what will happen: values only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from tiler.errors import PlanError
+from tiler.geometry import Box, Footprint, Grid, Shape
+from tiler.ports import Border, Json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user wants; None leaves it to the plan.
+
+    Parameters
+    ----------
+    tile
+        ``(z, y, x)`` of the model's input, or its last axes, or one number for all axes that have context.
+    block
+        ``(z, y, x)`` of one task and one write, or its last axes.
+    batch
+        Tiles handed to the model at once.
+    memory
+        Bytes that the run may take; None for half of what is available.
+    workers
+        Threads that read ahead and write behind.
+    region
+        Box of the volume to segment; None for all of it.
+    border
+        What lies beyond the volume; None for what belongs to the model.
+    nan
+        "refuse", or "zero" to take NaN and infinity as 0.
+    """
+
+    tile: Shape | None = None
+    block: Shape | None = None
+    batch: int | None = None
+    memory: int | None = None
+    workers: int | None = None
+    region: Box | None = None
+    border: Border | None = None
+    nan: str = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan will take.
+
+    Parameters
+    ----------
+    blocks, tiles
+        How many of each.
+    bytes_read, bytes_written
+        Of voxels as they are in the arrays, before compression; context that neighbouring blocks share is
+        counted as often as it is read.
+    flops
+        Floating-point operations of all forward passes.
+    redundant
+        Share of them which one pass over the whole region would not need.
+    peak_bytes
+        Of memory, the process as it was when planning included.
+    exact
+        Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
+    """
+
+    blocks: int
+    tiles: int
+    bytes_read: int
+    bytes_written: int
+    flops: float
+    redundant: float
+    peak_bytes: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will happen. Frozen, JSON in and out.
+
+    ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory and
+    estimates are not part of it: a run may resume with others.
+    """
+
+    region: Box
+    tile: Shape
+    block: Shape
+    chunk: Shape
+    batch: int
+    workers: int
+    memory: int
+    border: Border
+    nan: str
+    canvas: Box | None
+    footprint: Footprint
+    essence: Json
+    estimate: Estimate
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.region, self.block)
+
+    @property
+    def fingerprint(self) -> str:
+        text = json.dumps(self.essence, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        content = asdict(self)
+        for name in ("region", "canvas"):
+            box: Box | None = getattr(self, name)
+            content[name] = None if box is None else [list(box.start), list(box.stop)]
+        return {"format": FORMAT, "fingerprint": self.fingerprint, **content}
+
+    @classmethod
+    def from_json(cls, content: Json) -> Plan:
+        """The plan that `to_json` gave.
+
+        Raises
+        ------
+        PlanError
+            If it was written by another format version, or was changed by hand.
+        """
+        if content.get("format") != FORMAT:
+            raise PlanError(f"the stored plan has format {content.get('format')!r}, this version reads {FORMAT}")
+        values = {field.name: content[field.name] for field in fields(cls)}
+        for name in ("region", "canvas"):
+            values[name] = None if values[name] is None else Box.between(*values[name])
+        for name in ("tile", "block", "chunk"):
+            values[name] = tuple(values[name])
+        values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
+        plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})
+        if plan.fingerprint != content["fingerprint"]:
+            raise PlanError("the stored plan does not match its fingerprint: start anew with --overwrite")
+        return plan
+
+    def with_resources(self, batch: int | None, workers: int | None) -> Plan:
+        """The same plan, run with another batch or other workers."""
+        return replace(self, batch=batch or self.batch, workers=workers or self.workers)
