@@ -81,10 +81,9 @@ class Files:
     def best(self) -> Path:
         return self.folder / "best.safetensors"
 
-    @property
-    def latest(self) -> Path:
-        """What is being validated."""
-        return self.folder / "latest.safetensors"
+    def candidate(self, step: int) -> Path:
+        """What is being validated. A name of its own each time, because an opened network is kept by its path."""
+        return self.folder / f"step-{step}.safetensors"
 
     @property
     def csv(self) -> Path:
@@ -256,13 +255,15 @@ class Run:
         return due or last
 
     def _validate(self) -> dict[str, float]:
-        self._write(self.files.latest, self._averaged(), torch.float32)
-        scores = validate(self.files.latest, self.settings.model, self.held_out, str(self.device),
-                          self.settings.threads)
+        candidate = self.files.candidate(self.step)
+        self._write(candidate, self._averaged(), torch.float32)
+        scores = validate(candidate, self.settings.model, self.held_out, str(self.device), self.settings.threads)
         best = self.record.improves(scores)
         if best:
-            self.files.latest.replace(self.files.best)
+            candidate.replace(self.files.best)
             self.record.best = {"step": self.step, **scores}
+        else:
+            candidate.unlink()
         self.listener.validated(self.step, scores, best)
         return scores
 
