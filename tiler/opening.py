@@ -35,6 +35,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+Given = tuple[tuple[str, Any], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The ports of a segmentation and what is wanted of them."""
@@ -70,6 +73,8 @@ def with_defaults(options: Options) -> Options:
     _check_choice("--border", filled.border, ("mirror", "zero", None))
     if filled.kind == "instances":
         _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
+    if filled.average == "rot7":
+        _check_choice("--border", filled.border, ("mirror", None))
     return filled
 
 
@@ -95,7 +100,14 @@ def open_model(model: Any, options: Options, trust: bool, source: Source) -> Pre
     """The predictor of a model's name, file or module; a predictor is taken as it is."""
     if isinstance(model, Predictor) and not hasattr(model, "parameters"):
         return model
-    slice_shape = source.shape[2:] if options.average == "rot7" else None
+    given = _predictor_options(options, source)
+    if not isinstance(model, (str, Path)):
+        return _open_predictor(model, options.weights, trust, given)  # a module may have learnt since the last call
+    return _kept_predictor(model, options.weights, trust, given, (_stamp(model), _stamp(options.weights)))
+
+
+def _predictor_options(options: Options, source: Source) -> Given:
+    """What `tiler.models.PredictorOptions` is to be made of."""
     names = ("device", "precision", "threads", "head", "classes", "kind", "dtype", "average", "normalise")
     chosen = {name: getattr(options, name) for name in names}
     if options.kind == "instances":
@@ -103,18 +115,34 @@ def open_model(model: Any, options: Options, trust: bool, source: Source) -> Pre
     if str(options.normalise).startswith("volume"):
         parse_rule(str(options.normalise))
         chosen["normalise"] = "volume"
-    given = tuple((name, value) for name, value in chosen.items() if value is not None)
-    return _open_predictor(model, options.weights, trust, given, slice_shape)
+    if options.average == "rot7":
+        chosen["slice_shape"] = source.shape[2:]
+    if isinstance(options.classes, list):
+        chosen["classes"] = tuple(options.classes)
+    return tuple((name, value) for name, value in chosen.items() if value is not None)
 
 
 @lru_cache(maxsize=1)
-def _open_predictor(model: Any, weights: Any, trust: bool, chosen: tuple[tuple[str, Any], ...],
-                    slice_shape: tuple[int, int] | None) -> Predictor:
-    """Kept, so that several inputs share one network; torch is imported here and nowhere else."""
+def _kept_predictor(model: Any, weights: Any, trust: bool, given: Given, stamps: tuple[object, ...]) -> Predictor:
+    """Kept, so that several inputs share one network, as long as its files are those that were read."""
+    return _open_predictor(model, weights, trust, given)
+
+
+def _open_predictor(model: Any, weights: Any, trust: bool, given: Given) -> Predictor:
+    """Torch is imported here and nowhere else."""
     models = importlib.import_module("tiler.models.predictor")
-    options = models.PredictorOptions(slice_shape=slice_shape, **dict(chosen))
+    options = models.PredictorOptions(**dict(given))
     predictor: Predictor = models.open_predictor(model, weights=weights, trust=trust, options=options)
     return predictor
+
+
+def _stamp(file: Any) -> tuple[int, int] | None:
+    """Time and size of a file that a model is made of, None where it is none."""
+    try:
+        status = Path(str(file).split(":")[0]).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _settings(options: Options, region: Box | None) -> Settings:

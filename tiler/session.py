@@ -134,10 +134,16 @@ def _provenance(request: Request, opened: Opened) -> Json:
         "source": describe_source(request.source),
         "model": describe_model(request.model),
         "kind": opened.kind,
-        "classes": list(opened.predictor.classes),
+        "classes": list(_class_names(opened)),
         "options": {**opened.options.to_json(), "device": _device(opened)},
         "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
+
+
+def _class_names(opened: Opened) -> tuple[str, ...]:
+    """Of the channels; of the values, where labels are written."""
+    predictor = opened.predictor
+    return predictor.classes if opened.kind == "probabilities" else predictor.identity.get("names", predictor.classes)
 
 
 def _device(opened: Opened) -> str | None:
