@@ -18,10 +18,8 @@ from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pai
 from tiler.models.training.measure import steps_in
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
 from tiler.models.training.planning import Prepared, footprint_of, prepare, prepare_again
-from tiler.models.training.provenance import describe_run
 from tiler.models.training.run import Files, Run, SilentTraining, TrainingListener
 from tiler.models.training.settings import Settings
-from tiler.models.weights import WeightsCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint 
         prepared = prepare_again(options, Settings.from_json(stored.settings), stored.step, data)
         training, held_out = split(slices, prepared.settings.validate)
     run = Run(prepared.settings, prepared.module, _sampler(prepared, training), held_out,
-              _card(prepared.settings, len(training), options.licence), files=files, listener=listener,
+              licence=options.licence, files=files, listener=listener,
               checkpoint_seconds=options.checkpoint_seconds)
     if options.time is not None and stored is None:
         run.settle(steps_in(parse_time(options.time), run), options.validate_every)
@@ -151,11 +149,6 @@ def _sampler(prepared: Prepared, training: Sequence[Slice]) -> TileSampler:
     output = footprint.output((1, recipe.tile, recipe.tile))[1]
     return TileSampler(training, settings.normalisation, recipe.weights, recipe.augmentation, recipe.batch,
                        recipe.tile, output, footprint.shrink_low[1], settings.seed)
-
-
-def _card(settings: Settings, trained_on: int, licence: str) -> WeightsCard:
-    return WeightsCard(settings.model, settings.arguments, settings.classes, settings.normalisation,
-                       describe_run(settings, trained_on), licence)
 
 
 def _pairs(images: Any, labels: Any) -> list[tuple[Any, Any]]:

@@ -115,11 +115,19 @@ def unpack(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: to
     module.load_state_dict(_under(tensors, "network/"))
     for name, value in _under(tensors, "average/").items():
         average[name].copy_(value)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in _under(tensors, "optimiser/").items():
         index, _, key = name.partition("/")
-        state.setdefault(int(index), {})[key] = value
+        state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], value)
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The same values in the parameter's memory layout: fused optimisers walk through memory, not indices."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, device=value.device, dtype=value.dtype).copy_(value)
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

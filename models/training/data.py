@@ -90,12 +90,20 @@ def read_pair(images: Any, labels: Any) -> list[Slice]:
     values = _integers(truth.read(Box.of_shape(truth.shape[1:]))[0], name)
     grey = source.read(Box.of_shape(source.shape[1:]))
     _check_finite(grey, f"images {source.name}")
+    of_slice = _instances_slice if _are_instances(values, name) else _binary_slice
+    return [of_slice(np.ascontiguousarray(grey[:, z]), values[z]) for z in range(len(values))]
+
+
+def _are_instances(values: Array, name: str) -> bool:
+    """Whether objects are annotated one by one; labels of one class are refused."""
     distinct = np.unique(values)
-    if len(distinct) == 1 or distinct.max() == 0:
+    if len(distinct) == 1:
         raise PlanError(f"{name} hold one class only (every pixel is {distinct[0]}): 0 marks background or membrane, "
                         "any other value an object or cell")
-    of_slice = _binary_slice if len(distinct) == 2 else _instances_slice
-    return [of_slice(np.ascontiguousarray(grey[:, z]), values[z]) for z in range(len(values))]
+    if len(distinct) == 2 and distinct[0] != 0:
+        raise PlanError(f"{name} hold {distinct[0]} and {distinct[1]}, and no 0: 0 marks background or membrane, any "
+                        "other value an object or cell")
+    return len(distinct) > 2
 
 
 def _sized(shape: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ WARM, MEASURED = 2, 4
 
 def steps_in(seconds: float, run: Run) -> int:
     """Number of steps, at least one, from a short measurement on a copy of the run; validation is not counted."""
-    trial = Run(run.settings, copy.deepcopy(run.module), run.sampler, [], run.card, files=run.files,
+    trial = Run(run.settings, copy.deepcopy(run.module), run.sampler, [], licence=run.licence, files=run.files,
                 listener=SilentTraining(), checkpoint_seconds=float("inf"))
     with trial.session():
         for step in range(WARM):

@@ -49,8 +49,8 @@ class MovingAverage:
     module
         Whose values are averaged; the average begins with them.
     decay
-        How much of the average each step keeps. In the first steps it keeps less, ``(1 + n) / (10 + n)`` after n
-        steps, so that the initial weights are forgotten.
+        How much of the average each step keeps; with 0 it is the weights themselves. In the first steps it keeps
+        less, ``(1 + n) / (10 + n)`` after n steps, so that the initial weights are forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from tiler.errors import Interrupted, ModelError
@@ -27,10 +28,10 @@ from tiler.models.training.optimisation import (
     weighted_cross_entropy,
 )
 from tiler.models.training.planning import share_of
-from tiler.models.training.provenance import describe_scores
+from tiler.models.training.provenance import card_of
 from tiler.models.training.settings import Settings
 from tiler.models.training.validation import CHOSEN_BY, validate
-from tiler.models.weights import WeightsCard, load_into, save_weights
+from tiler.models.weights import save_weights
 
 ROW_EVERY = 10
 """Steps whose mean loss makes a row of the learning curves."""
@@ -135,7 +136,7 @@ class Run:
         Of the tiles.
     held_out
         Slices to validate on.
-    card
+    licence
         Of the weights.
     files
         To write.
@@ -146,10 +147,10 @@ class Run:
     """
 
     def __init__(
-        self, settings: Settings, module: nn.Module, sampler: TileSampler, held_out: list[Slice], card: WeightsCard,
-        *, files: Files, listener: TrainingListener, checkpoint_seconds: float,
+        self, settings: Settings, module: nn.Module, sampler: TileSampler, held_out: list[Slice],
+        *, licence: str, files: Files, listener: TrainingListener, checkpoint_seconds: float,
     ) -> None:
-        self.settings, self.sampler, self.held_out, self.card = settings, sampler, held_out, card
+        self.settings, self.sampler, self.held_out, self.licence = settings, sampler, held_out, licence
         self.files, self.listener, self.checkpoint_seconds = files, listener, checkpoint_seconds
         self.recipe = settings.recipe
         self.device = torch.device(settings.device)
@@ -256,7 +257,7 @@ class Run:
 
     def _validate(self) -> dict[str, float]:
         candidate = self.files.candidate(self.step)
-        self._write(candidate, self._averaged(), torch.float32)
+        self._write(candidate, self.average.state, torch.float32)
         scores = validate(candidate, self.settings.model, self.held_out, str(self.device), self.settings.threads)
         best = self.record.improves(scores)
         if best:
@@ -274,12 +275,9 @@ class Run:
             self.listener.warn(f"there is no picture of {self.files.csv} without matplotlib: "
                                "pip install em-tiler[figures]")
 
-    def _averaged(self) -> Mapping[str, torch.Tensor]:
-        """The weights as they are now: their average, where there is one."""
-        return self.average.state if self.recipe.average else self.module.state_dict()
-
-    def _write(self, path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
-        card = replace(self.card, training_data=self.card.training_data + describe_scores(self.record.best))
+    def _write(self, path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype,
+               best: dict[str, float] | None = None) -> None:
+        card = card_of(self.settings, len(self.sampler.slices), best, self.licence)
         values = {name: value.detach().cpu() for name, value in state.items()}
         write_whole(path, lambda new: save_weights(new, values, card, dtype), "weights")
 
@@ -290,9 +288,6 @@ class Run:
 
     def conclude(self, dtype: torch.dtype) -> None:
         """Give the best weights, or without validation the last ones, the name of the result."""
-        if self.record.best is not None:
-            load_into(self.module, self.files.best)
-            state = self.module.state_dict()
-        else:
-            state = self._averaged()
-        self._write(self.files.weights, state, dtype)
+        best = self.record.best
+        state = load_file(self.files.best) if best is not None else self.average.state
+        self._write(self.files.weights, state, dtype, best)

@@ -1,0 +1,210 @@
+"""`tiler train`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tiler.cli.logs import set_up_logging, tell
+from tiler.cli.options import TALK, GroupedCommand, option, together
+from tiler.cli.talk import SILENCE, stoppable
+from tiler.errors import PlanError
+
+OUTPUT = together(
+    click.argument("inputs", nargs=-1, required=True, metavar="IMAGES LABELS [IMAGES LABELS]..."),
+    option("Result", "-o", "--output", required=True, metavar="FILE", help="Weights to write, .safetensors."),
+    option("Result", "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+           help="Of the values in the file."),
+    option("Result", "--classes", metavar="NAME,NAME",
+           help="What 0 and other labels mean. [default: background,object]"),
+    option("Result", "--licence", metavar="TEXT", help="Of the weights, for people."),
+    option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
+    option("Result", "--overwrite", is_flag=True, help="Begin anew and replace what is there."),
+)
+NETWORK = together(
+    option("Model", "--model", "-m", metavar="NAME", help="Registered network. [default: unet]"),
+    option("Model", "--base", type=click.IntRange(min=1), help="Channels of its first level. [default: 32]"),
+    option("Model", "--depth", type=click.IntRange(min=1), help="Number of its poolings. [default: 4]"),
+    option("Model", "--init", metavar="FILE", help="Weights to begin with. [default: random ones]"),
+)
+TRAINING = together(
+    option("Training", "--recipe", metavar="NAME", help="default or paper. [default: default]"),
+    option("Training", "--steps", type=click.IntRange(min=1), help="Length of the run. [default: 5000]"),
+    option("Training", "--time", metavar="TIME",
+           help="The same as time, such as 2h or 1h30m; converted to steps when the run begins."),
+    option("Training", "--validate", metavar="FIRST:LAST",
+           help="Slices to hold out, LAST not included. The weights that score best on them are kept."),
+    option("Training", "--validate-every", metavar="N", type=click.IntRange(min=1),
+           help="Steps between two validations. [default: a twentieth of the run]"),
+    option("Training", "--tile", type=click.IntRange(min=1), help="Size of a tile. [default: the recipe's]"),
+    option("Training", "--batch", type=click.IntRange(min=1), help="Tiles a step. [default: the recipe's]"),
+    option("Training", "--weight-map", type=click.Choice(["none", "paper", "2019"]),
+           help="Weights between touching objects. [default: the recipe's]"),
+    option("Training", "--balance", type=click.Choice(["none", "inverse"]),
+           help="Weights of the classes. [default: the recipe's]"),
+    option("Training", "--set", "changes", multiple=True, metavar="FIELD=VALUE",
+           help="Change any field of the recipe, such as learning_rate=5e-4 or augmentation.elastic=5."),
+    option("Training", "--seed", type=click.IntRange(min=0), help="[default: 0]"),
+)
+MACHINE = together(
+    option("Resources", "--device", metavar="NAME", default="auto", show_default=True,
+           help="auto, cpu, cuda, cuda:1 or mps."),
+    option("Resources", "--precision", type=click.Choice(["auto", "float32", "bfloat16"]),
+           help="Of the convolutions. [default: the recipe's]"),
+    option("Resources", "--threads", type=click.IntRange(min=1),
+           help="Processor threads; results are the same only with the same number. [default: all]"),
+)
+FIELDS = {"tile": "tile", "batch": "batch", "precision": "precision", "weight_map": "weights.border",
+          "balance": "weights.balance"}
+"""Options that are fields of the recipe."""
+
+
+@click.command(cls=GroupedCommand)
+@OUTPUT
+@NETWORK
+@TRAINING
+@MACHINE
+@TALK
+def train(inputs: tuple[str, ...], output: str, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Train a network on annotated slices.
+
+    LABELS hold 0 for background (or membrane) and one other value for objects (or cells), or one value for each
+    object. Prints the path of the weights; beside them come learning curves as CSV and PNG.
+    """
+    from tiler.models.training import train as trained
+
+    set_up_logging(options.pop("verbose"), options.pop("log_file"))
+    images, labels = paired(inputs)
+    given = training_options(options)
+    stop = threading.Event()
+    with stoppable(stop), listening(quiet) as listener:
+        result = trained(images, labels, output, listener=listener, stop=stop, **given)
+    if as_json:
+        click.echo(json.dumps({"weights": str(result.weights), "curves": str(result.curves), "steps": result.steps,
+                               "best": result.best}))
+    else:
+        click.echo(str(result.weights))
+
+
+def paired(inputs: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Images and labels, which are given in turn."""
+    if len(inputs) % 2:
+        raise click.UsageError(f"{len(inputs)} inputs are no pairs: give IMAGES LABELS, or several such pairs")
+    return list(inputs[::2]), list(inputs[1::2])
+
+
+def training_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of `tiler.models.train`."""
+    changes = {path: value for name, path in FIELDS.items() if (value := options.pop(name)) is not None}
+    changes |= dict(_change(text) for text in options.pop("changes"))
+    classes = options.pop("classes")
+    given = {name: value for name, value in options.items() if value is not None}
+    if changes:
+        given["changes"] = changes
+    if classes is not None:
+        given["classes"] = _class_names(classes)
+    return given
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """``learning_rate=5e-4`` as name and value; what is no Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise PlanError(f"{text!r} changes no field: give FIELD=VALUE, such as learning_rate=5e-4 (--set)")
+    try:
+        return name.strip(), ast.literal_eval(value.strip())
+    except (SyntaxError, ValueError):
+        return name.strip(), value.strip()
+
+
+def _class_names(text: str) -> tuple[str, str]:
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise PlanError(f"{text!r} names no two classes: give two names, such as membrane,cell (--classes)")
+    return names[0], names[1]
+
+
+class Quiet:
+    """A listener that passes on warnings only."""
+
+    def started(self, total: int, done: int) -> None: ...
+    def stepped(self, step: int, loss: float) -> None: ...
+    def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
+    def warn(self, message: str) -> None:
+        tell(f"warning: {message}")
+
+
+@dataclass
+class Lines(Quiet):
+    """A listener for everything that is not a terminal: a line now and then, with the time left."""
+
+    total: int = 0
+    done: int = 0
+    begun: float = 0.0
+    spoken_at: float = 0.0
+
+    def started(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+        self.begun = self.spoken_at = time.monotonic()
+        if done:
+            tell(f"{done} of {total} steps were done before")
+
+    def stepped(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        if step == self.total or now - self.spoken_at >= SILENCE:
+            self.spoken_at = now
+            left = (now - self.begun) / (step - self.done) * (self.total - step)
+            tell(f"step {step} of {self.total}, loss {loss:.4f}, {left / 60:.0f} min left")
+
+    def validated(self, step: int, scores: dict[str, float], best: bool) -> None:
+        tell(f"step {step}: {described(scores)}{', the best so far' if best else ''}")
+
+
+@dataclass
+class Bars(Quiet):
+    """A listener for terminals: one bar with the loss and the time left."""
+
+    progress: Progress
+    bar: Any = None
+
+    def started(self, total: int, done: int) -> None:
+        self.bar = self.progress.add_task("training", total=total, completed=done, loss=float("nan"))
+
+    def stepped(self, step: int, loss: float) -> None:
+        self.progress.update(self.bar, completed=step, loss=loss)
+
+    def validated(self, step: int, scores: dict[str, float], best: bool) -> None:
+        line = f"step {step}: {described(scores)}"
+        self.progress.console.print(line, style="bold" if best else None, highlight=False)
+
+    def warn(self, message: str) -> None:
+        self.progress.console.print(f"warning: {message}", style="yellow", highlight=False)
+
+
+def described(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.5f}" for name, value in scores.items())
+
+
+@contextmanager
+def listening(quiet: bool) -> Iterator[Quiet]:
+    """The listener that fits where stderr goes."""
+    console = Console(stderr=True)
+    if quiet:
+        yield Quiet()
+    elif not console.is_terminal:
+        yield Lines()
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                   TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield Bars(progress)

@@ -1,0 +1,124 @@
+"""Annotated stacks: what is refused, what is read, and which tiles are drawn."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from tiler.errors import PlanError, SourceError
+from tiler.models.training.augmentation import Augmentation
+from tiler.models.training.data import TileSampler, fingerprint, normalisation_of, read_pair, split
+from tiler.models.training.weight_maps import WeightMap
+
+RANDOM = np.random.default_rng(5)
+IMAGES = RANDOM.integers(0, 256, (3, 30, 40)).astype(np.uint8)
+LABELS = np.where(RANDOM.random((3, 30, 40)) < 0.7, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("labels", "says"), [
+    (LABELS[:, :20], "labels .* are 3 x 20 x 40 in 1 channel, images .* are 3 x 30 x 40"),
+    (LABELS[:2], "2 x 30 x 40"),
+    (np.zeros_like(LABELS), r"one class only \(every pixel is 0\)"),
+    (np.full_like(LABELS, 255), r"one class only \(every pixel is 255\)"),
+    (LABELS // 255 + 1, "hold 1 and 2, and no 0"),
+    (LABELS / np.float32(255), "are float32, not integers"),
+    (LABELS.astype(np.int16) - 255, "hold -255"),
+])
+def test_wrong_labels_are_refused_in_one_line(labels, says):
+    with pytest.raises(PlanError, match=says) as caught:
+        read_pair(IMAGES, labels)
+    assert "\n" not in str(caught.value)
+
+
+def test_grey_values_must_be_finite():
+    images = IMAGES.astype(np.float32)
+    images[1, 2, 3] = np.nan
+    with pytest.raises(PlanError, match="NaN"):
+        read_pair(images, LABELS)
+
+
+def test_images_of_different_size_in_a_folder_are_refused(tmp_path):
+    for number, size in enumerate((30, 31)):
+        tifffile.imwrite(tmp_path / f"{number}.tif", IMAGES[0, :, :size])
+    with pytest.raises(SourceError):
+        read_pair(tmp_path, LABELS[:2])
+
+
+def test_binary_labels_make_components_and_keep_every_pixel():
+    slices = read_pair(IMAGES, LABELS)
+    assert len(slices) == 3
+    assert (slices[1].classes == LABELS[1] // 255).all()
+    assert ((slices[1].instances > 0) == (LABELS[1] > 0)).all()
+    assert (slices[1].image[0] == IMAGES[1]).all()
+    boolean = read_pair(IMAGES, LABELS > 0)
+    assert fingerprint(boolean) == fingerprint(slices)
+
+
+def test_instances_are_parted_by_background():
+    labels = np.zeros((1, 4, 6), np.uint16)
+    labels[0, :, :3], labels[0, :, 3:5] = 900, 7
+    (item,) = read_pair(IMAGES[:1, :4, :6], labels)
+    assert item.classes[0].tolist() == [1, 1, 0, 0, 1, 0]
+    assert item.instances[0].tolist() == [900, 900, 0, 0, 7, 0]
+
+
+def test_the_fingerprint_depends_on_every_value():
+    other = LABELS.copy()
+    other[2, -1, -1] ^= 255
+    assert fingerprint(read_pair(IMAGES, LABELS)) != fingerprint(read_pair(IMAGES, other))
+
+
+def test_split_takes_the_range_out():
+    training, held_out = split(list("abcde"), (1, 3))
+    assert (training, held_out) == (list("ade"), list("bc"))
+    assert split(list("abc"), None) == (list("abc"), [])
+
+
+@pytest.mark.parametrize("wrong", [(3, 6), (2, 2), (4, 2), (-1, 2), (0, 5)])
+def test_ranges_that_cannot_be_held_out_are_refused(wrong):
+    with pytest.raises(PlanError, match="--validate"):
+        split(list("abcde"), wrong)
+
+
+def test_normalisation_is_that_of_all_pixels():
+    scaling = normalisation_of(read_pair(IMAGES, LABELS))
+    assert scaling.scale == 255
+    assert scaling.mean[0] * 255 == pytest.approx(IMAGES.mean())
+    assert scaling.std[0] * 255 == pytest.approx(IMAGES.std())
+    with pytest.raises(PlanError, match="one grey value"):
+        normalisation_of(read_pair(np.zeros_like(IMAGES), LABELS))
+
+
+def sampler(seed=0, **augmentation):
+    slices = read_pair(IMAGES, LABELS)
+    return TileSampler(slices, normalisation_of(slices), WeightMap(border="paper"), Augmentation(**augmentation),
+                       batch=2, tile=24, output=8, offset=8, seed=seed)
+
+
+def test_a_step_draws_the_same_tiles_whenever_it_is_asked():
+    draw = sampler()
+    late = draw(7)
+    for first, again in zip(vars(late).values(), vars(sampler()(7)).values(), strict=True):
+        assert np.array_equal(first, again)
+    assert not np.array_equal(late.images, draw(8).images)
+    assert not np.array_equal(late.images, sampler(seed=1)(7).images)
+    assert late.images.shape == (2, 1, 24, 24)
+    assert late.classes.shape == late.weights.shape == (2, 8, 8)
+
+
+def test_every_slice_has_its_turn_in_each_round():
+    draw = sampler()
+    rounds = [[draw._slice(lap * 3 + place) for place in range(3)] for lap in range(6)]
+    assert all(sorted(one) == [0, 1, 2] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+
+
+def test_labels_lie_where_the_output_lies():
+    """The grey values are the labels here, so the middle of a tile shows what its labels must be."""
+    slices = read_pair(LABELS, LABELS)
+    draw = TileSampler(slices, normalisation_of(slices), WeightMap(),
+                       Augmentation(undeformed=1, contrast=0, brightness=0, gamma=0, noise=0),
+                       batch=4, tile=20, output=6, offset=5, seed=3)
+    tiles = draw(0)
+    inside = tiles.images[:, 0, 5:11, 5:11]
+    assert ((inside > 0) == tiles.classes).all()
+    assert 0 < tiles.classes.mean() < 1
