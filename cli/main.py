@@ -18,6 +18,7 @@ COMMANDS = {
     "segment": "tiler.cli.segment:segment",
     "plan": "tiler.cli.segment:plan",
     "check": "tiler.cli.check:check",
+    "evaluate": "tiler.cli.evaluate:evaluate",
     "models": "tiler.cli.models:models",
     "probe": "tiler.cli.models:probe",
 }
@@ -70,10 +71,9 @@ def _exit_code(arguments: list[str] | None) -> int:
         return _complain("interrupted", INTERRUPTED)
     except TilerError as error:
         return _complain(error, INTERRUPTED if isinstance(error, Interrupted) else 1)
-    except BrokenPipeError:
-        # The reader of a pipe has gone; there is nobody left to complain to.
-        sys.stdout = None  # type: ignore[assignment]
-        return 1
+    except SystemExit as error:
+        # So click ends where the reader of a pipe has gone; there is nobody left to complain to.
+        return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         log.debug("%s", traceback.format_exc())
         return _complain(unexpected(error), 1)

@@ -210,7 +210,7 @@ def scarce(room, write=ZarrSink.write):
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_too(segment):
-    outcome = segment("stack.tif", model="Choosy", plan=("--threads", "1", "--tile", "100"))
+    outcome = segment("stack.tif", model="Choosy", plan=("--threads", "1", "--tile", "108"))
     assert (outcome.code, len(outcome.lines)) == (1, 1)
     assert "too large" in outcome.err
     assert set(os.listdir()) == {"stack.tif"}

@@ -1,0 +1,64 @@
+"""`tiler models` and `tiler probe`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+
+def test_models_lists_the_registered_networks(tiler):
+    outcome = tiler("models")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert re.search(r"^unet ", outcome.out, re.MULTILINE)
+    (unet,) = [each for each in json.loads(tiler("models", "--json").out) if each["name"] == "unet"]
+    assert "Ronneberger" in unet["source"]
+
+
+def test_models_tells_all_about_one(tiler):
+    facts = json.loads(tiler("models", "unet", "--json").out)
+    assert facts["doi"] == "10.1007/978-3-319-24574-4_28"
+    assert facts["classes"] == ["membrane", "cell"]
+    assert "context 92 before and 96 after" in facts["geometry"]
+    assert f"{facts['parameters']:,}" in tiler("models", "unet").out
+
+
+def test_probe_proves_the_users_network(tiler, networks):
+    outcome = tiler("probe", f"{networks}:Net")
+    assert outcome.code == 0
+    assert "EXACT, proved" in outcome.out
+    assert "context 20 before and 20 after" in outcome.out
+    report = json.loads(tiler("probe", f"{networks}:Net", "--json").out)
+    assert report["proved"]
+    assert report["footprint"]["stride"] == [1, 4, 4]
+
+
+INEXACT = {
+    "coordinates": "def forward(s, x): return s.a(x + torch.linspace(0, 1, x.shape[-1]))",
+    "whole": "def forward(s, x): return s.a(x) * s.a(x).mean((2, 3), keepdim=True)",
+    "aligned": ("def forward(s, x): return nn.functional.interpolate(nn.functional.max_pool2d(s.a(x), 2), "
+                "scale_factor=2, mode='bilinear', align_corners=True)"),
+}
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_probe_unmasks_what_cannot_be_tiled_exactly(tiler, folder, name):
+    (folder / "mine.py").write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(s):\n"
+        "        super().__init__(); torch.manual_seed(0); s.a = nn.Conv2d(1, 2, 3, padding=1)\n"
+        f"    {INEXACT[name]}\n")
+    outcome = tiler("probe", "mine.py:Net")
+    assert outcome.code == 1
+    assert "EXACT," not in outcome.out
+    refused = tiler("segment", "stack.tif", "-m", "mine.py:Net", "--threads", "1")
+    assert (refused.code, len(refused.lines), refused.out) == (1, 1, "")
+
+
+def test_help_is_there_for_every_command(tiler):
+    for command in ([], ["segment"], ["plan"], ["check"], ["models"], ["probe"]):
+        outcome = tiler(*command, "--help")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert outcome.out.startswith("Usage: tiler")
+    headings = re.findall(r"^(\w+):$", tiler("segment", "--help").out, re.MULTILINE)
+    assert headings == ["Result", "Messages", "Model", "Input", "Resources", "Other"]
