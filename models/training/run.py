@@ -251,8 +251,9 @@ class Run:
         }
         self.record.losses.clear()
         self.record.rows.append(row | (self._validate() if due else {}))
-        if due or last:
-            self.draw()
+        if (due or last) and not write_png(self.record.rows, self.files.png) and last:
+            self.listener.warn(f"there is no picture of {self.files.csv} without matplotlib: "
+                               "pip install em-tiler[figures]")
         return due or last
 
     def _validate(self) -> dict[str, float]:
@@ -268,13 +269,6 @@ class Run:
         self.listener.validated(self.step, scores, best)
         return scores
 
-    def draw(self) -> None:
-        """Learning curves, as far as they go."""
-        write_csv(self.record.rows, self.files.csv)
-        if not write_png(self.record.rows, self.files.png):
-            self.listener.warn(f"there is no picture of {self.files.csv} without matplotlib: "
-                               "pip install em-tiler[figures]")
-
     def _write(self, path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype,
                best: dict[str, float] | None = None) -> None:
         card = card_of(self.settings, len(self.sampler.slices), best, self.licence)
@@ -282,9 +276,10 @@ class Run:
         write_whole(path, lambda new: save_weights(new, values, card, dtype), "weights")
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, and the learning curves as far as they go."""
         tensors = pack(self.module, self.optimiser, self.average.state)
         Checkpoint(self.step, tensors, self.settings.to_json(), self.record.to_json()).save(self.files.checkpoint)
+        write_csv(self.record.rows, self.files.csv)
 
     def conclude(self, dtype: torch.dtype) -> None:
         """Give the best weights, or without validation the last ones, the name of the result."""

@@ -1,0 +1,90 @@
+"""Train with several recipes for the same time, side by side, and draw their curves.
+
+    python tests/benchmarks/training_recipes.py IMAGES.tif LABELS.tif FOLDER --time 30min --validate 20:25
+    python tests/benchmarks/training_recipes.py IMAGES.tif LABELS.tif FOLDER --draw
+
+Recipes take turns in steps of a tenth of the time, each in a process of its own, so that what else the machine
+does meets them alike. Writes one weights file and CSV a recipe, and recipes.png; --draw only draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+from tiler.models.training.options import parse_time
+from tiler.models.training.recipes import RECIPES
+
+mpl.use("agg")
+
+TURNS = 10
+SCORES = ("loss", "v_rand_thinned", "pixel_error")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--time", default="30min", help="for each recipe")
+    parser.add_argument("--validate", default="20:25")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--base", default="32")
+    parser.add_argument("--draw", action="store_true")
+    given = parser.parse_args()
+    given.folder.mkdir(exist_ok=True)
+    if not given.draw:
+        train_in_turns(given)
+    draw(given.folder, given.recipes)
+
+
+def train_in_turns(given: argparse.Namespace) -> None:
+    share = parse_time(given.time) / TURNS
+    for turn in range(TURNS):
+        for name in given.recipes:
+            output = given.folder / f"{name}.safetensors"
+            going_on = ["--resume"] if turn else [
+                "--recipe", name, "--time", given.time, "--validate", given.validate, "--base", given.base,
+                "--overwrite"]
+            # The last turn ends with the last step, or there would be no weights.
+            limit = share if turn < TURNS - 1 else math.inf
+            run_for(limit, ["train", given.images, given.labels, "-o", output, "-q", *going_on])
+            print(f"turn {turn + 1} of {TURNS}: {name}", flush=True)
+
+
+def run_for(seconds: float, arguments: list[object]) -> None:
+    """The command, asked to stop after a while; it keeps a checkpoint."""
+    process = subprocess.Popen([sys.executable, "-m", "tiler.cli", *map(str, arguments)])
+    begun = time.monotonic()
+    while process.poll() is None and time.monotonic() - begun < seconds:
+        time.sleep(0.5)
+    if process.poll() is None:
+        process.terminate()
+    if process.wait() not in (0, 130):
+        raise SystemExit(f"tiler {' '.join(map(str, arguments))} ended with {process.returncode}")
+
+
+def draw(folder: Path, names: list[str]) -> None:
+    figure, axes = plt.subplots(1, len(SCORES), figsize=(15, 4.2), dpi=130, layout="constrained")
+    for name in names:
+        with (folder / f"{name}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        for ax, score in zip(axes, SCORES, strict=True):
+            points = [(float(row["seconds"]) / 60, float(row[score])) for row in rows if row[score]]
+            ax.plot(*zip(*points, strict=True), label=name, marker="." if score != "loss" else None)
+    for ax, score in zip(axes, SCORES, strict=True):
+        ax.set(xlabel="minutes", ylabel=score)
+        ax.legend()
+    figure.savefig(folder / "recipes.png")
+
+
+if __name__ == "__main__":
+    main()
