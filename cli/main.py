@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "tiler.cli.evaluate:evaluate",
     "models": "tiler.cli.models:models",
     "probe": "tiler.cli.models:probe",
+    "train": "tiler.cli.train:train",
 }
 INTERRUPTED = 130
 
