@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
-from tiler.errors import PlanError, SinkError
+from tiler.errors import JournalError, PlanError, SinkError
 from tiler.models.training.checkpoint import Checkpoint
 from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pair, split
 from tiler.models.training.measure import steps_in
@@ -83,14 +85,14 @@ def train(
     stored = _stored(files, resume, overwrite)
     run = _run(images, labels, chosen, stored, files, listener or SilentTraining())
     _require_room(run, files)
-    if stored is None:
-        shutil.rmtree(files.folder, ignore_errors=True)
-        _make(files.folder)
-        run.save()  # from here on there is something to resume
-    else:
-        run.restore(stored)
-    run.finish(stop or threading.Event())
-    run.conclude(torch.float16 if chosen.dtype == "float16" else torch.float32)
+    with _alone(files):
+        if stored is None:
+            files.best.unlink(missing_ok=True)
+            run.save()  # from here on there is something to resume
+        else:
+            run.restore(stored)
+        run.finish(stop or threading.Event())
+        run.conclude(torch.float16 if chosen.dtype == "float16" else torch.float32)
     return TrainingResult(files.weights, files.csv, run.step, run.record.best)
 
 
@@ -177,8 +179,15 @@ def _require_room(run: Run, files: Files) -> None:
                         f"need {needed / 1e6:.0f} MB: make room or write elsewhere (-o)")
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _alone(files: Files) -> Iterator[None]:
+    """The run's folder, kept from other processes; the system frees the lock of one that was killed."""
     try:
-        folder.mkdir()
-    except OSError as error:
-        raise SinkError(f"cannot make {folder}: {error.strerror} (-o)") from error
+        files.folder.mkdir(exist_ok=True)
+        with FileLock(files.folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise JournalError(f"another process trains into {files.folder}: wait for it, or write elsewhere "
+                           "(-o)") from None
+    except FileExistsError as error:
+        raise SinkError(f"cannot make the folder {files.folder}: {error.strerror} (-o)") from error

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 import tiler
-from tiler.errors import GeometryError, Interrupted, ModelError, PlanChangedError, PlanError, SinkError
+from tiler.errors import GeometryError, Interrupted, JournalError, ModelError, PlanChangedError, PlanError, SinkError
 from tiler.models.training import SilentTraining, train
 from tiler.models.training import api as door
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
@@ -239,6 +240,12 @@ def test_outputs_that_cannot_be_are_refused(undisturbed, tmp_path):
         train(IMAGES, LABELS, tmp_path / "none" / "w.safetensors", **SMALL)
     with pytest.raises(PlanError, match="as many of the one"):
         train([IMAGES], [LABELS, LABELS], tmp_path / "w.safetensors", **SMALL)
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path):
+    (tmp_path / "w.training").mkdir()
+    with FileLock(tmp_path / "w.training" / "lock"), pytest.raises(JournalError, match="another process"):
+        train(IMAGES, LABELS, tmp_path / "w.safetensors", **SMALL)
 
 
 def test_too_little_room_is_said_before_training(tmp_path, monkeypatch):
