@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from conftest import BLOCKS, count_lines, tree
+from conftest import BLOCKS, PLAN, count_lines, tree
 
 from tiler import planning
 from tiler.errors import SinkError
@@ -190,3 +191,30 @@ def test_a_real_disk_that_is_full_for_a_while(segment, disk, name):
     assert mount("-o", "remount,size=10m", disk) == 0
     assert segment("stack.tif", "-o", output, "--resume").code == 0
     assert_undisturbed(segment, output)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--tile", "64"], "tile was .*60.*, is now .*64"), (["--roi", "0:1,0:9,0:9"], "region was"),
+    (["--nan", "zero"], "nan was refuse, is now zero"), (["--precision", "float64"], "model.precision was float32"),
+    (["--as", "labels"], "kind was probabilities, is now labels"),
+])
+def test_a_changed_option_is_refused_by_name(segment, monkeypatch, options, words):
+    with monkeypatch.context() as patch:
+        patch.setattr(ZarrSink, "write", scarce(ZarrSink.write, 2))
+        segment("stack.tif", "-o", "out.zarr")
+    outcome = segment("stack.tif", "-o", "out.zarr", "--resume", *options, plan=())
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert re.search(words, outcome.err), outcome.err
+    assert "--overwrite" in outcome.err
+
+
+def test_an_edited_network_is_another_network(tiler, networks, folder, monkeypatch):
+    (folder / "mine.py").write_text(networks.read_text())
+    call = ("segment", "stack.tif", "-o", "out.zarr", "-m", "mine.py:Net")
+    with monkeypatch.context() as patch:
+        patch.setattr(ZarrSink, "write", scarce(ZarrSink.write, 2))
+        tiler(*call, *PLAN)
+    (folder / "mine.py").write_text(networks.read_text() + "\n# Looks the same.\n")
+    outcome = tiler(*call, "--resume")
+    assert outcome.code == 1
+    assert "model.source was" in outcome.err
