@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from tiler.errors import JournalError, PlanError, SinkError
 from tiler.models.training.checkpoint import Checkpoint
-from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pair, split
+from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pair, split, weights_of
 from tiler.models.training.measure import steps_in
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
 from tiler.models.training.planning import Prepared, footprint_of, prepare, prepare_again
@@ -149,8 +149,8 @@ def _sampler(prepared: Prepared, training: Sequence[Slice]) -> TileSampler:
     settings, recipe = prepared.settings, prepared.settings.recipe
     footprint = footprint_of(prepared.module, recipe.tile)
     output = footprint.output((1, recipe.tile, recipe.tile))[1]
-    return TileSampler(training, settings.normalisation, recipe.weights, recipe.augmentation, recipe.batch,
-                       recipe.tile, output, footprint.shrink_low[1], settings.seed)
+    return TileSampler(training, weights_of(training, recipe.weights), settings.normalisation, recipe.augmentation,
+                       recipe.batch, recipe.tile, output, footprint.shrink_low[1], settings.seed)
 
 
 def _pairs(images: Any, labels: Any) -> list[tuple[Any, Any]]:

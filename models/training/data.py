@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tiler.api import open_volume
 from tiler.errors import PlanError
 from tiler.geometry import Box
 from tiler.models.training.augmentation import Augmentation, take_image, take_labels
@@ -23,6 +21,7 @@ from tiler.models.training.weight_maps import (
 )
 from tiler.models.weights import Normalisation
 from tiler.ports import Array
+from tiler.sources import open_source
 
 CLASSES = 2
 LARGEST_ID = np.iinfo(np.int32).max
@@ -82,7 +81,7 @@ def read_pair(images: Any, labels: Any) -> list[Slice]:
     PlanError
         If the labels do not fit the images, are no integers, or hold one class only.
     """
-    source, truth = open_volume(images), open_volume(labels)
+    source, truth = open_source(images), open_source(labels)
     name = f"labels {truth.name}"
     if truth.shape != (1, *source.shape[1:]):
         raise PlanError(f"{name} are {_sized(truth.shape)}, images {source.name} are {_sized(source.shape)}: "
@@ -181,6 +180,13 @@ def normalisation_of(slices: Sequence[Slice]) -> Normalisation:
     return Normalisation(scale, tuple((mean / scale).tolist()), tuple((std / scale).tolist()))
 
 
+def weights_of(slices: Sequence[Slice], rule: WeightMap) -> list[npt.NDArray[np.float32]]:
+    """``(y, x)`` float32 for each slice: weights of its pixels; classes are balanced over all slices together."""
+    counts = np.sum([np.bincount(item.classes.ravel(), minlength=CLASSES) for item in slices], axis=0)
+    balance = class_weights(rule.balance, counts)
+    return [rule.of(item.instances, item.classes, balance) for item in slices]
+
+
 @dataclass(frozen=True)
 class TileSampler:
     """Draws the tiles of any step: the same ones whenever it is asked for the same step.
@@ -189,10 +195,10 @@ class TileSampler:
     ----------
     slices
         To draw from.
+    weights
+        ``(y, x)`` of each slice; see `weights_of`.
     scaling
         Of grey values.
-    rule
-        Weights of the pixels.
     augmentation
         How tiles are varied.
     batch, tile
@@ -204,24 +210,14 @@ class TileSampler:
     """
 
     slices: Sequence[Slice]
+    weights: Sequence[npt.NDArray[np.float32]]
     scaling: Normalisation
-    rule: WeightMap
     augmentation: Augmentation
     batch: int
     tile: int
     output: int
     offset: int
     seed: int
-
-    @cached_property
-    def class_weights(self) -> tuple[float, ...]:
-        counts = sum(np.bincount(item.classes.ravel(), minlength=CLASSES) for item in self.slices)
-        return class_weights(self.rule.balance, np.asarray(counts))
-
-    @cached_property
-    def weights(self) -> list[npt.NDArray[np.float32]]:
-        """``(y, x)`` float32 for each slice."""
-        return [self.rule.of(item.instances, item.classes, self.class_weights) for item in self.slices]
 
     def __call__(self, step: int) -> Tiles:
         drawn = [self._tile(step * self.batch + place) for place in range(self.batch)]

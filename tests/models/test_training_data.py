@@ -6,7 +6,7 @@ import tifffile
 
 from tiler.errors import PlanError, SourceError
 from tiler.models.training.augmentation import Augmentation
-from tiler.models.training.data import TileSampler, fingerprint, normalisation_of, read_pair, split
+from tiler.models.training.data import TileSampler, fingerprint, normalisation_of, read_pair, split, weights_of
 from tiler.models.training.weight_maps import WeightMap
 
 RANDOM = np.random.default_rng(5)
@@ -90,8 +90,8 @@ def test_normalisation_is_that_of_all_pixels():
 
 def sampler(seed=0, **augmentation):
     slices = read_pair(IMAGES, LABELS)
-    return TileSampler(slices, normalisation_of(slices), WeightMap(border="paper"), Augmentation(**augmentation),
-                       batch=2, tile=24, output=8, offset=8, seed=seed)
+    return TileSampler(slices, weights_of(slices, WeightMap(border="paper")), normalisation_of(slices),
+                       Augmentation(**augmentation), batch=2, tile=24, output=8, offset=8, seed=seed)
 
 
 def test_a_step_draws_the_same_tiles_whenever_it_is_asked():
@@ -105,6 +105,14 @@ def test_a_step_draws_the_same_tiles_whenever_it_is_asked():
     assert late.classes.shape == late.weights.shape == (2, 8, 8)
 
 
+def test_classes_are_balanced_over_all_slices_together():
+    slices = read_pair(IMAGES, LABELS)
+    weights = np.array(weights_of(slices, WeightMap(balance="inverse")))
+    classes = np.array([item.classes for item in slices])
+    assert weights[classes == 0].sum() == pytest.approx(weights[classes == 1].sum(), rel=1e-4)
+    assert weights.mean() == pytest.approx(1, rel=1e-4)
+
+
 def test_every_slice_has_its_turn_in_each_round():
     draw = sampler()
     rounds = [[draw._slice(lap * 3 + place) for place in range(3)] for lap in range(6)]
@@ -115,7 +123,7 @@ def test_every_slice_has_its_turn_in_each_round():
 def test_labels_lie_where_the_output_lies():
     """The grey values are the labels here, so the middle of a tile shows what its labels must be."""
     slices = read_pair(LABELS, LABELS)
-    draw = TileSampler(slices, normalisation_of(slices), WeightMap(),
+    draw = TileSampler(slices, weights_of(slices, WeightMap()), normalisation_of(slices),
                        Augmentation(undeformed=1, contrast=0, brightness=0, gamma=0, noise=0),
                        batch=4, tile=20, output=6, offset=5, seed=3)
     tiles = draw(0)
