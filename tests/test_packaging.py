@@ -20,10 +20,10 @@ LAYERS = [
     {"tiler.ports"},
     {"tiler.mirror", "tiler.choosing", "tiler.plans", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.sources",
      "tiler.sinks", "tiler.metrics", "tiler.testing"},
-    {"tiler.block", "tiler.statistics", "tiler.instances"},
+    {"tiler.block", "tiler.statistics", "tiler.instances", "tiler.report"},
     {"tiler.executors"},
     {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
-    {"tiler.opening", "tiler.session", "tiler.verifying"},
+    {"tiler.opening", "tiler.session", "tiler.verifying", "tiler.evaluation"},
     {"tiler.api"},
     {"tiler"},
 ]

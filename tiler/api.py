@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiler.opening import open_all
 from tiler.options import Options
@@ -15,6 +15,9 @@ from tiler.run import Silent
 from tiler.session import Request, run_in_memory, run_to_file
 from tiler.sources import open_source
 from tiler.verifying import CheckReport, verify
+
+if TYPE_CHECKING:
+    from tiler.evaluation.result import Evaluation
 
 
 def open_volume(source: Any, *, axes: str | None = None, channel: Any = None, time: int | None = None) -> Source:
@@ -131,3 +134,72 @@ def segment(  # noqa: PLR0913  the door of the package
         return run_in_memory(request, listener, stop)
     run_to_file(request, Path(output), listener, stop)
     return Path(output)
+
+
+def evaluate(  # noqa: PLR0913  the door of the package
+    proposal: Any,
+    labels: Any,
+    protocol: str = "isbi2012",
+    *,
+    slices: Any = None,
+    roi: Any = None,
+    mask: Any = None,
+    workers: int = 1,
+    report: str | Path | None = None,
+    image: Any = None,
+    listener: Listener | None = None,
+    stop: threading.Event | None = None,
+    **choices: Any,
+) -> Evaluation:
+    """Score a segmentation against labels, in little memory whatever their size.
+
+    Parameters
+    ----------
+    proposal, labels
+        As for `open_volume`. For "isbi2012" the proposal is P(cell), by its metadata where `segment` wrote it, and
+        non-zero labels are cell; for the others both hold integer ids or classes.
+    protocol
+        "isbi2012", "semantic", "instances", "snemi3d" or "cremi".
+    slices, roi
+        What to score: ``"3:8"``, and as for `segment`; in coordinates of the larger volume. A volume that has
+        the region's shape is taken as the region.
+    mask
+        Volume whose zeros are left out; for "isbi2012", by the warping error alone, as in the challenge.
+    workers
+        Processes for "isbi2012" (guard scripts by ``if __name__ == "__main__"``), threads for the others.
+    report
+        HTML file to write.
+    image
+        What was segmented, to be shown in the report of "isbi2012".
+    listener
+        Hears of progress and warnings.
+    stop
+        Set it from another thread or a signal handler to stop between two slices or blocks.
+    **choices
+        Further fields of `tiler.evaluation.request.EvaluationRequest`: ``axes``, ``labels_axes`` and ``channel``
+        (of the proposal); for "isbi2012" ``invert`` and ``invert_labels`` (membrane is white) and ``rescale``
+        (divide integers by the largest value of their type); for "semantic" ``classes`` (names),
+        ``ignore_label`` and ``binary`` (all above 0 is class 1).
+
+    Returns
+    -------
+    Evaluation
+        ``scores``, ``thresholds_reached``, ``to_json()``, ``table()``, and all details in ``result``.
+
+    Raises
+    ------
+    TilerError
+        In one line: volumes that do not fit together or do not hold what the protocol scores.
+    """
+    # Compiled metrics: other commands need not wait for them.
+    from tiler.evaluation import opening, request, scoring
+
+    listener, stop = listener or Silent(), stop or threading.Event()
+    if report is not None:
+        scoring.check_writable(report, "--report")
+    compared = opening.open_comparison(request.EvaluationRequest(
+        proposal=proposal, labels=labels, protocol=protocol, slices=slices, roi=roi, mask=mask, **choices))
+    result = scoring.score(compared, workers, listener, stop)
+    if report is not None:
+        scoring.report(result, compared, report, image, listener)
+    return result

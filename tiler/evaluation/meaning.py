@@ -1,0 +1,171 @@
+"""What the values of a proposal mean: which channel is P(cell), which class is cell, where white is membrane.
+
+A proposal that `tiler segment` wrote says so itself; of any other, white is taken as cell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import PlanError, SinkError
+from tiler.geometry import Box
+from tiler.ports import Array
+from tiler.sinks import open_finished
+
+CELL = frozenset({"cell", "cells", "interior", "inside", "foreground", "cytoplasm", "neuron", "neurite", "object"})
+MEMBRANE = frozenset({"membrane", "membranes", "boundary", "boundaries", "border", "borders", "background",
+                      "outside", "edge", "edges"})
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a proposal says about itself; empty where it was not written by tiler.
+
+    Parameters
+    ----------
+    kind
+        "probabilities", "labels" or "instances".
+    classes
+        Names of its channels; of its values, for labels.
+    region
+        Where it lies in the volume that was segmented.
+    """
+
+    kind: str | None = None
+    classes: tuple[str, ...] = ()
+    region: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """How P(cell) is made of the values of a proposal.
+
+    Parameters
+    ----------
+    channel
+        Which channel is read.
+    cell
+        The value that stands for cell in class labels; None for probabilities and masks.
+    invert
+        Whether white is membrane.
+    rescale
+        Whether integers are divided by the largest value of their type.
+    """
+
+    channel: int = 0
+    cell: int | None = None
+    invert: bool = False
+    rescale: bool = False
+
+    def cells(self, values: Array) -> Array:
+        """P(cell), from a slice of the proposal; integers stay as they are unless they are to be rescaled."""
+        if self.cell is not None:
+            return np.asarray(values == self.cell, np.uint8)
+        if self.rescale:
+            values = np.asarray(values / np.float32(np.iinfo(values.dtype).max), np.float32)
+        if not self.invert:
+            return values
+        if values.dtype.kind == "f":
+            return np.subtract(1, values, dtype=values.dtype)
+        # Integers as they are act as masks: every value above 0 is white at every threshold.
+        return np.asarray(values == 0, np.uint8)
+
+
+def written_by_tiler(source: Any) -> Written:
+    """The metadata of an output of `tiler segment`, from the path of a proposal."""
+    if not isinstance(source, (str, os.PathLike)):
+        return Written()
+    try:
+        found = open_finished(_container(Path(source)))
+    except SinkError:  # a format that tiler does not write
+        return Written()
+    if not found:
+        return Written()
+    plan: Any = found.get("plan", {})
+    model: Any = plan.get("essence", {}).get("model", {})
+    classes = model.get("names", ()) if found.get("kind") == "labels" else found.get("classes", ())
+    region = Box.between(*plan["region"]) if "region" in plan else None
+    return Written(found.get("kind"), tuple(classes), region)
+
+
+def _container(path: Path) -> Path:
+    """The zarr that a path leads into; other paths as they are."""
+    return next((part for part in (path, *path.parents) if part.suffix == ".zarr"), path)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user says about the proposal.
+
+    Parameters
+    ----------
+    invert, rescale
+        See `Meaning`.
+    channel
+        Number of a channel, or None.
+    """
+
+    invert: bool = False
+    rescale: bool = False
+    channel: int | None = None
+
+
+def meaning_of(name: str, channels: int, dtype: np.dtype[Any], written: Written,
+               wish: Wish) -> tuple[Meaning, list[str]]:
+    """Decide what is scored by `isbi2012`, and what is to be said about it.
+
+    Raises
+    ------
+    PlanError
+        It cannot be P(cell), or it is not clear which channel is.
+    """
+    if written.kind == "instances":
+        raise PlanError(f"{name} holds instances, the protocol isbi2012 scores P(cell): segment with --as "
+                        "probabilities, or score instances (--protocol snemi3d, cremi or instances)")
+    if wish.rescale and dtype.kind not in "iu":
+        raise PlanError(f"--rescale divides integers by their largest value; {name} holds {dtype}")
+    if written.kind == "labels":
+        return _of_labels(name, written, wish)
+    channel, invert, notes = _of_channels(name, channels, written.classes, wish)
+    return Meaning(channel, None, invert, wish.rescale), notes
+
+
+def _of_labels(name: str, written: Written, wish: Wish) -> tuple[Meaning, list[str]]:
+    found = [number for number, word in enumerate(written.classes) if word.lower() in CELL]
+    if len(found) == 1 and not wish.invert:
+        return Meaning(cell=found[0]), [f"{name} holds class labels: {found[0]} is {written.classes[found[0]]!r}"]
+    return Meaning(invert=wish.invert), [f"{name} holds class labels: every class above 0 is taken as cell"]
+
+
+def _of_channels(name: str, channels: int, classes: Sequence[str], wish: Wish) -> tuple[int, bool, list[str]]:
+    """The channel, whether white is membrane in it, and what is worth saying."""
+    if wish.channel is None and channels == 1:
+        return 0, *_polarity(name, classes[0] if len(classes) == 1 else None, wish.invert)
+    if wish.channel is not None:
+        if not 0 <= wish.channel < channels:
+            raise PlanError(f"{name} has {channels} channels, 0 to {channels - 1}; got {wish.channel} (--channel)")
+        known = classes[wish.channel] if len(classes) == channels else None
+        return wish.channel, *_polarity(name, known, wish.invert)
+    words = [word.lower() for word in classes]
+    for wanted in (CELL, MEMBRANE):
+        found = [number for number, word in enumerate(words) if word in wanted]
+        if len(words) == channels and len(found) == 1:
+            return found[0], *_polarity(name, classes[found[0]], wish.invert, f", channel {found[0]} of {channels}")
+    raise PlanError(f"{name} has {channels} channels (a colour image?) and does not say which is P(cell): "
+                    "choose one with --channel")
+
+
+def _polarity(name: str, known: str | None, invert: bool, where: str = "") -> tuple[bool, list[str]]:
+    if known is None:
+        return invert, [f"{name} is inverted: white is membrane (--invert)"] if invert else []
+    if known.lower() in MEMBRANE:
+        return True, [f"{name} holds P({known}){where}: it is inverted, P(cell) is scored"]
+    if invert:
+        return True, [f"{name} holds P({known}){where} by its metadata, but is inverted as asked for (--invert)"]
+    return False, [f"{name} holds P({known}){where}, which is scored"] if where else []

@@ -1,0 +1,146 @@
+"""From what the user names to what is compared: sources, regions, polarity; every refusal that needs no voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tiler.errors import PlanError
+from tiler.evaluation.meaning import Meaning, Wish, Written, meaning_of, written_by_tiler
+from tiler.evaluation.pair import Pair, Part, align
+from tiler.evaluation.request import EvaluationRequest
+from tiler.evaluation.streaming import Scorer
+from tiler.geometry import Box
+from tiler.options import Region, parse_roi
+from tiler.ports import Source
+from tiler.sources import open_source
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Volumes that are open, lie on each other and mean something.
+
+    Parameters
+    ----------
+    request
+        What was asked for.
+    scorer
+        Reads slices of them; its pair reads blocks.
+    notes
+        What was decided on the way.
+    named
+        Names of the classes of the proposal by its own metadata; empty where it has none.
+    """
+
+    request: EvaluationRequest
+    scorer: Scorer
+    notes: tuple[str, ...]
+    named: tuple[str, ...]
+
+    @property
+    def pair(self) -> Pair:
+        return self.scorer.pair
+
+    def beside(self, source: Any, option: str) -> Part:
+        """A volume that lies on the labels, such as the image: of their shape, or of the region's."""
+        opened = open_source(source)
+        return _beside(opened, self.pair.labels, option)
+
+
+def open_comparison(request: EvaluationRequest) -> Comparison:
+    """Open everything and decide what its values mean.
+
+    Raises
+    ------
+    TilerError
+        In one line: unknown protocol, shapes that differ, a colour image, options that do not apply.
+    """
+    request.check()
+    region = _region(request.slices, request.roi)
+    time = None if region is None else region.time
+    proposal = open_source(request.proposal, axes=request.axes, time=time)
+    labels = open_source(request.labels, axes=request.labels_axes, time=time)
+    if labels.shape[0] > 1:
+        raise PlanError(f"the labels {labels.name} have {labels.shape[0]} channels (a colour image?): labels have one "
+                        "(--labels-axes where the axes are named wrongly)")
+    written = written_by_tiler(request.proposal)
+    meaning, notes = _meaning(request, proposal, labels, written)
+    larger = max(proposal.shape[1:], labels.shape[1:], key=lambda shape: shape[0] * shape[1] * shape[2])
+    aligned = align(proposal, labels, _box(region, larger), written.region)
+    truth = Part(labels, aligned.labels)
+    mask = None if request.mask is None else _beside(open_source(request.mask), truth, "--mask")
+    pair = Pair(Part(proposal, aligned.proposal, meaning.channel), truth, mask)
+    if request.invert_labels:
+        notes.append("the labels are inverted: white is membrane (--invert-labels)")
+    if aligned.note:
+        notes.append(aligned.note)
+    return Comparison(request, Scorer(pair, meaning, request.invert_labels), tuple(notes), written.classes)
+
+
+def _region(slices: Any, roi: Any) -> Region | None:
+    """One region of both options; None for none."""
+    region = parse_roi(roi)
+    if slices is None:
+        return region
+    if region is None:
+        region = Region(((None, None),) * 3)
+    if region.spans[0] != (None, None):
+        raise PlanError(f"--slices {slices} and --roi {roi} both choose slices: give one of them")
+    return Region((parse_slices(slices), *region.spans[1:]), region.time)
+
+
+def parse_slices(value: Any) -> tuple[int | None, int | None]:
+    """Start and stop from ``"3:8"``, ``":8"``, ``"3"``, 3, ``(3, 8)`` or ``slice(3, 8)``."""
+    try:
+        if isinstance(value, slice) and value.step in (None, 1):
+            return value.start, value.stop
+        if isinstance(value, int):
+            return value, value + 1
+        if isinstance(value, str):
+            start, colon, stop = value.partition(":")
+            if not colon:
+                return int(start), int(start) + 1
+            return int(start) if start.strip() else None, int(stop) if stop.strip() else None
+        start, stop = value
+        return int(start), int(stop)
+    except (TypeError, ValueError):
+        raise PlanError(f"slices {value!r} cannot be read: give 3:8 for 3, 4, ... 7, or one number "
+                        "(--slices)") from None
+
+
+def _box(region: Region | None, shape: tuple[int, ...]) -> Box | None:
+    if region is None:
+        return None
+    box = region.within(shape)
+    if not box.voxels:
+        raise PlanError(f"the region {box} is empty (--slices, --roi)")
+    return box
+
+
+def _meaning(request: EvaluationRequest, proposal: Source, labels: Source,
+             written: Written) -> tuple[Meaning, list[str]]:
+    if request.protocol == "isbi2012":
+        wish = Wish(request.invert, request.rescale, request.channel)
+        return meaning_of(proposal.name, proposal.shape[0], proposal.dtype, written, wish)
+    for name, source in (("proposal", proposal), ("labels", labels)):
+        if source.dtype.kind not in "iu":
+            hint = " (tiler segment --as labels, or --as instances)" if name == "proposal" else ""
+            raise PlanError(f"the {name} {source.name} hold{'s' * (name == 'proposal')} {source.dtype}: the protocol "
+                            f"{request.protocol} compares ids, which are integers{hint}")
+    channel = request.channel or 0
+    if proposal.shape[0] > 1 and request.channel is None:
+        raise PlanError(f"{proposal.name} has {proposal.shape[0]} channels (a colour image?): choose one with "
+                        "--channel")
+    if not 0 <= channel < proposal.shape[0]:
+        raise PlanError(f"{proposal.name} has {proposal.shape[0]} channels; got {channel} (--channel)")
+    return Meaning(channel), []
+
+
+def _beside(source: Source, labels: Part, option: str) -> Part:
+    whole, region, shape = labels.source.shape[1:], labels.box, source.shape[1:]
+    if shape == whole:
+        return Part(source, region)
+    if shape == region.shape:
+        return Part(source, Box.of_shape(shape))
+    raise PlanError(f"{source.name} has shape {shape} (z, y, x), the labels {labels.source.name} have {whole}, of "
+                    f"which {region} is scored: give a volume of either shape ({option})")

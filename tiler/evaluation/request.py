@@ -1,0 +1,53 @@
+"""What a user asks of an evaluation. Light: the command line reads it without loading a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tiler.errors import PlanError
+
+PROTOCOLS = ("isbi2012", "semantic", "instances", "snemi3d", "cremi")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest:
+    """What is to be compared, and how; the fields are those of `tiler.evaluate`."""
+
+    proposal: Any
+    labels: Any
+    protocol: str = "isbi2012"
+    slices: Any = None
+    roi: Any = None
+    mask: Any = None
+    invert: bool = False
+    invert_labels: bool = False
+    rescale: bool = False
+    axes: str | None = None
+    labels_axes: str | None = None
+    channel: int | None = None
+    classes: Sequence[str] | None = None
+    ignore_label: int | None = None
+    binary: bool = False
+
+    def check(self) -> None:
+        """Refuse unknown protocols, and options of another protocol than the one that was chosen.
+
+        Raises
+        ------
+        PlanError
+            In one line.
+        """
+        if self.protocol not in PROTOCOLS:
+            raise PlanError(f"{self.protocol!r} is not one of {', '.join(PROTOCOLS)} (--protocol)")
+        belongs: dict[str, dict[str, object]] = {
+            "isbi2012": {"--invert": self.invert, "--invert-labels": self.invert_labels,
+                         "--rescale": self.rescale},
+            "semantic": {"--classes": self.classes, "--ignore-label": self.ignore_label is not None,
+                         "--binary": self.binary},
+        }
+        for protocol, options in belongs.items():
+            for option, given in options.items():
+                if given and self.protocol != protocol:
+                    raise PlanError(f"{option} belongs to the protocol {protocol}, not to {self.protocol}")

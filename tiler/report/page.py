@@ -1,0 +1,211 @@
+"""One static page: a template, a style sheet and a script out of the package, filled with a result.
+
+The page asks nothing of a network, and says so to the browser: its policy allows pictures inside the file, and
+this very script and style sheet, known by their hashes. Whatever comes from outside is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import SinkError
+from tiler.metrics import Isbi2012Result, Result
+from tiler.report.curves import curve_charts
+from tiler.report.leaderboard import BOARD, COLUMNS
+from tiler.report.pictures import KINDS, Viewer
+from tiler.report.scores import SCORES, shown
+from tiler.version import __version__
+
+CARDS = ("v_rand_thinned", "v_info_thinned", "warping_min_splits_mergers_r20", "rand_error_2012", "pixel_error")
+NUMBER = re.compile(r"-|-?[\d.]+|nan")
+NUMERIC = ' class="number"'
+
+
+def write_page(path: str | os.PathLike[str], result: Result, facts: Mapping[str, Any],
+               remarks: Sequence[str] = (), viewer: Viewer | None = None) -> None:
+    """Write a result as one HTML file.
+
+    Parameters
+    ----------
+    path
+        The file; replaced in one step.
+    result
+        What was measured.
+    facts
+        JSON with what was compared: proposal, labels, mask, region.
+    remarks
+        What to know before the scores are quoted.
+    viewer
+        Slices to show; None for none.
+
+    Raises
+    ------
+    SinkError
+        It cannot be written.
+    """
+    target = Path(path)
+    draft = target.with_name(target.name + ".partial")
+    try:
+        draft.write_text(page(result, facts, remarks, viewer), encoding="utf-8")
+        os.replace(draft, target)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror or error} (--report)") from error
+
+
+def page(result: Result, facts: Mapping[str, Any], remarks: Sequence[str], viewer: Viewer | None) -> str:
+    """The page as text."""
+    style, script = _asset("report.css"), _asset("report.js") if viewer else ""
+    isbi = result if isinstance(result, Isbi2012Result) else None
+    return _filled(_asset("report.html"), {
+        "policy": _policy(style, script),
+        "title": escape(f"{Path(str(facts['proposal'])).name}: {result.protocol}"),
+        "style": style,
+        "heading": escape(Path(str(facts["proposal"])).name),
+        "protocol": escape(result.protocol),
+        "facts": _facts(facts),
+        "remarks": "".join(f"<li>{escape(remark)}</li>" for remark in remarks),
+        "cards": _cards(result, isbi),
+        "scores": _scores(result, isbi),
+        "details": "" if isbi else _per_class(result),
+        "board": _board(isbi) if isbi else "",
+        "curves": _curves(isbi) if isbi else "",
+        "viewer": _viewer(viewer) if viewer else "",
+        "version": escape(__version__),
+        "data": "" if viewer is None else f'<script type="application/json" id="data">{_data(viewer)}</script>',
+        "script": f"<script>{script}</script>" if script else "",
+    })
+
+
+def _asset(name: str) -> str:
+    return (files("tiler.report") / name).read_text(encoding="utf-8")
+
+
+def _filled(template: str, parts: Mapping[str, str]) -> str:
+    """One pass, so that braces in what is filled in stay what they are."""
+    return re.sub(r"{{(\w+)}}", lambda found: parts[found[1]], template)
+
+
+def _policy(style: str, script: str) -> str:
+    sources = {"style-src": style, "script-src": script}
+    hashes = "; ".join(f"{name} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+                       for name, text in sources.items() if text)
+    return f"default-src 'none'; img-src data:; {hashes}"
+
+
+def _data(viewer: Viewer) -> str:
+    """JSON inside a script element: no text in it can end the element."""
+    return json.dumps(viewer.to_json(), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    start, stop = facts["region"]
+    axes = ", ".join(f"{axis} {a}:{b}" for axis, a, b in zip("zyx", start, stop, strict=True))
+    rows = {"Proposal": facts["proposal"], "Truth": facts["labels"], "Mask": facts.get("mask"),
+            "Compared": f"{' x '.join(str(b - a) for a, b in zip(start, stop, strict=True))} voxels ({axes})"}
+    return "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in rows.items() if value)
+
+
+def _cards(result: Result, isbi: Isbi2012Result | None) -> str:
+    scores = result.headline()
+    chosen = CARDS if isbi else tuple(scores)[:5]
+    return "".join(
+        f'<div class="card"><span>{escape(SCORES[name].title)}</span><strong>{_number(scores[name])}</strong>'
+        f"<small>{SCORES[name].better} is better{_at(isbi, name)}</small></div>" for name in chosen)
+
+
+def _at(isbi: Isbi2012Result | None, name: str) -> str:
+    return "" if isbi is None else f", at {shown(isbi.thresholds_reached[name])}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.6f}" if 0 < abs(value) < 0.01 else f"{value:.4f}"
+
+
+def _scores(result: Result, isbi: Isbi2012Result | None) -> str:
+    head = ("Score", "Value", *(("Threshold",) if isbi else ()), "Better", "What it is")
+    rows = []
+    for name, value in result.headline().items():
+        threshold = [shown(isbi.thresholds_reached[name])] if isbi else []
+        cells = [f"{value:.6f}", *threshold, SCORES[name].better, SCORES[name].meaning]
+        rows.append((f'{escape(SCORES[name].title)}<br><code>{escape(name)}</code>', cells))
+    return _table("All scores", head, rows)
+
+
+def _per_class(result: Result) -> str:
+    """A row for each class, where a protocol has classes."""
+    found = result.details().get("per_class")
+    if not isinstance(found, Mapping):
+        return ""
+    columns = list(next(iter(found.values())))
+    rows = [(escape(str(name)), [f"{values[column]:.6f}" for column in columns]) for name, values in found.items()]
+    made = _table("Scores of each class", ("Class", *columns), rows)
+    return f'<section aria-labelledby="classes"><h2 id="classes">Classes</h2>{made}</section>'
+
+
+def _table(caption: str, head: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A table; the first cell of a row is HTML, the others are text, numbers to the right."""
+    rows = list(rows)
+    numeric = [False, *(bool(NUMBER.fullmatch(cell)) for cell in rows[0][1])]
+    top = "".join(f'<th scope="col"{NUMERIC if right else ""}>{escape(cell)}</th>'
+                  for cell, right in zip(head, numeric, strict=True))
+    body = "".join(f'<tr><th scope="row">{name}</th>{"".join(map(_cell, cells))}</tr>' for name, cells in rows)
+    return (f'<div class="scroll"><table><caption class="quiet">{escape(caption)}</caption><thead><tr>{top}</tr>'
+            f"</thead><tbody>{body}</tbody></table></div>")
+
+
+def _cell(text: str) -> str:
+    return f"<td{NUMERIC if NUMBER.fullmatch(text) else ''}>{escape(text)}</td>"
+
+
+def _board(isbi: Isbi2012Result) -> str:
+    """The published rows with this proposal among them, by warping error as on the board."""
+    own = {column: isbi.official[name] for column, name in COLUMNS.items()}
+    rows = [(entry.warping, "" if entry.rank is None else str(entry.rank), escape(entry.group), False,
+             (entry.warping, entry.rand, entry.pixel)) for entry in BOARD]
+    rows.append((own["warping"], "", "This proposal", True, (own["warping"], own["rand"], own["pixel"])))
+    body = "".join(
+        f'<tr{" class=own" if mine else ""}><td class="number">{rank}</td><th scope="row">{name}</th>'
+        f'<td class="number">{values[0]:.6f}</td><td class="number">{values[1]:.4f}</td>'
+        f'<td class="number">{values[2]:.4f}</td></tr>' for _, rank, name, mine, values in sorted(rows))
+    return _filled(_asset("board.html"), {"rows": body})
+
+
+def _curves(isbi: Isbi2012Result) -> str:
+    return ('<section aria-labelledby="curves"><h2 id="curves">Scores over the threshold</h2>'
+            "<p>The proposal is cut at eleven thresholds. A ring marks where each score is best; every chart has a "
+            "scale of its own around it, and steep ends leave the chart.</p>"
+            f'<div class="curves">{curve_charts(isbi)}</div></section>')
+
+
+def _viewer(viewer: Viewer) -> str:
+    panels = [("image", "Image")] if viewer.slices[0]["image"] else []
+    panels += [("proposal", "Proposal"), ("truth", "Truth")]
+    figures = "".join(
+        f'<figure class="panel"><figcaption>{title}</figcaption><canvas data-layer="{layer}" width="{viewer.shape[1]}" '
+        f'height="{viewer.shape[0]}" role="img" aria-label="{title}"></canvas></figure>' for layer, title in panels)
+    kinds = "".join(
+        f'<label class="kind" title="{escape(meaning)}"><input type="checkbox" checked data-kind="{number}">'
+        f'<i class="swatch" data-swatch="{number}"></i>{escape(name)} <span class="count" data-count="{number}"></span>'
+        "</label>" for number, (name, meaning, _) in enumerate(KINDS.values()))
+    return _filled(_asset("viewer.html"), {
+        "panels": figures, "kinds": kinds, "threshold": shown(viewer.threshold), "last": str(len(viewer.slices) - 1),
+        "slices": _kept(viewer)})
+
+
+def _kept(viewer: Viewer) -> str:
+    """What was left out so that the file stays small."""
+    said = []
+    if len(viewer.slices) < viewer.depth:
+        said.append(f"Of {viewer.depth} slices the {len(viewer.slices)} with the most mismatches are shown.")
+    if viewer.missing:
+        said.append(f"The {viewer.missing} smallest errors are not listed.")
+    return " ".join(said)
