@@ -119,6 +119,8 @@ class OutputSpec:
         ``(z, y, x)`` of the shards, None for none; divides ``block``, is divided by ``chunk``.
     kind
         ``"probabilities"``, ``"labels"`` or ``"instances"``.
+    ngff
+        Version of OME-NGFF of a zarr output: ``"0.5"`` (zarr 3) or ``"0.4"`` (zarr 2, which has no shards).
     """
 
     shape: VolumeShape
@@ -130,6 +132,7 @@ class OutputSpec:
     chunk: Shape
     shard: Shape | None = None
     kind: str = "probabilities"
+    ngff: str = "0.5"
 
 
 @runtime_checkable

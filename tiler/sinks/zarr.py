@@ -1,10 +1,11 @@
-"""zarr v3, as an OME-NGFF 0.5 group with level 0."""
+"""zarr as OME-NGFF: a group of the full array and coarser levels of it."""
 
 from __future__ import annotations
 
 import math
 import threading
-from itertools import product
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from zarr.storage import LocalStore
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import Array, Json, OutputSpec
-from tiler.sinks.layout import Index, Layout, check_block, check_box
-from tiler.sinks.ngff import ome_attributes
-from tiler.sinks.target import Target, provenance, sync, writing
+from tiler.sinks.layout import Layout, check_block, check_box
+from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
+from tiler.sinks.pyramid import Level, fill_level, levels_of
+from tiler.sinks.target import Target, provenance, remove, writing
+from tiler.sinks.zarr_files import sync_chunks, sync_metadata
 
 LEVEL = "0"
 # A block of zeros is stored like any other, so that it can be synced.
@@ -32,9 +35,15 @@ class ZarrSink:
         Final name of the output.
     spec
         What is written.
+
+    Raises
+    ------
+    SinkError
+        For a spec that contradicts itself, an unknown version of OME-NGFF, or a parent that is a file.
     """
 
     def __init__(self, path: Path, spec: OutputSpec) -> None:
+        check_version(str(path), spec.ngff)
         self.spec = spec
         self.layout = Layout.of(spec)
         self.target = Target(path)
@@ -54,7 +63,7 @@ class ZarrSink:
     @property
     def write_unit(self) -> Shape:
         """The shard, else the chunk: what is encoded together."""
-        z, y, x = self.spec.shard or self.spec.chunk
+        z, y, x = self._shard or self.spec.chunk
         return self._depth(z), y, x
 
     def create(self) -> None:
@@ -62,17 +71,12 @@ class ZarrSink:
         self._close()
         with writing(self.target.partial):
             self.target.prepare()
-            name = self.target.path.name.removesuffix(self.target.path.suffix).removesuffix(".ome")
-            attributes = {"ome": ome_attributes(name, self.spec, self.layout, LEVEL),
-                          "tiler": provenance(self.spec.kind, self.spec.classes, {})}
-            group = zarr.create_group(LocalStore(self.target.partial), zarr_format=3, attributes=attributes)
-            group.create_array(LEVEL, shape=self.layout.shape, dtype=self.spec.dtype, fill_value=0,
-                               chunks=self._stored(self.spec.chunk, 1),
-                               shards=self.spec.shard and self._stored(self.spec.shard, self.spec.shape[0]),
-                               dimension_names=self.layout.axes, config=KEEP_EMPTY)
-            for path in ("zarr.json", f"{LEVEL}/zarr.json", LEVEL, "."):
-                sync(self.target.partial / path)
-            sync(self.target.path.parent)
+            levels = levels_of(self.spec, self.layout)[:1]
+            group = zarr.create_group(LocalStore(self.target.partial), zarr_format=ZARR_FORMATS[self.spec.ngff],
+                                      attributes=self._attributes(levels, {}))
+            self._create_array(group, levels[0])
+            sync_metadata(self.target.partial / LEVEL)
+            sync_metadata(self.target.partial)
 
     def write(self, box: Box, data: Array) -> None:
         """Store ``data`` ``(c, *box.shape)``; durable when it returns. Safe from several threads."""
@@ -90,17 +94,61 @@ class ZarrSink:
         check_box(self.name, self.spec.shape, box)
         return self.layout.load(self._open(), box)
 
+    def build(self, levels: Sequence[Level]) -> list[Any]:
+        """The zarr arrays of all levels, each made from the one before; what an interrupted attempt left is replaced.
+
+        Parameters
+        ----------
+        levels
+            From level 0 on.
+        """
+        partial = self.target.partial
+        group = zarr.open_group(LocalStore(partial), mode="r+")
+        arrays: list[Any] = [group[levels[0].path]]
+        for finer, level in pairwise(levels):
+            remove(partial / level.path)
+            arrays.append(self._create_array(group, level))
+            steps = tuple(b // a for a, b in zip(finer.factors, level.factors, strict=True))
+            known: set[Path] = set()
+            for index in fill_level(arrays[-2], arrays[-1], steps, self.spec.kind):
+                sync_chunks(partial / level.path, arrays[-1], index, known)
+            sync_metadata(partial / level.path)
+        return arrays
+
     def finish(self, attributes: Json) -> None:
-        """Store the provenance in the group, then give it its final name; may be called again."""
+        """Build the coarser levels, store the provenance in the group, then give it its final name.
+
+        May be called again: what was not finished is made anew.
+        """
         self._close()
         partial = self.target.partial
         with writing(self.target.path):
             if partial.exists():
+                levels = levels_of(self.spec, self.layout)
+                self.build(levels)
                 group = zarr.open_group(LocalStore(partial), mode="r+")
-                group.update_attributes({"tiler": dict(provenance(self.spec.kind, self.spec.classes, attributes))})
-                sync(partial / "zarr.json")
-                sync(partial)
+                group.update_attributes(self._attributes(levels, attributes))
+                sync_metadata(partial)
             self.target.promote()
+
+    def _attributes(self, levels: Sequence[Level], attributes: Json) -> dict[str, Any]:
+        name = self.target.path.name.removesuffix(self.target.path.suffix).removesuffix(".ome")
+        made = provenance(self.spec.kind, self.spec.classes, attributes)
+        return {**ome_attributes(name, self.spec, self.layout, levels, made["classes"]), "tiler": dict(made)}
+
+    def _create_array(self, group: Any, level: Level) -> Any:
+        """An empty array in the chunks of the output."""
+        options: dict[str, Any] = {"dimension_names": self.layout.axes}
+        if ZARR_FORMATS[self.spec.ngff] == 2:
+            options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+        return group.create_array(level.path, shape=level.shape, dtype=self.spec.dtype, fill_value=0,
+                                  chunks=self._stored(self.spec.chunk, 1),
+                                  shards=self._shard and self._stored(self._shard, self.spec.shape[0]), **options)
+
+    @property
+    def _shard(self) -> Shape | None:
+        """zarr 2 has none."""
+        return self.spec.shard if ZARR_FORMATS[self.spec.ngff] == 3 else None
 
     def _depth(self, z: int) -> int:
         """Length of chunks along z: where z is time and depth, chunks may not straddle two time points."""
@@ -128,40 +176,6 @@ class ZarrSink:
         with self._lock:
             self._array = None
             self._known = set()
-
-
-def sync_chunks(root: Path, array: Any, index: Index, known: set[Path]) -> None:
-    """Make the files of all chunks (or shards) that a slice of the array touches durable, and their names.
-
-    Parameters
-    ----------
-    root
-        Folder of the array.
-    array
-        A zarr array.
-    index
-        The slice, one entry an axis.
-    known
-        Folders whose own names are known to be durable; completed.
-    """
-    sizes = array.shards or array.chunks
-    ranges = [range(part.start // size, -(-part.stop // size)) for part, size in zip(index, sizes, strict=True)]
-    files = [root / array.metadata.encode_chunk_key(cell) for cell in product(*ranges)]
-    stored = [file for file in files if file.exists()]
-    for file in stored:
-        sync(file)
-    for folder in {file.parent for file in stored}:
-        sync(folder)
-        _sync_names(folder, root, known)
-
-
-def _sync_names(folder: Path, root: Path, known: set[Path]) -> None:
-    """A folder may be as new as its files: its name, and those above it, are synced once each."""
-    chain = [folder, *folder.parents]
-    chain = [new for new in chain[:chain.index(root)] if new not in known]
-    for new in chain:
-        sync(new.parent)
-    known.update(chain)
 
 
 def stored_attributes(path: Path) -> Json | None:
