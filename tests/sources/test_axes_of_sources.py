@@ -94,7 +94,7 @@ def test_time_is_folded_and_the_calibration_keeps_it():
     ({"channel": "2"}, r"has 2 channels, 0 to 1; got '2' \(--channel\)"),
     ({"channel": "-1"}, "got '-1'"),
     ({"channel": [0, 5]}, r"got \[0, 5\]"),
-    ({"channel": "red"}, "numbers such as 0 or 0,2"),
+    ({"channel": "red"}, r"numbers such as 0 or 0,2, or their names, or all; got 'red' \(--channel\)$"),
     ({"channel": []}, "has 2 channels"),
     ({"time": 1}, "has 1 time points, 0 to 0; got 1"),
 ])

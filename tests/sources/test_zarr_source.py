@@ -134,3 +134,54 @@ def test_groups_of_other_makers(name, shape, filled):
 def test_plates_and_wells_are_refused_by_naming_an_image(name, message):
     with pytest.raises(SourceError, match=message):
         open_source(DATA / "ome-zarr-examples" / name)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(("level", "step", "size"), [("0", 4.0, 40), ("1", 8.0, 20), ("deep/2", 16.0, 10)])
+def test_any_level_has_its_own_scale_and_the_names_of_the_channels(version, level, step, size, tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3 if version == "0.5" else 2)
+    levels = [("0", 4.0, 40), ("1", 8.0, 20), ("deep/2", 16.0, 10)]
+    for path, _, length in levels:
+        group.create_array(path, data=np.full((2, length, length), length, np.uint8))
+    image = {"axes": [{"name": "c", "type": "channel"}, {"name": "y", "type": "space", "unit": "nanometer"},
+                      {"name": "x", "type": "space", "unit": "nanometer"}],
+             "datasets": [{"path": path, "coordinateTransformations": [
+                 {"type": "scale", "scale": [1, scale, scale]},
+                 {"type": "translation", "translation": [0, scale / 2, 0]}]} for path, scale, _ in levels]}
+    ome = {"multiscales": [image], "omero": {"channels": [{"label": "cell"}, {"label": "membrane"}]}}
+    group.attrs.update({"ome": {"version": version, **ome}} if version == "0.5" else ome)
+    source = open_source(tmp_path / "a.zarr" / level)
+    assert source.shape == (2, 1, size, size)
+    assert source.calibration.scale == (step, step)
+    assert source.calibration.offset == (step / 2, 0)
+    assert source.channels == ("cell", "membrane")
+    assert source.read(Box.of_shape((1, 1, 1))).max() == size
+    chosen = open_source(tmp_path / "a.zarr" / level, channel="membrane")
+    assert chosen.view.channels == (1,)
+    assert chosen.channels == ("membrane",)
+    assert open_source(tmp_path / "a.zarr" / level, axes="zyx").channels == ()
+    with pytest.raises(SourceError, match=r"got 'nucleus' \(--channel\); .* has cell, membrane$"):
+        open_source(tmp_path / "a.zarr" / level, channel="nucleus")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_group_of_labels_of_an_image(version, tmp_path):
+    path = tmp_path / "a.zarr"
+    ome_group(path, version)
+    ome_group(path / "labels/cells", version, axes="zyx", transform=[{"type": "scale", "scale": [50, 4, 4]}])
+    labels = zarr.create_group(path / "labels", zarr_format=3 if version == "0.5" else 2)
+
+    def announce(*names):
+        labels.attrs.put({"ome": {"version": version, "labels": names}} if version == "0.5" else {"labels": names})
+
+    announce("cells")
+    found = open_source(path / "labels")
+    assert found.calibration == open_source(path / "labels/cells").calibration
+    assert found.calibration.scale == (50, 4, 4)
+    assert open_source(path).shape == (3, 8, 20, 24)
+    announce("cells", "nuclei")
+    with pytest.raises(SourceError, match=r"holds the images cells, nuclei: give one, such as .*labels/cells"):
+        open_source(path / "labels")
+    announce()
+    with pytest.raises(SourceError, match="is a group of labels that holds no images"):
+        open_source(path / "labels")

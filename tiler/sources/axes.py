@@ -59,6 +59,11 @@ class View:
         """Length of an axis of the array; 1 where it has none of that name."""
         return self.sizes[self.axes.index(axis)] if axis in self.axes else 1
 
+    @property
+    def count(self) -> int:
+        """Channels of the array, chosen or not."""
+        return self.size("c") * self.size("s")
+
     def unit(self, chunk: Shape) -> Shape:
         """``(z, y, x)`` of the volume that one chunk of the array covers."""
         named = dict(zip(self._stacked, chunk, strict=True))
@@ -108,8 +113,8 @@ def _places(channels: Sequence[int], samples: int, planes: Span, within: Span) -
     return [(c - planes.start) * within.size + s - within.start for c, s in pairs]
 
 
-def view_of(*, name: str, axes: str, shape: Shape, override: str | None, channel: Channels,
-            time: int | None) -> View:
+def view_of(*, name: str, axes: str, shape: Shape, override: str | None, names: tuple[str, ...] = (),
+            channel: Channels = None, time: int | None = None) -> View:
     """Decide which axis is which, and check the choice of channels and of a time point.
 
     Parameters
@@ -120,8 +125,10 @@ def view_of(*, name: str, axes: str, shape: Shape, override: str | None, channel
         Of the array, as its format names them; ``?`` where it does not.
     override
         One letter an axis, which wins over the format.
+    names
+        Of the channels, where the format tells them.
     channel
-        ``"0"``, ``"0,2"``, ``"all"`` or None for all, or numbers.
+        ``"0"``, ``"0,2"``, ``"membrane"``, ``"all"`` or None for all, or numbers.
     time
         One time point, or None for all.
 
@@ -135,7 +142,8 @@ def view_of(*, name: str, axes: str, shape: Shape, override: str | None, channel
     count = math.prod(sizes.get(axis, 1) for axis in "cs")
     if time is not None and not 0 <= time < sizes.get("t", 1):
         raise SourceError(f"{name} has {sizes.get('t', 1)} time points, 0 to {sizes.get('t', 1) - 1}; got {time}")
-    return View(axes, tuple(shape), _channels(name, channel, count), time if "t" in axes else None)
+    chosen = _channels(name, channel, names if len(names) == count else ("",) * count)
+    return View(axes, tuple(shape), chosen, time if "t" in axes else None)
 
 
 def _overridden(name: str, shape: Shape, override: str) -> str:
@@ -162,14 +170,17 @@ def _named(name: str, axes: str, shape: Shape) -> str:
     return known
 
 
-def _channels(name: str, channel: Channels, count: int) -> tuple[int, ...]:
+def _channels(name: str, channel: Channels, names: tuple[str, ...]) -> tuple[int, ...]:
+    count = len(names)
     if channel is None or channel == "all":
         return tuple(range(count))
     words = channel.split(",") if isinstance(channel, str) else [channel] if isinstance(channel, int) else channel
     try:
-        chosen = tuple(int(word) for word in words)
+        chosen = tuple(names.index(word) if word and word in names else int(word) for word in words)
     except ValueError:
-        raise SourceError(f"channels are numbers such as 0 or 0,2, or all; got {channel!r} (--channel)") from None
+        known = f"; {name} has {', '.join(names)}" if any(names) else ""
+        raise SourceError("channels are numbers such as 0 or 0,2, or their names, or all; "
+                          f"got {channel!r} (--channel){known}") from None
     if not chosen or not all(0 <= number < count for number in chosen):
         raise SourceError(f"{name} has {count} channel{'s' * (count > 1)}, 0 to {count - 1}; "
                           f"got {channel!r} (--channel)")

@@ -21,9 +21,12 @@ class Multiscale:
     ----------
     metadata
         An entry of ``multiscales``.
+    channels
+        Names of the channels; none where the group does not tell them.
     """
 
     metadata: Mapping[str, Any]
+    channels: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[str]:
@@ -42,7 +45,7 @@ class Multiscale:
         scale = tuple(a * b for a, b in zip(outer[0], inner[0], strict=True))
         offset = tuple(a * b + c for a, b, c in zip(outer[0], inner[1], outer[1], strict=True))
         return Header(header.name, "".join(map(_letter, axes)), header.shape, header.dtype, header.chunk,
-                      scale, tuple(axis.get("unit") for axis in axes), offset)
+                      scale, tuple(axis.get("unit") for axis in axes), offset, self.channels)
 
     def _axes(self) -> list[Mapping[str, Any]] | None:
         """None before 0.3, which had no axes: there the arrays are tczyx, as five axes are taken to be anyhow."""
@@ -75,8 +78,17 @@ def ome_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def multiscale_of(attributes: Mapping[str, Any]) -> Multiscale | None:
     """The first image of a group; None where it has none."""
-    entries = ome_of(attributes).get("multiscales")
-    return Multiscale(entries[0]) if entries else None
+    ome = ome_of(attributes)
+    entries = ome.get("multiscales")
+    shown = ome.get("omero", {}).get("channels") or ()
+    names = tuple(str(channel.get("label", "")) for channel in shown)
+    return Multiscale(entries[0], names if all(names) else ()) if entries else None
+
+
+def labels_of(attributes: Mapping[str, Any]) -> list[str] | None:
+    """Paths of the images in a group of labels; None for any other group."""
+    found = ome_of(attributes).get("labels")
+    return [str(path) for path in found] if isinstance(found, (list, tuple)) else None
 
 
 def refuse_plate(name: str, attributes: Mapping[str, Any]) -> None:

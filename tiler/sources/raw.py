@@ -33,6 +33,8 @@ class Header:
         What is decoded at once; ones where single voxels can be read.
     scale, units, offset
         Physical size of a step, its unit as OME-NGFF spells it (None if unknown), and of the first voxel.
+    channels
+        Names of the channels, in the volume's order; none where the format does not tell them.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Header:
     scale: tuple[float, ...]
     units: tuple[str | None, ...]
     offset: tuple[float, ...]
+    channels: tuple[str, ...] = ()
 
     @classmethod
     def plain(cls, *, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str | None = None,

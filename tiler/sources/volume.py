@@ -41,6 +41,16 @@ class VolumeSource:
         return self.view.shape
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels; none where the format does not tell them."""
+        return tuple(self.raw.header.channels[number] for number in self.view.channels) if self._named else ()
+
+    @property
+    def _named(self) -> bool:
+        """Whether there are as many names as channels: axes may have been named anew since."""
+        return len(self.raw.header.channels) == self.view.count
+
+    @property
     def read_unit(self) -> Shape:
         return self.view.unit(self.raw.header.chunk)
 
@@ -95,7 +105,7 @@ def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int |
         raise SourceError(f"{header.name} is empty: its shape is {header.shape}")
     dtype = native_dtype(header.dtype, header.name)
     view = view_of(name=header.name, axes=header.axes, shape=header.shape,
-                   override=axes, channel=channel, time=time)
+                   override=axes, names=header.channels, channel=channel, time=time)
     return VolumeSource(raw, view, dtype)
 
 

@@ -19,7 +19,7 @@ from tiler.errors import SourceError
 from tiler.ports import Array, Json
 from tiler.sources.array import ArrayImage, open_array
 from tiler.sources.files import existing
-from tiler.sources.ngff import multiscale_of, ome_of, refuse_plate
+from tiler.sources.ngff import labels_of, multiscale_of, ome_of, refuse_plate
 from tiler.sources.raw import Header, Index, Lazy, unknown_axes
 from tiler.sources.volume import one_line
 
@@ -97,7 +97,7 @@ def _node(path: Path) -> Any:
 
 
 def _finest(path: Path) -> Path:
-    """The array itself, or level 0 of the group's first image."""
+    """The array itself, or level 0 of the group's first image, or of its only label image."""
     node = _node(path)
     if isinstance(node, zarr.Array):
         return path
@@ -108,10 +108,21 @@ def _finest(path: Path) -> Path:
         return path / image.paths[0]
     if "bioformats2raw.layout" in ome_of(attributes):  # a folder of images, numbered from 0
         return _finest(path / "0")
+    labels = labels_of(attributes)
+    if labels is not None:
+        return _finest(path / _only(path, labels))
     arrays = sorted(node.array_keys())
     inside = f"it holds the arrays {', '.join(arrays)}: give one, such as {path / arrays[0]}" if arrays else \
         "and no arrays"
     raise SourceError(f"{path} is a zarr group without OME-NGFF images; {inside}")
+
+
+def _only(path: Path, labels: list[str]) -> str:
+    """The one image of a group of labels."""
+    if len(labels) == 1:
+        return labels[0]
+    one = f"the images {', '.join(labels)}: give one, such as {path / labels[0]}" if labels else "no images"
+    raise SourceError(f"{path} is a group of labels that holds {one}")
 
 
 def _plain(name: str, array: Any) -> Header:
