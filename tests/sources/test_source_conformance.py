@@ -2,6 +2,7 @@
 # ruff: noqa: RUF012  (no case changes its class attributes)
 
 import dask.array
+import h5py
 import imagecodecs
 import numpy as np
 import pytest
@@ -148,6 +149,49 @@ class TestZarrInMemory(Suite):
 class TestOpenZarrArray(Suite):
     def write(self, folder):
         return zarr.create_array(folder / "a.zarr", data=self.stored(), chunks=(2, 16, 16))
+
+
+class Hdf5(Suite):
+    stored_as = {}
+
+    def write(self, folder):
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("volumes/raw", data=self.stored(), **self.stored_as)
+        return folder / "a.h5"
+
+
+class TestHdf5Contiguous(Hdf5):
+    pass
+
+
+class TestHdf5Chunks(Hdf5):
+    shape = SHAPES["movie"]
+    stored_as = {"chunks": (1, 2, 3, 16, 20), "compression": "gzip", "shuffle": True}
+
+
+class TestHdf5BigEndianLzf(Hdf5):
+    dtype = ">i4"
+    stored_as = {"chunks": (2, 16, 20), "compression": "lzf"}
+
+    @pytest.fixture
+    def expected(self):
+        return volume(self.stored()).astype("=i4")
+
+
+class TestHdf5Bool(Hdf5):
+    dtype = "bool"
+
+    @pytest.fixture
+    def expected(self):
+        return volume(self.stored()).astype(np.uint8)
+
+
+class TestHdf5OneOfSeveral(Hdf5):
+    def write(self, folder):
+        path = super().write(folder)
+        with h5py.File(path, "a") as file:
+            file["volumes/labels/neuron_ids"] = np.zeros((3, 4, 5), np.uint64)
+        return f"{path}:/volumes/raw"
 
 
 class Tiff(Suite):

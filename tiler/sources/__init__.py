@@ -15,6 +15,7 @@ from typing import Any
 
 from tiler.errors import SourceError
 from tiler.ports import Source
+from tiler.sources.files import split_inner
 from tiler.sources.raw import RawImage
 from tiler.sources.volume import VolumeSource, volume_of
 
@@ -46,9 +47,11 @@ FORMATS = (
     ZARR,
     Format("tiler.sources.tiff:open_tiff", (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm"),
            "pip install tifffile imagecodecs"),
+    Format("tiler.sources.hdf5:open_hdf5", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
     Format("tiler.sources.npy:open_npy", (".npy",)),
     Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
 )
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 
 
 def open_source(source: Any, *, axes: str | None = None, channel: str | int | Sequence[int] | None = None,
@@ -58,13 +61,14 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     Parameters
     ----------
     source
-        A path to a TIFF, zarr, npy or image file or to a folder of 2-D images; an array (numpy, dask, zarr, or
-        anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is returned as it is.
+        A path to a TIFF, zarr, HDF5 (``file.h5:/dataset``), npy or image file or to a folder of 2-D images; an
+        array (numpy, dask, zarr, or anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is
+        returned as it is.
     axes
         One letter an axis (``t``, ``c``, ``z``, ``y``, ``x``, ``s`` for the samples of a pixel), which wins over
         the file's metadata. Without either, the axes of 2, 3, 4 and 5 dimensions are yx, zyx, czyx and tczyx.
     channel
-        ``"0"``, ``"0,2"``, ``"all"`` or None for all, or numbers.
+        ``"0"``, ``"0,2"``, a name where the file tells them, ``"all"`` or None for all, or numbers.
     time
         One time point; None folds time into z.
 
@@ -88,6 +92,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
 
 
 def _format_of(path: Path) -> Format:
+    path, _ = split_inner(path)
     if not path.exists() and not path.is_symlink():
         raise SourceError(f"{path} does not exist")
     if path.is_dir():
@@ -96,6 +101,8 @@ def _format_of(path: Path) -> Format:
     for known in FORMATS:
         if suffix in known.suffixes:
             return known
+    if suffix in COMPRESSED:
+        raise SourceError(f"{path} is compressed as a whole, so no region of it can be read: decompress it first")
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise SourceError(f"{path}: unknown format {suffix or 'without a suffix'}; "
                       f"known are {supported} and folders of images")
