@@ -84,13 +84,16 @@ RESOURCES = together(
     option("Resources", "--block", metavar="SIZE", help="One task and one write. [default: auto]"),
     option("Resources", "--batch", metavar="N", help="Tiles at once. [default: auto]"),
     option("Resources", "--memory", metavar="SIZE", help="Budget, such as 8GiB. [default: half of what is free]"),
-    option("Resources", "--workers", metavar="N", help="Threads that read and that write. [default: 2]"),
-    option("Resources", "--executor", type=click.Choice(["threads", "serial"]), help="[default: threads]"),
+    option("Resources", "--workers", metavar="N",
+           help="Threads that read and that write; processes of dask. [default: 2]"),
+    option("Resources", "--executor", type=click.Choice(["threads", "serial", "dask"]), help="[default: threads]"),
+    option("Resources", "--scheduler", metavar="ADDRESS",
+           help="Of a running dask cluster, such as tcp://10.0.0.1:8786; by default processes of this machine."),
     option("Resources", "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
     option("Resources", "--precision", type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
            help="[default: float32]"),
     option("Resources", "--threads", type=click.IntRange(1, 1024),
-           help="Processor threads per forward pass. [default: all]"),
+           help="Processor threads per forward pass. [default: all, shared by the processes of dask]"),
 )
 
 TALK = together(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from tiler.errors import PlanError
 from tiler.geometry import Box
-from tiler.machine import cores
+from tiler.machine import available_memory, cores
 from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_sizes
 from tiler.planning import resolve
 from tiler.plans import Plan, Settings
@@ -26,6 +26,7 @@ INSTANCE_TYPES = ("uint32", "uint64")
 DEFAULTS: dict[str, Any] = {
     "kind": "probabilities",
     "executor": "threads",
+    "workers": 2,
     "normalise": "weights",
     "nan": "refuse",
     "device": "auto",
@@ -67,7 +68,9 @@ class Opened:
 
 def with_defaults(options: Options) -> Options:
     """Every default of the package, in one place."""
-    filled = Options(**{**DEFAULTS, "threads": cores(), **options.given()})
+    filled = Options(**{**DEFAULTS, **options.given()})
+    if filled.threads is None:
+        filled = replace(filled, threads=max(1, cores() // _processes(filled)))
     _check_choice("--as", filled.kind, KINDS)
     _check_choice("--nan", filled.nan, ("refuse", "zero"))
     _check_choice("--border", filled.border, ("mirror", "zero", None))
@@ -76,6 +79,13 @@ def with_defaults(options: Options) -> Options:
     if filled.average == "rot7":
         _check_choice("--border", filled.border, ("mirror", None))
     return filled
+
+
+def _processes(options: Options) -> int:
+    """How many share this machine."""
+    if options.executor != "dask" or options.scheduler is not None:
+        return 1
+    return parse_count(options.workers, "--workers") or int(DEFAULTS["workers"])
 
 
 def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
@@ -148,9 +158,17 @@ def _stamp(file: Any) -> tuple[int, int] | None:
 def _settings(options: Options, region: Box | None) -> Settings:
     return Settings(
         tile=parse_sizes(options.tile, "--tile"), block=parse_sizes(options.block, "--block"),
-        batch=parse_count(options.batch, "--batch"), memory=parse_bytes(options.memory),
+        batch=parse_count(options.batch, "--batch"), memory=_memory(options),
         workers=parse_count(options.workers, "--workers"), region=region,
         border=options.border, nan=str(options.nan))  # type: ignore[arg-type]  # checked in with_defaults
+
+
+def _memory(options: Options) -> int | None:
+    """For one process; None leaves it to the plan."""
+    memory, processes = parse_bytes(options.memory), _processes(options)
+    if processes == 1:
+        return memory
+    return (memory or available_memory() // 2) // processes
 
 
 def _extra(options: Options) -> Json:

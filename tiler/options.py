@@ -14,7 +14,7 @@ from tiler.ports import Json
 UNITS = {prefix + binary: (1024 if binary else 1000) ** power
          for power, prefix in enumerate(("", "k", "m", "g", "t")) for binary in ("", "i")}
 
-FREE = frozenset({"batch", "memory", "workers", "executor"})
+FREE = frozenset({"batch", "memory", "workers", "executor", "scheduler"})
 """Options that cannot change a result: a run may be resumed with others."""
 
 
@@ -41,9 +41,13 @@ class Options:
     memory
         Bytes that the run may take: ``8_000_000_000`` or ``"8GiB"``; by default half of what is available.
     workers
-        Threads that read ahead, and as many that write behind.
+        Threads that read ahead, and as many that write behind; processes of "dask".
     executor
-        "threads" (default) or "serial".
+        "threads" (default), "serial", or "dask" for several processes or machines, which write to a file.
+    scheduler
+        With "dask": address of the scheduler of a running cluster (``tcp://10.0.0.1:8786``), or its scheduler
+        file; by default processes of this machine are started, and a script must be guarded by
+        ``if __name__ == "__main__"``.
     roi
         Region to segment: ``"0:5,100:600,50:450"``, ``"z=3:5,x=0:512"``, a tuple of slices, or a `Box`;
         ``t=3`` chooses a time point.
@@ -79,6 +83,7 @@ class Options:
     memory: int | str | None = None
     workers: int | str | None = None
     executor: str | None = None
+    scheduler: str | None = None
     roi: Any = None
     axes: str | None = None
     channel: Any = None

@@ -46,7 +46,16 @@ class Request:
 
 
 def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -> Array:
-    """The result as an array with the input's axes."""
+    """The result as an array with the input's axes.
+
+    Raises
+    ------
+    TilerError
+        In one line.
+    """
+    if request.options.executor == "dask":
+        raise SinkError("an array in memory cannot be written by other processes: give an output path (-o), or use "
+                        "threads (--executor)")
     opened = _open(request, request.options)
     task = _task(opened, opened.plan(), None, {})
     sink = perform(task, Memo(), _executor(task, opened), listener, stop)
@@ -125,7 +134,7 @@ def _task(opened: Opened, plan: Plan, output: Path | None, attributes: Json) -> 
 
 
 def _executor(task: Task, opened: Opened) -> Executor:
-    return open_executor(str(opened.options.executor), task.plan.workers)
+    return open_executor(str(opened.options.executor), task.plan.workers, opened.options.scheduler)
 
 
 def _provenance(request: Request, opened: Opened) -> Json:

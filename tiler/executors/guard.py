@@ -12,6 +12,10 @@ from tiler.ports import Finished, Job
 
 Numbered = tuple[int, Any]
 
+computing = threading.Lock()
+"""Held while computing where several threads of a process do whole blocks, so that one has all cores and the
+memory that was foretold, while the others read and write."""
+
 
 def until(stop: threading.Event, indices: Iterable[int]) -> Iterator[int]:
     """The indices up to the moment at which ``stop`` is set."""

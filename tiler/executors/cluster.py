@@ -1,0 +1,114 @@
+"""Clusters of `dask.distributed`: started or found, and checked before they are trusted with blocks."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, LocalCluster, WorkerPlugin
+
+from tiler.errors import PlanError
+from tiler.version import __version__
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 15.0
+"""Seconds in which a scheduler must answer and have a worker."""
+
+THREADS = 2
+"""Of each process: one reads or writes while the other computes."""
+
+
+@contextmanager
+def connected(workers: int, scheduler: str | None) -> Iterator[Client]:
+    """A client of the cluster at that address, or of as many processes of its own.
+
+    Raises
+    ------
+    PlanError
+        If there is no such cluster, or its workers have no tiler or another version of it.
+    """
+    with (_local(workers) if scheduler is None else _remote(scheduler)) as client:
+        _check_workers(client)
+        log.info("dask: %d workers, dashboard at %s", len(client.nthreads()), client.dashboard_link)
+        yield client
+
+
+@contextmanager
+def _local(workers: int) -> Iterator[Client]:
+    """Processes without a memory limit of dask's: the plan has foretold what they take."""
+    try:
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=THREADS, processes=True, memory_limit=0,
+                               dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
+    except (TimeoutError, RuntimeError, OSError) as error:
+        raise PlanError(f"{workers} dask workers could not be started ({_line(error)}): a script needs "
+                        'if __name__ == "__main__" around what it runs (--workers)') from error
+    with cluster, Client(cluster, set_as_default=False) as client:
+        client.register_plugin(_Deaf())
+        yield client
+
+
+@contextmanager
+def _remote(scheduler: str) -> Iterator[Client]:
+    where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    try:
+        client = Client(**where, timeout=TIMEOUT, set_as_default=False)
+    except (TimeoutError, OSError, ValueError) as error:
+        raise PlanError(f"no dask scheduler answers at {scheduler} ({_line(error)}): start one with `dask scheduler`, "
+                        "or leave out --scheduler to use processes of this machine") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=TIMEOUT)
+        except TimeoutError as error:
+            raise PlanError(f"the dask scheduler at {scheduler} has no workers: start some with "
+                            f"`dask worker {scheduler}` (--scheduler)") from error
+        yield client
+
+
+class _Deaf(WorkerPlugin):
+    """A Ctrl-C in the terminal reaches the workers too; what it means is decided by the driver."""
+
+    def setup(self, worker: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check_workers(client: Client) -> None:
+    report = _reporter()
+    own = report()
+    for address, found in client.run(report).items():
+        if found["tiler"] is None:
+            raise PlanError(f"the dask worker at {address} has no tiler: install em-tiler {__version__} there")
+        for name, there in found.items():
+            if there != own[name]:
+                raise PlanError(f"the dask worker at {address} has {name} {there}, here it is {own[name]}: "
+                                "results could differ, install the same versions (--scheduler)")
+
+
+def _reporter() -> Callable[[], dict[str, str | None]]:
+    """A function that travels by value, so that a worker without the package can answer too."""
+
+    def report() -> dict[str, str | None]:
+        import sys
+        from importlib import import_module, metadata
+
+        def found(get: Callable[[], str]) -> str | None:
+            try:
+                return get()
+            except ImportError:
+                return None
+
+        return {
+            "tiler": found(lambda: import_module("tiler.version").__version__),
+            "torch": found(lambda: metadata.version("torch")),
+            "python": "{}.{}".format(*sys.version_info),
+        }
+
+    return report
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

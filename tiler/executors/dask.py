@@ -1,0 +1,124 @@
+"""Blocks on a cluster of `dask.distributed`: processes of this machine, or workers that are there already.
+
+::
+
+    indices -> submit (driver, a few ahead) -> read, compute, write (a worker's thread) -> finished (driver)
+
+Only numbers and records travel. A block whose worker is lost is done again elsewhere: the same bytes once more.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import dask
+from distributed import Client, Future, KilledWorker, as_completed
+
+from tiler.errors import BlockFailed, TilerError
+from tiler.executors.cluster import connected
+from tiler.executors.guard import compute, computing, read, until, write
+from tiler.ports import Finished, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Dask:
+    """A `tiler.ports.Executor` for more than one process.
+
+    Parameters
+    ----------
+    workers
+        Processes to start on this machine, where there is no scheduler.
+    scheduler
+        Address of a running one, such as ``tcp://10.0.0.1:8786``, or the path of its scheduler file.
+    """
+
+    workers: int = 2
+    scheduler: str | None = None
+
+    def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
+        with connected(self.workers, self.scheduler) as client:
+            yield from _Stream(client, job).run(until(stop, indices))
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The blocks of one job, of which the cluster never has more than it can begin at once, and a few."""
+
+    client: Client
+    job: Job
+    indices: dict[str, int] = field(default_factory=dict)
+    failure: BlockFailed | None = None
+
+    def run(self, indices: Iterable[int]) -> Iterator[Finished]:
+        held, todo = self._hold(), iter(indices)
+        underway = as_completed(loop=self.client.loop)
+        try:
+            self._fill(underway, held, todo)
+            for future in underway:
+                finished = self._result(future)
+                self._fill(underway, held, todo)
+                if finished is not None:
+                    yield finished
+        finally:
+            self.client.cancel([*underway.futures, held])
+        if self.failure is not None:
+            raise self.failure
+
+    def _hold(self) -> Future[Any]:
+        """The job as a task that gives itself: it reaches each worker once, also in place of one that is lost,
+        where scattered data would be lost with it."""
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TiB"}):
+            return self.client.submit(_itself, self.job, key=f"tiler-job-{uuid.uuid4().hex}")
+
+    def _fill(self, underway: Any, held: Future[Any], todo: Iterator[int]) -> None:
+        """Give every thread of the cluster a block, and every worker one to go on with."""
+        if self.failure is not None:
+            return
+        threads = self.client.nthreads().values()
+        room = max(1, sum(threads) + len(threads)) - underway.count()
+        for index in islice(todo, max(0, room)):  # none where a worker was lost
+            future = self.client.submit(run_block, held, index, key=f"tiler-block-{uuid.uuid4().hex}")
+            self.indices[str(future.key)] = index
+            underway.add(future)
+
+    def _result(self, future: Future[Any]) -> Finished | None:
+        """What a block gives; its error is kept until those under way have ended."""
+        index = self.indices.pop(str(future.key))
+        try:
+            finished: Finished = future.result()
+        except CancelledError as error:
+            raise TilerError("the dask scheduler was lost, or the run was cancelled there; finished blocks stay so: "
+                             "the same command with --resume goes on (--scheduler)") from error
+        except BlockFailed as error:
+            self.failure = self.failure or error
+        except KilledWorker as error:
+            self._blame(index, error, "every worker that had it died, most likely for want of memory: give them more, "
+                                      "or a smaller --memory, --tile or --block")
+        except Exception as error:
+            self._blame(index, error, " ".join(str(error).split()) or type(error).__name__)
+        else:
+            return finished
+        return None
+
+    def _blame(self, index: int, error: Exception, reason: str) -> None:
+        failure = BlockFailed(index, self.job.where(index), reason)
+        failure.__cause__ = error
+        self.failure = self.failure or failure
+
+
+def _itself(job: Job) -> Job:
+    return job
+
+
+def run_block(job: Job, index: int) -> Finished:
+    """All steps of a block. Runs in a worker: its other threads read and write while one computes."""
+    window = read(job, index)
+    with computing:
+        result = compute(job, window)
+    return write(job, result)
