@@ -128,7 +128,7 @@ RECIPES = {
         average=0.999, batch=2, tile=444, batch_norm=True, precision="auto",
     ),
     "paper": Recipe(
-        name="paper", optimiser="sgd", learning_rate=1e-3, momentum=0.99, batch=1, tile=572, dropout=0.5,
+        name="paper", optimiser="sgd", learning_rate=3e-4, momentum=0.99, batch=1, tile=572, dropout=0.5,
         weights=WeightMap(balance="inverse", border="paper"),
         augmentation=Augmentation(undeformed=0.0, noise=0.0),
     ),
@@ -137,7 +137,8 @@ RECIPES = {
 
 ``paper``: stochastic gradient descent with momentum 0.99, one large tile a step, dropout at the end of the
 contracting path, class balance and the weight map of touching cells. Ronneberger et al. do not state the learning
-rate: this one is the largest of 1e-4, 1e-3 and 1e-2 that trained stably.
+rate. Of 3e-4, 1e-3 and 1e-2 the first ended with the lowest loss on the bundled sample (700 steps of one 252 px tile,
+base 16); the last diverged within 60 steps.
 """
 
 
