@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tiler.errors import GeometryError, ModelError, PlanError
+from tiler.errors import GeometryError, ModelError
 from tiler.geometry import Footprint
 from tiler.models import registry
 from tiler.models.devices import resolve_device
@@ -136,20 +136,10 @@ def footprint_of(module: nn.Module, tile: int) -> Footprint:
 
 def _recipe(options: TrainingOptions, device: torch.device) -> Recipe:
     """The recipe with its changes, its precision settled."""
-    made = recipe(options.recipe or "default")
-    for name, value in (options.changes or {}).items():
-        part, _, entry = name.rpartition(".")
-        made = recipe(made, **{part: _changed(getattr(made, part, None), entry, value)} if part else {entry: value})
+    made = recipe(options.recipe or "default", **(options.changes or {}))
     if made.precision == "auto":
         made = replace(made, precision="bfloat16" if computes_in_bfloat16(device) else "float32")
     return made
-
-
-def _changed(part: Any, name: str, value: Any) -> Any:
-    known = [entry.name for entry in fields(part)] if hasattr(part, "__dataclass_fields__") else []
-    if name not in known:
-        raise PlanError(f"a recipe has no {name} there: it has {', '.join(known) or 'no such part'} (--set)")
-    return replace(part, **{name: value})
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:

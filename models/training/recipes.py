@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from tiler.errors import PlanError
@@ -145,6 +145,8 @@ base 16); the last diverged within 60 steps.
 def recipe(name: str | Recipe = "default", **changes: Any) -> Recipe:
     """The recipe of that name, with some of its fields changed; None leaves a field as it is.
 
+    Fields of its parts are named with a dot: ``recipe("paper", **{"augmentation.elastic": 5})``.
+
     Raises
     ------
     PlanError
@@ -152,9 +154,29 @@ def recipe(name: str | Recipe = "default", **changes: Any) -> Recipe:
     """
     if not isinstance(name, Recipe) and name not in RECIPES:
         raise PlanError(f"there is no recipe {name!r}: known are {', '.join(RECIPES)} (--recipe)")
-    base = name if isinstance(name, Recipe) else RECIPES[name]
-    given = {key: value for key, value in changes.items() if value is not None}
-    known = {entry.name for entry in fields(Recipe)}
-    if unknown := sorted(set(given) - known):
-        raise PlanError(f"a recipe has no {', '.join(unknown)}: it has {', '.join(sorted(known))}")
-    return replace(base, **given)
+    made = name if isinstance(name, Recipe) else RECIPES[name]
+    for path, value in changes.items():
+        if value is not None:
+            made = _with(made, path, value)
+    return made
+
+
+def _with(whole: Any, path: str, value: Any) -> Any:
+    """A dataclass with one field changed, which may be a field of a part."""
+    name, _, rest = path.partition(".")
+    known = [entry.name for entry in fields(whole)]
+    if name not in known:
+        raise PlanError(f"a recipe has no field {path}: there are {', '.join(known)} (--set)")
+    old = getattr(whole, name)
+    if rest and is_dataclass(old):
+        return replace(whole, **{name: _with(old, rest, value)})
+    if rest or not _of_one_kind(old, value):
+        raise PlanError(f"{path} of a recipe cannot be {value!r}, it is {old!r} by default (--set)")
+    return replace(whole, **{name: value})
+
+
+def _of_one_kind(old: Any, new: Any) -> bool:
+    """Whether a value may stand in place of another one; whole numbers are real ones too."""
+    if isinstance(old, float):
+        return isinstance(new, int | float) and not isinstance(new, bool)
+    return type(old) is type(new)

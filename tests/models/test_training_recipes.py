@@ -54,17 +54,25 @@ def test_a_recipe_survives_json(name):
 
 def test_changes_replace_fields_and_none_does_not():
     assert recipe("default", batch=3, tile=None) == replace(RECIPES["default"], batch=3)
+    bent = recipe("default", **{"augmentation.elastic": 5, "weights.border": "paper"})
+    assert (bent.augmentation.elastic, bent.weights.border) == (5, "paper")
 
 
 @pytest.mark.parametrize(("wrong", "says"), [
     ({"name": "papre"}, "known are default, paper"),
-    ({"rate": 1}, "has no rate"),
+    ({"rate": 1}, "has no field rate"),
     ({"optimiser": "adam"}, "adamw or sgd"),
     ({"learning_rate": 0}, "positive"),
     ({"batch": 0}, "--batch"),
     ({"precision": "int8"}, "--precision"),
     ({"decay": 1.1}, "from 0 to 1"),
     ({"clip": -1}, "not negative"),
+    ({"learning_rate": "fast"}, "cannot be 'fast'"),
+    ({"batch": 1.5}, "cannot be 1.5, it is 2 by default"),
+    ({"batch_norm": 1}, "cannot be 1"),
+    ({"augmentation": 3}, "cannot be 3"),
+    ({"batch.size": 3}, "batch.size of a recipe cannot be"),
+    ({"augmentation.elastics": 3}, "no field elastics"),
 ])
 def test_impossible_recipes_are_refused(wrong, says):
     with pytest.raises(PlanError, match=says):
