@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tiler.errors import ModelError
 
 _BUNDLED = Path(__file__).with_name("weights_data")
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where a network was published; an empty DOI where there is none."""
+
+    citation: str
+    doi: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +34,12 @@ class ModelEntry:
         ``"package.module:object"``, called with the arguments that the weights carry.
     description
         One line.
-    paper, doi
-        Where it was published.
+    published
+        Where.
+    exactness
+        How it can be tiled: EXACT, EXACT_2PASS, BLEND or WHOLE; see `tiler.models.probe`.
+    arguments
+        What the factory is called with where neither weights nor the user say otherwise.
     weights
         The bundled default weights, None where there are none.
     """
@@ -34,25 +47,63 @@ class ModelEntry:
     name: str
     factory: str
     description: str
-    paper: str
-    doi: str
+    published: Paper
+    exactness: str = "EXACT"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
 
+    @property
+    def paper(self) -> str:
+        return self.published.citation
 
-_ENTRIES = {
-    entry.name: entry
-    for entry in (
-        ModelEntry(
-            name="unet",
-            factory="tiler.models.unet:UNet",
-            description="U-Net; the bundled weights find membranes in serial-section transmission EM",
-            paper="O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedical Image "
-            "Segmentation. MICCAI 2015",
-            doi="10.1007/978-3-319-24574-4_28",
-            weights=_BUNDLED / "unet-isbi2012.safetensors",
-        ),
-    )
-}
+    @property
+    def doi(self) -> str:
+        return self.published.doi
+
+
+_UNET = Paper("O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. "
+              "MICCAI 2015", "10.1007/978-3-319-24574-4_28")
+_UNETPP = Paper("Z. Zhou et al.: UNet++: A Nested U-Net Architecture for Medical Image Segmentation. DLMIA 2018",
+                "10.1007/978-3-030-00889-5_1")
+_UNET3PLUS = Paper("H. Huang et al.: UNet 3+: A Full-Scale Connected UNet for Medical Image Segmentation. ICASSP 2020",
+                   "10.48550/arXiv.2004.08790")
+_FCN = Paper("J. Long, E. Shelhamer, T. Darrell: Fully Convolutional Networks for Semantic Segmentation. CVPR 2015",
+             "10.1109/CVPR.2015.7298965")
+
+_NESTED = "tiler.models.zoo.unetpp:UNetPlusPlus"
+_FULL_SCALE = "tiler.models.zoo.unet3plus:UNet3Plus"
+_CONVOLUTIONAL = "tiler.models.zoo.fcn:FCN"
+
+_ALL = (
+    ModelEntry("unet", "tiler.models.unet:UNet",
+               "U-Net; the bundled weights find membranes in serial-section transmission EM", _UNET,
+               weights=_BUNDLED / "unet-isbi2012.safetensors"),
+    ModelEntry("unet-wide", "tiler.models.zoo.unetpp:wide_unet",
+               "same-padded U-Net with as many weights as U-Net++, its control", _UNETPP),
+    ModelEntry("unetpp", _NESTED, "U-Net++: nested dense skips, deconvolutions", _UNETPP),
+    ModelEntry("unetpp-ds", _NESTED, "U-Net++ with four heads: accurate, fast or pruned", _UNETPP,
+               arguments={"heads": "accurate"}),
+    ModelEntry("unetpp-bilinear", _NESTED, "U-Net++ with interpolation and batch norm", _UNETPP,
+               arguments={"up": "bilinear", "batch_norm": True}),
+    ModelEntry("unetpp-corners", _NESTED, "the same with aligned corners, as it is widespread", _UNETPP, "BLEND",
+               {"up": "corners", "batch_norm": True}),
+    ModelEntry("unet3plus", _FULL_SCALE, "UNet 3+: full-scale skips", _UNET3PLUS),
+    ModelEntry("unet3plus-ds", _FULL_SCALE, "UNet 3+ with five supervised outputs", _UNET3PLUS,
+               arguments={"deep_supervision": True}),
+    ModelEntry("unet3plus-cgm", _FULL_SCALE, "UNet 3+ that first decides whether anything is there", _UNET3PLUS,
+               "EXACT_2PASS", {"deep_supervision": True, "classification": True}),
+    ModelEntry("fcn32s", _CONVOLUTIONAL, "FCN-32s on VGG-16", _FCN, arguments={"stride": 32}),
+    ModelEntry("fcn32s-fixed", _CONVOLUTIONAL, "FCN-32s of which only the score layer is trained", _FCN,
+               arguments={"stride": 32, "frozen_body": True}),
+    ModelEntry("fcn16s", _CONVOLUTIONAL, "FCN-16s on VGG-16", _FCN, arguments={"stride": 16}),
+    ModelEntry("fcn8s", _CONVOLUTIONAL, "FCN-8s on VGG-16", _FCN, arguments={"stride": 8}),
+    ModelEntry("fcn8s-at-once", _CONVOLUTIONAL, "FCN-8s trained in one go, by scaled streams", _FCN,
+               arguments={"stride": 8, "at_once": True}),
+    ModelEntry("fcn-alexnet", _CONVOLUTIONAL, "FCN-32s on AlexNet", _FCN, arguments={"body": "alexnet"}),
+    ModelEntry("fcn-googlenet", _CONVOLUTIONAL, "FCN-32s on GoogLeNet", _FCN, arguments={"body": "googlenet"}),
+)
+
+_ENTRIES = {entry.name: entry for entry in _ALL}
 
 
 def names() -> tuple[str, ...]:
@@ -74,6 +125,18 @@ def describe(name: str) -> ModelEntry:
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names())};"
     raise ModelError(f"unknown model {name!r}: {hint} your own is package.module:factory or file.py:factory "
                      "(--model)")
+
+
+def build(name: str, **arguments: Any) -> Any:
+    """A new `torch.nn.Module` of a registered network, with its own arguments where none are given.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network, or it refuses an argument.
+    """
+    entry = describe(name)
+    return resolve(entry.factory)(**{**entry.arguments, **arguments})
 
 
 def resolve(target: str) -> Any:

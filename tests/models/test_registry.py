@@ -13,11 +13,11 @@ def test_every_name_has_its_card():
         entry = models.describe(name)
         assert entry.name == name
         assert callable(registry.resolve(entry.factory))
-        assert entry.doi.startswith("10.")
+        assert entry.doi.startswith("10.") or not entry.doi
         assert entry.weights is None or entry.weights.is_file()
 
 
-@pytest.mark.parametrize(("wrong", "hint"), [("unett", "did you mean unet"), ("resnet-of-mine", "known are unet")])
+@pytest.mark.parametrize(("wrong", "hint"), [("unett", "did you mean unet"), ("restormer-of-mine", "known are .*unet")])
 def test_unknown_name_is_one_line_with_what_is_close(wrong, hint):
     with pytest.raises(ModelError, match=hint) as caught:
         models.describe(wrong)

@@ -1,0 +1,139 @@
+"""The fully convolutional networks of Long, Shelhamer and Darrell (2015), doi:10.1109/CVPR.2015.7298965."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tiler.models.zoo.alexnet import AlexNet
+from tiler.models.zoo.bilinear import BilinearUpsampling
+from tiler.models.zoo.blocks import he_normal, require
+from tiler.models.zoo.bodies import widths
+from tiler.models.zoo.googlenet import GoogLeNet
+from tiler.models.zoo.vgg import VGG16
+
+Body = Literal["vgg16", "alexnet", "googlenet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How scores come back to the resolution of the input.
+
+    Parameters
+    ----------
+    kernel
+        Of the last transposed convolution.
+    crop
+        Where the input lies in what it gives.
+    fused
+        Where the upsampled scores lie in those of each finer map, coarse to fine.
+    """
+
+    kernel: int
+    crop: int
+    fused: tuple[int, ...] = ()
+
+
+_BODIES: dict[str, type[nn.Module]] = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet}
+_HEADS = {
+    ("vgg16", 32): Head(64, 19),
+    ("vgg16", 16): Head(32, 27, (5,)),
+    ("vgg16", 8): Head(16, 31, (5, 9)),
+    ("alexnet", 32): Head(63, 18),
+    ("googlenet", 32): Head(63, 1),
+}
+_AT_ONCE = (1e-2, 1e-4)
+
+
+class FCN(nn.Module):
+    """``(n, in_channels, y, x) -> (n, classes, y, x)`` float scores (logits), for any y and x.
+
+    Parameters
+    ----------
+    body
+        ``"vgg16"``, ``"alexnet"`` or ``"googlenet"``.
+    stride
+        32 upsamples the scores of the last layer; 16 and 8, for VGG-16, first add those of pool4, and of pool3.
+    in_channels, classes
+        Channels of input and output.
+    base
+        64 stands for the published widths; narrower bodies are in proportion.
+    at_once
+        Scale pool4 by 0.01 and pool3 by 0.0001, with which all three streams can be trained in one go.
+    learned
+        Whether the upsampling before a sum is learned, as in the paper; the last one never is. The authors' later
+        definitions fix them all.
+    frozen_body
+        Train the score layer alone ("FCN-32s-fixed").
+
+    Notes
+    -----
+    The first convolution pads by 100 (VGG-16, AlexNet), and crops bring the output back onto the input. There is
+    no published definition with GoogLeNet: this one drops average pool and classifiers, keeps a padding of 3
+    and uses the kernel of AlexNet's head, since an even kernel would be off by half a pixel [choice].
+
+    Score layers begin at zero, everything else as He et al. have it; published weights came from classifiers,
+    whose layers `tiler.models.zoo.bodies.convolutionalised` turns into those of fc6 and fc7.
+
+    References
+    ----------
+    J. Long, E. Shelhamer, T. Darrell: Fully Convolutional Networks for Semantic Segmentation. CVPR 2015.
+    doi:10.1109/CVPR.2015.7298965
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        classes: int = 21,
+        base: int = 64,
+        *,
+        body: Body = "vgg16",
+        stride: int = 32,
+        at_once: bool = False,
+        learned: bool = False,
+        frozen_body: bool = False,
+    ) -> None:
+        super().__init__()
+        require((body, stride) in _HEADS, f"there are FCN-32s of vgg16, alexnet and googlenet, and FCN-16s and 8s of "
+                                          f"vgg16, got {body!r} with stride {stride}")
+        require(min(in_channels, classes, base) >= 1,
+                f"channels, classes and base of an FCN are at least 1, got {in_channels}, {classes}, {base}")
+        require(body != "alexnet" or base % 4 == 0, f"an FCN of alexnet needs a base that 4 divides, got {base}")
+        self.arguments: dict[str, Any] = {
+            "in_channels": in_channels, "classes": classes, "base": base, "body": body, "stride": stride,
+            "at_once": at_once, "learned": learned, "frozen_body": frozen_body,
+        }
+        self.geometry = _HEADS[body, stride]
+        self.body = _BODIES[body](in_channels, base)
+        self.body.apply(he_normal).requires_grad_(not frozen_body)
+        *finer, top = widths(base, self.body.CHANNELS) if body != "googlenet" else [self.body.channels]
+        self.score = _score(top, classes)
+        fused = finer[::-1][:len(self.geometry.fused)]
+        self.score_finer = nn.ModuleList(_score(channels, classes) for channels in fused)
+        self.up = nn.ModuleList(BilinearUpsampling(classes, 4, 2, learned) for _ in fused)
+        self.last = BilinearUpsampling(classes, self.geometry.kernel, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[2:]
+        *finer, top = self.body(x)
+        scores = self.score(top)
+        scales = _AT_ONCE if self.arguments["at_once"] else (1.0, 1.0)
+        for up, score, crop, scale in zip(self.up, self.score_finer, self.geometry.fused, scales, strict=False):
+            scores = up(scores)
+            scores = scores + _crop(score(finer.pop() * scale), crop, scores.shape[2:])
+        return _crop(self.last(scores), self.geometry.crop, size)
+
+
+def _score(channels: int, classes: int) -> nn.Conv2d:
+    layer = nn.Conv2d(channels, classes, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _crop(x: torch.Tensor, start: int, size: Sequence[int]) -> torch.Tensor:
+    return x[:, :, start:start + size[0], start:start + size[1]]

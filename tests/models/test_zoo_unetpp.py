@@ -1,0 +1,94 @@
+"""U-Net++: dense skips, four heads, pruning, both ways up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from zoo_cases import assert_tiled_is_whole, count, on_meta, varied
+
+from tiler.errors import ModelError
+from tiler.models.probe import derive, probe
+from tiler.models.zoo.blocks import mean_of_heads
+from tiler.models.zoo.unetpp import UNetPlusPlus
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(1, 100_961), (2, 511_105), (3, 2_204_961), (4, 9_041_601)])
+def test_pruned_networks_have_the_published_sizes(depth, parameters):
+    assert count(on_meta("unetpp", depth=depth)) == parameters
+    with torch.device("meta"):
+        assert count(UNetPlusPlus(heads="fast").pruned(depth)) == parameters
+
+
+@pytest.mark.parametrize(("up", "contexts"), [
+    ("deconv", [(8, 8), (22, 24), (46, 48), (94, 96)]), ("bilinear", [(10, 10), (26, 28), (54, 56), (110, 112)])])
+def test_contexts_of_every_head(up, contexts):
+    for depth, (needed, rounded) in enumerate(contexts, 1):
+        report = derive(UNetPlusPlus(base=1, depth=depth, up=up), 1)
+        assert report.exactness == "EXACT"
+        assert report.border == "zero"
+        assert report.context.low[1:] == report.context.high[1:] == (needed,) * 2
+        assert report.footprint.low[1:] == report.footprint.high[1:] == (rounded,) * 2
+        assert report.footprint.stride == (1, 2**depth, 2**depth)
+
+
+def test_the_footprint_is_proved():
+    for up in ("deconv", "bilinear"):
+        report = probe(UNetPlusPlus(base=2, depth=2, up=up, batch_norm=True, heads="accurate"), 1)
+        assert report.proved, str(report)
+
+
+def test_aligned_corners_are_told():
+    report = probe(on_meta("unetpp-corners", base=2), 1)
+    assert report.exactness == "BLEND"
+    assert "stretch (Upsample): align_corners=True" in str(report.offending[0])
+
+
+def test_a_node_joins_its_whole_row():
+    module = UNetPlusPlus(base=3, depth=2)
+    seen = {}
+    for name, node in module.nodes.items():
+        node.register_forward_pre_hook(lambda layer, inputs, name=name: seen.update({name: inputs[0].shape[1]}))
+    module(torch.zeros(1, 1, 8, 8))
+    assert seen == {"0_0": 1, "1_0": 3, "0_1": 6, "2_0": 6, "1_1": 12, "0_2": 9}
+    assert sum(kind.transposed for kind in module.modules() if hasattr(kind, "transposed")) == 3
+
+
+def test_accurate_is_the_mean_of_the_probabilities_and_fast_the_last_head():
+    module = varied("unetpp-ds", base=2, depth=3).double()
+    image = torch.randn(1, 1, 16, 24, dtype=torch.float64)
+    heads = module.outputs(image)
+    assert len(heads) == 3
+    mean = torch.stack(heads).sigmoid().mean(0)
+    torch.testing.assert_close(module(image).sigmoid(), mean, rtol=0, atol=1e-12)
+    module.arguments["heads"] = "fast"
+    assert torch.equal(module(image), heads[-1])
+
+
+def test_the_mean_of_heads_is_one_of_probabilities_with_several_classes_too():
+    scores = torch.randn(4, 2, 3, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(mean_of_heads(scores).softmax(1), scores.softmax(2).mean(0), rtol=0, atol=1e-12)
+    assert mean_of_heads(torch.full((4, 1, 1, 1, 1), 300.0)).isfinite().all()
+
+
+def test_a_pruned_network_is_its_head():
+    module = varied("unetpp-ds", base=2, depth=3).eval()
+    image = torch.randn(1, 1, 16, 16)
+    for level in (1, 2, 3):
+        assert torch.equal(module.pruned(level)(image), module.outputs(image)[level - 1])
+    with pytest.raises(ModelError, match="deep supervision"):
+        UNetPlusPlus(base=2).pruned(2)
+
+
+@pytest.mark.parametrize("wrong", [{"up": "nearest"}, {"heads": "slow"}, {"depth": 0}])
+def test_impossible_arguments_of_the_nested_network_are_refused(wrong):
+    with pytest.raises(ModelError, match=r"U-Net\+\+"):
+        UNetPlusPlus(**wrong)
+
+
+@pytest.mark.parametrize("border", ["zero", "mirror"])
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("unetpp", {"depth": 2}), ("unetpp-ds", {"depth": 2}), ("unetpp-bilinear", {"depth": 2}),
+    ("unet-wide", {"depth": 2})], ids=lambda value: value if isinstance(value, str) else "")
+def test_tiled_is_whole(tmp_path, name, arguments, border):
+    module = varied(name, base=2, **arguments)
+    assert_tiled_is_whole(tmp_path, name, module, (131, 118), (5, 8, 13), border)
