@@ -44,7 +44,7 @@ def write_png(rows: Sequence[Row], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(*_points(rows, "loss"), color="tab:blue", linewidth=1)
     above.set_yscale("log")
@@ -66,7 +66,7 @@ def _draw_scores(axes: Any, rows: Sequence[Row]) -> None:
             axes.plot(steps, errors, marker=".", linewidth=2 if name == CHOSEN_BY else 1, label=label)
     if axes.lines:
         axes.set_yscale("log")
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     axes.set_ylabel("validation error")
 
 
