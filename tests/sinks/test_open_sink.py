@@ -17,7 +17,8 @@ from tiler.sinks import open_finished, open_sink, partial_path
 from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, blocks_of, example_values, part, written
 
 SPEC = EXAMPLES["a stack"]
-NAMES = ["out.zarr", "out.tif", "out.npy"]
+NAMES = ["out.zarr", "out.tif", "out.ome.tif", "out.h5", "out.npy"]
+STAGED = (".ome.tif", ".h5")
 
 
 @pytest.fixture(params=NAMES)
@@ -30,7 +31,7 @@ def make(output):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("out.jpg", r"outputs end in \.zarr \.tif \.tiff \.npy; got \.jpg \(-o\)"), ("out", "got no suffix"),
+    ("out.jpg", r"outputs end in \.zarr \.ome\.tif .* \.npy; got \.jpg \(-o\)"), ("out", "got no suffix"),
 ])
 def test_unknown_formats_are_refused(tmp_path, name, message):
     with pytest.raises(SinkError, match=message):
@@ -79,15 +80,16 @@ class Crash(BaseException):
     """The power fails."""
 
 
-@pytest.mark.parametrize("step", range(3))
+@pytest.mark.parametrize("step", range(4))
 def test_a_crash_while_finishing_is_mended_by_finishing_again(output, step, monkeypatch):
     older, _ = written(make(output), SPEC)
     older.finish({"run": 1})
-    newer, values = written(make(output), replace(SPEC, kind="labels"))
+    spec = replace(SPEC, kind="labels")
+    newer, values = written(make(output), spec)
     calls = []
 
     def crash(source, target):
-        if Path(source).parent == output.parent:  # zarr renames files of its own
+        if Path(target).parent == output.parent:  # zarr renames files of its own
             calls.append(source)
             if len(calls) == step + 1:
                 raise Crash
@@ -100,9 +102,9 @@ def test_a_crash_while_finishing_is_mended_by_finishing_again(output, step, monk
             newer.finish({"run": 2})
         except Crash:
             assert len(calls) == step + 1
-    open_sink(output, SPEC).finish({"run": 2})
+    open_sink(output, spec).finish({"run": 2})
     assert open_finished(output)["run"] == 2
-    np.testing.assert_array_equal(open_sink(output, SPEC).read(Box.of_shape(SPEC.shape[1:])), values)
+    np.testing.assert_array_equal(open_sink(output, spec).read(Box.of_shape(SPEC.shape[1:])), values)
     assert not partial_path(output).exists()
     assert not output.with_name(output.name + ".replaced").exists()
 
@@ -125,7 +127,8 @@ def full(*args, **options):
 def test_a_full_disk_is_one_line(output, monkeypatch):
     sink = open_sink(output, SPEC)
     block = next(blocks_of(SPEC))
-    if output.suffix == ".zarr":
+    inner = {"out.zarr": "", "out.h5": "/stage.zarr.partial", "out.ome.tif": "/stage.zarr.partial"}
+    if output.name in inner:
         sink.create()
         monkeypatch.setattr("zarr.storage._local._put", full)
         with pytest.raises(SinkError, match="No space left on device") as refusal:
@@ -134,7 +137,8 @@ def test_a_full_disk_is_one_line(output, monkeypatch):
         monkeypatch.setattr("os.posix_fallocate", full, raising=False)
         with pytest.raises(SinkError, match="No space left on device") as refusal:
             sink.create()
-    assert str(refusal.value) == f"cannot write {partial_path(output)}: No space left on device"
+    path = f"{partial_path(output)}{inner.get(output.name, '')}"
+    assert str(refusal.value) == f"cannot write {path}: No space left on device"
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space cannot be reserved on this system")
@@ -162,9 +166,11 @@ def test_a_block_is_synced_before_write_returns(output, monkeypatch):
     block = next(blocks_of(SPEC))
     sink.write(block, part(example_values(SPEC), block))
     partial = str(partial_path(output))
-    if output.suffix == ".zarr":
-        files = {f"{partial}/0/c/0/{y}/0" for y in (0, 1)}
-        folders = {f"{partial}/0/c/0/{y}" for y in (0, 1)} | {f"{partial}/0/c/0", f"{partial}/0/c", f"{partial}/0"}
+    if output.suffix == ".zarr" or output.name.endswith(STAGED):
+        partial += "" if output.suffix == ".zarr" else "/stage.zarr.partial"
+        layers = range(4 if output.name.endswith(".ome.tif") else 1)
+        files = {f"{partial}/0/c/{z}/{y}/0" for z in layers for y in (0, 1)}
+        folders = {str(parent) for file in files for parent in list(Path(file).parents)[:4]}
         assert files | folders == set(synced)
     else:
         assert synced == [partial]

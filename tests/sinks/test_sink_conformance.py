@@ -1,5 +1,6 @@
 """Every sink passes the shipped suite of the port."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,28 @@ class OtherTiff(Stored):
         return EXAMPLES[request.param]
 
 
-class TestOmeTiff(OtherTiff):
+class TestOmeTiff(Stored):
     filename = "out.ome.tif"
+
+    @pytest.fixture(params=["an image", "labels of a stack", "classes over time"])
+    def spec(self, request):
+        return EXAMPLES[request.param]
+
+
+class TestHdf5(Stored):
+    filename = "out.h5"
+
+    @pytest.fixture(params=["an image", "classes of a stack", "shards"])
+    def spec(self, request):
+        return EXAMPLES[request.param]
+
+
+class TestOldOmeZarr(Stored):
+    filename = "out.zarr"
+
+    @pytest.fixture(params=["classes of an image", "shards"])
+    def spec(self, request):
+        return replace(EXAMPLES[request.param], ngff="0.4")
 
 
 class TestBigTiff(OtherTiff):

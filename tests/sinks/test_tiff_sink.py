@@ -1,5 +1,7 @@
 """The TIFF output as others see it: ImageJ, OME or plain, its voxel size, its limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -22,7 +24,6 @@ def finished(path, spec, limit=CLASSIC_LIMIT):
     ("a stack", "a.tiff", CLASSIC_LIMIT, "imagej", False),
     ("shards", "a.tif", CLASSIC_LIMIT, "imagej", False),
     ("labels of a stack", "a.tif", CLASSIC_LIMIT, "ome", False),
-    ("a stack", "a.ome.tif", CLASSIC_LIMIT, "ome", False),
     ("a stack", "a.tif", 7 * 20 * 16 - 1, "ome", True),
     ("a stack", "a.tif", 7 * 20 * 16, "imagej", False),
     ("classes of a stack", "a.tif", CLASSIC_LIMIT, "shaped", False),
@@ -40,8 +41,8 @@ def test_the_description_suits_type_and_size(example, name, limit, kind, big, tm
 
 
 @pytest.mark.parametrize(("example", "name"), [
-    ("a stack", "a.tif"), ("a stack", "a.ome.tif"), ("classes over time", "a.tif"),
-    ("classes over time", "a.ome.tif"), ("classes of an image", "a.tif"), ("labels of a stack", "a.tif"),
+    ("a stack", "a.tif"), ("classes over time", "a.tif"), ("classes of an image", "a.tif"),
+    ("labels of a stack", "a.tif"), ("classes of a stack", "a.tif"),
 ])
 def test_it_reads_back_as_a_source_with_its_voxel_size(example, name, tmp_path):
     spec = EXAMPLES[example]
@@ -51,6 +52,7 @@ def test_it_reads_back_as_a_source_with_its_voxel_size(example, name, tmp_path):
     assert source.calibration.scale == pytest.approx(spec.calibration.scale)
     assert source.calibration.units == spec.calibration.units
     assert source.calibration.axes == spec.calibration.axes
+    assert source.channels == spec.classes
 
 
 def test_imagej_finds_unit_spacing_and_interval(tmp_path):
@@ -63,8 +65,29 @@ def test_imagej_finds_unit_spacing_and_interval(tmp_path):
         assert per / width == pytest.approx(5)
 
 
-def test_ome_names_the_channels(tmp_path):
-    finished(tmp_path / "a.ome.tif", EXAMPLES["classes over time"])
-    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
-        assert 'Name="class 1"' in tiff.ome_metadata
-        assert 'PhysicalSizeXUnit="nm"' in tiff.ome_metadata
+def calibrated(scale, units):
+    spec = EXAMPLES["a stack"]
+    return replace(spec, calibration=replace(spec.calibration, scale=scale, units=units))
+
+
+@pytest.mark.parametrize(("scale", "units", "found", "unit"), [
+    ((0.05, 4.0, 4.0), ("micrometer", "nanometer", "nanometer"), (50, 4, 4), "nanometer"),
+    ((50.0, 40.0, 20.0), ("nanometer", "angstrom", "angstrom"), (50, 4, 2), "nanometer"),
+    ((50.0, 4.0, 0.004), ("nanometer", "nanometer", "micrometer"), (0.05, 0.004, 0.004), "micrometer"),
+])
+def test_imagej_knows_one_unit_so_others_are_converted(scale, units, found, unit, tmp_path):
+    finished(tmp_path / "a.tif", calibrated(scale, units))
+    calibration = open_source(tmp_path / "a.tif").calibration
+    assert calibration.scale == pytest.approx(found)
+    assert calibration.units == (unit,) * 3
+
+
+def test_without_units_imagej_is_told_no_sizes(tmp_path):
+    finished(tmp_path / "a.tif", calibrated((2.0, 3.0, 4.0), (None,) * 3))
+    assert open_source(tmp_path / "a.tif").calibration.scale == (1, 1, 1)
+
+
+def test_imagej_shows_the_name_of_the_class_of_each_slice(tmp_path):
+    finished(tmp_path / "a.tif", EXAMPLES["classes over time"])
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.imagej_metadata["Labels"] == ["class 0", "class 1"] * 12

@@ -1,4 +1,4 @@
-"""Where the result goes: zarr, TIFF, npy, or an array in memory.
+"""Where the result goes: zarr, TIFF, OME-TIFF, HDF5, npy, or an array in memory.
 
 A format is one line in `FORMATS`; its module is imported when the first output of that format is opened.
 """
@@ -20,15 +20,26 @@ __all__ = ["FORMATS", "Format", "open_finished", "open_sink", "partial_path"]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An output format: ``"module:class"`` that is called with path and spec, and its suffixes."""
+    """An output format: ``"module:class"`` that is called with path and spec, its suffixes, and how to install it."""
 
     sink: str
     suffixes: tuple[str, ...]
+    install: str = ""
+
+    def open(self, path: Path, spec: OutputSpec) -> Sink:
+        module, _, name = self.sink.partition(":")
+        try:
+            sink: Sink = getattr(import_module(module), name)(path, spec)
+        except ModuleNotFoundError as error:
+            raise SinkError(f"writing {path} needs the package {error.name}: {self.install}") from error
+        return sink
 
 
 FORMATS = (
     Format("tiler.sinks.zarr:ZarrSink", (".zarr",)),
+    Format("tiler.sinks.ome_tiff:OmeTiffSink", (".ome.tif", ".ome.tiff")),
     Format("tiler.sinks.tiff:TiffSink", (".tif", ".tiff")),
+    Format("tiler.sinks.hdf5:Hdf5Sink", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
     Format("tiler.sinks.npy:NpySink", (".npy",)),
 )
 
@@ -39,24 +50,22 @@ def open_sink(output: str | os.PathLike[str] | None, spec: OutputSpec) -> Sink:
     Parameters
     ----------
     output
-        A path that ends in ``.zarr``, ``.tif``, ``.tiff`` or ``.npy``; None for an array in memory, which is then
-        the sink's attribute ``array``.
+        A path that ends in a suffix of `FORMATS`; None for an array in memory, which is then the sink's attribute
+        ``array``.
     spec
         What is written.
 
     Raises
     ------
     SinkError
-        For an unknown suffix, a parent that is a file, or a spec that contradicts itself.
+        For an unknown suffix, a missing package, a parent that is a file, or a spec that contradicts itself.
     """
     if output is None:
         from tiler.sinks.array import ArraySink
 
         return ArraySink(spec)
     path = Path(output).absolute()
-    module, _, name = _format_of(path).sink.partition(":")
-    sink: Sink = getattr(import_module(module), name)(path, spec)
-    return sink
+    return _format_of(path).open(path, spec)
 
 
 def partial_path(output: str | os.PathLike[str]) -> Path:
@@ -90,9 +99,8 @@ def open_finished(output: str | os.PathLike[str]) -> Json | None:
 
 
 def _format_of(path: Path) -> Format:
-    suffix = path.suffix.lower()
     for known in FORMATS:
-        if suffix in known.suffixes:
+        if path.name.lower().endswith(known.suffixes):
             return known
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
-    raise SinkError(f"{path}: outputs end in {supported}; got {suffix or 'no suffix'} (-o)")
+    raise SinkError(f"{path}: outputs end in {supported}; got {path.suffix or 'no suffix'} (-o)")

@@ -68,18 +68,28 @@ class Target:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         remove(self.partial)
 
-    def promote(self) -> None:
+    def promote(self, whole: Path | None = None) -> None:
         """Give a whole output its final name, in place of an older one; may be called again after a crash.
 
         A folder cannot be replaced in one step: the older one is moved aside first, and deleted last.
+
+        Parameters
+        ----------
+        whole
+            What gets the name, where it was made inside the partial output, of which nothing else stays.
         """
         aside = self.path.with_name(self.path.name + ".replaced")
         if self.partial.exists():
-            if self.path.is_dir() or (self.partial.is_dir() and self.path.exists()):
+            source = whole or self.partial
+            if self.path.is_dir() or (source.is_dir() and self.path.exists()):
                 remove(aside)
                 os.replace(self.path, aside)
-            os.replace(self.partial, self.path)
+            os.replace(source, self.path)
             sync(self.path.parent)
+            if whole is not None:
+                remove(aside)
+                os.replace(self.partial, aside)  # in one step: half of it would be finished again, and wrongly
+                sync(self.path.parent)
         elif not self.path.exists():
             raise SinkError(f"cannot finish {self.path}: {self.partial.name} does not exist")
         remove(aside)

@@ -13,7 +13,9 @@ import numpy as np
 import tifffile
 
 from tiler.ports import Array, Calibration, OutputSpec
+from tiler.sinks.layout import Layout
 from tiler.sinks.mapped import MappedSink, moved
+from tiler.sinks.units import NANOMETRES, seconds_per_frame, steps
 
 IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
@@ -21,7 +23,7 @@ CLASSIC_LIMIT = 2**32 - 2**25  # offsets have 32 bits; tifffile leaves as much f
 
 SYMBOLS = {"picometer": "pm", "angstrom": "Å", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm",
            "centimeter": "cm", "meter": "m", "inch": "in", "millisecond": "ms", "second": "s", "minute": "min",
-           "hour": "h"}
+           "hour": "h", "day": "d", "microsecond": "µs", "nanosecond": "ns"}
 IMAGEJ_UNITS = {"nanometer": "nm", "micrometer": "micron", "millimeter": "mm", "centimeter": "cm", "meter": "m",
                 "picometer": "pm", "inch": "inch"}
 
@@ -32,7 +34,7 @@ class TiffSink(MappedSink):
     Parameters
     ----------
     path
-        Final name of the output; ``.ome.tif`` asks for OME-XML.
+        Final name of the output.
     spec
         What is written.
     limit
@@ -46,58 +48,68 @@ class TiffSink(MappedSink):
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (self.target.path, self.spec, self.limit)
 
-    @property
-    def stored_axes(self) -> tuple[str, ...]:
-        """The layout's axes in the order of the file."""
-        return tuple(sorted(self.layout.axes, key="tzcyx".index))
-
     def allocate(self, path: Path) -> None:
         dtype = np.dtype(self.spec.dtype)
-        shape = tuple(self.layout.shape[self.layout.axes.index(axis)] for axis in self.stored_axes)
+        order = stored_order(self.layout)
+        shape = tuple(self.layout.shape[self.layout.axes.index(axis)] for axis in order)
         big = int(np.prod(shape, dtype=object)) * dtype.itemsize > self.limit
-        imagej = dtype.name in IMAGEJ_TYPES and not big and ".ome." not in self.target.path.name
+        imagej = dtype.name in IMAGEJ_TYPES and not big
         ome = dtype.name in OME_TYPES and not imagej
-        axes = "".join(self.stored_axes).upper()
-        options = imagej_options(self.spec.calibration) if imagej else ome_options(self.spec) if ome else {}
-        options["metadata"] = {**options.get("metadata", {}), "axes": axes}
+        axes = "".join(order).upper()
+        options = imagej_options(self.spec) if imagej else ome_options(self.spec) if ome else plain_options(self.spec)
+        options["metadata"] |= {"axes": axes}
         tifffile.memmap(path, shape=shape, dtype=dtype, bigtiff=big, imagej=imagej, ome=ome,
                         photometric="minisblack", **options)
 
     def map(self, path: Path, mode: str) -> tuple[Any, Array]:
         mapped = tifffile.memmap(path, mode="r+" if mode == "r+" else "r")
-        shape = [self.layout.shape[self.layout.axes.index(axis)] for axis in self.stored_axes]
-        return mapped, moved(mapped.reshape(shape), self.stored_axes, self.layout.axes)
+        order = stored_order(self.layout)
+        shape = [self.layout.shape[self.layout.axes.index(axis)] for axis in order]
+        return mapped, moved(mapped.reshape(shape), order, self.layout.axes)
 
 
-def _steps(calibration: Calibration) -> dict[str, tuple[float, str]]:
-    """Scale and unit of the axes whose unit is known."""
-    named = zip(calibration.axes, calibration.scale, calibration.units, strict=True)
-    return {axis: (scale, unit) for axis, scale, unit in named if unit}
+def stored_order(layout: Layout) -> tuple[str, ...]:
+    """The layout's axes in the order of the file, which is ImageJ's."""
+    return tuple(sorted(layout.axes, key="tzcyx".index))
 
 
-def imagej_options(calibration: Calibration) -> dict[str, Any]:
-    """For `tifffile.imwrite`: ImageJ keeps one unit for x, y and z, and voxels per unit in the resolution tags."""
-    steps = _steps(calibration)
+def imagej_options(spec: OutputSpec) -> dict[str, Any]:
+    """For `tifffile.imwrite`: the interval of frames, the name of the class of every slice, and voxel sizes."""
     metadata: dict[str, Any] = {}
-    options: dict[str, Any] = {"metadata": metadata}
-    if "t" in steps and steps["t"][1] == "second":
-        metadata["finterval"] = steps["t"][0]
-    (width, unit), (height, other) = steps.get("x", (1.0, "")), steps.get("y", (1.0, ""))
-    if unit == other and unit in IMAGEJ_UNITS:
-        options["resolution"] = (1 / width, 1 / height)
-        metadata["unit"] = IMAGEJ_UNITS[unit]
-        if steps.get("z", (1.0, ""))[1] == unit:
-            metadata["spacing"] = steps["z"][0]
-    return options
+    interval = seconds_per_frame(spec.calibration)
+    if interval is not None:
+        metadata["finterval"] = interval
+    if len(spec.classes) == spec.shape[0]:
+        metadata["Labels"] = list(spec.classes) * spec.shape[1]
+    options = _imagej_sizes(spec.calibration)
+    return {**options, "metadata": {**metadata, **options.get("metadata", {})}}
+
+
+def _imagej_sizes(calibration: Calibration) -> dict[str, Any]:
+    """ImageJ keeps one unit for x, y and z, and voxels per unit in the resolution tags."""
+    lengths = {axis: (scale, unit) for axis, (scale, unit) in steps(calibration).items() if unit in NANOMETRES}
+    if not {"y", "x"} <= lengths.keys():
+        return {}
+    unit = lengths["x"][1] if lengths["x"][1] in IMAGEJ_UNITS else "nanometer"
+    sizes = {axis: scale * (NANOMETRES[own] / NANOMETRES[unit]) for axis, (scale, own) in lengths.items()}
+    spacing = {"spacing": sizes["z"]} if "z" in sizes else {}
+    return {"resolution": (1 / sizes["x"], 1 / sizes["y"]), "metadata": {"unit": IMAGEJ_UNITS[unit], **spacing}}
 
 
 def ome_options(spec: OutputSpec) -> dict[str, Any]:
     """For `tifffile.imwrite`: OME-XML has a size and a unit for each axis, and names of channels."""
     names = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
     metadata: dict[str, Any] = {}
-    for axis, (scale, unit) in _steps(spec.calibration).items():
+    for axis, (scale, unit) in steps(spec.calibration).items():
         if unit in SYMBOLS:
             metadata |= {names[axis]: scale, f"{names[axis]}Unit": SYMBOLS[unit]}
-    if spec.channel_axis and len(spec.classes) == spec.shape[0]:
+    if len(spec.classes) == spec.shape[0]:
         metadata["Channel"] = {"Name": list(spec.classes)}
     return {"metadata": metadata}
+
+
+def plain_options(spec: OutputSpec) -> dict[str, Any]:
+    """For `tifffile.imwrite`: what neither ImageJ nor OME-XML can hold is described in JSON."""
+    known = spec.calibration
+    sizes = {axis: [scale, unit] for axis, scale, unit in zip(known.axes, known.scale, known.units, strict=True)}
+    return {"metadata": {"tiler": {"voxel_size": sizes, "channels": list(spec.classes)}}}

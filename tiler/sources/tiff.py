@@ -19,7 +19,7 @@ from tiler.ports import Array, Json
 from tiler.sources.axes import UNKNOWN
 from tiler.sources.files import existing, file_identity
 from tiler.sources.raw import Header, Index, Lazy
-from tiler.sources.tiff_metadata import voxel_sizes
+from tiler.sources.tiff_metadata import channel_names, voxel_sizes
 from tiler.sources.tiff_pages import Page, PageFormat, check_complete
 from tiler.sources.volume import one_line
 
@@ -198,4 +198,5 @@ def _header(path: Path, tiff: tifffile.TiffFile, axes: str, shape: tuple[int, ..
     return Header(
         name=str(path), axes=named, shape=shape, dtype=layout.dtype, chunk=(*(1,) * depth, *inside),
         scale=tuple(step for step, _ in steps), units=tuple(unit for _, unit in steps), offset=(0.0,) * len(shape),
+        channels=channel_names(tiff),
     )

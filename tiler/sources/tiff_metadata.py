@@ -14,7 +14,8 @@ UNITS = {
     "micron": MICROMETRE, "microns": MICROMETRE, "micrometer": MICROMETRE, "micrometre": MICROMETRE,
     "mm": "millimeter", "millimeter": "millimeter", "millimetre": "millimeter", "cm": "centimeter",
     "centimeter": "centimeter", "m": "meter", "inch": "inch", "in": "inch", "ms": "millisecond", "s": "second",
-    "sec": "second", "min": "minute", "h": "hour",
+    "sec": "second", "min": "minute", "h": "hour", "d": "day", "µs": "microsecond", "μs": "microsecond",
+    "ns": "nanosecond",
 }
 
 CENTIMETRE_IN_MICROMETRES, INCH_IN_MICROMETRES = 10_000.0, 25_400.0
@@ -36,7 +37,35 @@ def voxel_sizes(tiff: Any) -> dict[str, Size]:
         sizes = _ome(tiff.ome_metadata)
     elif tiff.is_imagej and tiff.imagej_metadata:
         sizes = _imagej(tiff.imagej_metadata, tiff.pages.first)
+    elif tiff.is_shaped:
+        sizes = {axis: (float(size), unit) for axis, (size, unit) in _own(tiff).get("voxel_size", {}).items()}
     return sizes or _resolution(tiff.pages.first)
+
+
+def channel_names(tiff: Any) -> tuple[str, ...]:
+    """Names of the channels: OME-XML's, those that ImageJ shows with the slices, or tiler's own.
+
+    Parameters
+    ----------
+    tiff
+        A `tifffile.TiffFile`.
+    """
+    if tiff.is_ome and tiff.ome_metadata:
+        pixels = _pixels(tiff.ome_metadata)
+        names = () if pixels is None else tuple(channel.get("Name", "") for channel in pixels.findall("{*}Channel"))
+        return names if all(names) else ()
+    if tiff.is_imagej and tiff.imagej_metadata:
+        count = int(tiff.imagej_metadata.get("channels", 1))
+        labels = [str(label) for label in tiff.imagej_metadata.get("Labels", ())]
+        repeated = labels[:count] * (len(labels) // count) == labels  # elsewhere they tell slices apart
+        return tuple(labels[:count]) if repeated else ()
+    return tuple(_own(tiff).get("channels", ())) if tiff.is_shaped else ()
+
+
+def _own(tiff: Any) -> dict[str, Any]:
+    """What tiler wrote into the description of the first image."""
+    described: Any = (tiff.shaped_metadata or ({},))[0]
+    return described.get("tiler") or {}
 
 
 def _unit(text: object) -> str | None:
@@ -45,16 +74,20 @@ def _unit(text: object) -> str | None:
 
 def _ome(xml: str) -> dict[str, Size]:
     """Of the first image: OME-XML's default unit is the micrometre, and the second for time."""
-    try:
-        pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
-    except ElementTree.ParseError:
-        return {}
+    pixels = _pixels(xml)
     if pixels is None:
         return {}
     names = {"x": ("PhysicalSizeX", "µm"), "y": ("PhysicalSizeY", "µm"), "z": ("PhysicalSizeZ", "µm"),
              "t": ("TimeIncrement", "s")}
     return {axis: (float(pixels.attrib[name]), _unit(pixels.get(f"{name}Unit", default)))
             for axis, (name, default) in names.items() if float(pixels.get(name, 0)) > 0}
+
+
+def _pixels(xml: str) -> ElementTree.Element | None:
+    try:
+        return ElementTree.fromstring(xml).find(".//{*}Pixels")
+    except ElementTree.ParseError:
+        return None
 
 
 def _imagej(metadata: dict[str, Any], page: Any) -> dict[str, Size]:

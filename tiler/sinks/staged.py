@@ -1,0 +1,103 @@
+"""Outputs that cannot be written by region as they are: their blocks wait in a zarr until all are there.
+
+::
+
+    out.h5.partial/stage.zarr.partial    the blocks, as they come
+    out.h5.partial/out.h5                made of them by `finish`, then renamed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tiler.errors import SinkError
+from tiler.geometry import Box, Shape
+from tiler.ports import Array, Json, OutputSpec
+from tiler.sinks.layout import Layout, check_block, check_box
+from tiler.sinks.pyramid import Level
+from tiler.sinks.target import Target, provenance, remove, sync, write_json, writing
+from tiler.sinks.zarr import ZarrSink
+
+
+class StagedSink:
+    """Base of the sinks that convert a staged zarr; a format says how its file is made and read.
+
+    Parameters
+    ----------
+    path
+        Final name of the output.
+    spec
+        What is written.
+    """
+
+    def __init__(self, path: Path, spec: OutputSpec) -> None:
+        self.spec = spec
+        self.layout = Layout.of(spec)
+        self.target = Target(path)
+        self.target.check_parent()
+        self.stage = ZarrSink(self.target.partial / "stage.zarr", self.staged(spec))
+
+    def staged(self, spec: OutputSpec) -> OutputSpec:
+        """What the staged zarr is made for."""
+        raise NotImplementedError
+
+    def levels(self) -> Sequence[Level]:
+        """Of the output, from level 0 on."""
+        raise NotImplementedError
+
+    def convert(self, levels: Sequence[Any], path: Path) -> None:
+        """Make the file from the zarr arrays of all levels, in memory that does not grow with them."""
+        raise NotImplementedError
+
+    def load(self, path: Path, box: Box) -> Array:
+        """``(c, *box.shape)`` out of a file that `convert` made."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
+        return type(self), (self.target.path, self.spec)
+
+    @property
+    def name(self) -> str:
+        return str(self.target.path)
+
+    @property
+    def write_unit(self) -> Shape:
+        """That of the staged zarr."""
+        return self.stage.write_unit
+
+    def create(self) -> None:
+        """Make the empty stage under the partial name."""
+        with writing(self.target.partial):
+            self.target.prepare()
+        self.stage.create()
+        with writing(self.target.partial):
+            sync(self.target.path.parent)
+
+    def write(self, box: Box, data: Array) -> None:
+        """Store ``data`` ``(c, *box.shape)``; durable when it returns. Safe from several threads."""
+        check_block(self.name, self.spec, box, data)
+        if self.target.current != self.target.partial:
+            raise SinkError(f"{self.name} is finished: nothing more can be written to it")
+        self.stage.write(box, data)
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)`` as stored, from the stage or the finished output."""
+        check_box(self.name, self.spec.shape, box)
+        current = self.target.current
+        return self.stage.read(box) if current == self.target.partial else self.load(current, box)
+
+    def finish(self, attributes: Json) -> None:
+        """Convert the stage, store the provenance beside the output, then give it its final name.
+
+        May be called again: what was not finished is made anew.
+        """
+        draft = self.target.partial / self.target.path.name
+        with writing(self.target.path):
+            if self.target.partial.exists():
+                remove(draft)
+                self.convert(self.stage.build(self.levels()), draft)
+                sync(draft)
+                write_json(self.target.sidecar, provenance(self.spec.kind, self.spec.classes, attributes))
+            self.target.promote(draft)
