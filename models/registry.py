@@ -69,10 +69,13 @@ _UNET3PLUS = Paper("H. Huang et al.: UNet 3+: A Full-Scale Connected UNet for Me
                    "10.48550/arXiv.2004.08790")
 _FCN = Paper("J. Long, E. Shelhamer, T. Darrell: Fully Convolutional Networks for Semantic Segmentation. CVPR 2015",
              "10.1109/CVPR.2015.7298965")
+_CIRESAN = Paper("D. C. Ciresan, A. Giusti, L. M. Gambardella, J. Schmidhuber: Deep Neural Networks Segment Neuronal "
+                 "Membranes in Electron Microscopy Images. NIPS 2012", "")
 
 _NESTED = "tiler.models.zoo.unetpp:UNetPlusPlus"
 _FULL_SCALE = "tiler.models.zoo.unet3plus:UNet3Plus"
 _CONVOLUTIONAL = "tiler.models.zoo.fcn:FCN"
+_WINDOW = "tiler.models.zoo.ciresan:SlidingWindowNet"
 
 _ALL = (
     ModelEntry("unet", "tiler.models.unet:UNet",
@@ -101,6 +104,11 @@ _ALL = (
                arguments={"stride": 8, "at_once": True}),
     ModelEntry("fcn-alexnet", _CONVOLUTIONAL, "FCN-32s on AlexNet", _FCN, arguments={"body": "alexnet"}),
     ModelEntry("fcn-googlenet", _CONVOLUTIONAL, "FCN-32s on GoogLeNet", _FCN, arguments={"body": "googlenet"}),
+    ModelEntry("ciresan-n4", _WINDOW, "pixel classifier in a window of 95, as a dense network", _CIRESAN),
+    ModelEntry("ciresan-n65", _WINDOW, "pixel classifier in a window of 65, approximated", _CIRESAN,
+               arguments={"variant": "n65"}),
+    ModelEntry("cnn-full-resolution", "tiler.models.zoo.ciresan:FullResolutionNet",
+               "convolutions only, nothing pooled: a baseline", _CIRESAN),
 )
 
 _ENTRIES = {entry.name: entry for entry in _ALL}
