@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tiler.models.options import PredictorOptions
     from tiler.models.predictor import open_predictor
     from tiler.models.torch_predictor import TorchPredictor
+    from tiler.models.training.api import train
+    from tiler.models.training.options import TrainingOptions
+    from tiler.models.training.recipes import Recipe, recipe
     from tiler.models.unet import UNet
     from tiler.models.weights import Normalisation, WeightsCard, read_card, save_weights
 
@@ -29,6 +32,10 @@ _HOMES = {
     "WeightsCard": "weights",
     "read_card": "weights",
     "save_weights": "weights",
+    "train": "training.api",
+    "TrainingOptions": "training.options",
+    "Recipe": "training.recipes",
+    "recipe": "training.recipes",
 }
 
 __all__ = [
@@ -36,7 +43,9 @@ __all__ = [
     "ModelEntry",
     "Normalisation",
     "PredictorOptions",
+    "Recipe",
     "TorchPredictor",
+    "TrainingOptions",
     "UNet",
     "WeightsCard",
     "describe",
@@ -44,7 +53,9 @@ __all__ = [
     "names",
     "open_predictor",
     "read_card",
+    "recipe",
     "save_weights",
+    "train",
 ]
 
 
