@@ -23,7 +23,7 @@ LAYERS = [
     {"tiler.block", "tiler.statistics", "tiler.instances", "tiler.report"},
     {"tiler.executors"},
     {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
-    {"tiler.opening", "tiler.session", "tiler.verifying", "tiler.evaluation"},
+    {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.verifying", "tiler.evaluation"},
     {"tiler.api"},
     {"tiler"},
 ]

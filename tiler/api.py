@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tiler.errors import PlanError
 from tiler.opening import open_all
 from tiler.options import Options
 from tiler.plans import Plan
@@ -17,6 +18,8 @@ from tiler.sources import open_source
 from tiler.verifying import CheckReport, verify
 
 if TYPE_CHECKING:
+    import dask.array as da
+
     from tiler.evaluation.result import Evaluation
 
 
@@ -134,6 +137,41 @@ def segment(  # noqa: PLR0913  the door of the package
         return run_in_memory(request, listener, stop)
     run_to_file(request, Path(output), listener, stop)
     return Path(output)
+
+
+def lazy(source: Any, model: Any, *, trust: bool = False, **options: Any) -> da.Array:
+    """The result of `segment` as a dask array, of which each chunk is computed when it is asked for.
+
+    Parameters
+    ----------
+    source
+        As for `open_volume`. The chunks of a dask array become dependencies, so that only the neighbourhood of
+        what is asked for is computed.
+    model, trust
+        As for `segment`.
+    **options
+        Fields of `tiler.options.Options` that change the result, and ``tile``, ``block``, ``batch``, ``memory``.
+        A block is a chunk of the result; by default whole chunks of a dask source.
+
+    Returns
+    -------
+    dask.array.Array
+        With the axes and the type that `segment` would return, and the same values.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be done, or dask is not installed.
+
+    Notes
+    -----
+    In every process one block at a time is in the network; the other threads read. Each of them holds one window.
+    """
+    try:
+        from tiler.lazily import lazy_result
+    except ModuleNotFoundError as error:
+        raise PlanError(f"tiler.lazy needs the package {error.name}: pip install 'em-tiler[dask]'") from error
+    return lazy_result(source, model, Options(**options), trust)
 
 
 def evaluate(  # noqa: PLR0913  the door of the package
