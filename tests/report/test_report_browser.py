@@ -143,6 +143,15 @@ def test_a_click_on_a_ring_finds_it_in_the_list(page):
     page.wait(f"({CURRENT}) === {alone}")
 
 
+def test_keys_belong_to_the_menu_while_it_has_the_focus(page):
+    page.run("document.getElementById('order').focus()")
+    page.press("n")
+    assert page.run(CURRENT) == -1
+    page.run("document.getElementById('order').blur()")
+    page.press("n")
+    page.wait(f"({CURRENT}) === 0")
+
+
 def test_n_and_p_walk_the_list(page):
     page.press("n")
     page.wait(f"({CURRENT}) === 0")
@@ -154,6 +163,8 @@ def test_n_and_p_walk_the_list(page):
 
 def test_a_type_that_is_switched_off_is_neither_listed_nor_drawn(page):
     shown = "document.querySelectorAll('#errors button').length"
+    page.click("#rings")
+    slide(page, page.run("JSON.parse(document.getElementById('data').textContent).errors.find(e => e[1] === 1)[0]"))
     total, before = page.run(shown), page.run(PIXELS)
     count = int(page.run("document.querySelector('[data-count=\"1\"]').textContent"))
     assert count > 0
@@ -164,6 +175,8 @@ def test_a_type_that_is_switched_off_is_neither_listed_nor_drawn(page):
     everything = page.run("JSON.parse(document.getElementById('data').textContent).errors.length")
     assert title == f"{everything - count} errors"
     assert "Split" not in page.run("document.getElementById('errors').textContent")
+    page.click("input[data-kind='1']")
+    page.wait(f"{PIXELS} === {before!r}")
 
 
 def test_the_order_can_be_chosen(page):

@@ -20,7 +20,7 @@ from tiler.evaluation.request import EvaluationRequest
 from tiler.evaluation.scoring import report
 from tiler.metrics import THRESHOLDS, Mismatch, warp
 from tiler.metrics.isbi2012_result import HEADLINES
-from tiler.report import SCORES, ShownSlice, make_viewer, pictures
+from tiler.report import SCORES, ShownSlice, Viewer, make_viewer, page, pictures
 from tiler.report.clusters import clusters_of
 from tiler.report.curves import Scale
 from tiler.report.leaderboard import BOARD
@@ -124,6 +124,14 @@ def test_names_of_files_are_text_and_nothing_else(stack, tmp_path):
     text = (tmp_path / "r.html").read_text()
     assert "<script>alert" not in text
     assert bad.name in "".join(Tags(text).text)
+
+
+def test_no_text_in_the_data_ends_their_element(made):
+    text, found = made
+    viewer = Viewer(0.5, (4, 4), 1, ({"z": 0, "image": "</script><script>alert(1)", "mismatches": 0},), (), 0)
+    made = page(found.result, found.to_dict(), (), viewer)
+    assert made.count("</script") == text.count("</script") == 2
+    assert stored(made)["slices"][0]["image"] == "</script><script>alert(1)"
 
 
 def test_the_pictures_are_the_data(made, stack):

@@ -40,7 +40,7 @@ class Scale:
     def ticks(self) -> list[float]:
         """Round numbers inside, three to six of them."""
         power = 10.0 ** math.floor(math.log10(self.high - self.low))
-        for step in (power, power / 2, power / 5):
+        for step in (power * 5, power * 2, power, power / 2, power / 5):
             inside = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
             if len(inside) > 2:
                 break

@@ -239,8 +239,7 @@
   };
   document.addEventListener("keydown", (event) => {
     const wanted = KEYS[event.key];
-    const typing = event.target.closest("select, input[type=range]");
-    if (!wanted || event.ctrlKey || event.metaKey || event.altKey || (typing && event.key.length > 1)) return;
+    if (!wanted || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
     if ((event.key === "Home" || event.key === "End") && !event.target.closest(".viewer")) return;
     event.preventDefault();
     wanted();
