@@ -160,6 +160,7 @@ def test_any_level_has_its_own_scale_and_the_names_of_the_channels(version, leve
     assert chosen.view.channels == (1,)
     assert chosen.channels == ("membrane",)
     assert open_source(tmp_path / "a.zarr" / level, axes="zyx").channels == ()
+    assert open_source(tmp_path / "a.zarr" / level, channel="1,cell").view.channels == (1, 0)
     with pytest.raises(SourceError, match=r"got 'nucleus' \(--channel\); .* has cell, membrane$"):
         open_source(tmp_path / "a.zarr" / level, channel="nucleus")
 
@@ -185,3 +186,15 @@ def test_the_group_of_labels_of_an_image(version, tmp_path):
     announce()
     with pytest.raises(SourceError, match="is a group of labels that holds no images"):
         open_source(path / "labels")
+
+
+def test_numbers_are_numbers_also_where_channels_are_called_so(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr")
+    group.create_array("0", data=np.zeros((3, 4, 5), np.uint8))
+    image = {"axes": [{"name": "c", "type": "channel"}, *({"name": name, "type": "space"} for name in "yx")],
+             "datasets": [{"path": "0"}]}
+    channels = [{"label": label} for label in ("2", "same", "same")]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [image], "omero": {"channels": channels}}
+    assert open_source(tmp_path / "a.zarr", channel="2").view.channels == (2,)
+    with pytest.raises(SourceError, match="got 'same'"):
+        open_source(tmp_path / "a.zarr", channel="same")

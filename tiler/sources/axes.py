@@ -176,7 +176,8 @@ def _channels(name: str, channel: Channels, names: tuple[str, ...]) -> tuple[int
         return tuple(range(count))
     words = channel.split(",") if isinstance(channel, str) else [channel] if isinstance(channel, int) else channel
     try:
-        chosen = tuple(names.index(word) if word and word in names else int(word) for word in words)
+        chosen = tuple(names.index(word) if names.count(word) == 1 and not str(word).isdigit() else int(word)
+                       for word in words)
     except ValueError:
         known = f"; {name} has {', '.join(names)}" if any(names) else ""
         raise SourceError("channels are numbers such as 0 or 0,2, or their names, or all; "
