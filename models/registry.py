@@ -71,11 +71,15 @@ _FCN = Paper("J. Long, E. Shelhamer, T. Darrell: Fully Convolutional Networks fo
              "10.1109/CVPR.2015.7298965")
 _CIRESAN = Paper("D. C. Ciresan, A. Giusti, L. M. Gambardella, J. Schmidhuber: Deep Neural Networks Segment Neuronal "
                  "Membranes in Electron Microscopy Images. NIPS 2012", "")
+_ESFPNET = Paper("Q. Chang et al.: ESFPNet: Efficient Stage-Wise Feature Pyramid on Mix Transformer for Deep "
+                 "Learning-Based Cancer Analysis in Endoscopic Video. Journal of Imaging 10 (2024)",
+                 "10.3390/jimaging10080191")
 
 _NESTED = "tiler.models.zoo.unetpp:UNetPlusPlus"
 _FULL_SCALE = "tiler.models.zoo.unet3plus:UNet3Plus"
 _CONVOLUTIONAL = "tiler.models.zoo.fcn:FCN"
 _WINDOW = "tiler.models.zoo.ciresan:SlidingWindowNet"
+_PYRAMID = "tiler.models.zoo.esfpnet:ESFPNet"
 
 _ALL = (
     ModelEntry("unet", "tiler.models.unet:UNet",
@@ -109,6 +113,10 @@ _ALL = (
                arguments={"variant": "n65"}),
     ModelEntry("cnn-full-resolution", "tiler.models.zoo.ciresan:FullResolutionNet",
                "convolutions only, nothing pooled: a baseline", _CIRESAN),
+    ModelEntry("esfpnet-t", _PYRAMID, "ESFPNet-T, on a Mix Transformer B0, for video frames", _ESFPNET, "BLEND",
+               {"variant": "b0"}),
+    ModelEntry("esfpnet-s", _PYRAMID, "ESFPNet-S, on a Mix Transformer B2", _ESFPNET, "BLEND", {"variant": "b2"}),
+    ModelEntry("esfpnet-l", _PYRAMID, "ESFPNet-L, on a Mix Transformer B4", _ESFPNET, "BLEND", {"variant": "b4"}),
 )
 
 _ENTRIES = {entry.name: entry for entry in _ALL}
