@@ -74,6 +74,11 @@ _CIRESAN = Paper("D. C. Ciresan, A. Giusti, L. M. Gambardella, J. Schmidhuber: D
 _ESFPNET = Paper("Q. Chang et al.: ESFPNet: Efficient Stage-Wise Feature Pyramid on Mix Transformer for Deep "
                  "Learning-Based Cancer Analysis in Endoscopic Video. Journal of Imaging 10 (2024)",
                  "10.3390/jimaging10080191")
+_CBAM = Paper("S. Woo et al.: CBAM: Convolutional Block Attention Module. ECCV 2018. Of the network itself only a "
+              "review could be obtained",
+              "10.48550/arXiv.1807.06521")
+_GAIN = Paper("K. Li et al.: Tell Me Where to Look: Guided Attention Inference Network. CVPR 2018",
+              "10.48550/arXiv.1802.10171")
 
 _NESTED = "tiler.models.zoo.unetpp:UNetPlusPlus"
 _FULL_SCALE = "tiler.models.zoo.unet3plus:UNet3Plus"
@@ -117,6 +122,10 @@ _ALL = (
                {"variant": "b0"}),
     ModelEntry("esfpnet-s", _PYRAMID, "ESFPNet-S, on a Mix Transformer B2", _ESFPNET, "BLEND", {"variant": "b2"}),
     ModelEntry("esfpnet-l", _PYRAMID, "ESFPNet-L, on a Mix Transformer B4", _ESFPNET, "BLEND", {"variant": "b4"}),
+    ModelEntry("caunet", "tiler.models.zoo.caunet:CAUNet",
+               "U-Net with attention on its skips and atrous pooling", _CBAM, "EXACT_2PASS"),
+    ModelEntry("gain-resnet50", "tiler.models.zoo.gain:GAINResNet50",
+               "classifier of whole images with an attention map", _GAIN, "WHOLE"),
 )
 
 _ENTRIES = {entry.name: entry for entry in _ALL}
