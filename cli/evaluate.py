@@ -46,7 +46,7 @@ RESULT = together(
     option("Result", "--image", metavar="FILE", type=click.Path(),
            help="What was segmented, shown in the report (isbi2012)."),
     option("Result", "--workers", default=1, show_default=True, type=click.IntRange(min=1),
-           help="Processes (isbi2012) or threads."),
+           help="Threads."),
     option("Result", "--quiet", "-q", is_flag=True, help="No progress."),
 )
 

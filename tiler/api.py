@@ -204,7 +204,7 @@ def evaluate(  # noqa: PLR0913  the door of the package
     mask
         Volume whose zeros are left out; for "isbi2012", by the warping error alone, as in the challenge.
     workers
-        Processes for "isbi2012" (guard scripts by ``if __name__ == "__main__"``), threads for the others.
+        Threads.
     report
         HTML file to write.
     image

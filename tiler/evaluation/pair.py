@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What is compared: parts of equal shape. Picklable, as its sources are.
+    """What is compared: parts of equal shape.
 
     Parameters
     ----------

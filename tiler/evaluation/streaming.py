@@ -1,18 +1,20 @@
-"""Scores of volumes that do not fit into memory: slice by slice in processes, or block by block in threads."""
+"""Scores of volumes that do not fit into memory, slice by slice or block by block, in threads.
+
+Threads, not processes: the compiled loops and most of what numpy does hold no lock, and a process would spend more
+than a second on its imports, as long as ten slices take.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from tiler.errors import Interrupted, PlanError, TilerError
+from tiler.errors import Interrupted, PlanError
 from tiler.evaluation.meaning import Meaning
 from tiler.evaluation.pair import Pair
 from tiler.flow import bounded_map
@@ -20,12 +22,14 @@ from tiler.geometry import Box
 from tiler.metrics import ContingencyTable, SliceScores, integer_hint, score_slice
 from tiler.ports import Array, Listener
 
+T = TypeVar("T")
+
 BLOCK = 1 << 22  # voxels read at once from either volume by one worker
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Reads and scores one slice. Picklable: every process gets one.
+    """Reads and scores one slice.
 
     Parameters
     ----------
@@ -60,19 +64,8 @@ class Scorer:
         return scores, integer_hint(proposal.dtype, float(proposal.max()))
 
 
-_scorer: list[Scorer] = []  # of this process: sent once, not with every slice
-
-
-def _begin(scorer: Scorer) -> None:
-    _scorer[:] = [scorer]
-
-
-def _score(z: int) -> tuple[SliceScores, str | None]:
-    return _scorer[0](z)
-
-
 def score_slices(scorer: Scorer, workers: int, listener: Listener, stop: threading.Event) -> tuple[SliceScores, ...]:
-    """Score every slice of a pair, in order, in ``workers`` processes.
+    """Score every slice of a pair, in order, in ``workers`` threads.
 
     Raises
     ------
@@ -85,32 +78,17 @@ def score_slices(scorer: Scorer, workers: int, listener: Listener, stop: threadi
     listener.stage("slices")
     listener.started(depth, 0)
     scores, hinted = [], False
-    with closing(_in_order(scorer, depth, min(workers, depth))) as results:
+    slices = bounded_map(scorer, _until(stop, range(depth)), workers=workers, depth=workers + 1)
+    with closing(slices) as results:
         for z, (found, hint) in enumerate(results):
             if hint and not hinted:
                 listener.warn(hint)
                 hinted = True
             scores.append(found)
             listener.finished_block(z, height * width)
-            if stop.is_set() and z + 1 < depth:
-                raise Interrupted(f"interrupted after {z + 1} of {depth} slices: nothing was scored")
+    if len(scores) < depth:
+        raise Interrupted(f"interrupted after {len(scores)} of {depth} slices: nothing was scored")
     return tuple(scores)
-
-
-def _in_order(scorer: Scorer, depth: int, workers: int) -> Generator[tuple[SliceScores, str | None], None, None]:
-    if workers == 1:
-        yield from map(scorer, range(depth))
-        return
-    # Not forked: a fork copies locks of threads that it does not copy.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(scorer,))
-    try:
-        yield from pool.map(_score, range(depth))
-    except BrokenProcessPool as error:
-        raise TilerError("a process that scored slices died; a script that uses workers must be guarded by "
-                         "if __name__ == '__main__' (or was memory short? --workers 1 takes the least)") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -164,21 +142,22 @@ def count_blocks(pair: Pair, workers: int, listener: Listener, stop: threading.E
     blocks = list(pair.blocks(voxels))
     listener.stage("blocks")
     listener.started(len(blocks), 0)
-    total = Total()
+    total, done = Total(), 0
     with closing(bounded_map(count, _until(stop, blocks), workers=workers, depth=workers + 1)) as results:
-        for index, (size, table) in enumerate(results):
+        for done, (size, table) in enumerate(results, 1):
             total.add(table)
-            listener.finished_block(index, size)
-    if stop.is_set():
-        raise Interrupted("interrupted: nothing was scored")
+            listener.finished_block(done - 1, size)
+    if done < len(blocks):
+        raise Interrupted(f"interrupted after {done} of {len(blocks)} blocks: nothing was scored")
     return total.result()
 
 
-def _until(stop: threading.Event, boxes: list[Box]) -> Iterator[Box]:
-    for box in boxes:
+def _until(stop: threading.Event, items: Iterable[T]) -> Iterator[T]:
+    """The items up to the moment when ``stop`` is set."""
+    for item in items:
         if stop.is_set():
             return
-        yield box
+        yield item
 
 
 def _table(pair: Pair, box: Box) -> ContingencyTable:
