@@ -51,6 +51,10 @@ class MappedSink:
         """The memory map of an existing file, and a view of it in the layout's order of axes."""
         raise NotImplementedError
 
+    def description(self) -> Json:
+        """What the provenance tells because the file itself cannot."""
+        return {}
+
     def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
         return type(self), (self.target.path, self.spec)
 
@@ -95,7 +99,7 @@ class MappedSink:
         with writing(self.target.path):
             if self.target.partial.exists():
                 content = provenance(self.spec.kind, self.spec.classes, attributes)
-                write_json(self.target.sidecar, content)
+                write_json(self.target.sidecar, {**content, **self.description()})
             self.target.promote()
 
     def _open(self) -> _Handle:

@@ -1,8 +1,9 @@
-"""``.npy`` files, memory-mapped."""
+"""``.npy`` files, memory-mapped; what tiler has told of one beside it (``NAME.npy.tiler.json``) is heeded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,21 @@ def open_npy(path: Path) -> NpyImage:
     path = existing(path)
     handle = Lazy(partial(_map, path))
     array = handle()
-    return NpyImage(Header.plain(name=str(path), shape=array.shape, dtype=array.dtype), path, handle)
+    header = Header.plain(name=str(path), shape=array.shape, dtype=array.dtype)
+    return NpyImage(_described(header, path), path, handle)
+
+
+def _described(header: Header, path: Path) -> Header:
+    """The header with axes, sizes and channels that stand beside the file, if they are those of this array."""
+    beside = path.with_name(f"{path.name}.tiler.json")
+    try:
+        told = json.loads(beside.read_text(encoding="utf-8")).get("array", {})
+    except (OSError, ValueError):
+        return header
+    if tuple(told.get("shape", ())) != header.shape:
+        return header
+    return replace(header, axes=told["axes"], scale=tuple(told["scale"]), units=tuple(told["units"]),
+                   offset=tuple(told["offset"]), channels=tuple(told["channels"]))
 
 
 def _map(path: Path) -> Array:

@@ -56,7 +56,8 @@ def channel_names(tiff: Any) -> tuple[str, ...]:
         return names if all(names) else ()
     if tiff.is_imagej and tiff.imagej_metadata:
         count = int(tiff.imagej_metadata.get("channels", 1))
-        labels = [str(label) for label in tiff.imagej_metadata.get("Labels", ())]
+        shown = tiff.imagej_metadata.get("Labels", ())
+        labels = [shown] if isinstance(shown, str) else list(shown)  # tifffile gives a single one as it is
         repeated = labels[:count] * (len(labels) // count) == labels  # elsewhere they tell slices apart
         return tuple(labels[:count]) if repeated else ()
     return tuple(_own(tiff).get("channels", ())) if tiff.is_shaped else ()
