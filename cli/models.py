@@ -50,6 +50,7 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
 def _summary(entry: ModelEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
+        "exactness": entry.exactness,
         "description": entry.description,
         "weights": entry.weights.name if entry.weights else "none bundled",
         "source": entry.paper,
@@ -58,32 +59,56 @@ def _summary(entry: ModelEntry) -> dict[str, Any]:
 
 def _facts(entry: ModelEntry) -> dict[str, Any]:
     """All about one network as it would be run by default; its footprint is derived, not proved."""
-    from tiler.models.loading import load_model
     from tiler.models.probe import probe as probed
 
-    loaded = load_model(entry.name)
-    module = loaded.build()
-    report = probed(module, loaded.in_channels, loaded.ndim, prove=False)
+    module, classes = _default(entry)
+    report = probed(module, module.arguments["in_channels"], prove=False)
     return {
         **_summary(entry),
-        "doi": entry.doi,
+        "doi": entry.doi or "none",
+        "arguments": dict(module.arguments),
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "classes": list(loaded.classes or ()),
+        "classes": classes,
         "geometry": str(report),
     }
 
 
+def _default(entry: ModelEntry) -> tuple[Any, list[str]]:
+    """A network without its values, as the bundled weights have it where there are any; and its classes."""
+    if entry.weights is not None:
+        from tiler.models.loading import load_model
+
+        loaded = load_model(entry.name)
+        return loaded.meta(), list(loaded.classes or ())
+    import torch
+
+    from tiler.models.registry import build
+
+    with torch.device("meta"):
+        module = build(entry.name)
+    return module, [f"{module.arguments['classes']}, named by the weights"]
+
+
 def _print_rows(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
-        text = f"{value:,}" if isinstance(value, int) else ", ".join(value) if isinstance(value, list) else value
-        head, *rest = str(text).splitlines()
+        head, *rest = _readable(value).splitlines()
         click.echo("\n".join([f"{name:<12} {head}", *(f"{'':<11}{line}" for line in rest)]))
 
 
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _print_table(facts: list[dict[str, Any]]) -> None:
+    """One line for each where the window is wide enough; all else stands with each network itself."""
     table = Table(box=None, pad_edge=False)
-    for column in facts[0]:
-        table.add_column(column, overflow="fold")
+    for column in ("name", "exactness", "weights", "description"):
+        table.add_column(column, no_wrap=column != "description", overflow="fold")
     for row in facts:
-        table.add_row(*row.values())
+        bundled = "bundled" if row["weights"].endswith(".safetensors") else ""
+        table.add_row(row["name"], row["exactness"], bundled, row["description"])
     Console(highlight=False).print(table)

@@ -97,7 +97,7 @@ _ALL = (
                arguments={"heads": "accurate"}),
     ModelEntry("unetpp-bilinear", _NESTED, "U-Net++ with interpolation and batch norm", _UNETPP,
                arguments={"up": "bilinear", "batch_norm": True}),
-    ModelEntry("unetpp-corners", _NESTED, "the same with aligned corners, as it is widespread", _UNETPP, "BLEND",
+    ModelEntry("unetpp-corners", _NESTED, "U-Net++ with aligned corners, as it is widespread", _UNETPP, "BLEND",
                {"up": "corners", "batch_norm": True}),
     ModelEntry("unet3plus", _FULL_SCALE, "UNet 3+: full-scale skips", _UNET3PLUS),
     ModelEntry("unet3plus-ds", _FULL_SCALE, "UNet 3+ with five supervised outputs", _UNET3PLUS,

@@ -16,6 +16,27 @@ def test_models_lists_the_registered_networks(tiler):
     assert "Ronneberger" in unet["source"]
 
 
+def test_models_shows_the_class_of_every_network_in_one_table(tiler):
+    listed = json.loads(tiler("models", "--json").out)
+    out = tiler("models").out
+    for each in listed:
+        assert re.search(rf"^{each['name']} +{each['exactness']} ", out, re.MULTILINE)
+    assert {each["exactness"] for each in listed} == {"EXACT", "EXACT_2PASS", "BLEND", "WHOLE"}
+    assert [each["name"] for each in listed if each["weights"] != "none bundled"] == ["unet"]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_models_tells_about_networks_without_weights_as_they_were_published(tiler):
+    facts = json.loads(tiler("models", "fcn8s", "--json").out)
+    assert facts["parameters"] == 134_362_751
+    assert facts["arguments"]["stride"] == 8
+    assert "needs 221 and 215" in facts["geometry"]
+    shown = tiler("models", "gain-resnet50").out
+    assert "23,512,130" in shown
+    assert "WHOLE" in shown
+    assert tiler("models", "ciresan-n4").err == ""
+
+
 def test_models_tells_all_about_one(tiler):
     facts = json.loads(tiler("models", "unet", "--json").out)
     assert facts["doi"] == "10.1007/978-3-319-24574-4_28"
