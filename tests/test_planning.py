@@ -86,11 +86,19 @@ def test_blocks_are_whole_cores_and_chunks_divide_them():
     plan = plan_for((64, 5000, 3000))
     core = plan.footprint.core(plan.tile)
     assert all(side % unit == 0 for side, unit in zip(plan.block, core, strict=True))
-    assert all(side % unit == 0 for side, unit in zip(plan.block, plan.chunk, strict=True))
+    for side, unit, length in zip(plan.block, plan.chunk, plan.region.shape, strict=True):
+        assert side % unit == 0 or side >= length
+        assert unit <= 512
+
+
+def test_chunks_are_whole_also_where_the_region_has_no_handsome_divisor():
+    plain = PoolingNet((None, PoolingAxis(stride=1), PoolingAxis(stride=1)))
+    assert plan_for((1, 1021, 1366), plain).chunk[1:] == (512, 512)
 
 
 def test_the_block_is_as_deep_as_what_is_decoded_at_once():
-    assert plan_for((640, 512, 512)).block[0] == 64
+    assert plan_for((640, 256, 256)).block[0] == 64
+    assert plan_for((640, 512, 512)).block[0] == 32, "as far as a block may take"
 
 
 @settings(deadline=None, max_examples=40)
@@ -180,18 +188,22 @@ def test_a_stored_plan_that_was_changed_is_refused():
 def test_traffic_is_what_the_blocks_read():
     net = PoolingNet()
     plan = resolve(Settings(tile=(30,), block=(1, 21, 17), region=Box.between((0, 3, 5), (2, 60, 50))),
-                   Unread((1, 2, 61, 53), read_unit=(1, 61, 53)), net)
+                   Unread((1, 2, 61, 53), read_unit=(1, 16, 16)), net)
     from tiler.geometry import hull, tiles_of
     from tiler.mirror import mirrored_indices
 
-    tiles = voxels = 0
+    tiles = voxels = decoded = 0
     for block in plan.grid:
         pieces = tiles_of(block, plan.tile, plan.footprint)
         read = hull([piece.read for piece in pieces])
+        places = [mirrored_indices(span, size) for span, size in zip(read.spans, (2, 61, 53), strict=True)]
         tiles += len(pieces)
-        voxels += int(np.prod([np.ptp(mirrored_indices(span, size)) + 1
-                               for span, size in zip(read.spans, (2, 61, 53), strict=True)]))
-    assert (plan.estimate.tiles, plan.estimate.bytes_read) == (tiles, voxels)
+        voxels += int(np.prod([np.ptp(found) + 1 for found in places]))
+        chunks = [{int(place) // unit for place in found} for found, unit in zip(places, (1, 16, 16), strict=True)]
+        decoded += int(np.prod([sum(min(unit, size - chunk * unit) for chunk in found) for found, unit, size in
+                                zip(chunks, (1, 16, 16), (2, 61, 53), strict=True)]))
+    estimate = plan.estimate
+    assert (estimate.tiles, estimate.bytes_read, estimate.bytes_decoded) == (tiles, voxels, decoded)
 
 
 def test_a_plan_is_frozen():

@@ -1,8 +1,8 @@
 """Which tile and which block: the cheapest that fit into memory.
 
-The cost of a plan is the sum of its forward passes. A larger tile wastes less on context and takes more
-memory; the largest that fits is seldom needed, so that of all tiles within 1 % of the cheapest the smallest
-is taken. No tile is larger than the region needs.
+The cost of a plan is that of its forward passes, of calling the network once a tile, and of decoding what is
+read. A larger tile wastes less on context and takes more memory; the largest that fits is seldom needed, so
+that of all tiles within 1 % of the cheapest the smallest is taken. No tile is larger than the region needs.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-
-import numpy as np
 
 from tiler.errors import MemoryBudgetError
 from tiler.geometry import Box, Footprint, Grid, Reach, Shape, Span, hull, tiles_of
@@ -24,9 +22,19 @@ AHEAD, BEHIND = 2, 2
 CORES = sorted({16 * round(2 ** (quarter / 4)) for quarter in range(33)})
 """Cores that are tried, from 16 to 4096, four to an octave."""
 
-BLOCK_BYTES = 64 << 20
+CALL_FLOPS = 2e7
+DECODE_FLOPS = 50.0
+"""What a call of the network and a decoded voxel cost beside the arithmetic, in operations that take as long."""
+
+LIBRARIES = 64 << 20
+"""Memory of codecs, their threads and the levels of a pyramid, which no plan sees; measured: 15 to 60 MiB."""
+
+BLOCK_BYTES = 32 << 20
 BLOCK_SIDE = 512
-CHUNK_SIDES = (32, 512, 512)
+EVEN = 16
+CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
+"""By whether a block is one slice thick."""
+
 BATCH_VOXELS = 1 << 19
 SLACK = 1.01
 
@@ -38,6 +46,25 @@ class Choice:
     tile: Shape
     block: Shape
     batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the blocks of a plan take together.
+
+    Parameters
+    ----------
+    tiles
+        How many there are.
+    read
+        Voxels of the volume that are read; context that blocks share is counted as often as it is read.
+    decoded
+        The same, in whole chunks.
+    """
+
+    tiles: int
+    read: int
+    decoded: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +91,8 @@ class Workload:
         voxel_in, voxel_out = source.shape[0] * source.dtype.itemsize, _voxel_out(predictor)
         # One window more is being mirrored while the others wait, one result more is being compressed.
         return ((AHEAD + 2) * window * voxel_in + (BEHIND + 2) * math.prod(block) * voxel_out
-                + choice.batch * math.prod(choice.tile) * voxel_in + self.cost(choice.tile, choice.batch).bytes)
+                + choice.batch * math.prod(choice.tile) * voxel_in + self.cost(choice.tile, choice.batch).bytes
+                + LIBRARIES)
 
     @staticmethod
     def _window(block: int, tile: int, reach: Reach, full: int | None) -> int:
@@ -76,32 +104,35 @@ class Workload:
 
     def batch_for(self, tile: Shape, block: Shape, budget: int) -> int:
         """As many tiles of a block as make a forward pass worth its overhead, and fit."""
-        tiles, _ = self.traffic(tile, block)
-        a_block = -(-tiles // len(Grid(self.region, block)))
+        a_block = -(-self.traffic(tile, block).tiles // len(Grid(self.region, block)))
         batch = max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
         while batch > 1 and self.bytes(Choice(tile, block, batch)) > budget:
             batch //= 2
         return batch
 
-    def traffic(self, tile: Shape, block: Shape) -> tuple[int, int]:
-        """How many tiles there are in all blocks, and how many voxels of the volume are read for them."""
-        tiles = voxels = 1
-        for axis, reach in enumerate(self.predictor.footprint.axes):
-            axis_tiles, axis_voxels = self._axis_traffic(axis, reach, tile[axis], block[axis])
-            tiles, voxels = tiles * axis_tiles, voxels * axis_voxels
-        return tiles, voxels
+    def effort(self, choice: Choice) -> float:
+        """What a choice costs, in floating-point operations or what takes as long."""
+        traffic = self.traffic(choice.tile, choice.block)
+        return (traffic.tiles * (self.cost(choice.tile).flops + CALL_FLOPS)
+                + traffic.decoded * self.source.shape[0] * DECODE_FLOPS)
+
+    def traffic(self, tile: Shape, block: Shape) -> Traffic:
+        """All blocks together; along each axis the blocks are counted on their own, and the axes multiplied."""
+        reaches = self.predictor.footprint.axes
+        axes = [self._axis_traffic(*args) for args in zip(range(len(reaches)), reaches, tile, block, strict=True)]
+        return Traffic(*(math.prod(getattr(axis, name) for axis in axes) for name in Traffic.__slots__))
 
     @cache  # noqa: B019  a workload lives as long as the planning of one run
-    def _axis_traffic(self, axis: int, reach: Reach, tile: int, block: int) -> tuple[int, int]:
+    def _axis_traffic(self, axis: int, reach: Reach, tile: int, block: int) -> Traffic:
         canvas = None if self.canvas is None else Box((self.canvas.spans[axis],))
-        volume, footprint = Span(0, self.source.shape[1 + axis]), Footprint.of([reach])
-        tiles = voxels = 0
+        size, unit, footprint = self.source.shape[1 + axis], self.source.read_unit[axis], Footprint.of([reach])
+        tiles = read = decoded = 0
         for span in Grid(Box((self.region.spans[axis],)), (block,)):
             pieces = tiles_of(span, (tile,), footprint, canvas)
-            read = hull([piece.read for piece in pieces]).spans[0]
-            tiles += len(pieces)
-            voxels += read.size if volume.contains(read) else int(np.ptp(mirrored_indices(read, volume.size))) + 1
-        return tiles, voxels
+            needed = _inside(hull([piece.read for piece in pieces]).spans[0], size)
+            tiles, read = tiles + len(pieces), read + needed.size
+            decoded += min(-(-needed.stop // unit) * unit, size) - needed.start // unit * unit
+        return Traffic(tiles, read, decoded)
 
     @cached_property
     def _whole(self) -> Shape:
@@ -136,9 +167,9 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: in
             f"the memory budget is too small: {max(budget, 0) // 10**6} MB are left for the run, the least that "
             f"would do is {-(-needs[least] // 10**6)} MB (tile {spell(least.tile)}): raise --memory by "
             f"{-((budget - needs[least]) // 10**6)} MB or more")
-    flops = {c: load.traffic(c.tile, c.block)[0] * load.cost(c.tile).flops for c in fitting}
-    bound = SLACK * min(flops.values())
-    return min((choice for choice in fitting if flops[choice] <= bound), key=needs.__getitem__).tile
+    efforts = {choice: load.effort(choice) for choice in fitting}
+    bound = SLACK * min(efforts.values())
+    return min((choice for choice in fitting if efforts[choice] <= bound), key=needs.__getitem__).tile
 
 
 def _candidates(load: Workload) -> list[Shape]:
@@ -146,11 +177,25 @@ def _candidates(load: Workload) -> list[Shape]:
     footprint = load.predictor.footprint
     tiles: dict[Shape, None] = {}
     for core in CORES:
-        cores = [math.ceil(size / math.ceil(size / core)) for size in load.region.shape]
+        cores = [_share(size, core) for size in load.region.shape]
         if footprint.flat:
             cores[0] = 1
         tiles[tile_on_canvas(footprint.covering(tuple(cores)), load.canvas)] = None
     return list(tiles)
+
+
+def _share(size: int, core: int) -> int:
+    """An even share of an axis of about ``core`` voxels; large ones so that blocks have handsome divisors."""
+    share = math.ceil(size / math.ceil(size / core))
+    return min(size, math.ceil(share / EVEN) * EVEN) if share > BLOCK_SIDE // 4 else share
+
+
+def _inside(span: Span, size: int) -> Span:
+    """What of a volume's axis is read to mirror a span of the canvas."""
+    if Span(0, size).contains(span):
+        return span
+    places = mirrored_indices(span, size)
+    return Span(int(places.min()), int(places.max()) + 1)
 
 
 def _voxel_out(predictor: Predictor) -> int:
@@ -181,9 +226,11 @@ def block_for(load: Workload, tile: Shape) -> Shape:
     return tuple(sides)
 
 
-def chunk_for(block: Shape) -> Shape:
-    """The largest divisors of a block that are pleasant to open in a viewer."""
-    return tuple(_divisor(side, limit) for side, limit in zip(block, CHUNK_SIDES, strict=True))
+def chunk_for(block: Shape, region: Shape) -> Shape:
+    """Chunks that are pleasant to open in a viewer and divide a block; any will do where one block is all there is."""
+    limits = CHUNK_SIDES[block[0] == 1]
+    return tuple(min(limit, length) if length <= side else _divisor(side, limit)
+                 for side, limit, length in zip(block, limits, region, strict=True))
 
 
 def _divisor(size: int, limit: int) -> int:

@@ -59,7 +59,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         region=region,
         tile=choice.tile,
         block=choice.block,
-        chunk=chunk_for(choice.block),
+        chunk=chunk_for(choice.block, region.shape),
         batch=choice.batch,
         workers=settings.workers or 2,
         memory=memory,
@@ -102,16 +102,18 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
 
 
 def _estimate(load: Workload, choice: Choice, peak: int) -> Estimate:
-    tiles, voxels_read = load.traffic(choice.tile, choice.block)
-    one, whole = load.cost(choice.tile), load.whole_pass()
+    traffic, one = load.traffic(choice.tile, choice.block), load.cost(choice.tile)
+    flops = traffic.tiles * one.flops
     source, predictor = load.source, load.predictor
+    voxel = source.shape[0] * source.dtype.itemsize
     return Estimate(
         blocks=len(Grid(load.region, choice.block)),
-        tiles=tiles,
-        bytes_read=voxels_read * source.shape[0] * source.dtype.itemsize,
+        tiles=traffic.tiles,
+        bytes_read=traffic.read * voxel,
+        bytes_decoded=traffic.decoded * voxel,
         bytes_written=load.region.voxels * len(predictor.classes) * predictor.dtype.itemsize,
-        flops=tiles * one.flops,
-        redundant=max(0.0, 1 - whole / max(tiles * one.flops, 1.0)),
+        flops=flops,
+        redundant=max(0.0, 1 - load.whole_pass() / max(flops, 1.0)),
         peak_bytes=peak,
         exact=one.exact,
     )

@@ -56,9 +56,9 @@ class Estimate:
     ----------
     blocks, tiles
         How many of each.
-    bytes_read, bytes_written
+    bytes_read, bytes_decoded, bytes_written
         Of voxels as they are in the arrays, before compression; context that neighbouring blocks share is
-        counted as often as it is read.
+        counted as often as it is read. What is decoded are whole chunks.
     flops
         Floating-point operations of all forward passes.
     redundant
@@ -72,6 +72,7 @@ class Estimate:
     blocks: int
     tiles: int
     bytes_read: int
+    bytes_decoded: int
     bytes_written: int
     flops: float
     redundant: float

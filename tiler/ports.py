@@ -114,9 +114,9 @@ class OutputSpec:
     block
         ``(z, y, x)`` of the blocks that will be written.
     chunk
-        ``(z, y, x)`` of the storage chunks; divides ``block``.
+        ``(z, y, x)`` of the storage chunks; divides ``block`` along axes that have more than one block.
     shard
-        ``(z, y, x)`` of the shards, None for none; divides ``block``, is divided by ``chunk``.
+        ``(z, y, x)`` of the shards, None for none; is divided by ``chunk``, divides ``block`` likewise.
     kind
         ``"probabilities"``, ``"labels"`` or ``"instances"``.
     ngff

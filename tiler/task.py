@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.geometry import Box
+from tiler.geometry import Box, Shape
 from tiler.plans import Plan
 from tiler.ports import Calibration, Json, OutputSpec, Predictor, Sink, Source, VolumeShape
 from tiler.sinks import open_sink
@@ -94,9 +94,14 @@ def label_spec(task: Task) -> OutputSpec:
         channels > 1,
         plan.block,
         plan.chunk,
-        plan.block if chunks > MANY_CHUNKS else None,
+        _whole_chunks(plan) if chunks > MANY_CHUNKS else None,
         kind,
     )
+
+
+def _whole_chunks(plan: Plan) -> Shape:
+    """A block as a shard: where it covers an axis its chunks need not divide it."""
+    return tuple(-(-side // chunk) * chunk for side, chunk in zip(plan.block, plan.chunk, strict=True))
 
 
 def region_calibration(source: Source, region: Box) -> Calibration:
