@@ -92,6 +92,8 @@ RESOURCES = together(
     option("Resources", "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
     option("Resources", "--precision", type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
            help="[default: float32]"),
+    option("Resources", "--backend", type=click.Choice(["auto", "torch", "compile", "openvino", "onnxruntime"]),
+           help="What runs the network; auto measures which is the fastest. [default: torch]"),
     option("Resources", "--threads", type=click.IntRange(1, 1024),
            help="Processor threads per forward pass. [default: all, shared by the processes of dask]"),
 )

@@ -10,6 +10,7 @@ import numpy as np
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.averaging import TURNS
+from tiler.models.backends import NAMES as BACKENDS
 from tiler.models.heads import ClassRule, Head
 from tiler.models.weights import Normalisation
 
@@ -27,6 +28,9 @@ class PredictorOptions:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision
         Of weights and activations: float32 (IEEE, never TF32), bfloat16, float16, float64.
+    backend
+        ``"torch"``, ``"compile"``, ``"openvino"``, ``"onnxruntime"``, or ``"auto"`` for the fastest of them that is
+        installed and gives torch's result, compiling excepted.
     threads
         Of one forward call on the CPU; None takes as many as torch has when the predictor is opened.
     head
@@ -51,6 +55,7 @@ class PredictorOptions:
 
     device: str = "auto"
     precision: str = "float32"
+    backend: str = "torch"
     threads: int | None = None
     head: Head | None = None
     classes: ClassRule = None
@@ -62,6 +67,7 @@ class PredictorOptions:
     slice_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        _one_of("backend", self.backend, BACKENDS, "--backend")
         _one_of("head", self.head, (None, *get_args(Head)), "--head")
         _one_of("kind of output", self.kind, get_args(Kind), "--as")
         _one_of("output type", self.dtype, OUTPUT_TYPES, "--dtype")

@@ -11,6 +11,8 @@ from torch import nn
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models import heads
+from tiler.models.backends import CPU_ONLY, Setting, open_backend
+from tiler.models.backends.choosing import fastest
 from tiler.models.cost import Tracer, unfolds
 from tiler.models.devices import resolve_device, resolve_precision
 from tiler.models.loading import LoadedModel, load_model
@@ -22,6 +24,9 @@ from tiler.models.weights import Normalisation
 from tiler.ports import Border
 
 __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
+
+MEASURED = (32, 128, 128)
+"""Core of the tile that backends are measured with."""
 
 
 def open_predictor(
@@ -48,7 +53,7 @@ def open_predictor(
         If no context is enough for it.
     """
     loaded = load_model(model, weights, trust)
-    device = resolve_device(options.device)
+    device = resolve_device("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
     precision = resolve_precision(options.precision, device)
     plain, border = _footprint(loaded, options.footprint)
     small = [plain.covering(tuple(core * side for side in plain.smallest)) for core in range(loaded.ndim + 1)]
@@ -58,10 +63,11 @@ def open_predictor(
     options = _resolved(options, loaded, names, device)
     assert options.head is not None
     assert options.threads is not None
+    backend = _backend(options.backend, Setting(loaded, device, precision, options.threads), plain)
     return TorchPredictor(
         model=loaded,
-        options=options,
-        network=Network(loaded, device, precision, options.threads, options.head),
+        options=replace(options, backend=backend),
+        network=Network(loaded, device, precision, options.threads, options.head, backend),
         tracer=tracer,
         plain=plain,
         border="mirror" if options.average == "rot7" else border,
@@ -109,6 +115,14 @@ def _resolved(
     dtype = "uint8" if options.kind != "probabilities" else options.dtype
     return replace(options, head=head or "none", dtype=dtype, device=str(device),
                    threads=options.threads or torch.get_num_threads())
+
+
+def _backend(name: str, setting: Setting, plain: Footprint) -> str:
+    if name == "auto":
+        tile = plain.covering((1 if plain.flat else MEASURED[0], *MEASURED[1:]))
+        return fastest(setting, (1, setting.model.in_channels, *tile[3 - setting.model.ndim :]))
+    open_backend(name).check(setting.device, setting.precision)
+    return name
 
 
 def _scaling(options: PredictorOptions, loaded: LoadedModel) -> Normalisation | None:

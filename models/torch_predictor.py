@@ -14,6 +14,7 @@ from tiler.errors import ModelError, OutputShapeError
 from tiler.geometry import Footprint, Shape
 from tiler.models import heads
 from tiler.models.averaging import TURNS, mean_over, union
+from tiler.models.backends import open_backend
 from tiler.models.cost import Tracer, overhead
 from tiler.models.loading import LoadedModel
 from tiler.models.network import Network
@@ -92,7 +93,7 @@ class TorchPredictor:
         cpu = device.type == "cpu"
         return {
             **self.model.identity,
-            "backend": f"torch {torch.__version__}",
+            "backend": open_backend(self.options.backend).version(),
             "device": device.type if cpu else f"{device.type} {_device_name(device)}",
             "threads": self.options.threads if cpu else None,
             "precision": self.options.precision,

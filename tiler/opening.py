@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "nan": "refuse",
     "device": "auto",
     "precision": "float32",
+    "backend": "torch",
     "average": "none",
     "min_size": 0,
 }
@@ -118,7 +119,7 @@ def open_model(model: Any, options: Options, trust: bool, source: Source) -> Pre
 
 def _predictor_options(options: Options, source: Source) -> Given:
     """What `tiler.models.PredictorOptions` is to be made of."""
-    names = ("device", "precision", "threads", "head", "classes", "kind", "dtype", "average", "normalise")
+    names = ("device", "precision", "backend", "threads", "head", "classes", "kind", "dtype", "average", "normalise")
     chosen = {name: getattr(options, name) for name in names}
     if options.kind == "instances":
         chosen |= {"kind": "labels", "dtype": None}

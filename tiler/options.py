@@ -64,6 +64,9 @@ class Options:
     device, precision, threads
         Where and how the network runs: "auto", "cpu", "cuda:0", "mps"; "float32" (default), "bfloat16",
         "float16", "float64"; processor threads per forward pass.
+    backend
+        What carries it out: "torch" (default), "compile", "openvino", "onnxruntime", or "auto" for the fastest
+        that is installed.
     average
         "none" (default), "flip4", "rot4", "d4" or "rot7".
     dtype
@@ -92,6 +95,7 @@ class Options:
     nan: str | None = None
     device: str | None = None
     precision: str | None = None
+    backend: str | None = None
     threads: int | None = None
     average: str | None = None
     dtype: str | None = None

@@ -144,7 +144,8 @@ def _provenance(request: Request, opened: Opened) -> Json:
         "model": describe_model(request.model),
         "kind": opened.kind,
         "classes": list(_class_names(opened)),
-        "options": {**opened.options.to_json(), "device": _device(opened)},
+        "options": {**opened.options.to_json(), "device": _chosen(opened, "device"),
+                    "backend": _chosen(opened, "backend")},
         "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
 
@@ -155,7 +156,7 @@ def _class_names(opened: Opened) -> tuple[str, ...]:
     return predictor.classes if opened.kind == "probabilities" else predictor.identity.get("names", predictor.classes)
 
 
-def _device(opened: Opened) -> str | None:
-    """The kind of device that was chosen, without its name: what a resumed run asks for again."""
-    device = opened.predictor.identity.get("device")
-    return str(device).split()[0] if device else None
+def _chosen(opened: Opened, name: str) -> str | None:
+    """The kind of device or backend that was chosen, without name or version: what a resumed run asks for again."""
+    value = opened.predictor.identity.get(name)
+    return str(value).split()[0] if value else None

@@ -167,7 +167,7 @@ def test_seven_rotations_take_the_whole_slice(weights, batch):
 def test_precisions(weights, batch, expected, precision, bound):
     predictor = narrow(weights, precision=precision)
     assert np.abs(predictor(batch) - expected).max() < bound
-    assert next(predictor.network.module.parameters()).dtype == getattr(torch, precision)
+    assert next(predictor.network.runner.module.parameters()).dtype == getattr(torch, precision)
     assert predictor.identity != narrow(weights).identity
 
 
@@ -199,7 +199,7 @@ def test_pickled_predictors_open_their_network_where_they_are_used(weights, batc
     run = subprocess.run([sys.executable, "-c", code], input=pickle.dumps((predictor, batch)), capture_output=True,
                          check=True)
     assert np.array_equal(pickle.loads(run.stdout), expected)
-    assert pickle.loads(sent).network.module is predictor.network.module
+    assert pickle.loads(sent).network.runner is predictor.network.runner
 
 
 def test_threads_share_one_network(weights, batch):
