@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from tiler.errors import ModelError
+
+
+class Supervised(NamedTuple):
+    """What one pass gives for training.
+
+    Parameters
+    ----------
+    outputs
+        Scores ``(n, classes, y, x)`` of every head, in the order in which the network names its heads.
+    presence
+        ``(n, 2)`` scores of "nothing there" and "something there"; None without a classifier.
+    """
+
+    outputs: tuple[torch.Tensor, ...]
+    presence: torch.Tensor | None
 
 
 def require(holds: bool, message: str) -> None:

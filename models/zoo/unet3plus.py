@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tiler.models.zoo.blocks import double_conv, he_normal, require
+from tiler.models.zoo.blocks import Supervised, double_conv, he_normal, require
 
 ABSENT = -1e4
 """Added to a score where nothing is there: its sigmoid is 0 in every number format, and it is finite in all."""
-
-
-class Supervised(NamedTuple):
-    """What one pass gives for training.
-
-    Parameters
-    ----------
-    outputs
-        Scores ``(n, classes, y, x)``, of the finest decoder level first.
-    presence
-        ``(n, 2)`` scores of "nothing there" and "something there"; None without the guidance module.
-    """
-
-    outputs: tuple[torch.Tensor, ...]
-    presence: torch.Tensor | None
 
 
 class UNet3Plus(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tiler.models.unet import UNet
-from tiler.models.zoo.blocks import double_conv, he_normal, mean_of_heads, require
+from tiler.models.zoo.blocks import Supervised, double_conv, he_normal, mean_of_heads, require
 
 Up = Literal["deconv", "bilinear", "corners"]
 Heads = Literal["one", "accurate", "fast"]
@@ -97,18 +97,18 @@ class UNetPlusPlus(nn.Module):
         self.apply(he_normal)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scores = self.outputs(x)
+        scores = self.supervised(x).outputs
         return mean_of_heads(torch.stack(scores)) if self.arguments["heads"] == "accurate" else scores[-1]
 
-    def outputs(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Scores of every head, each ``(n, classes, y, x)``: what deep supervision trains."""
+    def supervised(self, x: torch.Tensor) -> Supervised:
+        """Scores of every head, x01 first."""
         rows: list[list[torch.Tensor]] = []
         for i in range(self.arguments["depth"] + 1):
             rows.append([self.nodes[f"{i}_0"](self.pool(rows[-1][0]) if i else x)])
             for j in range(1, i + 1):
                 row, below = rows[i - j], rows[i - j + 1][j - 1]
                 row.append(self._node(i - j, j, row, below))
-        return tuple(head(rows[0][int(j)]) for j, head in self.heads.items())
+        return Supervised(tuple(head(rows[0][int(j)]) for j, head in self.heads.items()), None)
 
     def _node(self, i: int, j: int, row: list[torch.Tensor], below: torch.Tensor) -> torch.Tensor:
         deconv = self.arguments["up"] == "deconv"

@@ -14,6 +14,11 @@ from tiler.models.losses.attention import (
     without_attended,
 )
 
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
 SCORES = torch.tensor([[0.0, math.log(3.0)]], dtype=torch.float64)  # probabilities 1/4 and 3/4
 CLASSES = torch.tensor([1])
 ATTENTION = torch.tensor([[[[0.5, 0.25], [0.0, 1.0]]]], dtype=torch.float64)

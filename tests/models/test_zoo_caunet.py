@@ -13,6 +13,11 @@ from tiler.models.zoo.caunet import CAUNet
 from tiler.models.zoo.cbam import CBAM, ChannelGate
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize(("channels", "parameters"), [(64, 680), (128, 2_284), (256, 8_564), (512, 33_412),
                                                       (1024, 132_260)])
 def test_parameters_of_cbam(channels, parameters):

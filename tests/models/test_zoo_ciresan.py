@@ -12,6 +12,11 @@ from tiler.models.probe import derive, probe
 from tiler.models.zoo.ciresan import LAYOUTS, SlidingWindowNet
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def flops(function, *shape):
     with FlopCounterMode(display=False) as counter:
         function(torch.zeros(*shape, device="meta"))

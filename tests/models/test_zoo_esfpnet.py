@@ -12,6 +12,11 @@ from tiler.models.probe import probe, require_exact
 from tiler.models.zoo.esfpnet import ESFPNet
 from tiler.models.zoo.mit import DEPTHS, Attention, Block, MixTransformer, base_of, maps_of, tokens_of
 
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
 ENCODERS = {"b0": 3_319_392, "b1": 13_151_424, "b2": 24_196_288, "b3": 44_072_128, "b4": 60_842_688, "b5": 81_443_008}
 
 

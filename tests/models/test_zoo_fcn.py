@@ -16,6 +16,11 @@ from tiler.models.zoo.fcn import FCN
 from tiler.models.zoo.vgg import VGG16
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize(("name", "dense"), [
     ("fcn32s", 136_152_917), ("fcn16s", 134_815_994), ("fcn8s", 134_489_759), ("fcn-alexnet", 58_704_590)])
 def test_parameters_with_the_zeros_of_dense_deconvolutions(name, dense):

@@ -12,6 +12,11 @@ from tiler.models.probe import probe, require_exact
 from tiler.models.zoo.gain import GAINResNet50
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def narrow():
     return varied("gain-resnet50", base=2).double().eval()
@@ -34,13 +39,17 @@ def test_the_attention_map_is_grad_cam(narrow):
     image = torch.randn(2, 3, 128, 96, dtype=torch.float64)
     maps = narrow.body(image).detach().requires_grad_()
     scores = narrow.fc(narrow.pool(maps).flatten(1))
+    varying = 0
     for category in (0, 1):
         (gradient,) = torch.autograd.grad(scores[:, category].sum(), maps, retain_graph=True)
         cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
         low, high = cam.amin((2, 3), keepdim=True), cam.amax((2, 3), keepdim=True)
         explained = narrow.explain(image, category)
-        torch.testing.assert_close(explained.attention, (cam - low) / (high - low), rtol=0, atol=1e-12)
+        assert (explained.attention.amax((2, 3)) == (high > low).double()[..., 0, 0]).all()
+        torch.testing.assert_close(explained.attention * (high - low), cam - low, rtol=0, atol=1e-12)
         torch.testing.assert_close(explained.scores, narrow(image), rtol=0, atol=1e-12)
+        varying += int((high > low).sum())
+    assert varying >= 2  # a map where nothing speaks for the class is 0
 
 
 def test_attention_that_is_the_same_everywhere_is_nothing(narrow):

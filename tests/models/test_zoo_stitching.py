@@ -10,6 +10,11 @@ from tiler.errors import ModelError
 from tiler.models.zoo.stitching import rarefied, shift_and_stitch
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def chain(*layers):
     torch.manual_seed(1)
     return nn.Sequential(*layers).double()

@@ -11,6 +11,11 @@ from tiler.models import UNet, load_model, registry
 from tiler.models.probe import derive
 from tiler.models.zoo.unetpp import UNetPlusPlus
 
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
 PARAMETERS = [
     ("unet", {"classes": 1}, 31_030_593),
     ("unet", {}, 31_030_658),

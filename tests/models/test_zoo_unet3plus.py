@@ -11,6 +11,11 @@ from tiler.models.probe import derive, probe
 from tiler.models.zoo.unet3plus import ABSENT, UNet3Plus
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def test_a_level_joins_five_branches_of_equal_width():
     module = on_meta("unet3plus")
     sources = [[branch[0].in_channels for branch in level] for level in module.branches]

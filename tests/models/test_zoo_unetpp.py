@@ -12,6 +12,11 @@ from tiler.models.zoo.blocks import mean_of_heads
 from tiler.models.zoo.unetpp import UNetPlusPlus
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize(("depth", "parameters"), [(1, 100_961), (2, 511_105), (3, 2_204_961), (4, 9_041_601)])
 def test_pruned_networks_have_the_published_sizes(depth, parameters):
     assert count(on_meta("unetpp", depth=depth)) == parameters
@@ -53,10 +58,22 @@ def test_a_node_joins_its_whole_row():
     assert sum(kind.transposed for kind in module.modules() if hasattr(kind, "transposed")) == 3
 
 
+@pytest.mark.parametrize("up", ["deconv", "bilinear"])
+def test_what_comes_up_is_joined_first_or_last(up):
+    module, seen = UNetPlusPlus(base=2, depth=1, up=up).eval(), {}
+    module.nodes["0_1"].register_forward_pre_hook(lambda layer, inputs: seen.update(joined=inputs[0]))
+    for name in ("0_0", "1_0"):
+        module.nodes[name].register_forward_hook(lambda layer, inputs, output, name=name: seen.update({name: output}))
+    module(torch.randn(1, 1, 8, 8))
+    above = module.up["0_1"](seen["1_0"]) if up == "deconv" else module.stretch(seen["1_0"])
+    parts = [above, seen["0_0"]] if up == "deconv" else [seen["0_0"], above]
+    assert torch.equal(seen["joined"], torch.cat(parts, 1))
+
+
 def test_accurate_is_the_mean_of_the_probabilities_and_fast_the_last_head():
     module = varied("unetpp-ds", base=2, depth=3).double()
     image = torch.randn(1, 1, 16, 24, dtype=torch.float64)
-    heads = module.outputs(image)
+    heads = module.supervised(image).outputs
     assert len(heads) == 3
     mean = torch.stack(heads).sigmoid().mean(0)
     torch.testing.assert_close(module(image).sigmoid(), mean, rtol=0, atol=1e-12)
@@ -74,7 +91,7 @@ def test_a_pruned_network_is_its_head():
     module = varied("unetpp-ds", base=2, depth=3).eval()
     image = torch.randn(1, 1, 16, 16)
     for level in (1, 2, 3):
-        assert torch.equal(module.pruned(level)(image), module.outputs(image)[level - 1])
+        assert torch.equal(module.pruned(level)(image), module.supervised(image).outputs[level - 1])
     with pytest.raises(ModelError, match="deep supervision"):
         UNetPlusPlus(base=2).pruned(2)
 
