@@ -24,7 +24,7 @@ def finished(path, spec):
 
 
 def large(kind, dtype, channels=2):
-    calibration = Calibration(("z", "y", "x"), (2, 300, 2100), (50.0, 4.0, 4.0), ("nanometer",) * 3, (0.0,) * 3)
+    calibration = Calibration(("z", "y", "x"), (2, 300, 2100), (4.0, 4.0, 4.0), ("nanometer",) * 3, (0.0,) * 3)
     return OutputSpec((channels, 2, 300, 2100), np.dtype(dtype), calibration,
                       tuple(f"class {i}" for i in range(channels)), channels > 1, (2, 300, 2100), (2, 300, 700),
                       kind=kind)

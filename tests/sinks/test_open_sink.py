@@ -110,6 +110,24 @@ def test_a_crash_while_finishing_is_mended_by_finishing_again(output, step, monk
     assert not output.with_name(output.name + ".replaced").exists()
 
 
+@pytest.mark.parametrize("name", ["out.ome.tif", "out.h5"])
+def test_a_crash_while_the_stage_is_removed_does_not_harm_the_output(name, tmp_path, monkeypatch):
+    sink, values = written(make(tmp_path / name), SPEC)
+
+    def crash(folder):
+        (chunk,) = Path(folder).glob("stage.zarr.partial/0/c/0/0/0")
+        chunk.unlink()
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", crash)
+        with pytest.raises(Crash):
+            sink.finish({"run": 1})
+    open_sink(tmp_path / name, SPEC).finish({"run": 1})
+    np.testing.assert_array_equal(open_sink(tmp_path / name, SPEC).read(Box.of_shape(SPEC.shape[1:])), values)
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"{name}.tiler.json"}
+
+
 def test_what_an_older_crash_left_is_cleared_away(output):
     for run in (1, 2):
         sink, _ = written(make(output), SPEC)

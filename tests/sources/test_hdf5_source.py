@@ -145,7 +145,7 @@ def test_a_resolution_belongs_to_the_axes_of_space(shape, attributes, axes, scal
 def test_identity_tells_datasets_and_changes_apart(tmp_path):
     path = cremi(tmp_path / "a.h5")
     raw, labels = (open_source(f"{path}:/volumes/{name}").identity for name in ("raw", "labels/neuron_ids"))
-    assert raw["kind"] == "hdf5"
+    assert (raw["kind"], raw["dataset"]) == ("hdf5", "/volumes/raw")
     assert {**raw, "dataset": labels["dataset"], "shape": labels["shape"], "dtype": labels["dtype"]} == labels != raw
     with h5py.File(path, "a") as file:
         file["more"] = np.zeros(100)
@@ -164,6 +164,8 @@ def test_a_path_and_the_dataset_after_it(given, expected, tmp_path, monkeypatch)
 
 def test_a_file_whose_name_looks_like_one_inside_another(tmp_path):
     cremi(tmp_path / "b.h5:raw.h5")
+    with pytest.raises(SourceError, match="holds 2 datasets"):
+        open_source(tmp_path / "b.h5:raw.h5")
     assert open_source(f"{tmp_path / 'b.h5:raw.h5'}:/volumes/raw").shape == (1, 4, 20, 24)
 
 

@@ -17,7 +17,7 @@ from tiler.geometry import Box, Shape
 from tiler.ports import Array, Json, OutputSpec
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.pyramid import Level
-from tiler.sinks.target import Target, provenance, remove, sync, write_json, writing
+from tiler.sinks.target import Target, provenance, sync, write_json, writing
 from tiler.sinks.zarr import ZarrSink
 
 
@@ -96,7 +96,6 @@ class StagedSink:
         draft = self.target.partial / self.target.path.name
         with writing(self.target.path):
             if self.target.partial.exists():
-                remove(draft)
                 self.convert(self.stage.build(self.levels()), draft)
                 sync(draft)
                 write_json(self.target.sidecar, provenance(self.spec.kind, self.spec.classes, attributes))
