@@ -45,6 +45,30 @@ def test_learned_upsampling_is_diagonal_and_the_last_one_stays_fixed():
     torch.testing.assert_close(module.up[0].weight[3, 0].detach(), bilinear_kernel(4))
 
 
+def centre_and_stride(layers, centre=0.0, stride=1):
+    """Where in the input cell 0 of a map is centred, and how far apart its cells are."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            kernel, step, padding = (value if isinstance(value, int) else value[0]
+                                     for value in (layer.kernel_size, layer.stride, layer.padding))
+            centre, stride = centre + ((kernel - 1) / 2 - padding) * stride, stride * step
+    return centre, stride
+
+
+@pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s", "fcn-alexnet", "fcn-googlenet"])
+def test_scores_lie_on_the_pixels_that_they_are_about(name):
+    """No crop is off by a pixel, nor by half of one."""
+    module = on_meta(name, base=4)
+    body, (kernel, crop, fused) = module.body, (module.geometry.kernel, module.geometry.crop, module.geometry.fused)
+    centre, stride = centre_and_stride(body.modules())
+    for pool, start in zip((4, 3), fused, strict=False):
+        finer, step = centre_and_stride(layer for stage in body.stages[:pool] for layer in stage.modules())
+        assert finer + step * (3 / 2 + start) == centre
+        centre, stride = finer + step * start, step
+    assert (kernel - 1) / 2 - crop == centre
+    assert stride == module.last.stride
+
+
 @pytest.mark.parametrize(("name", "low", "high"), [
     ("fcn32s", 221, 215), ("fcn16s", 221, 215), ("fcn8s", 221, 215), ("fcn-alexnet", 196, 191),
     ("fcn-googlenet", 359, 388)])
