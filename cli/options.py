@@ -76,6 +76,7 @@ RESULT = together(
            help="Which classes; by default the second of two, else all."),
     option("Result", "--dtype", type=click.Choice(["float32", "float16", "float64", "uint8", "uint32", "uint64"]),
            help="Type of the voxels. [default: float32; labels uint8; instances uint32]"),
+    option("Result", "--ngff", type=click.Choice(["0.5", "0.4"]), help="Version of OME-Zarr. [default: 0.5]"),
     option("Result", "--min-size", type=click.IntRange(min=0), help="Smallest instance in voxels. [default: 0]"),
 )
 

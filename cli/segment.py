@@ -20,16 +20,18 @@ from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedComm
 from tiler.cli.table import plan_table
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
+from tiler.sinks import FORMATS
+from tiler.sources.files import split_inner
 
 log = logging.getLogger("tiler.cli")
 
-SUFFIXES = (".zarr", ".tif", ".tiff", ".npy")
+SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 DEFAULT_SUFFIX = ".zarr"
 
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR",
-           help=".zarr, .tif or .npy file, or a folder. [default: STEM_segmented.zarr]"),
+           help=".zarr, .tif, .ome.tif, .h5 or .npy file, or a folder. [default: STEM_segmented.zarr]"),
 )
 GOING_ON = together(
     option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
@@ -96,7 +98,7 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
     """One output an input; two of one name are refused before anything runs."""
     if "" in (*inputs, output):
         raise click.UsageError("the name of an input or output is empty")
-    is_file = output is not None and Path(output).suffix.lower() in SUFFIXES
+    is_file = output is not None and Path(output).name.lower().endswith(SUFFIXES)
     is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
     if output and len(inputs) == 1 and (is_file or not is_folder):
         pairs = [Pair(inputs[0], Path(output))]
@@ -110,8 +112,8 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
 
 
 def _stem(source: str) -> str:
-    """The name without its suffix; a level inside a zarr is called after the zarr."""
-    path = Path(os.path.abspath(source))
+    """The name without its suffix; a level inside a zarr or a dataset of an HDF5 file is called after the whole."""
+    path = Path(os.path.abspath(split_inner(Path(source))[0]))
     for part in (path, *path.parents):
         if part.suffix == ".zarr":
             path = part

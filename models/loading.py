@@ -13,7 +13,7 @@ from torch import nn
 
 from tiler.errors import ModelError, WeightsError
 from tiler.models import registry
-from tiler.models.factories import import_source, source_hash
+from tiler.models.factories import architecture_hash, import_source, source_hash
 from tiler.models.recipes import FactoryRecipe, InstanceRecipe, Recipe, RegisteredRecipe, ScriptRecipe
 from tiler.models.weights import Normalisation, WeightsCard, check_fits, file_hash, read_card, state_hash
 
@@ -146,7 +146,7 @@ def _foreign(recipe: Recipe, name: str, weights: Path | None, extra: Mapping[str
     module = recipe.build()
     card: WeightsCard | None = read_card(weights) if weights else None
     values = state_hash(module.state_dict())
-    identity = {"model": name, "values": values, **extra}
+    identity = {"model": name, "architecture": architecture_hash(module), "values": values, **extra}
     channels, ndim = _input_of(module, name)
     classes, scaling = (card.classes, card.normalisation) if card else (None, None)
     return LoadedModel(recipe, channels, ndim, classes, scaling, identity, values=values)

@@ -37,6 +37,7 @@ CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
 
 BATCH_VOXELS = 1 << 19
 SLACK = 1.01
+MB = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ class Choice:
     tile: Shape
     block: Shape
     batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Memory that a run may take, and what the process has taken already, in bytes."""
+
+    bytes: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        return self.bytes - self.used
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +115,11 @@ class Workload:
         core = reach.core(tile)
         return (-(-(block + reach.stride - 1) // core) - 1) * core + tile
 
-    def batch_for(self, tile: Shape, block: Shape, budget: int) -> int:
+    def batch_for(self, tile: Shape, block: Shape, budget: Budget) -> int:
         """As many tiles of a block as make a forward pass worth its overhead, and fit."""
         a_block = -(-self.traffic(tile, block).tiles // len(Grid(self.region, block)))
         batch = max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
-        while batch > 1 and self.bytes(Choice(tile, block, batch)) > budget:
+        while batch > 1 and self.bytes(Choice(tile, block, batch)) > budget.left:
             batch //= 2
         return batch
 
@@ -150,8 +163,8 @@ class Workload:
         return self.cost((1, *self._whole[1:])).flops * self._whole[0]
 
 
-def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: int) -> Shape:
-    """The smallest tile within 1 % of the cheapest that fits into ``budget`` bytes.
+def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Budget) -> Shape:
+    """The smallest tile within 1 % of the cheapest that fits into a budget.
 
     Raises
     ------
@@ -160,13 +173,12 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: in
     """
     choices = [Choice(tile, block or block_for(load, tile), batch or 1) for tile in _candidates(load)]
     needs = {choice: load.bytes(choice) for choice in choices}
-    fitting = [choice for choice in choices if needs[choice] <= budget]
+    fitting = [choice for choice in choices if needs[choice] <= budget.left]
     if not fitting:
         least = min(choices, key=needs.__getitem__)
         raise MemoryBudgetError(
-            f"the memory budget is too small: {max(budget, 0) // 10**6} MB are left for the run, the least that "
-            f"would do is {-(-needs[least] // 10**6)} MB (tile {spell(least.tile)}): raise --memory by "
-            f"{-((budget - needs[least]) // 10**6)} MB or more")
+            f"a memory budget of {budget.bytes // MB} MB is too small: the least that would do is "
+            f"{(budget.used + needs[least]) // MB + 1} MB, with tile {spell(least.tile)} (--memory)")
     efforts = {choice: load.effort(choice) for choice in fitting}
     bound = SLACK * min(efforts.values())
     return min((choice for choice in fitting if efforts[choice] <= bound), key=needs.__getitem__).tile

@@ -87,7 +87,7 @@ class PlanChangedError(JournalError):
     def __init__(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
         self.changed = dict(changed)
         differences = "; ".join(f"{name} was {old}, is now {new}" for name, (old, new) in changed.items())
-        super().__init__(f"the unfinished run was planned differently: {differences} "
+        super().__init__(f"the run was planned differently: {differences} "
                          "(give the same again, or --overwrite to start anew)")
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, tuple[Any, Any]]]]:

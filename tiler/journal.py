@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from tiler.errors import JournalError
+from tiler.errors import JournalError, SinkError
 from tiler.ports import Json
 
 FORMAT = 1
@@ -39,12 +39,19 @@ def exclusive(output: Path) -> Iterator[None]:
     ------
     JournalError
         If another run holds it.
+    SinkError
+        If nothing can be written beside the output.
     """
     lock = FileLock(output.with_name(output.name + ".lock"), timeout=0)
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise JournalError(f"another run is writing {output}: wait for it, or choose another -o") from None
+    except (FileExistsError, NotADirectoryError):
+        raise SinkError(f"cannot write {output}: its folder {output.parent} is a file (-o)") from None
+    except OSError as error:
+        raise SinkError(f"cannot write {output}: {error.strerror or error} (-o)") from error
     try:
         yield
     finally:
@@ -140,20 +147,30 @@ def _parse(path: Path) -> tuple[Json, Records, int]:
         raise JournalError(f"journal {path} has format {header.get('format')!r}, this version reads {FORMAT}: "
                            "start anew with --overwrite")
     records: Records = {}
-    for entry in rest:
-        stage, index = records.setdefault(entry.pop("stage"), {}), entry.pop("block")
-        if "void" in entry:
-            del stage[index]
-        else:
-            stage[index] = entry
+    for number, entry in enumerate(rest, 2):
+        try:
+            _take(entry, records)
+        except KeyError as error:
+            raise JournalError(f"journal {path} makes no sense at line {number} ({error}): "
+                               "start anew with --overwrite") from None
     return header, records, sum(map(len, lines))
+
+
+def _take(entry: dict[str, Any], records: Records) -> None:
+    stage, index = records.setdefault(entry.pop("stage"), {}), entry.pop("block")
+    if "void" in entry:
+        del stage[index]
+    else:
+        stage[index] = entry
 
 
 def _content(line: bytes, number: int, path: Path) -> dict[str, Any]:
     text, _, crc = line.rstrip(b"\n").rpartition(b"\t")
     if crc != b"%08x" % zlib.crc32(text):
         raise JournalError(f"journal {path} is damaged at line {number}: start anew with --overwrite")
-    content: dict[str, Any] = json.loads(text)
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise JournalError(f"journal {path} makes no sense at line {number}: start anew with --overwrite")
     return content
 
 

@@ -58,7 +58,8 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     plan = opened.plan()
     if upstream is not None and options.block is None:
         plan = _aligned(opened, plan)
-    spec = label_spec(Run(plan, opened.source, opened.predictor, None, opened.kind, None, 0, opened.instance_dtype, {}))
+    run = Run(plan, opened.source, opened.predictor, None, opened.kind, None, 0, opened.instance_dtype, "0.5", {})
+    spec = label_spec(run)
     plan = replace(plan, block=_within_slabs(plan.block, Layout.of(spec)))
     work = Work(plan, opened.source, opened.predictor, spec, None)
     if upstream is not None:

@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "float32",
     "backend": "torch",
     "average": "none",
+    "ngff": "0.5",
     "min_size": 0,
 }
 
@@ -73,10 +74,13 @@ def with_defaults(options: Options) -> Options:
     if filled.threads is None:
         filled = replace(filled, threads=max(1, cores() // _processes(filled)))
     _check_choice("--as", filled.kind, KINDS)
+    _check_choice("--ngff", filled.ngff, ("0.5", "0.4"))
     _check_choice("--nan", filled.nan, ("refuse", "zero"))
     _check_choice("--border", filled.border, ("mirror", "zero", None))
     if filled.kind == "instances":
         _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
+    if filled.kind == "labels":
+        _check_choice("--dtype", filled.dtype, ("uint8", None))
     if filled.average == "rot7":
         _check_choice("--border", filled.border, ("mirror", None))
     return filled
@@ -174,7 +178,7 @@ def _memory(options: Options) -> int | None:
 
 def _extra(options: Options) -> Json:
     """What comes after the model and can change the result."""
-    extra: dict[str, Any] = {"kind": options.kind, "normalise": options.normalise}
+    extra: dict[str, Any] = {"kind": options.kind, "normalise": options.normalise, "ngff": options.ngff}
     if options.kind == "instances":
         extra |= {"min_size": options.min_size, "instance_dtype": options.dtype or INSTANCE_TYPES[0]}
     return extra

@@ -72,6 +72,8 @@ class Options:
     dtype
         Of the output: "float32" (default), "float16" or "uint8" for probabilities, "uint32" (default) or
         "uint64" for instances.
+    ngff
+        Version of OME-Zarr: "0.5" (default, zarr 3) or "0.4" (zarr 2).
     min_size
         Smallest instance in voxels.
     """
@@ -99,6 +101,7 @@ class Options:
     threads: int | None = None
     average: str | None = None
     dtype: str | None = None
+    ngff: str | None = None
     min_size: int | None = None
 
     def given(self) -> dict[str, Any]:
@@ -161,8 +164,19 @@ class Region:
     time: int | None = None
 
     def within(self, shape: Shape) -> Box:
-        """The box in a volume ``(z, y, x)``."""
-        return Box(tuple(_closed(span, size) for span, size in zip(self.spans, shape, strict=True)))
+        """The box in a volume ``(z, y, x)``.
+
+        Raises
+        ------
+        PlanError
+            If a span ends before it starts.
+        """
+        spans = [(start or 0, size if stop is None else stop) for (start, stop), size in
+                 zip(self.spans, shape, strict=True)]
+        for start, stop in spans:
+            if stop < start:
+                raise PlanError(f"a region cannot end before it starts, got {start}:{stop} (--roi)")
+        return Box(tuple(Span(start, stop) for start, stop in spans))
 
 
 def parse_roi(value: Any) -> Region | None:
@@ -218,8 +232,3 @@ def _range(text: str) -> Range:
     if not colon:
         return int(start), int(start) + 1
     return int(start) if start.strip() else None, int(stop) if stop.strip() else None
-
-
-def _closed(span: Range, size: int) -> Span:
-    start, stop = span
-    return Span(0 if start is None else start, size if stop is None else stop)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.choosing import Choice, Workload, best_tile, block_for, chunk_for, spell, tile_on_canvas
+from tiler.choosing import MB, Budget, Choice, Workload, best_tile, block_for, chunk_for, spell, tile_on_canvas
 from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
@@ -46,15 +46,17 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     region = _region(settings.region, source)
     border = settings.border or predictor.border
     load = Workload(source, predictor, region, _canvas(border, source, predictor))
-    base = anonymous_memory()
-    memory = settings.memory or available_memory() // 2
-    choice = _choose(load, settings, memory - base)
-    peak = base + load.bytes(choice)
-    if peak > memory and settings.memory is not None:
+    free = available_memory()
+    budget = Budget(settings.memory or free // 2, anonymous_memory())
+    choice = _choose(load, settings, budget)
+    peak = budget.used + load.bytes(choice)
+    # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
+    limit = settings.memory or free + budget.used
+    if peak > limit:
         raise MemoryBudgetError(
-            f"tile {spell(choice.tile)} with batch {choice.batch} needs {peak / 1e6:.0f} MB, the memory budget is "
-            f"{memory / 1e6:.0f} MB: raise --memory or lower --tile, --block or --batch"
-        )
+            f"tile {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
+            f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: "
+            "raise --memory or lower --tile, --block or --batch")
     return Plan(
         region=region,
         tile=choice.tile,
@@ -62,7 +64,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         chunk=chunk_for(choice.block, region.shape),
         batch=choice.batch,
         workers=settings.workers or 2,
-        memory=memory,
+        memory=budget.bytes,
         border=border,
         nan=settings.nan,
         canvas=load.canvas,
@@ -72,7 +74,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     )
 
 
-def _choose(load: Workload, settings: Settings, budget: int) -> Choice:
+def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
     block = _full(settings.block, load.predictor.footprint, "--block")
     wanted = _full(settings.tile, load.predictor.footprint, "--tile")
     tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)

@@ -118,6 +118,14 @@ class Plan:
             content[name] = None if box is None else [list(box.start), list(box.stop)]
         return {"format": FORMAT, "fingerprint": self.fingerprint, **content}
 
+    def provenance(self) -> dict[str, Any]:
+        """The plan as an output carries it: without what depends on the machine that happened to run it."""
+        content = self.to_json()
+        for name in ("batch", "workers", "memory"):
+            del content[name]
+        del content["estimate"]["peak_bytes"]
+        return content
+
     @classmethod
     def from_json(cls, content: Json) -> Plan:
         """The plan that `to_json` gave.

@@ -51,6 +51,25 @@ def state_of(output: Path) -> State:
     return State.FINISHED if Journal.load(journal).records("finish") and output.exists() else State.UNFINISHED
 
 
+def refuse_own_input(source: object, output: Path) -> None:
+    """Refuse to replace the input, or to write into it.
+
+    Raises
+    ------
+    SinkError
+        If the output is the input, holds it, or lies inside an input that is a zarr.
+    """
+    if not isinstance(source, (str, Path)) or "://" in str(source):
+        return
+    given, wanted = Path(source).resolve(), output.resolve()
+    if given == wanted:
+        raise SinkError(f"{output} is the input: choose another output (-o)")
+    if wanted in given.parents:
+        raise SinkError(f"{output} holds the input {source}: choose another output (-o)")
+    if any(folder == given and folder.suffix == ".zarr" for folder in wanted.parents):
+        raise SinkError(f"{output} lies inside the input {source}: choose another output (-o)")
+
+
 def check_intent(output: Path, intent: Intent) -> None:
     """Refuse to touch what is there unless the user said what to do with it.
 
@@ -128,9 +147,6 @@ def start_over(output: Path) -> None:
 
 def begin_journal(output: Path, header: Json) -> Journal:
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         return Journal.create(journal_path(output), header)
-    except (FileExistsError, NotADirectoryError):
-        raise SinkError(f"cannot write {output}: its folder {output.parent} is a file (-o)") from None
     except OSError as error:
         raise JournalError(f"cannot write the journal of {output}: {error.strerror or error}") from error

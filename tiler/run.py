@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Protocol
 
@@ -79,7 +80,7 @@ def perform(task: Task, record: Record, executor: Executor, listener: Listener, 
     listener.stage("finish")
     sink.finish(task.attributes)
     record.append("finish", 0, {})
-    _remove_stage(task.output)
+    remove_stage(task.output)
     return sink
 
 
@@ -146,8 +147,9 @@ def _number(task: Task, stages: _Stages, staged: Sink, sink: Sink) -> None:
     stages.run("instances", job, Grid(Box.of_shape(shape), (1, *shape[1:])), Serial())
 
 
-def _remove_stage(output: Path | None) -> None:
+def remove_stage(output: Path | None) -> None:
+    """Remove the labels that waited for their numbers."""
     path = stage_path(output)
     if path is not None:
-        for leftover in path.parent.glob(f"{path.name}*"):
+        for leftover in path.parent.glob(f"{escape(path.name)}*"):
             shutil.rmtree(leftover)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.errors import PlanChangedError, SinkError
+from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.journal import Journal, exclusive, journal_path
 from tiler.opening import Opened, describe_model, describe_source, open_all
@@ -26,11 +26,12 @@ from tiler.resuming import (
     check_intent,
     check_same,
     forget_unsound,
+    refuse_own_input,
     start_over,
     state_of,
 )
-from tiler.run import Memo, agrees_with, perform
-from tiler.task import Task, model_sink
+from tiler.run import Memo, agrees_with, perform, remove_stage
+from tiler.task import Task, final_sink, model_sink
 from tiler.version import __version__
 
 
@@ -70,13 +71,9 @@ def run_to_file(request: Request, output: Path, listener: Listener, stop: thread
     TilerError
         In one line; an unfinished run stays resumable.
     """
-    if describe_source(request.source) == describe_source(output):
-        raise SinkError(f"{output} is the input: choose another output (-o)")
+    refuse_own_input(request.source, output)
     check_intent(output, request.intent)
-    state = state_of(output) if request.intent.resume else State.NOTHING
-    if state is State.FINISHED:
-        listener.stage("finished")
-    elif state is State.UNFINISHED:
+    if request.intent.resume and state_of(output) is not State.NOTHING:
         _go_on(request, output, listener, stop)
     else:
         _begin(request, output, listener, stop)
@@ -85,11 +82,18 @@ def run_to_file(request: Request, output: Path, listener: Listener, stop: thread
 def _begin(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
     opened = _open(request, request.options)
     plan = opened.plan()
+    final_sink(_task(opened, plan, output, {}))  # what it refuses is refused before anything is written
     with exclusive(output):
         start_over(output)
         header = {"plan": plan.to_json(), **_provenance(request, opened)}
         with closing(begin_journal(output, header)) as journal:
-            _perform(opened, plan, output, journal, listener, stop)
+            try:
+                _perform(opened, plan, output, journal, listener, stop)
+            except TilerError:
+                if not journal.records("model") and not journal.records("statistics"):
+                    start_over(output)  # there is nothing to resume
+                    remove_stage(output)
+                raise
 
 
 def _go_on(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
@@ -103,6 +107,10 @@ def _go_on(request: Request, output: Path, listener: Listener, stop: threading.E
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
         check_same(plan.essence, opened.plan().essence, intent.same_input)
+        if state_of(output) is State.FINISHED:
+            remove_stage(output)
+            listener.stage("finished")
+            return
         plan = plan.with_resources(parse_count(wanted.batch, "--batch"), parse_count(wanted.workers, "--workers"))
         _check_finished_blocks(_task(opened, plan, output, {}), intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
@@ -119,7 +127,7 @@ def _check_finished_blocks(task: Task, intent: Intent, journal: Journal, listene
 
 def _perform(opened: Opened, plan: Plan, output: Path, journal: Journal, listener: Listener,
              stop: threading.Event) -> None:
-    attributes = {name: value for name, value in journal.header.items() if name != "format"}
+    attributes = {**journal.header, "plan": plan.provenance()}
     task = _task(opened, plan, output, attributes)
     perform(task, journal, _executor(task, opened), listener, stop)
 
@@ -130,7 +138,7 @@ def _open(request: Request, options: Options) -> Opened:
 
 def _task(opened: Opened, plan: Plan, output: Path | None, attributes: Json) -> Task:
     return Task(plan, opened.source, opened.predictor, output, opened.kind, opened.statistics,
-                int(opened.options.min_size or 0), opened.instance_dtype, attributes)
+                int(opened.options.min_size or 0), opened.instance_dtype, str(opened.options.ngff), attributes)
 
 
 def _executor(task: Task, opened: Opened) -> Executor:

@@ -36,6 +36,8 @@ class Task:
         Smallest instance in voxels.
     dtype
         Of instances.
+    ngff
+        Version of OME-Zarr outputs.
     attributes
         Provenance to store with the output.
     """
@@ -48,6 +50,7 @@ class Task:
     statistics: str | None
     min_size: int
     dtype: np.dtype[Any]
+    ngff: str
     attributes: Json
 
 
@@ -96,6 +99,7 @@ def label_spec(task: Task) -> OutputSpec:
         plan.chunk,
         _whole_chunks(plan) if chunks > MANY_CHUNKS else None,
         kind,
+        task.ngff,
     )
 
 

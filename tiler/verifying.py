@@ -8,6 +8,7 @@ lie elsewhere: that finds what was wrong when it was written.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from tiler.instances import bands
 from tiler.journal import Journal, journal_path
 from tiler.opening import Opened, open_all
 from tiler.options import FREE, Options
+from tiler.planning import essence_of
 from tiler.plans import Plan
-from tiler.ports import Array, Sink
-from tiler.resuming import unsound_blocks
+from tiler.ports import Array, Predictor, Sink
+from tiler.resuming import check_same
 from tiler.run import scaled
 from tiler.task import Task, final_sink, instance_rows
 
@@ -75,12 +77,10 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """One window: how far stored and recomputed values are apart, and the range of the latter."""
+    """One window, and how far stored and recomputed values are apart at worst."""
 
     box: Box
     worst: float
-    low: float
-    high: float
 
 
 def verify(output: Path, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
@@ -90,46 +90,60 @@ def verify(output: Path, source: Any, model: Any, trust: bool, windows: int, see
     ------
     JournalError
         If there is no journal, or it is damaged.
+    PlanChangedError
+        If source or model are not those of the run.
     """
     journal = Journal.load(journal_path(output))
     header = journal.header
     plan = Plan.from_json(header["plan"])
     stored = {name: value for name, value in header["options"].items() if name not in FREE}
-    again = {"border": plan.border, "kind": "probabilities", "tile": None, "block": None}
-    if header["kind"] != "probabilities":
-        again |= {"classes": "all", "dtype": None}
-    options = Options(**{**stored, **again})
-    opened = open_all(source or header["source"], model or header["model"], options, trust)
-    task = _stored_task(opened, plan, output, header, stored)
+    stored |= {"tile": None, "block": None, "border": plan.border}
+    ports = source or header["source"], model or header["model"]
+    as_run = open_all(*ports, Options(**stored), trust)
+    _check_ports(plan, as_run, moved=source is not None)
+    scores = {} if header["kind"] == "probabilities" else {"kind": "probabilities", "classes": "all", "dtype": None}
+    scored = open_all(*ports, Options(**{**stored, **scores}), trust)
+    task = Task(plan, as_run.source, as_run.predictor, output, header["kind"], as_run.statistics,
+                int(stored.get("min_size", 0)), as_run.instance_dtype, str(as_run.options.ngff), {})
     sink = final_sink(task)
-    damaged = _damaged(journal, task, sink)
-    compared = _compare_windows(task, journal, sink, windows, seed) if not damaged else []
-    return _report(task, journal, damaged, compared)
+    damaged, spread = _read_all(journal, task, sink)
+    check = _Check(task, journal, sink, scored.predictor)
+    compared = [] if damaged else check.compare(windows, seed)
+    return _report(task, journal, damaged, compared, spread)
 
 
-def _stored_task(opened: Opened, plan: Plan, output: Path, header: Any, stored: Any) -> Task:
-    """The task as it was run, for its sinks; its predictor gives the scores behind labels."""
-    dtype = np.dtype(stored.get("dtype") or "uint32") if header["kind"] == "instances" else opened.instance_dtype
-    return Task(plan, opened.source, opened.predictor, output, header["kind"], opened.statistics,
-                int(stored.get("min_size", 0)), dtype, {})
+def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
+    """The footprint is left out: whether it was right is what the windows show."""
+    essence = essence_of(opened.source, opened.predictor)
+    check_same(plan.essence, {name: essence[name] for name in ("source", "shape", "dtype", "model")}, moved)
 
 
-def _damaged(journal: Journal, task: Task, sink: Sink) -> list[str]:
-    if task.kind != "instances":
-        return [f"block {i} at {task.plan.grid[i]}" for i in unsound_blocks(journal, task.plan, sink)]
-    return [f"slice {index}" for index, record in sorted(journal.records("instances").items())
-            if _slice_checksum(task, sink, index) != record["checksum"]]
+def _read_all(journal: Journal, task: Task, sink: Sink) -> tuple[list[str], float]:
+    """Blocks that do not give their checksum, and the range of all values that do."""
+    stage = "instances" if task.kind == "instances" else "model"
+    damaged, low, high = [], np.inf, -np.inf
+    for index, record in sorted(journal.records(stage).items()):
+        digest = hashlib.blake2b(digest_size=16)
+        for box in _boxes(task, index):
+            data = np.ascontiguousarray(sink.read(box))
+            digest.update(data.data)
+            low, high = min(low, float(data.min())), max(high, float(data.max()))
+        if digest.hexdigest() != record["checksum"]:
+            damaged.append(f"slice {index}" if stage == "instances" else f"block {index} at {task.plan.grid[index]}")
+    return damaged, max(0.0, high - low)
 
 
-def _slice_checksum(task: Task, sink: Sink, index: int) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for box in bands(task.plan.region.shape, instance_rows(task.plan), index):
-        digest.update(np.ascontiguousarray(sink.read(box)).data)
-    return digest.hexdigest()
+def _boxes(task: Task, index: int) -> Sequence[Box]:
+    """Of what was written under one record, in the output's coordinates."""
+    if task.kind == "instances":
+        return bands(task.plan.region.shape, instance_rows(task.plan), index)
+    return [task.plan.grid[index].back(task.plan.region.start)]
 
 
 def other_tile(plan: Plan) -> Shape:
     """A legal tile of another size, as near to two thirds of the core as there is."""
+    if plan.essence["model"].get("average") == "rot7":
+        return plan.tile  # it covers the slice, and there is no other
     cores = []
     for core, axis in zip(plan.footprint.core(plan.tile), plan.footprint.axes, strict=True):
         smaller = max(1, core * 2 // 3 // axis.stride) * axis.stride
@@ -139,27 +153,16 @@ def other_tile(plan: Plan) -> Shape:
     return tile_on_canvas(plan.footprint.covering(tuple(cores)), plan.canvas)
 
 
-def _compare_windows(task: Task, journal: Journal, sink: Sink, windows: int, seed: int) -> list[_Compared]:
-    predictor = task.predictor
-    if task.statistics is not None:
-        predictor = scaled(task, journal)
-    plan = replace(task.plan, tile=other_tile(task.plan), footprint=predictor.footprint)
-    random = np.random.default_rng(seed)
-    done = sorted(journal.records("model"))
-    found = []
-    for index in random.permutation(done)[:windows]:
-        box = _window_at_a_corner(task.plan, int(index), random)
-        job = SegmentJob(replace(plan, region=box, block=box.shape), task.source, predictor, sink)
-        found.append(_compare(task, sink, box, job.compute(0, job.read(0))))
-    return found
-
-
 def _window_at_a_corner(plan: Plan, index: int, random: np.random.Generator) -> Box:
-    """A box around a corner of one of a block's tiles, where a wrong context shows first."""
-    tiles = tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas)
+    """A box around a corner of one of a block's tiles, where a wrong context shows first.
+
+    It stays within the block, since the neighbours of a run that is not finished may not be written yet.
+    """
+    block = plan.grid[index]
+    tiles = tiles_of(block, plan.tile, plan.footprint, plan.canvas)
     write = tiles[random.integers(len(tiles))].write
     spans = []
-    for span, axis, whole in zip(write.spans, plan.footprint.axes, plan.region.spans, strict=True):
+    for span, axis, whole in zip(write.spans, plan.footprint.axes, block.spans, strict=True):
         around = max(SMALLEST_WINDOW, STRIDES_AROUND * axis.stride)
         corner = span.start if random.integers(2) else span.stop
         spans.append(Span(corner - around, corner + around).intersect(whole))
@@ -168,13 +171,32 @@ def _window_at_a_corner(plan: Plan, index: int, random: np.random.Generator) -> 
     return Box(tuple(spans))
 
 
-def _compare(task: Task, sink: Sink, box: Box, values: Array) -> _Compared:
-    stored = sink.read(box.back(task.plan.region.start))
-    low, high = float(values.min()), float(values.max())
-    if task.kind == "probabilities":
-        difference = np.abs(stored.astype(np.float64) - values.astype(np.float64))
-        return _Compared(box, float(difference.max()), low, high)
-    return _Compared(box, _missed_by(stored, values, task), low, high)
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """Windows of an output computed again."""
+
+    task: Task
+    journal: Journal
+    sink: Sink
+    predictor: Predictor
+
+    def compare(self, windows: int, seed: int) -> list[_Compared]:
+        predictor, ran = self.predictor, self.task.plan
+        if self.task.statistics is not None:
+            predictor = scaled(replace(self.task, predictor=predictor), self.journal)
+        plan = replace(ran, tile=other_tile(ran), footprint=predictor.footprint)
+        random = np.random.default_rng(seed)
+        chosen = random.permutation(sorted(self.journal.records("model")))[:windows]
+        boxes = [_window_at_a_corner(ran, int(index), random) for index in chosen]
+        jobs = [SegmentJob(replace(plan, region=box, block=box.shape), self.task.source, predictor, self.sink)
+                for box in boxes]
+        return [self._compare(box, job.compute(0, job.read(0))) for box, job in zip(boxes, jobs, strict=True)]
+
+    def _compare(self, box: Box, values: Array) -> _Compared:
+        stored = self.sink.read(box.back(self.task.plan.region.start))
+        if self.task.kind == "probabilities":
+            return _Compared(box, float(np.abs(stored.astype(np.float64) - values.astype(np.float64)).max()))
+        return _Compared(box, _missed_by(stored, values, self.task))
 
 
 def _missed_by(stored: Array, values: Array, task: Task) -> float:
@@ -194,19 +216,22 @@ def _missed_by(stored: Array, values: Array, task: Task) -> float:
     return float(np.max(np.where(wrong, best - second, 0.0), initial=0.0))
 
 
-def _report(task: Task, journal: Journal, damaged: list[str], compared: list[_Compared]) -> CheckReport:
+def _report(task: Task, journal: Journal, damaged: list[str], compared: list[_Compared],
+            spread: float) -> CheckReport:
     precision = str(task.plan.essence["model"].get("precision", "float32"))
-    dtype = str(task.plan.essence["model"].get("dtype", "float32"))
-    spread = max((c.high for c in compared), default=0.0) - min((c.low for c in compared), default=0.0)
-    scale = 255.0 if dtype == "uint8" and task.kind == "probabilities" else spread
-    allowed = TOLERANCE.get(precision, 1e-5) * scale
+    allowed = TOLERANCE.get(precision, TOLERANCE["float32"])
     if task.kind == "probabilities":
-        allowed += STEP.get(dtype, 0.0)
-    stage = "instances" if task.kind == "instances" else "model"
-    blocks = task.plan.region.shape[0] if task.kind == "instances" else len(task.plan.grid)
-    voxels = sum(c.box.voxels for c in compared)
+        allowed = allowed * spread + STEP.get(task.predictor.dtype.name, 0.0)
+    instances = task.kind == "instances"
     return CheckReport(
-        blocks=blocks, recorded=len(journal.records(stage)), damaged=tuple(damaged), windows=len(compared),
-        share=voxels / task.plan.region.voxels, tile=task.plan.tile, other_tile=other_tile(task.plan),
-        worst=max((c.worst for c in compared), default=0.0), allowed=allowed,
-        wrong=tuple(str(c.box) for c in compared if c.worst > allowed))
+        blocks=task.plan.region.shape[0] if instances else len(task.plan.grid),
+        recorded=len(journal.records("instances" if instances else "model")),
+        damaged=tuple(damaged),
+        windows=len(compared),
+        share=sum(window.box.voxels for window in compared) / task.plan.region.voxels,
+        tile=task.plan.tile,
+        other_tile=other_tile(task.plan),
+        worst=max((window.worst for window in compared), default=0.0),
+        allowed=allowed,
+        wrong=tuple(str(window.box) for window in compared if window.worst > allowed),
+    )

@@ -101,8 +101,8 @@ def test_the_published_network_names_its_nearest_tiles(tiler):
 
 def test_a_budget_that_is_too_small_says_what_would_do(segment):
     outcome = segment("stack.tif", "--memory", "1MB", plan=("--threads", "1"))
-    refused(outcome, "the memory budget is too small.*the least that would do is.*raise --memory by")
-    more = int(re.search(r"raise --memory by (\d+) MB", outcome.err)[1])
+    refused(outcome, "a memory budget of 1 MB is too small: the least that would do is.*--memory")
+    more = int(re.search(r"would do is (\d+) MB", outcome.err)[1])
     # Between two plans the process itself may grow by a little.
     assert segment("stack.tif", "--memory", f"{more + 20}MB", plan=("--threads", "1")).code == 0
 
@@ -236,3 +236,34 @@ def test_wrong_usage_is_exit_code_2(tiler, arguments):
                                        ["check", "x.zarr"], ["check", "stack.tif"]])
 def test_other_commands_refuse_in_one_line_too(tiler, arguments):
     refused(tiler(*arguments))
+
+
+def test_a_parent_that_is_a_file(segment):
+    refused(segment("stack.tif", "-o", "stack.tif/out.zarr"), "is a file")
+
+
+def test_an_unknown_suffix_leaves_nothing(segment):
+    before = set(os.listdir())
+    refused(segment("stack.tif", "-o", "out.xyz"), "outputs end in")
+    assert set(os.listdir()) == before
+
+
+def test_an_output_that_holds_its_input_is_refused(segment):
+    assert segment("stack.tif", "-o", "own.zarr").code == 0
+    outcome = segment("own.zarr/0", "-o", "own.zarr", "--overwrite")
+    assert outcome.code == 1
+    assert "holds the input" in outcome.err
+
+
+def test_a_tile_that_no_memory_holds_is_refused_before_anything_is_written(segment):
+    before = set(os.listdir())
+    refused(segment("stack.tif", "-o", "big.zarr", plan=("--tile", "100000")), "needs .* MB, there are .* MB.*--tile")
+    assert set(os.listdir()) == before
+
+
+def test_a_refusal_leaves_nothing_to_resume(segment, tmp_path):
+    holed = np.ones((2, 40, 40), np.float32)
+    holed[0, 3, 4] = np.nan
+    np.save("holed.npy", holed)
+    refused(segment("holed.npy", "-o", "filled.zarr"), "--nan zero")
+    assert segment("holed.npy", "-o", "filled.zarr", "--nan", "zero").code == 0

@@ -17,6 +17,7 @@ from tiler.errors import PlanError, SinkError
 from tiler.geometry import Box
 from tiler.ports import Array
 from tiler.sinks import open_finished
+from tiler.sources.files import split_inner
 
 CELL = frozenset({"cell", "cells", "interior", "inside", "foreground", "cytoplasm", "neuron", "neurite", "object"})
 MEMBRANE = frozenset({"membrane", "membranes", "boundary", "boundaries", "border", "borders", "background",
@@ -95,8 +96,9 @@ def written_by_tiler(source: Any) -> Written:
 
 
 def _container(path: Path) -> Path:
-    """The zarr that a path leads into; other paths as they are."""
-    return next((part for part in (path, *path.parents) if part.suffix == ".zarr"), path)
+    """The zarr or the HDF5 file that a path leads into; other paths as they are."""
+    file = Path(split_inner(path)[0])
+    return next((part for part in (file, *file.parents) if part.suffix == ".zarr"), file)
 
 
 @dataclass(frozen=True, slots=True)
