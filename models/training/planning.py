@@ -107,11 +107,10 @@ def share_of(steps: int) -> int:
 
 def build(name: str, arguments: dict[str, Any] | Any, seed: int) -> nn.Module:
     """A registered network with random weights that depend on the seed alone."""
-    entry = registry.describe(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            module: nn.Module = registry.resolve(entry.factory)(**arguments)
+            module: nn.Module = registry.build(name, **arguments)
         except TypeError as error:
             raise ModelError(f"{name} cannot be trained by tiler: {error} (--model)") from error
     return module

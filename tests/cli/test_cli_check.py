@@ -37,9 +37,12 @@ def damage(output, place):
 
 
 @pytest.mark.parametrize("output", ["out.zarr", "out.npy", "out.tif"])
-@pytest.mark.parametrize("options", [(), ("--dtype", "float16"), ("--precision", "float64", "--dtype", "float64")])
+@pytest.mark.parametrize("options", [
+    (), ("--dtype", "float16"), ("--precision", "float64", "--dtype", "float64"), ("--as", "labels"),
+    ("--as", "instances")])
 def test_one_damaged_block_of_many_is_found_and_named(segment, tiler, output, options):
-    assert segment("stack.tif", "-o", output, *options, "--classes", "class 1").code == 0
+    classes = () if "--as" in options else ("--classes", "class 1")
+    assert segment("stack.tif", "-o", output, *options, *classes).code == 0
     sound = tiler("check", output)
     assert (sound.code, sound.err) == (0, "")
     assert sound.out.splitlines()[-1] == "sound"
@@ -48,7 +51,7 @@ def test_one_damaged_block_of_many_is_found_and_named(segment, tiler, output, op
     found = tiler("check", output)
     assert found.code == 1
     (named,) = [line for line in found.out.splitlines() if line.startswith("  damaged: ")]
-    assert str(chunk_at(z, y, x)) in named
+    assert (f"slice {z}" if "instances" in options else str(chunk_at(z, y, x))) in named
     assert found.out.splitlines()[-1].startswith("NOT sound")
 
 
