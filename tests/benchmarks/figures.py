@@ -18,9 +18,9 @@ from matplotlib import patches
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, hsv_to_rgb
-from tiler.models import UNet, load_model
 
 import tiler
+from tiler.models import UNet, load_model
 
 mpl.use("agg")
 
