@@ -56,18 +56,20 @@ def open_predictor(
     device = resolve_device("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
     precision = resolve_precision(options.precision, device)
     plain, border = _footprint(loaded, options.footprint)
+    setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads())
+    options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
     small = [plain.covering(tuple(core * side for side in plain.smallest)) for core in range(loaded.ndim + 1)]
     shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
-    tracer = Tracer(loaded, precision, device.type == "cpu" and unfolds(precision), shapes)
+    # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
+    traced = torch.float32 if options.backend in CPU_ONLY else precision
+    tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
     options = _resolved(options, loaded, names, device)
     assert options.head is not None
-    assert options.threads is not None
-    backend = _backend(options.backend, Setting(loaded, device, precision, options.threads), plain)
     return TorchPredictor(
         model=loaded,
-        options=replace(options, backend=backend),
-        network=Network(loaded, device, precision, options.threads, options.head, backend),
+        options=options,
+        network=Network(loaded, device, precision, setting.threads, options.head, options.backend),
         tracer=tracer,
         plain=plain,
         border="mirror" if options.average == "rot7" else border,
@@ -113,8 +115,7 @@ def _resolved(
     if options.kind != "probabilities" and len(names) > 256:
         raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
     dtype = "uint8" if options.kind != "probabilities" else options.dtype
-    return replace(options, head=head or "none", dtype=dtype, device=str(device),
-                   threads=options.threads or torch.get_num_threads())
+    return replace(options, head=head or "none", dtype=dtype, device=str(device))
 
 
 def _backend(name: str, setting: Setting, plain: Footprint) -> str:

@@ -136,7 +136,7 @@ class TorchPredictor:
         wide = self.network.exact_type.itemsize
         # Beside the network: the normalised input and its turned copy, one part's sum and one orientation.
         beside = part * wide * batch * 2 * (math.prod(tile) * self.in_channels + output * len(self.names) / batch)
-        extra = overhead(self.network.device.type, self.network.precision)
+        extra = overhead(self.network.device.type, self.network.precision, self.network.backend)
         peak = extra.peak(trace.live * together, self.tracer.parameters)
         written = output * len(self.classes) * self.dtype.itemsize
         return Cost(

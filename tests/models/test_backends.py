@@ -102,10 +102,18 @@ def test_the_identity_names_what_runs(net, backend):
 
 
 @pytest.mark.parametrize("backend", EXPORTING)
-def test_footprint_and_cost_are_those_of_torch(net, backend):
+def test_footprint_and_operations_are_those_of_torch_and_memory_is_its_own(net, backend):
     found, expected = opened(net, backend), opened(net, "torch")
     assert found.footprint == expected.footprint
-    assert found.cost(TILE, 1) == expected.cost(TILE, 1)
+    assert found.cost(TILE, 1).flops == expected.cost(TILE, 1).flops
+    assert found.cost(TILE, 1).bytes > expected.cost(TILE, 1).bytes
+
+
+def test_a_bfloat16_program_is_planned_with_the_float32_pass_that_it_is_held_to(net):
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16")
+    assert opened(net, "openvino", precision="bfloat16").cost(TILE, 1) == opened(net, "openvino").cost(TILE, 1)
 
 
 def test_float32_is_ieee_float32_and_bfloat16_is_explicit(net, batch):
