@@ -21,12 +21,11 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture
+def folder(tmp_path):
     """A working directory as the root of a clone looks, that may be written to."""
-    path = tmp_path_factory.mktemp("readme")
-    (path / "data_samples").symlink_to(ROOT / "data_samples")
-    return path
+    (tmp_path / "data_samples").symlink_to(ROOT / "data_samples")
+    return tmp_path
 
 
 def run(command, folder):
@@ -35,11 +34,11 @@ def run(command, folder):
                           env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"})
 
 
-@pytest.mark.parametrize("command", [line for block in blocks("bash")[SETUP:] for line in block.splitlines()])
-def test_a_command_of_the_readme_runs(command, folder):
-    done = run(shlex.split(command), folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+def test_the_commands_of_the_readme_run_one_after_the_other(folder):
+    for command in (line for block in blocks("bash")[SETUP:] for line in block.splitlines()):
+        done = run(shlex.split(command), folder)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert done.stdout, command
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=["engineer", "developer"])
