@@ -29,6 +29,9 @@ DECODE_FLOPS = 50.0
 LIBRARIES = 64 << 20
 """Memory of codecs, their threads and the levels of a pyramid, which no plan sees; measured: 15 to 60 MiB."""
 
+CODECS = 10
+"""Chunks that zarr encodes or decodes at once."""
+
 BLOCK_BYTES = 32 << 20
 BLOCK_SIDE = 512
 EVEN = 16
@@ -97,15 +100,16 @@ class Workload:
         return self.predictor.cost(tile, batch)
 
     def bytes(self, choice: Choice) -> int:
-        """Memory on top of the process: windows ahead, results behind, one batch in the model."""
+        """Memory on top of the process: windows ahead, results behind, one batch in the model, chunks in codecs."""
         source, predictor = self.source, self.predictor
         block = tuple(map(min, choice.block, self.region.shape))
-        window = math.prod(map(self._window, block, choice.tile, predictor.footprint.axes, self.canvas_shape))
+        window = tuple(map(self._window, block, choice.tile, predictor.footprint.axes, self.canvas_shape))
         voxel_in, voxel_out = source.shape[0] * source.dtype.itemsize, _voxel_out(predictor)
         # One window more is being mirrored while the others wait, one result more is being compressed.
-        return ((AHEAD + 2) * window * voxel_in + (BEHIND + 2) * math.prod(block) * voxel_out
+        return ((AHEAD + 2) * math.prod(window) * voxel_in + (BEHIND + 2) * math.prod(block) * voxel_out
                 + choice.batch * math.prod(choice.tile) * voxel_in + self.cost(choice.tile, choice.batch).bytes
-                + LIBRARIES)
+                + _in_codecs(window, source.read_unit) * voxel_in
+                + _in_codecs(block, chunk_for(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
 
     @staticmethod
     def _window(block: int, tile: int, reach: Reach, full: int | None) -> int:
@@ -208,6 +212,12 @@ def _inside(span: Span, size: int) -> Span:
         return span
     places = mirrored_indices(span, size)
     return Span(int(places.min()), int(places.max()) + 1)
+
+
+def _in_codecs(box: Shape, chunk: Shape) -> int:
+    """Voxels of the chunks that are decoded or encoded at once for a box."""
+    touched = math.prod(-(-size // side) + 1 for size, side in zip(box, chunk, strict=True))
+    return 0 if math.prod(chunk) == 1 else min(CODECS, touched) * math.prod(chunk)
 
 
 def _voxel_out(predictor: Predictor) -> int:
