@@ -20,3 +20,8 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip(f"the real data are not at {SHARED}")
     return SHARED
+
+
+def pytest_collection_modifyitems(items):
+    """The longest test first, so that the others run beside it."""
+    items.sort(key=lambda item: "commands_of_the_readme" not in item.nodeid)
