@@ -111,17 +111,25 @@ class Quiet:
 
 @contextmanager
 def listening(quiet: bool) -> Iterator[Any]:
-    """The listener that fits where stderr goes. rich honours NO_COLOR by itself."""
+    """The listener that fits where stderr goes."""
+    with fitting(quiet, (Quiet, Lines, Bars), Rate()) as listener:
+        yield listener
+
+
+@contextmanager
+def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn) -> Iterator[Any]:
+    """A silent listener, one of plain lines, or bars that show a measure. rich honours NO_COLOR by itself."""
+    silent, lines, bars = kinds
     console = Console(stderr=True)
     if quiet:
-        yield Quiet()
+        yield silent()
     elif not console.is_terminal:
-        yield Lines()
+        yield lines()
     else:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                   Rate(), TimeRemainingColumn())
+                   measure, TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
-            yield Bars(progress)
+            yield bars(progress)
 
 
 @contextmanager

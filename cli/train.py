@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 
 from tiler.cli.logs import set_up_logging, tell
 from tiler.cli.options import TALK, GroupedCommand, option, together
-from tiler.cli.talk import SILENCE, stoppable
+from tiler.cli.talk import SILENCE, fitting, stoppable
 from tiler.errors import PlanError
 
 OUTPUT = together(
@@ -198,13 +197,5 @@ def described(scores: dict[str, float]) -> str:
 @contextmanager
 def listening(quiet: bool) -> Iterator[Quiet]:
     """The listener that fits where stderr goes."""
-    console = Console(stderr=True)
-    if quiet:
-        yield Quiet()
-    elif not console.is_terminal:
-        yield Lines()
-    else:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                   TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            yield Bars(progress)
+    with fitting(quiet, (Quiet, Lines, Bars), TextColumn("loss {task.fields[loss]:.4f}")) as listener:
+        yield listener

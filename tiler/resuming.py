@@ -120,16 +120,11 @@ def _differences(old: Json, new: Json, prefix: str = "") -> list[tuple[str, tupl
 
 def forget_unsound(journal: Journal, plan: Plan, sink: Sink) -> list[int]:
     """Take back the record of every block whose stored voxels no longer give their checksum."""
-    bad = unsound_blocks(journal, plan, sink)
+    bad = [index for index, record in sorted(journal.records("model").items())
+           if checksum(sink.read(plan.grid[index].back(plan.region.start))) != record["checksum"]]
     for index in bad:
         journal.forget("model", index)
     return bad
-
-
-def unsound_blocks(journal: Journal, plan: Plan, sink: Sink) -> list[int]:
-    """Finished blocks of the model whose stored voxels no longer give their checksum."""
-    return [index for index, record in sorted(journal.records("model").items())
-            if checksum(sink.read(plan.grid[index].back(plan.region.start))) != record["checksum"]]
 
 
 def start_over(output: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -122,9 +121,6 @@ def _filter(x: Array, radius: int, padding: str) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(x, 2 * radius + 1, axis=-1)
     filtered: Array = windows @ weights % MODULUS
     return filtered
-
-
-Factory = Callable[[], Any]
 
 
 class PredictorConformance:
