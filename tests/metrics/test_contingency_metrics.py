@@ -173,7 +173,8 @@ def test_what_theory_says(both: tuple[np.ndarray, np.ndarray], order: list[int])
     relabelled, permuted = (np.vectorize(new.get, otypes=[np.uint64])(array) for array in both)
     turned = ContingencyTable.of(relabelled.transpose(2, 0, 1), permuted.transpose(2, 0, 1))
     assert score_snemi3d(turned).to_dict() == pytest.approx(score_snemi3d(table).to_dict())
-    assert score_cremi(turned).to_dict() == pytest.approx(score_cremi(table).to_dict())
+    # The square root turns a rounding error of 1e-16, which depends on the order of the sums, into one of 1e-8.
+    assert score_cremi(turned).to_dict() == pytest.approx(score_cremi(table).to_dict(), abs=1e-7)
 
 
 def noisy_segmentation() -> tuple[np.ndarray, np.ndarray]:
