@@ -133,14 +133,14 @@ def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn) -
 
 
 @contextmanager
-def stoppable(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM set ``stop``, a second one aborts at once."""
+def stoppable(stop: threading.Event, at: str = "block border") -> Iterator[None]:
+    """Ctrl-C and SIGTERM set ``stop``, which is heard ``at`` the next such place; a second one aborts at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        tell("stopping at the next block border; once more aborts at once")
+        tell(f"stopping at the next {at}; once more aborts at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

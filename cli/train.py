@@ -86,7 +86,7 @@ def train(inputs: tuple[str, ...], output: str, as_json: bool, quiet: bool, **op
     images, labels = paired(inputs)
     given = training_options(options)
     stop = threading.Event()
-    with stoppable(stop), listening(quiet) as listener:
+    with stoppable(stop, at="step"), listening(quiet) as listener:
         result = trained(images, labels, output, listener=listener, stop=stop, **given)
     if as_json:
         click.echo(json.dumps({"weights": str(result.weights), "curves": str(result.curves), "steps": result.steps,

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tiler.models.predictor import open_predictor
     from tiler.models.torch_predictor import TorchPredictor
     from tiler.models.training.api import train
+    from tiler.models.training.catalogue import recipe
     from tiler.models.training.options import TrainingOptions
-    from tiler.models.training.recipes import Recipe, recipe
+    from tiler.models.training.recipes import Recipe
     from tiler.models.unet import UNet
     from tiler.models.weights import Normalisation, WeightsCard, read_card, save_weights
 
@@ -35,7 +36,7 @@ _HOMES = {
     "train": "training.api",
     "TrainingOptions": "training.options",
     "Recipe": "training.recipes",
-    "recipe": "training.recipes",
+    "recipe": "training.catalogue",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,9 @@ class WeightsCard:
         Of the training images; None where the network takes raw grey values.
     training_data, licence
         Free text for people.
+    provenance
+        How they were made, for programs: fingerprint of the data, recipe, versions, scores and more; JSON. Empty
+        where nothing is known.
     """
 
     architecture: str
@@ -67,6 +70,7 @@ class WeightsCard:
     normalisation: Normalisation | None
     training_data: str
     licence: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_weights(
@@ -94,6 +98,7 @@ def save_weights(
         "normalisation": scaling and {"scale": scaling.scale, "mean": scaling.mean, "std": scaling.std},
         "training_data": card.training_data,
         "licence": card.licence,
+        "provenance": dict(card.provenance),
     }
     tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(_COUNTER)}
     save_file(tensors, path, {key: json.dumps(value) for key, value in metadata.items()})
@@ -125,6 +130,7 @@ def read_card(path: Path) -> WeightsCard | None:
             and Normalisation(scaling["scale"], tuple(scaling["mean"]), tuple(scaling["std"])),
             training_data=fields["training_data"],
             licence=fields["licence"],
+            provenance=fields.get("provenance", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the metadata of {path} are damaged ({error!r}): fetch the file again "

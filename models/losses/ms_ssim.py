@@ -14,6 +14,8 @@ from tiler.errors import ModelError
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, fine to coarse; their number is that of the scales."""
 WINDOW, SIGMA = 11, 1.5
+LEAST = WINDOW * 2 ** (len(WEIGHTS) - 1)
+"""Side of the smallest image: a whole window fits into it at the coarsest scale."""
 _C1, _C2 = 0.01**2, 0.03**2
 _FLOOR = 1e-6
 
@@ -34,9 +36,8 @@ def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     Windows lie inside the image, nothing is padded. Contrast-structure may be negative, where a fractional power
     has no value; it is held above 1e-6 then, which also keeps the gradient finite.
     """
-    least = WINDOW * 2 ** (len(WEIGHTS) - 1)
-    if min(a.shape[2:]) < least:
-        raise ModelError(f"MS-SSIM of {len(WEIGHTS)} scales needs images of at least {least} x {least}, got "
+    if min(a.shape[2:]) < LEAST:
+        raise ModelError(f"MS-SSIM of {len(WEIGHTS)} scales needs images of at least {LEAST} x {LEAST}, got "
                          f"{' x '.join(map(str, a.shape[2:]))}: train on larger tiles (--tile)")
     similarity = a.new_ones(a.shape[:2])
     for scale, weight in enumerate(WEIGHTS):

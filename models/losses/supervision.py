@@ -15,7 +15,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def deep_supervision(outputs: Sequence[torch.Tensor], target: torch.Tensor, loss: Loss) -> torch.Tensor:
-    """Scalar: mean of the loss of every output, each ``(n, k, y, x)`` as the target."""
+    """Scalar: mean of the loss of every output ``(n, k, y, x)`` against the one target."""
     return torch.stack([loss(scores, target) for scores in outputs]).mean()
 
 

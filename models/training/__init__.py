@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tiler.models.training.api import TrainingResult, train
     from tiler.models.training.augmentation import Augmentation
-    from tiler.models.training.optimisation import MovingAverage, weighted_cross_entropy
+    from tiler.models.training.catalogue import RECIPES, own_recipe, recipe
+    from tiler.models.training.objectives import OBJECTIVES, Objective, weighted_cross_entropy
+    from tiler.models.training.optimisation import MovingAverage
     from tiler.models.training.options import TrainingOptions
-    from tiler.models.training.recipes import RECIPES, Recipe, recipe
+    from tiler.models.training.recipes import Recipe
     from tiler.models.training.run import SilentTraining, TrainingListener
     from tiler.models.training.weight_maps import WeightMap, distance_weights, separate_touching, separation
 
 _HOMES = {
     "Augmentation": "augmentation",
     "MovingAverage": "optimisation",
-    "RECIPES": "recipes",
+    "OBJECTIVES": "objectives",
+    "Objective": "objectives",
+    "RECIPES": "catalogue",
     "Recipe": "recipes",
     "SilentTraining": "run",
     "TrainingListener": "run",
@@ -28,17 +32,20 @@ _HOMES = {
     "TrainingResult": "api",
     "WeightMap": "weight_maps",
     "distance_weights": "weight_maps",
-    "recipe": "recipes",
+    "own_recipe": "catalogue",
+    "recipe": "catalogue",
     "separate_touching": "weight_maps",
     "separation": "weight_maps",
     "train": "api",
-    "weighted_cross_entropy": "optimisation",
+    "weighted_cross_entropy": "objectives",
 }
 
 __all__ = [
+    "OBJECTIVES",
     "RECIPES",
     "Augmentation",
     "MovingAverage",
+    "Objective",
     "Recipe",
     "SilentTraining",
     "TrainingListener",
@@ -46,6 +53,7 @@ __all__ = [
     "TrainingResult",
     "WeightMap",
     "distance_weights",
+    "own_recipe",
     "recipe",
     "separate_touching",
     "separation",

@@ -19,7 +19,7 @@ from tiler.models.training.checkpoint import Checkpoint
 from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pair, split, weights_of
 from tiler.models.training.measure import steps_in
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
-from tiler.models.training.planning import Prepared, footprint_of, prepare, prepare_again
+from tiler.models.training.planning import Prepared, prepare, prepare_again
 from tiler.models.training.run import Files, Run, SilentTraining, TrainingListener
 from tiler.models.training.settings import Settings
 
@@ -147,10 +147,8 @@ def _read(images: Any, labels: Any) -> list[Slice]:
 
 def _sampler(prepared: Prepared, training: Sequence[Slice]) -> TileSampler:
     settings, recipe = prepared.settings, prepared.settings.recipe
-    footprint = footprint_of(prepared.module, recipe.tile)
-    output = footprint.output((1, recipe.tile, recipe.tile))[1]
     return TileSampler(training, weights_of(training, recipe.weights), settings.normalisation, recipe.augmentation,
-                       recipe.batch, recipe.tile, output, footprint.shrink_low[1], settings.seed)
+                       recipe.batch, recipe.tile, prepared.window.size, prepared.window.offset, settings.seed)
 
 
 def _pairs(images: Any, labels: Any) -> list[tuple[Any, Any]]:

@@ -1,44 +1,40 @@
-"""Loss, optimisers and the moving average of the weights."""
+"""Optimisers and the moving average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tiler.models.training.recipes import Recipe
 
 
-def weighted_cross_entropy(scores: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Scalar: mean over all pixels of ``-w log p_c``, with p the soft-max of the scores.
-
-    Parameters
-    ----------
-    scores
-        ``(n, k, y, x)``.
-    classes
-        ``(n, y, x)`` int64.
-    weights
-        ``(n, y, x)``.
-
-    Notes
-    -----
-    The paper prints the sum without its sign. The mean makes the learning rate independent of the tile; it is not
-    divided by the sum of the weights, so that a tile with many narrow gaps counts for more.
-    """
-    return (weights * F.cross_entropy(scores.float(), classes, reduction="none")).mean()
-
-
-def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's optimiser; its learning rate is set anew in every step."""
+def make_optimiser(module: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's optimiser of everything that is to be trained; `set_rate` before each step."""
     fused = device.type in ("cpu", "cuda")
+    groups = _groups(module, recipe.bias_rate)
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, recipe.learning_rate, recipe.momentum,
+        return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum,
                                weight_decay=recipe.weight_decay, fused=fused)
-    return torch.optim.AdamW(parameters, recipe.learning_rate, (recipe.momentum, 0.999),
+    return torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, 0.999),
                              weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _groups(module: nn.Module, bias_rate: float) -> list[dict[str, Any]]:
+    """All parameters in one group, or weights and biases where these have a learning rate of their own."""
+    trained = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
+    if bias_rate == 1:
+        return [{"params": [value for _, value in trained], "share": 1.0}]
+    biases = [value for name, value in trained if name.endswith("bias")]
+    weights = [value for name, value in trained if not name.endswith("bias")]
+    return [{"params": weights, "share": 1.0}, {"params": biases, "share": bias_rate}]
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group of parameters its share of the learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 class MovingAverage:

@@ -19,11 +19,13 @@ class TrainingOptions:
     Parameters
     ----------
     model
-        Registered name of the network: ``"unet"``.
+        Registered name of the network; by default ``"unet"``.
     base, depth
-        Channels of its first level (32), number of its poolings (4).
+        Channels of its first level (32 for the U-Net, else what it has), number of its poolings.
+    arguments
+        Others that its factory takes, by name; see ``tiler models NAME``.
     recipe
-        Name of a recipe, or one of your own.
+        Name of a recipe, or one of your own; by default that of the network.
     changes
         Fields of the recipe that are to differ, by name; those of its parts as ``"augmentation.elastic"``.
     steps, time
@@ -54,6 +56,7 @@ class TrainingOptions:
     model: str | None = None
     base: int | None = None
     depth: int | None = None
+    arguments: dict[str, Any] | None = None
     recipe: str | Recipe | None = None
     changes: dict[str, Any] | None = None
     steps: int | None = None

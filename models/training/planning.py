@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from tiler.errors import GeometryError, ModelError
-from tiler.geometry import Footprint
-from tiler.models import registry
+from tiler.errors import GeometryError, PlanError
 from tiler.models.devices import resolve_device
-from tiler.models.probe import probe, require_exact
-from tiler.models.training.data import CLASSES, Slice, normalisation_of
+from tiler.models.training.beginning import begin_with
+from tiler.models.training.catalogue import own_loss, own_recipe, recipe
+from tiler.models.training.data import Slice, normalisation_of
+from tiler.models.training.networks import Rehearsal, Window, arguments_of, build, registered
+from tiler.models.training.objectives import OBJECTIVES
 from tiler.models.training.options import TrainingOptions, parse_slices
-from tiler.models.training.recipes import Recipe, recipe
+from tiler.models.training.recipes import Recipe
 from tiler.models.training.settings import Settings
-from tiler.models.weights import file_hash, load_into, read_card
+from tiler.models.training.weight_maps import WeightMap
+from tiler.models.weights import file_hash
 from tiler.version import __version__
 
 DEFAULT_STEPS = 5000
@@ -29,10 +31,21 @@ VALIDATIONS = 20
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step: settings with nothing left open but the number of steps, and its network."""
+    """A run before its first step.
+
+    Parameters
+    ----------
+    settings
+        With nothing left open but the number of steps.
+    module
+        The network with its initial weights.
+    window
+        Where its output lies in a tile.
+    """
 
     settings: Settings
     module: nn.Module
+    window: Window
 
 
 def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequence[Slice], data: str) -> Prepared:
@@ -50,20 +63,15 @@ def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequenc
     Raises
     ------
     ModelError
-        If there is no such network.
+        If there is no such network, or it cannot be trained so.
     PlanError
         If the recipe is impossible.
     """
-    device = resolve_device(options.device)
-    chosen = _recipe(options, device)
-    seed = options.seed or 0
-    name = options.model or "unet"
-    arguments = {
-        "in_channels": len(slices[0].image), "classes": CLASSES, "base": options.base or 32,
-        "depth": options.depth or 4, "batch_norm": chosen.batch_norm, "dropout": chosen.dropout,
-    }
-    module = build(name, arguments, seed)
-    footprint_of(module, chosen.tile)
+    device, seed, name = resolve_device(options.device), options.seed or 0, options.model or "unet"
+    registered(name)
+    chosen = _recipe(options, own_recipe(name), name, device)
+    module = build(name, arguments_of(name, _given(options), chosen, len(slices[0].image)), seed)
+    chosen, window = _fitted(chosen, options, Rehearsal(name, module, chosen.batch))
     steps = options.steps or DEFAULT_STEPS
     settings = Settings(
         model=name, arguments=dict(module.arguments), classes=options.classes or ("background", "object"),
@@ -72,7 +80,7 @@ def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequenc
         threads=options.threads or torch.get_num_threads(), device=str(device),
         normalisation=normalisation_of(training), data=data, init=None,
         versions={"tiler": __version__, "torch": torch.__version__})
-    return Prepared(_begin_with(module, options.init, settings), module)
+    return Prepared(_begin_with(module, options.init, settings), module, window)
 
 
 def prepare_again(options: TrainingOptions, before: Settings, done: int, data: str) -> Prepared:
@@ -85,19 +93,26 @@ def prepare_again(options: TrainingOptions, before: Settings, done: int, data: s
     PlanError
         If the number of steps can no longer be changed.
     """
+    module = build(before.model, before.arguments, before.seed)
+    rehearsal = Rehearsal(before.model, module, before.recipe.batch)
     given: dict[str, Any] = {
         "model": options.model, "validate": parse_slices(options.validate), "seed": options.seed,
         "threads": options.threads, "classes": options.classes, "steps": options.steps,
         "validate_every": options.validate_every,
         "device": None if options.device == "auto" else str(resolve_device(options.device)),
-        "recipe": _recipe(options, torch.device(before.device)) if options.recipe or options.changes else None,
+        "recipe": _recipe_again(options, before, rehearsal),
         "init": None if options.init is None else file_hash(Path(options.init)),
     }
-    shape = {name: value for name in ("base", "depth") if (value := getattr(options, name)) is not None}
     known = {name: value for name, value in given.items() if value is not None}
-    wanted = replace(before, data=data, arguments={**before.arguments, **shape}, **known)
+    wanted = replace(before, data=data, arguments={**before.arguments, **_given(options)}, **known)
     settings = before.going_on_as(wanted, done)
-    return Prepared(settings, build(settings.model, settings.arguments, settings.seed))
+    return Prepared(settings, module, rehearsal.require(settings.recipe.tile))
+
+
+def _given(options: TrainingOptions) -> dict[str, Any]:
+    """What the user says of the network."""
+    shape = {name: value for name in ("base", "depth") if (value := getattr(options, name)) is not None}
+    return {**(options.arguments or {}), **shape}
 
 
 def share_of(steps: int) -> int:
@@ -105,40 +120,36 @@ def share_of(steps: int) -> int:
     return -(-steps // VALIDATIONS)
 
 
-def build(name: str, arguments: dict[str, Any] | Any, seed: int) -> nn.Module:
-    """A registered network with random weights that depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            module: nn.Module = registry.build(name, **arguments)
-        except TypeError as error:
-            raise ModelError(f"{name} cannot be trained by tiler: {error} (--model)") from error
-    return module
-
-
-def footprint_of(module: nn.Module, tile: int) -> Footprint:
-    """What the network needs around a pixel.
-
-    Raises
-    ------
-    GeometryError
-        If the tile is not legal.
-    """
-    footprint = require_exact(probe(module, int(module.arguments["in_channels"]), 2, prove=False))
-    shape = (1, tile, tile)
-    if not footprint.admits(shape):
-        below, above = (sizes[1] for sizes in footprint.nearest(shape))
-        raise GeometryError(f"tile {tile} does not fit the network: the nearest legal tiles are {below} and {above} "
-                            "(--tile)")
-    return footprint
-
-
-def _recipe(options: TrainingOptions, device: torch.device) -> Recipe:
-    """The recipe with its changes, its precision settled."""
-    made = recipe(options.recipe or "default", **(options.changes or {}))
+def _recipe(options: TrainingOptions, otherwise: Recipe, model: str, device: torch.device) -> Recipe:
+    """The recipe with its changes, its loss and its precision settled."""
+    made = recipe(options.recipe or otherwise, **(options.changes or {}))
+    if made.loss == "auto":
+        made = replace(made, loss=own_loss(model))
     if made.precision == "auto":
         made = replace(made, precision="bfloat16" if computes_in_bfloat16(device) else "float32")
+    if made.weights != WeightMap() and not OBJECTIVES[made.loss].weighted:
+        raise PlanError(f"the loss {made.loss} gives pixels no weights: leave out --weight-map and --balance, or take "
+                        "another one (--set loss=cross-entropy)")
     return made
+
+
+def _recipe_again(options: TrainingOptions, before: Settings, rehearsal: Rehearsal) -> Recipe | None:
+    """The recipe that a run is to go on with, None where nothing is said of it."""
+    if not options.recipe and not options.changes:
+        return None
+    made = _recipe(options, before.recipe, before.model, torch.device(before.device))
+    return _fitted(made, options, rehearsal)[0]
+
+
+def _fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tuple[Recipe, Window]:
+    """A recipe with a tile that the network takes, and the window of it; a tile that is given is left as it is."""
+    if "tile" not in (options.changes or {}) and not isinstance(options.recipe, Recipe):
+        made = replace(made, tile=rehearsal.nearest(made.tile))
+    window, least = rehearsal.require(made.tile), OBJECTIVES[made.loss].least
+    if window.size < least:
+        raise GeometryError(f"the loss {made.loss} needs outputs of at least {least} px, a tile of {made.tile} gives "
+                            f"{window.size}: train on larger tiles (--tile)")
+    return made, window
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
@@ -153,9 +164,7 @@ def _begin_with(module: nn.Module, init: Any, settings: Settings) -> Settings:
     """Give the network other initial weights, which bring their normalisation along."""
     if init is None:
         return settings
-    path = Path(init)
-    load_into(module, path)
-    card = read_card(path)
+    card = begin_with(module, settings.model, Path(init))
     if card is not None and card.normalisation is not None:
         settings = replace(settings, normalisation=card.normalisation)
-    return replace(settings, init=file_hash(path))
+    return replace(settings, init=file_hash(Path(init)))

@@ -21,12 +21,8 @@ from tiler.models.devices import device_errors, ieee_float32, threads_of
 from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
 from tiler.models.training.curves import write_csv, write_png
 from tiler.models.training.data import Slice, Tiles, TileSampler
-from tiler.models.training.optimisation import (
-    MovingAverage,
-    freeze_norm,
-    make_optimiser,
-    weighted_cross_entropy,
-)
+from tiler.models.training.objectives import OBJECTIVES, supervised
+from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_optimiser, set_rate
 from tiler.models.training.planning import share_of
 from tiler.models.training.provenance import card_of
 from tiler.models.training.settings import Settings
@@ -158,7 +154,7 @@ class Run:
         self.recipe = settings.recipe
         self.device = torch.device(settings.device)
         self.module = module.to(self.device, memory_format=torch.channels_last)
-        self.optimiser = make_optimiser(self.module.parameters(), self.recipe, self.device)
+        self.optimiser = make_optimiser(self.module, self.recipe, self.device)
         self.average = MovingAverage(self.module, self.recipe.average)
         self.step, self.record = 0, Record()
 
@@ -222,8 +218,7 @@ class Run:
                              "(--set learning_rate=...)")
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate(self.step, self.settings.steps)
+        set_rate(self.optimiser, self.recipe.rate(self.step, self.settings.steps))
         self.optimiser.step()
         self.average.update(self.module, self.step)
         self.step += 1
@@ -240,8 +235,8 @@ class Run:
         images = torch.from_numpy(tiles.images).to(self.device).contiguous(memory_format=torch.channels_last)
         classes = torch.from_numpy(tiles.classes).to(self.device, torch.int64)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            scores = self.module(images)
-        loss = weighted_cross_entropy(scores, classes, torch.from_numpy(tiles.weights).to(self.device))
+            found = supervised(self.module, images)
+        loss = OBJECTIVES[self.recipe.loss](found, classes, torch.from_numpy(tiles.weights).to(self.device))
         self.optimiser.zero_grad()
         loss.backward()
         return loss.item()

@@ -21,7 +21,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 
 from tiler.models.training.options import parse_time
-from tiler.models.training.recipes import RECIPES
+from tiler.models.training.catalogue import RECIPES
 
 mpl.use("agg")
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--time", default="30min", help="for each recipe")
     parser.add_argument("--validate", default="20:25")
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["default", "paper"])
     parser.add_argument("--base", default="32")
     parser.add_argument("--draw", action="store_true")
     given = parser.parse_args()

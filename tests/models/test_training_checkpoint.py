@@ -8,15 +8,15 @@ from torch import nn
 
 from tiler.errors import JournalError, SinkError
 from tiler.models.training import checkpoint as module
+from tiler.models.training.catalogue import recipe
 from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
 from tiler.models.training.optimisation import MovingAverage, make_optimiser
-from tiler.models.training.recipes import recipe
 
 
 def trained(kind, steps=3):
     torch.manual_seed(1)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1))
-    optimiser = make_optimiser(network.parameters(), recipe(kind), torch.device("cpu"))
+    optimiser = make_optimiser(network, recipe(kind), torch.device("cpu"))
     average = MovingAverage(network, 0.9)
     for step in range(steps):
         optimiser.zero_grad()

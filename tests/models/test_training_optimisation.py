@@ -6,13 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from tiler.models.training.optimisation import (
-    MovingAverage,
-    freeze_norm,
-    make_optimiser,
-    weighted_cross_entropy,
-)
-from tiler.models.training.recipes import recipe
+from tiler.models.training.catalogue import recipe
+from tiler.models.training.objectives import weighted_cross_entropy
+from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_optimiser
 
 
 def test_the_loss_by_hand():
@@ -62,9 +58,9 @@ def test_frozen_norm_keeps_its_statistics_and_its_gradients():
 
 def test_the_recipe_s_optimiser_is_made():
     network = nn.Linear(1, 1)
-    sgd = make_optimiser(network.parameters(), recipe("paper"), torch.device("cpu"))
+    sgd = make_optimiser(network, recipe("paper"), torch.device("cpu"))
     assert isinstance(sgd, torch.optim.SGD)
     assert sgd.defaults["momentum"] == 0.99
-    adamw = make_optimiser(network.parameters(), recipe("default"), torch.device("cpu"))
+    adamw = make_optimiser(network, recipe("default"), torch.device("cpu"))
     assert isinstance(adamw, torch.optim.AdamW)
     assert adamw.defaults["betas"] == (0.9, 0.999)

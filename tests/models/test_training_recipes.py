@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tiler.errors import PlanError
-from tiler.models.training.recipes import RECIPES, Recipe, recipe
+from tiler.models.training.catalogue import RECIPES, recipe
+from tiler.models.training.recipes import Recipe
 
 
 def rates(made, steps):

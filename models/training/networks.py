@@ -1,0 +1,197 @@
+"""The network of a run: what its factory is called with, and which tiles it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from tiler.errors import GeometryError, ModelError
+from tiler.geometry import Footprint
+from tiler.models import registry
+from tiler.models.factories import first_line
+from tiler.models.probe import probe
+from tiler.models.probe.modules import on_meta, quiet
+from tiler.models.training.objectives import OBJECTIVES, supervised
+from tiler.models.training.recipes import Recipe
+
+_WIDTHS = {"unet": 32}
+"""First levels that are narrower than published, unless the user says otherwise."""
+_OF_RECIPE = ("batch_norm", "dropout")
+_FAR = 256
+"""How much larger or smaller a legal tile is looked for: no network has a stride beyond it."""
+
+
+def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channels: int) -> dict[str, Any]:
+    """What the factory of a registered network is called with.
+
+    Parameters
+    ----------
+    name
+        Of the network.
+    given
+        What the user says of it.
+    recipe
+        Decides what the entry leaves open, and by its loss the number of classes.
+    in_channels
+        Of the images.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be trained, does not take what is given, or images or loss need something else.
+    """
+    entry = registered(name)
+    known = _on_meta(entry).arguments
+    needed = {"in_channels": in_channels, "classes": OBJECTIVES[recipe.loss].channels}
+    for key, value in given.items():
+        if key not in known:
+            raise ModelError(f"{name} has no {key}: it has {', '.join(known)} (--model-arg)")
+        if value != needed.get(key, value):
+            reason = "the images have" if key == "in_channels" else f"the loss {recipe.loss} needs"
+            raise ModelError(f"{key} of {name} cannot be {value}, {reason} {needed[key]}: leave it out (--model-arg)")
+    width = {"base": _WIDTHS[name]} if name in _WIDTHS else {}
+    open_ones = {key: getattr(recipe, key) for key in _OF_RECIPE if key in known}
+    return {**width, **open_ones, **entry.arguments, **given, **needed}
+
+
+def registered(name: str) -> registry.ModelEntry:
+    """The entry of a network that can be trained.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network, or labels of pixels do not teach it.
+    """
+    if ":" in name:
+        raise ModelError(f"{name} is not tiler's own, and tiler trains no others: known are "
+                         f"{', '.join(registry.names())} (--model)")
+    entry = registry.describe(name)
+    if entry.exactness == "WHOLE":
+        raise ModelError(f"{name} says what a whole image shows, which labels of pixels do not: it cannot be trained "
+                         "by tiler; take a network that segments (--model)")
+    return entry
+
+
+def _on_meta(entry: registry.ModelEntry) -> Any:
+    with torch.device("meta"):
+        return registry.build(entry.name)
+
+
+def build(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
+    """A registered network with random weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            module: nn.Module = registry.build(name, **arguments)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{name} does not take these arguments: {first_line(error)} (--model-arg)") from error
+    return module
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where the output of a network lies in a square tile.
+
+    Parameters
+    ----------
+    size
+        Of the output.
+    offset
+        From the tile's edge.
+    """
+
+    size: int
+    offset: int
+
+
+class Rehearsal:
+    """Steps of a network without data, which show what tiles it takes.
+
+    Parameters
+    ----------
+    name
+        Of the network, for people.
+    module
+        The network; it is not changed.
+    batch
+        Tiles a step.
+    """
+
+    def __init__(self, name: str, module: nn.Module, batch: int) -> None:
+        self.name, self.module, self.batch = name, module, batch
+        self._twin = on_meta(module).train()
+
+    def require(self, tile: int) -> Window:
+        """The window of a tile that the user asks for.
+
+        Raises
+        ------
+        GeometryError
+            If the network does not take it; names the nearest tiles that it takes.
+        ModelError
+            If it takes none.
+        """
+        window = self._window(tile)
+        if window is not None:
+            return window
+        below, above = (self._first(range(tile + sign, tile + sign * _FAR, sign)) for sign in (-1, 1))
+        near = [str(size) for size in (below, above) if size is not None]
+        if not near:
+            raise self._refusal(tile)
+        tiles = f"legal tiles are {' and '.join(near)}" if len(near) > 1 else f"legal tile is {near[0]}"
+        raise GeometryError(f"tile {tile} does not fit the network: the nearest {tiles} (--tile)")
+
+    def nearest(self, tile: int) -> int:
+        """The tile that is closest to one that nobody insists on.
+
+        Raises
+        ------
+        ModelError
+            If the network takes none.
+        """
+        found = self._first(tile + sign * away for away in range(_FAR) for sign in (1, -1))
+        if found is None:
+            raise self._refusal(tile)
+        return found
+
+    def _first(self, tiles: Iterable[int]) -> int | None:
+        return next((tile for tile in tiles if self._window(tile) is not None), None)
+
+    def _window(self, tile: int) -> Window | None:
+        """None for a tile that is not legal."""
+        try:
+            size = self._output(tile)
+        except Exception:  # whatever a layer raises at a size that it does not take
+            return None
+        if size == tile:
+            return Window(tile, 0)
+        shape = (1, tile, tile)
+        if not self._footprint.admits(shape):
+            return None
+        return Window(self._footprint.output(shape)[1], self._footprint.shrink_low[1])
+
+    def _output(self, tile: int) -> int:
+        """Side of the outputs that are compared with the labels."""
+        images = torch.empty(self.batch, self.module.arguments["in_channels"], tile, tile, device="meta")
+        with quiet(), torch.random.fork_rng(devices=[]):
+            return min(min(scores.shape[2:]) for scores in supervised(self._twin, images).outputs)
+
+    @cached_property
+    def _footprint(self) -> Footprint:
+        found = probe(self.module, self.module.arguments["in_channels"], prove=False).footprint
+        if found is None:
+            raise ModelError(f"it is not known where the output of {self.name} lies in its input (--model)")
+        return found
+
+    def _refusal(self, tile: int) -> ModelError:
+        try:
+            reason = f"its output is {self._output(tile)} px"
+        except Exception as error:
+            reason = first_line(error)
+        return ModelError(f"{self.name} cannot be trained with {self.batch} tiles of {tile} px a step: {reason} "
+                          "(--batch, --tile)")

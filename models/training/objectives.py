@@ -1,0 +1,95 @@
+"""Losses by name: what each wants of a network, and what a step's outputs cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tiler.models.losses.ms_ssim import LEAST
+from tiler.models.losses.overlap import bce_dice_loss, bce_dice_loss_as_printed, bce_dice_loss_of_batch
+from tiler.models.losses.structure import structure_loss
+from tiler.models.losses.supervision import Loss, deep_supervision, full_scale_loss, presence_loss
+from tiler.models.zoo.blocks import Supervised
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One loss.
+
+    Parameters
+    ----------
+    channels
+        Of the network: 2 for a soft-max over background and object, 1 for a sigmoid of the object alone.
+    of
+        Scalar from scores ``(n, channels, y, x)`` float32, classes ``(n, y, x)`` int64 and weights ``(n, y, x)``.
+    weighted
+        Whether the weights of the pixels enter.
+    least
+        Smallest side of an output that it takes, in pixels.
+    """
+
+    channels: int
+    of: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    weighted: bool = False
+    least: int = 1
+
+    def __call__(self, found: Supervised, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Scalar: mean over the supervised outputs, plus that of the presence scores where there are any.
+
+        Parameters
+        ----------
+        found
+            See `supervised`.
+        classes, weights
+            ``(n, y, x)`` int64 and float32.
+        """
+        loss = deep_supervision(found.outputs, classes, lambda scores, truth: self.of(scores.float(), truth, weights))
+        return loss if found.presence is None else loss + presence_loss(found.presence.float(), classes[:, None])
+
+
+def supervised(module: nn.Module, images: torch.Tensor) -> Supervised:
+    """All that a network gives for training: every head of those that have several, else its one output."""
+    several = getattr(module, "supervised", None)
+    return Supervised((module(images),), None) if several is None else several(images)
+
+
+def weighted_cross_entropy(scores: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Scalar: mean over all pixels of ``-w log p_c``, with p the soft-max of the scores.
+
+    Parameters
+    ----------
+    scores
+        ``(n, k, y, x)``.
+    classes
+        ``(n, y, x)`` int64.
+    weights
+        ``(n, y, x)``.
+
+    Notes
+    -----
+    The paper prints the sum without its sign. The mean makes the learning rate independent of the tile; it is not
+    divided by the sum of the weights, so that a tile with many narrow gaps counts for more.
+    """
+    return (weights * F.cross_entropy(scores.float(), classes, reduction="none")).mean()
+
+
+def _of_masks(loss: Loss, least: int = 1) -> Objective:
+    """A loss that compares one channel of scores with a mask."""
+    return Objective(1, lambda scores, classes, _: loss(scores, classes[:, None].to(scores.dtype)), least=least)
+
+
+OBJECTIVES = {
+    "cross-entropy": Objective(2, weighted_cross_entropy, weighted=True),
+    "bce-dice": _of_masks(bce_dice_loss),
+    "bce-dice-of-batch": _of_masks(bce_dice_loss_of_batch),
+    "bce-dice-as-printed": _of_masks(bce_dice_loss_as_printed),
+    "full-scale": _of_masks(full_scale_loss, LEAST),
+    "structure": _of_masks(structure_loss),
+}
+"""``cross-entropy``: of the soft-max, each pixel weighted (U-Net, FCN, CA-U-Net, sliding window). ``bce-dice`` and its
+two variants: U-Net++. ``full-scale``: focal + MS-SSIM + IoU (UNet 3+). ``structure``: ESFPNet. See `tiler.models.losses`.
+"""
