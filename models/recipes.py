@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from tiler.errors import ModelError, WeightsError
 from tiler.models import registry
 from tiler.models.factories import call_factory, first_line
+from tiler.models.files import ModelFile
 from tiler.models.weights import file_hash, load_into
 
 
@@ -68,13 +70,13 @@ class FactoryRecipe:
 class ScriptRecipe:
     """A TorchScript file that the user trusts."""
 
-    path: Path
+    file: ModelFile
 
     def build(self) -> nn.Module:
-        return _load_script(self.path, "cpu")
+        return _load_script(self.file, "cpu")
 
     def meta(self) -> nn.Module:
-        return _load_script(self.path, "meta")
+        return _load_script(self.file, "meta")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,14 +93,14 @@ class InstanceRecipe:
         return copy.deepcopy(self.module).to("meta")
 
 
-def _load_script(path: Path, device: str) -> nn.Module:
+def _load_script(file: ModelFile, device: str) -> nn.Module:
     with warnings.catch_warnings():
         # Deprecated in favour of torch.export, whose programs fix the tile size; there is no other loader.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            module: nn.Module = torch.jit.load(path, map_location=device)
+            module: nn.Module = torch.jit.load(io.BytesIO(file.read()), map_location=device)
         except RuntimeError as error:
-            raise ModelError(f"{path} cannot be loaded as TorchScript: {first_line(error)} (--model)") from error
+            raise ModelError(f"{file} cannot be loaded as TorchScript: {first_line(error)} (--model)") from error
     return module
 
 

@@ -1,0 +1,118 @@
+"""Model files, on disk or inside a zip, read whole and known by their hash. Nothing is ever unpacked onto the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tiler.errors import ModelError
+
+HARMLESS_BYTES = 64 << 20
+LARGEST_RATIO = 100
+"""Of what a zip unpacks to, over its own size: weights hardly shrink, bombs shrink a thousandfold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of a model.
+
+    Parameters
+    ----------
+    path
+        Of the file, or of the zip that it lies in.
+    sha256
+        Of its content.
+    member
+        Its name within the zip; None for a file of its own.
+    """
+
+    path: Path
+    sha256: str
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+
+    def read(self) -> bytes:
+        """The content.
+
+        Raises
+        ------
+        ModelError
+            If it is not what it was when the model was looked at.
+        """
+        content = content_of(self.path, self.member)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ModelError(f"{self} was changed while it was in use: start again (--model)")
+        return content
+
+
+def find(path: Path, member: str | None = None) -> ModelFile:
+    """A file as it is now.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read.
+    """
+    return ModelFile(path.resolve(), hashlib.sha256(content_of(path, member)).hexdigest(), member)
+
+
+def content_of(path: Path, member: str | None = None) -> bytes:
+    """All of a file, or of a file inside a zip.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or its zip is damaged or harmful.
+    """
+    try:
+        if member is None:
+            return path.read_bytes()
+        with opened_zip(path) as archive:
+            return archive.read(member)
+    except KeyError as error:
+        raise ModelError(f"{path} holds no file {member} (--model)") from error
+    except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted
+        raise ModelError(f"cannot read {path}{f'/{member}' if member else ''}: {error} (--model)") from error
+
+
+@contextmanager
+def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip whose names and sizes do no harm.
+
+    Raises
+    ------
+    ModelError
+        If a name leads out of it, or it would unpack to far more than it is.
+    """
+    with zipfile.ZipFile(path) as archive:
+        check_members(path, archive.infolist())
+        yield archive
+
+
+def check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Look at the table of contents of a zip; reads nothing of the contents.
+
+    Raises
+    ------
+    ModelError
+        See `opened_zip`.
+    """
+    for member in members:
+        if leads_out(member.filename):
+            raise ModelError(f"{path} is refused: the name {member.filename!r} in it leads out of the archive "
+                             "(--model)")
+    unpacked, packed = sum(member.file_size for member in members), path.stat().st_size
+    if unpacked > max(HARMLESS_BYTES, LARGEST_RATIO * packed):
+        raise ModelError(f"{path} is refused: its {packed} bytes unpack to {unpacked}, as a zip bomb's do (--model)")
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative name points anywhere but below its root."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or ":" in name

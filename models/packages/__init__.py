@@ -1,0 +1,1 @@
+"""BioImage.IO packages: networks with their own weights, pre- and post-processing."""
