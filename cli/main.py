@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "tiler.cli.segment:plan",
     "check": "tiler.cli.check:check",
     "evaluate": "tiler.cli.evaluate:evaluate",
+    "view": "tiler.cli.view:view",
     "models": "tiler.cli.models:models",
     "probe": "tiler.cli.models:probe",
     "train": "tiler.cli.train:train",

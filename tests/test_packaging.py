@@ -23,7 +23,8 @@ LAYERS = [
     {"tiler.block", "tiler.statistics", "tiler.instances", "tiler.report"},
     {"tiler.executors"},
     {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
-    {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.verifying", "tiler.evaluation"},
+    {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.verifying", "tiler.evaluation",
+     "tiler.viewing"},
     {"tiler.api"},
     {"tiler"},
 ]

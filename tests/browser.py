@@ -18,9 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe")
+FLAT = ("--disable-gpu",)
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""WebGL in software: it needs no graphics card."""
 PATIENCE = 60.0  # s
 KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Tab": 9, "Enter": 13}
 
@@ -31,11 +34,12 @@ def executable():
 
 
 @contextmanager
-def browsing(width=1440, height=900):
+def browsing(width=1440, height=900, graphics=FLAT):
     """One page of one browser, which ends with the block."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         (to_read, to_write), (from_read, from_write) = os.pipe(), os.pipe()
-        command = [executable(), *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"]
+        command = [executable(), *FLAGS, *graphics, f"--user-data-dir={profile}", f"--window-size={width},{height}",
+                   "about:blank"]
         # chromium reads commands from descriptor 3 and answers on 4.
         shell = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{from_write}', "bash", *command]
         process = subprocess.Popen(shell, pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL,
@@ -98,7 +102,10 @@ class Page:
             self.requests.append(parameters["request"]["url"][:100])
 
     def open(self, path: Path):
-        self.send("Page.navigate", url=path.absolute().as_uri())
+        self.visit(path.absolute().as_uri())
+
+    def visit(self, url):
+        self.send("Page.navigate", url=url)
         self.wait("document.readyState === 'complete'")
 
     def run(self, expression):

@@ -1,0 +1,171 @@
+"""What an input is, and how it is to be shown: as a grey image, as probabilities, or as labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tiler.evaluation.meaning import Written, written_by_tiler
+from tiler.ports import Array, Calibration
+from tiler.sources import open_source
+from tiler.viewing.lazy import LazyVolume
+from tiler.viewing.levels import Level, attributes_of, open_levels
+
+Kind = Literal["image", "probabilities", "labels"]
+
+MOST_CHANNELS = 8
+"""Channels that are shown of one input."""
+SAMPLE = 512
+"""Voxels along y and x of the sample whose grey values are looked at."""
+MANY_VALUES = 64
+"""A sample of uint8 with more values than these holds no labels."""
+GREY = ("#ffffff",)
+RGB = ("#ff0000", "#00ff00", "#0000ff")
+OVERLAYS = ("#ff4040", "#40c0ff", "#ffd040", "#60e060", "#ff60ff", "#40ffff", "#ffa060", "#a080ff")
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLayer:
+    """One channel of an input as a viewer shows it.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    kind
+        How it is shown.
+    levels
+        Its voxels, the finest level first.
+    calibration
+        Axes and physical sizes of the finest level.
+    window
+        Values shown as nothing and as full.
+    color
+        As ``#rrggbb``; of an image or of probabilities.
+    inverted
+        Whether probabilities are shown as their complement, such as membranes where P(cell) is stored.
+    colors
+        Of the values of labels, where their file tells them.
+    values
+        The values of class labels that are no background; empty where labels are ids of objects.
+    """
+
+    name: str
+    kind: Kind
+    levels: tuple[Level, ...]
+    calibration: Calibration
+    window: tuple[float, float] = (0.0, 1.0)
+    color: str = GREY[0]
+    inverted: bool = False
+    colors: Mapping[int, str] = field(default_factory=dict)
+    values: tuple[int, ...] = ()
+
+    @property
+    def array(self) -> LazyVolume:
+        return self.levels[0].array
+
+
+def layers_of(source: Any, *, image: bool, axes: str | None = None) -> list[ViewLayer]:
+    """The layers of one input: one a channel, at most `MOST_CHANNELS`.
+
+    Parameters
+    ----------
+    source
+        As for `tiler.open_volume`.
+    image
+        Whether it is what was segmented, unless tiler wrote it; other inputs are results.
+    axes
+        As for `tiler.open_volume`.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read.
+    """
+    opened = open_source(source, axes=axes)
+    written = written_by_tiler(source)
+    names = _channel_names(getattr(opened, "channels", ()), written, opened.shape[0])
+    levels = [open_levels(source, channel, axes) for channel in range(min(opened.shape[0], MOST_CHANNELS))]
+    samples = [_sample(each[-1].array) for each in levels]
+    kind = _kind(written, samples[0], image)
+    made = []
+    for number, (pyramid, sample) in enumerate(zip(levels, samples, strict=True)):
+        look = _values(source, written) if kind == "labels" else _look(kind, sample, number, names)
+        name = _name(_stem(opened.name), kind, names[number], bool(look.get("inverted")))
+        made.append(ViewLayer(name, kind, pyramid, opened.calibration, **look))
+    return made
+
+
+def _name(stem: str, kind: Kind, channel: str, inverted: bool) -> str:
+    if kind == "probabilities" and channel:
+        channel = f"{'1 - ' if inverted else ''}P({channel})"
+    return f"{stem} {channel}".strip()
+
+
+def _stem(name: str) -> str:
+    """The name of a file without folders and suffixes, with what is inside of it."""
+    path = Path(name)
+    for part in (path, *path.parents):
+        if part.suffix == ".zarr" and part != path:
+            return f"{part.stem}/{path.relative_to(part).as_posix()}"
+    return path.name.split(".")[0] or name
+
+
+def _channel_names(given: Sequence[str], written: Written, count: int) -> list[str]:
+    """Names of the channels by the provenance, else by the format, else their numbers."""
+    for names in (written.classes if written.kind == "probabilities" else (), given):
+        if len(names) == count:
+            return list(names)
+    return [str(number) for number in range(count)] if count > 1 else [""]
+
+
+def _sample(array: LazyVolume) -> Array:
+    """The middle of the middle slice."""
+    middle = [size // 2 for size in array.shape[:-2]]
+    inside = [slice(max(0, (size - SAMPLE) // 2), (size + SAMPLE) // 2) for size in array.shape[-2:]]
+    return array[(*middle, *inside)]
+
+
+def _kind(written: Written, sample: Array, image: bool) -> Kind:
+    """By the provenance; of what tiler did not write, by its place on the command line and its values."""
+    if written.kind is not None:
+        return "probabilities" if written.kind == "probabilities" else "labels"
+    if image:
+        return "image"
+    if sample.dtype.kind == "f":
+        return "probabilities" if np.nanmin(sample) >= 0 and np.nanmax(sample) <= 1 else "image"
+    grey = sample.dtype == np.uint8 and np.unique(sample).size > MANY_VALUES
+    return "probabilities" if grey else "labels"
+
+
+def _look(kind: Kind, sample: Array, number: int, names: Sequence[str]) -> dict[str, Any]:
+    """Window and colour of a channel. What covers most of an image would hide it: its complement is shown."""
+    if kind == "probabilities":
+        top = float(np.iinfo(sample.dtype).max) if sample.dtype.kind in "iu" else 1.0
+        covers = len(names) == 1 and bool(np.nanmean(sample) > top / 2)
+        return {"window": (0.0, top), "color": OVERLAYS[number], "inverted": covers}
+    colors = RGB if len(names) == len(RGB) else OVERLAYS if len(names) > 1 else GREY
+    return {"window": grey_window(sample), "color": colors[number]}
+
+
+def grey_window(sample: Array) -> tuple[float, float]:
+    """The grey values shown as black and white: all but the rarest of a sample, in whole steps of integers."""
+    finite = sample[np.isfinite(sample)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (0.5, 99.5))
+    if sample.dtype.kind in "iu":
+        return float(np.floor(low)), float(max(np.ceil(high), np.floor(low) + 1))
+    return float(low), float(high if high > low else low + 1)
+
+
+def _values(source: Any, written: Written) -> dict[str, Any]:
+    """Colours of labels by their OME-NGFF metadata; values of classes by the provenance."""
+    shown = attributes_of(source).get("image-label", {}).get("colors") or ()
+    colors = {int(entry["label-value"]): "#" + bytes(entry["rgba"][:3]).hex() for entry in shown if "rgba" in entry}
+    classes = range(1, len(written.classes)) if written.kind == "labels" else ()
+    return {"colors": colors, "values": tuple(classes)}

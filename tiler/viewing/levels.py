@@ -1,0 +1,80 @@
+"""The coarser levels of an image, where its format has them."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from tiler.errors import TilerError
+from tiler.sources import open_source
+from tiler.sources.ngff import multiscale_of, ome_of
+from tiler.viewing.lazy import LazyVolume
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of an image.
+
+    Parameters
+    ----------
+    array
+        Its voxels. A level that rounded its shape down repeats its last voxels, so that it covers level 0.
+    factors
+        Voxels of level 0 that one of its own covers, along each axis.
+    """
+
+    array: LazyVolume
+    factors: tuple[int, ...]
+
+
+def attributes_of(path: Any) -> dict[str, Any]:
+    """The attributes of a zarr group on a disk, those of OME-NGFF where it has any; empty for anything else."""
+    if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir():
+        return {}
+    try:
+        return dict(ome_of(dict(zarr.open_group(str(path), mode="r").attrs)))
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+
+
+def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Level, ...]:
+    """All levels of an image, the finest first; those that do not halve it again and again are left out.
+
+    Parameters
+    ----------
+    source
+        As for `tiler.open_volume`.
+    channel
+        Which of its channels.
+    axes
+        As for `tiler.open_volume`.
+    """
+    finest = LazyVolume.of(open_source(source, axes=axes, channel=channel))
+    levels = [Level(finest, (1,) * finest.ndim)]
+    image = multiscale_of(attributes_of(source))
+    for path in image.paths[1:] if image else ():
+        try:
+            coarse = LazyVolume.of(open_source(Path(source) / path, axes=axes, channel=channel))
+        except TilerError:
+            continue  # what a viewer cannot use, it does without
+        level = _level(finest, coarse)
+        if level is not None:
+            levels.append(level)
+    return tuple(levels)
+
+
+def _level(finest: LazyVolume, coarse: LazyVolume) -> Level | None:
+    """None where the shapes are no whole multiples of each other, but for the last voxel."""
+    if coarse.ndim != finest.ndim:
+        return None
+    factors = tuple(round(a / b) for a, b in zip(finest.shape, coarse.shape, strict=True))
+    covering = tuple(math.ceil(size / max(factor, 1)) for size, factor in zip(finest.shape, factors, strict=True))
+    beyond = [have - need for have, need in zip(coarse.shape, covering, strict=True)]
+    if not all(factors) or not set(beyond) <= {0, -1}:
+        return None
+    return Level(replace(coarse, shape=covering), factors)
