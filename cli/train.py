@@ -32,12 +32,17 @@ OUTPUT = together(
 )
 NETWORK = together(
     option("Model", "--model", "-m", metavar="NAME", help="Registered network. [default: unet]"),
-    option("Model", "--base", type=click.IntRange(min=1), help="Channels of its first level. [default: 32]"),
-    option("Model", "--depth", type=click.IntRange(min=1), help="Number of its poolings. [default: 4]"),
+    option("Model", "--base", type=click.IntRange(min=1),
+           help="Channels of its first level. [default: 32 for unet, else as published]"),
+    option("Model", "--depth", type=click.IntRange(min=1), help="Number of its poolings. [default: as published]"),
+    option("Model", "--model-arg", "arguments", multiple=True, metavar="NAME=VALUE",
+           help="Any other argument of the network (tiler models NAME), such as dropout=0.5."),
     option("Model", "--init", metavar="FILE", help="Weights to begin with. [default: random ones]"),
 )
 TRAINING = together(
-    option("Training", "--recipe", metavar="NAME", help="default or paper. [default: default]"),
+    option("Training", "--recipe", metavar="NAME",
+           help="default, paper (of the U-Net), unetpp, unet3plus, fcn, fcn-alexnet, fcn-googlenet, sliding-window or "
+                "esfpnet. [default: that of the network; default for the U-Net]"),
     option("Training", "--steps", type=click.IntRange(min=1), help="Length of the run. [default: 5000]"),
     option("Training", "--time", metavar="TIME",
            help="The same as time, such as 2h or 1h30m; converted to steps when the run begins."),
@@ -52,7 +57,8 @@ TRAINING = together(
     option("Training", "--balance", type=click.Choice(["none", "inverse"]),
            help="Weights of the classes. [default: the recipe's]"),
     option("Training", "--set", "changes", multiple=True, metavar="FIELD=VALUE",
-           help="Change any field of the recipe, such as learning_rate=5e-4 or augmentation.elastic=5."),
+           help="Change any field of the recipe, such as learning_rate=5e-4, loss=bce-dice or "
+                "augmentation.elastic=5."),
     option("Training", "--seed", type=click.IntRange(min=0), help="[default: 0]"),
 )
 MACHINE = together(
@@ -105,21 +111,24 @@ def paired(inputs: tuple[str, ...]) -> tuple[list[str], list[str]]:
 def training_options(options: dict[str, Any]) -> dict[str, Any]:
     """Keywords of `tiler.models.train`."""
     changes = {path: value for name, path in FIELDS.items() if (value := options.pop(name)) is not None}
-    changes |= dict(_change(text) for text in options.pop("changes"))
+    changes |= dict(_setting(text, "--set") for text in options.pop("changes"))
+    arguments = dict(_setting(text, "--model-arg") for text in options.pop("arguments"))
     classes = options.pop("classes")
     given = {name: value for name, value in options.items() if value is not None}
     if changes:
         given["changes"] = changes
+    if arguments:
+        given["arguments"] = arguments
     if classes is not None:
         given["classes"] = _class_names(classes)
     return given
 
 
-def _change(text: str) -> tuple[str, Any]:
+def _setting(text: str, option: str) -> tuple[str, Any]:
     """``learning_rate=5e-4`` as name and value; what is no Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise PlanError(f"{text!r} changes no field: give FIELD=VALUE, such as learning_rate=5e-4 (--set)")
+        raise PlanError(f"{text!r} sets nothing: give NAME=VALUE, such as dropout=0.5 ({option})")
     try:
         return name.strip(), ast.literal_eval(value.strip())
     except (SyntaxError, ValueError):

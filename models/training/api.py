@@ -88,6 +88,8 @@ def train(
     with _alone(files):
         if stored is None:
             files.best.unlink(missing_ok=True)
+            if run.held_out:
+                run.rehearse_validation()
             run.save()  # from here on there is something to resume
         else:
             run.restore(stored)

@@ -10,7 +10,8 @@ from tiler.models.training.augmentation import Augmentation
 from tiler.models.training.recipes import Recipe
 from tiler.models.training.weight_maps import WeightMap
 
-_TURNS_ONLY = Augmentation(elastic=0.0, rotate=False, undeformed=1.0, contrast=0.0, brightness=0.0, gamma=0.0, noise=0.0)
+_TURNS_ONLY = Augmentation(elastic=0.0, rotate=False, undeformed=1.0, contrast=0.0, brightness=0.0, gamma=0.0,
+                           noise=0.0)
 """Flips and quarter turns."""
 _PIXELS = 512**2
 """Of an output, over which the FCN's authors take a sum and tiler a mean."""
@@ -70,8 +71,8 @@ with the weights of the coarser network (``--init``), with a hundredth of its ra
 their weights instead of by lot: the gradient that is expected of patches, for 1/555 of the work. Rate and batch are
 chosen.
 
-``esfpnet``: AdamW at 1e-4 without a schedule, 8 frames of 352 a step, edge-weighted structure loss; the published weights
-began with an ImageNet encoder.
+``esfpnet``: AdamW at 1e-4 without a schedule, 8 frames of 352 a step, edge-weighted structure loss; the published
+weights began with an ImageNet encoder.
 
 Sources: the classes of `tiler.models.zoo`, and `tiler.models.registry`.
 """

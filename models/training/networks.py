@@ -110,7 +110,7 @@ class Window:
 
 
 class Rehearsal:
-    """Steps of a network without data, which show what tiles it takes.
+    """A network without data, which shows what tiles it takes.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Rehearsal:
 
     def __init__(self, name: str, module: nn.Module, batch: int) -> None:
         self.name, self.module, self.batch = name, module, batch
-        self._twin = on_meta(module).train()
+        self._twin = on_meta(module)
 
     def require(self, tile: int) -> Window:
         """The window of a tile that the user asks for.
@@ -134,30 +134,29 @@ class Rehearsal:
         GeometryError
             If the network does not take it; names the nearest tiles that it takes.
         ModelError
-            If it takes none.
+            If it takes none, or not so few at once.
         """
         window = self._window(tile)
-        if window is not None:
-            return window
-        below, above = (self._first(range(tile + sign, tile + sign * _FAR, sign)) for sign in (-1, 1))
-        near = [str(size) for size in (below, above) if size is not None]
-        if not near:
-            raise self._refusal(tile)
-        tiles = f"legal tiles are {' and '.join(near)}" if len(near) > 1 else f"legal tile is {near[0]}"
-        raise GeometryError(f"tile {tile} does not fit the network: the nearest {tiles} (--tile)")
+        if window is None:
+            raise self._misfit(tile)
+        try:
+            self._output(tile, self.batch, training=True)
+        except Exception as error:  # of whatever layer
+            raise ModelError(f"{self.name} cannot be trained with {self.batch} tiles of {tile} px a step: "
+                             f"{first_line(error)} (--batch, --tile)") from error
+        return window
 
     def nearest(self, tile: int) -> int:
-        """The tile that is closest to one that nobody insists on.
+        """The legal tile that is closest to one that nobody insists on; that one where none is near."""
+        return self._first(tile + sign * away for away in range(_FAR) for sign in (1, -1)) or tile
 
-        Raises
-        ------
-        ModelError
-            If the network takes none.
-        """
-        found = self._first(tile + sign * away for away in range(_FAR) for sign in (1, -1))
-        if found is None:
-            raise self._refusal(tile)
-        return found
+    def _misfit(self, tile: int) -> GeometryError:
+        found = (self._first(range(tile + sign, tile + sign * _FAR, sign)) for sign in (-1, 1))
+        near = [str(size) for size in found if size is not None]
+        which = {0: "there is no legal tile near it", 1: "the nearest legal tile is"}.get(
+            len(near), "the nearest legal tiles are")
+        return GeometryError(f"tile {tile} does not fit the network: {' '.join([which, ' and '.join(near)]).strip()} "
+                             "(--tile)")
 
     def _first(self, tiles: Iterable[int]) -> int | None:
         return next((tile for tile in tiles if self._window(tile) is not None), None)
@@ -175,9 +174,10 @@ class Rehearsal:
             return None
         return Window(self._footprint.output(shape)[1], self._footprint.shrink_low[1])
 
-    def _output(self, tile: int) -> int:
+    def _output(self, tile: int, batch: int = 1, *, training: bool = False) -> int:
         """Side of the outputs that are compared with the labels."""
-        images = torch.empty(self.batch, self.module.arguments["in_channels"], tile, tile, device="meta")
+        images = torch.empty(batch, self.module.arguments["in_channels"], tile, tile, device="meta")
+        self._twin.train(training)
         with quiet(), torch.random.fork_rng(devices=[]):
             return min(min(scores.shape[2:]) for scores in supervised(self._twin, images).outputs)
 
@@ -187,11 +187,3 @@ class Rehearsal:
         if found is None:
             raise ModelError(f"it is not known where the output of {self.name} lies in its input (--model)")
         return found
-
-    def _refusal(self, tile: int) -> ModelError:
-        try:
-            reason = f"its output is {self._output(tile)} px"
-        except Exception as error:
-            reason = first_line(error)
-        return ModelError(f"{self.name} cannot be trained with {self.batch} tiles of {tile} px a step: {reason} "
-                          "(--batch, --tile)")

@@ -91,5 +91,6 @@ OBJECTIVES = {
     "structure": _of_masks(structure_loss),
 }
 """``cross-entropy``: of the soft-max, each pixel weighted (U-Net, FCN, CA-U-Net, sliding window). ``bce-dice`` and its
-two variants: U-Net++. ``full-scale``: focal + MS-SSIM + IoU (UNet 3+). ``structure``: ESFPNet. See `tiler.models.losses`.
+two variants: U-Net++. ``full-scale``: focal + MS-SSIM + IoU (UNet 3+). ``structure``: ESFPNet. See
+`tiler.models.losses`.
 """

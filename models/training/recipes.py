@@ -93,7 +93,8 @@ class Recipe:
         _require(self.precision in ("auto", "float32", "bfloat16"),
                  f"a precision for training is auto, float32 or bfloat16, got {self.precision!r} (--precision)")
         _require(self.batch >= 1, f"a step needs at least one tile, got {self.batch} (--batch)")
-        _require(self.learning_rate > 0, f"a learning rate is positive, got {self.learning_rate} (--set learning_rate=...)")
+        _require(self.learning_rate > 0,
+                 f"a learning rate is positive, got {self.learning_rate} (--set learning_rate=...)")
         _require(self.loss in ("auto", *OBJECTIVES),
                  f"there is no loss {self.loss!r}: known are auto, {', '.join(OBJECTIVES)} (--set loss=...)")
         for name in ("momentum", "decay", "average", "frozen_norm", "dropout"):

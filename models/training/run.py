@@ -26,7 +26,7 @@ from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_
 from tiler.models.training.planning import share_of
 from tiler.models.training.provenance import card_of
 from tiler.models.training.settings import Settings
-from tiler.models.training.validation import CHOSEN_BY, validate
+from tiler.models.training.validation import CHOSEN_BY, require_validation, validate
 from tiler.models.weights import save_weights
 
 ROW_EVERY = 10
@@ -167,6 +167,22 @@ class Run:
         """Take up a checkpoint's state."""
         unpack(checkpoint.tensors, self.module, self.optimiser, self.average.state)
         self.step, self.record = checkpoint.step, Record(**checkpoint.record)
+
+    def rehearse_validation(self) -> None:
+        """Find out before the first step whether the engine runs this network.
+
+        Raises
+        ------
+        PlanError
+            If it does not.
+        """
+        candidate = self.files.candidate(self.step)
+        self._write(candidate, self.average.state, torch.float32)
+        try:
+            require_validation(candidate, self.settings.model, self.held_out[0], str(self.device),
+                               self.settings.threads)
+        finally:
+            candidate.unlink()
 
     def finish(self, stop: threading.Event) -> None:
         """Train to the last step.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tiler.api import segment
+from tiler.api import plan, segment
+from tiler.errors import PlanError, TilerError
 from tiler.metrics import Isbi2012
 from tiler.models.training.data import Slice
 
@@ -36,3 +37,28 @@ def validate(weights: Path, model: str, slices: Sequence[Slice], device: str, th
         scores.add(np.asarray(found).reshape(item.classes.shape), item.classes)
     headline = scores.result().headline()
     return {name: float(headline[name]) for name in SCORES}
+
+
+def require_validation(weights: Path, model: str, item: Slice, device: str, threads: int) -> None:
+    """Refuse a network that the engine does not run, before anything is trained.
+
+    Parameters
+    ----------
+    weights
+        Of the network, trained or not.
+    model
+        Its registered name.
+    item
+        A slice to validate on; nothing of it is computed.
+    device, threads
+        To run on.
+
+    Raises
+    ------
+    PlanError
+        With what the engine says.
+    """
+    try:
+        plan(item.image[:, None], model, weights=weights, axes="czyx", device=device, threads=threads)
+    except TilerError as error:
+        raise PlanError(f"{model} cannot be validated: {error}; train without (--validate)") from error

@@ -65,7 +65,8 @@ def test_an_odd_number_of_inputs_is_wrong_usage(called):
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (("--set", "learning_rate"), "changes no field"),
+    (("--set", "learning_rate"), "sets nothing.*--set"),
+    (("--model-arg", "dropout"), "sets nothing.*--model-arg"),
     (("--classes", "cell"), "names no two classes"),
     (("--classes", "cell,cell"), "names no two classes"),
 ])

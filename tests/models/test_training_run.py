@@ -128,8 +128,8 @@ def test_the_result_can_be_used_and_says_how_it_was_made(undisturbed):
     card = read_card(undisturbed)
     assert card.architecture == "unet"
     assert card.arguments["batch_norm"] is True
-    assert "3 annotated slices, validated on slices 3 to 3; recipe default, loss cross-entropy, 6 steps" in card.training_data
-    assert 0 <= card.provenance["validation"]["v_rand_thinned"] <= 1
+    assert "3 annotated slices, validated on slices 3 to 3; recipe default, loss cross-entropy, 6 steps" in (
+        card.training_data)
     found = tiler.segment(IMAGES[:1, :50, :50], "unet", weights=undisturbed, threads=1)
     assert found.shape == (1, 50, 50)
     assert 0 <= found.min() <= found.max() <= 1
