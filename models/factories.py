@@ -32,7 +32,7 @@ def call_factory(source: str, attribute: str) -> nn.Module:
         raise ModelError(f"{source} has no {attribute!r}: name the function or class that builds the network "
                          "(--model)")
     if not isinstance(made, nn.Module):
-        made = _guarded(f"{name} raised", made) if callable(made) else made
+        made = guarded(f"{name} raised", made) if callable(made) else made
     if not isinstance(made, nn.Module):
         raise ModelError(f"{name} gives a {type(made).__name__}, a torch.nn.Module is needed (--model)")
     return made
@@ -41,11 +41,11 @@ def call_factory(source: str, attribute: str) -> nn.Module:
 def import_source(source: str) -> ModuleType:
     """The module of that dotted name, or the Python file of that path."""
     if not source.endswith(".py"):
-        return _guarded(f"cannot import {source}:", lambda: importlib.import_module(source))
+        return guarded(f"cannot import {source}:", lambda: importlib.import_module(source))
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"there is no file {source} (--model)")
-    return _guarded(f"{source} raised", lambda: _import_file(path.resolve()))
+    return guarded(f"{source} raised", lambda: _import_file(path.resolve()))
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -69,7 +69,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _guarded(what: str, action: Callable[[], Any]) -> Any:
+def guarded(what: str, action: Callable[[], Any]) -> Any:
     """Run the user's code; what it raises becomes one line."""
     try:
         return action()

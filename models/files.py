@@ -91,12 +91,12 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         If a name leads out of it, or it would unpack to far more than it is.
     """
     with zipfile.ZipFile(path) as archive:
-        check_members(path, archive.infolist())
+        check_members(str(path), path.stat().st_size, archive.infolist())
         yield archive
 
 
-def check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Look at the table of contents of a zip; reads nothing of the contents.
+def check_members(name: str, packed: int, members: list[zipfile.ZipInfo]) -> None:
+    """Look at the table of contents of a zip of ``packed`` bytes; reads nothing of the contents.
 
     Raises
     ------
@@ -105,11 +105,11 @@ def check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     """
     for member in members:
         if leads_out(member.filename):
-            raise ModelError(f"{path} is refused: the name {member.filename!r} in it leads out of the archive "
+            raise ModelError(f"{name} is refused: the name {member.filename!r} in it leads out of the archive "
                              "(--model)")
-    unpacked, packed = sum(member.file_size for member in members), path.stat().st_size
+    unpacked = sum(member.file_size for member in members)
     if unpacked > max(HARMLESS_BYTES, LARGEST_RATIO * packed):
-        raise ModelError(f"{path} is refused: its {packed} bytes unpack to {unpacked}, as a zip bomb's do (--model)")
+        raise ModelError(f"{name} is refused: its {packed} bytes unpack to {unpacked}, as a zip bomb's do (--model)")
 
 
 def leads_out(name: str) -> bool:

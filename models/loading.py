@@ -11,6 +11,8 @@ from tiler.models import registry
 from tiler.models.factories import import_source, source_hash
 from tiler.models.foreign import open_file
 from tiler.models.loaded import LoadedModel, foreign, input_of
+from tiler.models.packages import is_package
+from tiler.models.packages.loading import load_package
 from tiler.models.recipes import FactoryRecipe, InstanceRecipe, RegisteredRecipe
 from tiler.models.weights import check_fits, file_hash, read_card
 
@@ -58,13 +60,15 @@ def load_model(
             source = str(Path(source).resolve())
         name = f"{Path(source).name}:{factory}"  # the content counts, not where it lies
         return foreign(FactoryRecipe(source, factory, path), name, path, {"source": source_hash(module)})
+    if is_package(Path(text)):
+        return load_package(Path(text), None if weights is None else str(weights), trust)
     if Path(text).is_file():
         if path is not None:
             raise ModelError(f"{text} carries its own weights: leave out --weights {weights}")
         return open_file(Path(text), trust)
     if Path(text).suffix or Path(text).name != text:
         raise ModelError(f"there is no model file {text}: give a registered name ({', '.join(registry.names())}), "
-                         "package.module:factory, file.py:factory, or a TorchScript, ONNX, .pt2 or BioImage.IO file "
+                         "package.module:factory, file.py:factory, or a TorchScript, ONNX, .pt2 or BioImage.IO package "
                          "(--model)")
     registry.describe(text)  # raises, naming the close matches
     raise AssertionError(text)

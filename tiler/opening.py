@@ -108,7 +108,19 @@ def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
     predictor = open_model(model, options, trust, volume)
     _check_time(volume, predictor)
     box = None if region is None else region.within(volume.shape[1:])
-    return Opened(options, volume, predictor, box)
+    return Opened(_with_scaling(options, volume, predictor), volume, predictor, box)
+
+
+def _with_scaling(options: Options, source: Source, predictor: Predictor) -> Options:
+    """With the statistics that the model's own scaling needs, where it has one and the user did not choose another."""
+    measures = getattr(predictor, "measures", None)
+    if measures is None:
+        return options
+    if measures.each_input and predictor.footprint.flat and source.shape[1] > 1:
+        raise PlanError(f"the model scales every slice by its own statistics, {source.name} has {source.shape[1]}: "
+                        "segment them one by one, or take those of the whole stack with --normalise "
+                        f"{measures.rule}")
+    return replace(options, normalise=measures.rule)
 
 
 def open_model(model: Any, options: Options, trust: bool, source: Source) -> Predictor:
