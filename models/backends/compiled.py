@@ -29,7 +29,7 @@ def open_runner(setting: Setting) -> Runner:
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(f"{setting.model.identity['model']} is TorchScript, which torch.compile does not take: "
                          "use --backend torch or openvino")
-    compiled = Eager(torch.compile(module, dynamic=False), setting.precision)
+    compiled = Eager(torch.compile(module, dynamic=False), setting.precision, setting.model.meta)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
 from tiler.errors import ModelError
-from tiler.models.backends import Runner, Setting
+from tiler.geometry import Box
+from tiler.models.backends import Setting
+from tiler.models.cropping import Cropper
 
 
 def version() -> str:
@@ -19,8 +23,8 @@ def check(device: torch.device, precision: torch.dtype) -> None:
     """Torch runs everything; what a device cannot do shows when it is tried."""
 
 
-def open_runner(setting: Setting) -> Runner:
-    return Eager(place(setting), setting.precision)
+def open_runner(setting: Setting) -> Eager:
+    return Eager(place(setting), setting.precision, lambda: setting.model.meta().to(setting.precision))
 
 
 class Eager:
@@ -32,16 +36,28 @@ class Eager:
         On its device.
     precision
         Of its input.
+    meta
+        Gives the same without its values, for crops.
     """
 
-    def __init__(self, module: nn.Module, precision: torch.dtype) -> None:
-        self.module, self.precision = module, precision
+    def __init__(self, module: nn.Module, precision: torch.dtype, meta: Callable[[], nn.Module]) -> None:
+        self.module, self.precision, self._meta = module, precision, meta
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return scores(self.module(self._laid_out(x)))
+
+    def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
+        """The same in a box of the output, for a network that `tiler.models.cropping` understands."""
+        return self._cropper(self._laid_out(x), crop)
+
+    @cached_property
+    def _cropper(self) -> Cropper:
+        with torch.inference_mode(False):  # it is recorded, which must not happen in inference mode
+            return Cropper(self.module, self._meta())
+
+    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
         x = x.to(self.precision)
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return scores(self.module(x))
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def place(setting: Setting) -> nn.Module:

@@ -1,0 +1,203 @@
+"""A crop of a network's output, made of no more than it needs.
+
+From the output backwards every operator is asked which range of its input the wanted range of its output needs;
+forwards each then works on that range alone::
+
+    whole    input  [.....................................]   zero padding at both faces, discarded at once
+             output [.......|       crop       |..........]
+    inside   input     [====|==================|====]         no padding, no border to discard
+             skip         [=|==================|=]            cropped to what is joined with it
+             output         |==================|
+    at a face  input  [=====|==================|====]         where the padding is the network's own
+
+So a same-padded network runs as its valid equivalent where no face is in reach, in its own phase, and as itself
+where one is; and a network that drops voxels computes nothing for what lies beyond the end of a block.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+
+from tiler.geometry import Box, Span
+from tiler.models.cropping.graph import Graph, Node, NotCroppableError, Size
+from tiler.models.cropping.rules import Call, Pads, Rule, rule_of
+from tiler.models.probe.maps import Map, Resample, Spread
+
+_FRESH = frozenset({"convolution", "cat", "native_batch_norm", "_native_batch_norm_legit_no_training"})
+"""Operators that never give out what they were given."""
+
+
+class Wiring:
+    """A graph with the rules and index maps of what leads to its output.
+
+    Raises
+    ------
+    NotCroppableError
+        If an operator has no rule.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.live = graph, graph.live
+        self.rules: dict[int, Rule] = {}
+        self.maps: dict[int, tuple[Map, ...]] = {}
+        self.readers: dict[int, list[int]] = {}
+        for number in self.live:
+            node = graph.nodes[number]
+            self.rules[number] = rule_of(node)
+            for ref in node.refs:
+                self.maps[number] = self.rules[number].maps(node, graph.nodes[ref].size)
+                self.readers.setdefault(ref, []).append(number)
+
+    def ranges(self, axis: int, wanted: Span) -> dict[int, Span]:
+        """Of all tensors on one axis, for a range of the output."""
+        found = {self.graph.output: wanted}
+        for number in reversed(self.live):
+            for ref in self.graph.nodes[number].refs:
+                span, _ = self.needed(number, ref, axis, found[number])
+                if ref in found:
+                    span = Span(min(span.start, found[ref].start), max(span.stop, found[ref].stop))
+                found[ref] = span
+        return found
+
+    def needed(self, number: int, ref: int, axis: int, span: Span) -> tuple[Span, tuple[int, int]]:
+        """The range that a node needs of what it reads, and how much beyond the tensor on either side."""
+        needed = self.maps[number][axis].back(span.start, span.stop - 1)
+        if needed is None:
+            raise NotCroppableError("nothing of its input is needed")
+        low, high, length = needed[0], needed[1] + 1, self.graph.nodes[ref].size[axis]
+        start = min(max(low, 0), length - 1)
+        stop = max(min(high, length), start + 1)
+        return Span(start, stop), (start - low, high - stop)
+
+    def resized(self, size: Size) -> Wiring:
+        """The same for another size of input, in the same phase: tensors grow in step with the input."""
+        nodes = list(self.graph.nodes)
+        more = [new - old for new, old in zip(size, nodes[0].size, strict=True)]
+        paces = {0: [Fraction(1)] * len(size)}
+        for number in (0, *self.live):
+            if number:
+                parent = paces[nodes[number].refs[0]]
+                paces[number] = [pace * step.pace for pace, step in zip(parent, self.maps[number], strict=True)]
+            grown = [int(old + extra / pace) for old, extra, pace in
+                     zip(nodes[number].size, more, paces[number], strict=True)]
+            nodes[number] = replace(nodes[number], shape=(*nodes[number].shape[:2], *grown))
+        return Wiring(Graph(tuple(nodes), self.graph.output))
+
+
+def total_flops(wiring: Wiring, crops: Sequence[Mapping[Span, int]]) -> float:
+    """Of all crops that are products of such ranges, one mapping an axis, each range taken so many times.
+
+    The work of an operator is the product of its lengths along the axes, so that the axes add up on their own.
+    """
+    lengths = []
+    for axis, counts in enumerate(crops):
+        total: Counter[int] = Counter()
+        for span, count in counts.items():
+            for number, found in wiring.ranges(axis, span).items():
+                total[number] += count * found.size
+        lengths.append(total)
+    flops = 0.0
+    for number in wiring.live:
+        node = wiring.graph.nodes[number]
+        work = wiring.rules[number].flops(node)
+        for total in lengths if work else ():
+            work *= total[node.refs[0] if node.args.get("transposed") else number]
+        flops += work
+    return flops
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator on the ranges that it needs.
+
+    Parameters
+    ----------
+    number, node, rule, maps
+        What to do.
+    reads
+        Ranges of the tensors that it reads.
+    pads
+        What it needs beyond them.
+    start
+        Where what it makes begins, which may be before what is wanted.
+    wanted
+        Range of its output.
+    last
+        Whose tensors nobody reads afterwards.
+    in_place
+        Whether it may overwrite what it reads.
+    """
+
+    number: int
+    node: Node
+    rule: Rule
+    maps: tuple[Map, ...]
+    reads: Mapping[int, Box]
+    pads: Pads
+    start: Size
+    wanted: Box
+    last: tuple[int, ...]
+    in_place: bool
+
+
+class Program:
+    """``(n, c, *size) -> (n, k, *crop.shape)``: what a network gives in one box of its output.
+
+    Parameters
+    ----------
+    wiring
+        Of the network, for that size of input.
+    crop
+        Box of the output.
+    """
+
+    def __init__(self, wiring: Wiring, crop: Box) -> None:
+        self._wiring = wiring
+        axes = [wiring.ranges(axis, span) for axis, span in enumerate(crop.spans)]
+        self._ranges = {number: Box(tuple(axis[number] for axis in axes)) for number in axes[0]}
+        self._steps = [self._step(number) for number in wiring.live]
+
+    def __call__(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        values, starts = {0: x}, {0: (0,) * (x.ndim - 2)}
+        for step in self._steps:
+            tensors = {ref: _cut(values[ref], box, starts[ref]) for ref, box in step.reads.items()}
+            for number in step.last:
+                del values[number]
+            made = step.rule.run(Call(step.node, tensors, weights, step.pads, step.maps, step.in_place))
+            tensors.clear()
+            values[step.number], starts[step.number] = _cut(made, step.wanted, step.start), step.wanted.start
+            del made
+        return values[self._wiring.graph.output]
+
+    def _step(self, number: int) -> Step:
+        wiring, wanted = self._wiring, self._ranges[number]
+        node, maps = wiring.graph.nodes[number], wiring.maps[number]
+        reads, pads = dict[int, Box](), ()
+        for ref in node.refs:
+            pairs = [wiring.needed(number, ref, axis, span) for axis, span in enumerate(wanted.spans)]
+            reads[ref], pads = Box(tuple(span for span, _ in pairs)), tuple(pad for _, pad in pairs)
+        first = reads[node.refs[0]]
+        start = tuple(_made_from(*args) for args in zip(maps, first.spans, wanted.spans, strict=True))
+        last = tuple(ref for ref in reads if wiring.readers[ref][-1] == number)
+        alone = len(node.refs) == 1 and len(wiring.readers[node.refs[0]]) == 1
+        in_place = alone and wiring.graph.nodes[node.refs[0]].op in _FRESH
+        return Step(number, node, wiring.rules[number], maps, reads, pads, start, wanted, last, in_place)
+
+
+def _made_from(step: Map, read: Span, wanted: Span) -> int:
+    """Where the output begins that is made of a range of the input."""
+    if isinstance(step, Spread):
+        return read.start * step.stride - step.before
+    return int(read.start / step.pace) if isinstance(step, Resample) else wanted.start
+
+
+def _cut(tensor: torch.Tensor, box: Box, start: Size) -> torch.Tensor:
+    for axis, (span, origin) in enumerate(zip(box.spans, start, strict=True), start=2):
+        if span.start != origin or span.size != tensor.shape[axis]:
+            tensor = tensor.narrow(axis, span.start - origin, span.size)
+    return tensor
