@@ -63,28 +63,38 @@ def draw_weight_map(image: np.ndarray, instances: np.ndarray, path: Path) -> Non
 
 
 def draw_elastic(image: np.ndarray, instances: np.ndarray, path: Path) -> None:
-    """A tile as it is and deformed, with the grid that is bent along; below, labels and displacements."""
+    """A tile as it is and deformed, with the grid that is bent along, its labels and the displacements."""
     tile = min(image.shape)
     rule, random = Augmentation(), np.random.default_rng(4)
     middle = (np.array(image.shape) - 1)[:, None, None] / 2
     bend = displacements(tile, rule.grid, rule.elastic, random)
     places = grid_of(tile) + middle
-    figure, axes = plt.subplots(2, 2, figsize=(10.5, 10.5), dpi=DPI, layout="constrained")
-    for column, where in enumerate((places, places + bend)):
-        axes[0, column].imshow(take_image(image[None], where)[0], cmap="gray")
-        axes[0, column].imshow(grid_lines(where), alpha=0.9)
-        bare(axes[0, column], ("tile", f"deformed: {rule.grid}x{rule.grid} grid, {rule.elastic:g} px")[column])
-    axes[1, 0].imshow(coloured(take_labels(instances, places + bend)), interpolation="nearest")
-    bare(axes[1, 0], "its labels, nearest")
-    shown = axes[1, 1].imshow(np.hypot(*bend), cmap="magma")
-    points = np.linspace(0, tile - 1, rule.grid).astype(int)
-    y, x = np.meshgrid(points, points, indexing="ij")
-    axes[1, 1].quiver(x, y, bend[1][y, x], bend[0][y, x], color="white", angles="xy", scale_units="xy", scale=0.25,
-                      clip_on=False)
-    figure.colorbar(shown, ax=axes[1, 1], shrink=0.8, label="px")
-    bare(axes[1, 1], "where pixels come from (arrows 4x)")
+    figure, axes = plt.subplots(1, 4, figsize=(17, 4.6), dpi=DPI, layout="constrained")
+    for ax, where, title in zip(axes, (places, places + bend), ("tile", "deformed, with its grid"), strict=False):
+        ax.imshow(take_image(image[None], where)[0], cmap="gray")
+        ax.imshow(grid_lines(where), alpha=0.9)
+        bare(ax, title)
+    axes[2].imshow(coloured(take_labels(instances, places + bend)), interpolation="nearest")
+    bare(axes[2], "its labels, nearest")
+    draw_displacements(axes[3], bend, rule)
     figure.savefig(path)
     plt.close(figure)
+
+
+def draw_displacements(ax: Axes, bend: np.ndarray, rule: Augmentation) -> None:
+    """How far away each pixel comes from, and from where at the points of the coarse grid."""
+    tile = bend.shape[1]
+    shown = ax.imshow(np.hypot(*bend), cmap="magma")
+    points = np.linspace(0, tile - 1, rule.grid).round().astype(int)
+    y, x = np.meshgrid(points, points, indexing="ij")
+    arrows = ax.quiver(x, y, bend[1][y, x], bend[0][y, x], color="tab:cyan", angles="xy", scale_units="xy",
+                       scale=0.25, width=0.012, clip_on=False)
+    dots = ax.scatter(x, y, color="tab:cyan", s=24, clip_on=False)
+    for artist in (arrows, dots):
+        artist.set_in_layout(False)
+    ax.set(xlim=(-0.5, tile - 0.5), ylim=(tile - 0.5, -0.5))
+    ax.figure.colorbar(shown, ax=ax, shrink=0.85, label="px")
+    bare(ax, f"where from: {rule.grid}x{rule.grid} points, {rule.elastic:g} px (4x)")
 
 
 def grid_lines(places: np.ndarray) -> np.ndarray:
