@@ -9,19 +9,23 @@ from typing import Any
 import click
 
 from tiler import api
+from tiler.cli import completion
+from tiler.cli.options import json_option
 from tiler.cli.table import by
 from tiler.verifying import CheckReport
 
 
 @click.command()
 @click.argument("output", type=click.Path())
-@click.option("--source", metavar="INPUT", help="Where the input is now, if it was moved.")
-@click.option("--model", metavar="MODEL", help="Where the model is now, if it was moved.")
+@click.option("--source", metavar="INPUT", shell_complete=completion.files,
+              help="Where the input is now, if it was moved.")
+@click.option("--model", metavar="MODEL", shell_complete=completion.models,
+              help="Where the model is now, if it was moved.")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(min=0),
               help="How many windows to compute again.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which windows.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along (TorchScript).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@json_option("sound, blocks, recorded, damaged, windows, share, tile, other_tile, worst, allowed, wrong")
 def check(output: str, as_json: bool, **settings: Any) -> int:
     """Verify an OUTPUT of tiler segment.
 

@@ -41,7 +41,8 @@ SEMANTIC = together(
     option("Protocol semantic", "--binary", is_flag=True, help="Everything above 0 is class 1."),
 )
 RESULT = together(
-    option("Result", "--json", "json_file", metavar="FILE|-", help="Write all values as JSON; - prints them alone."),
+    option("Result", "--json", "json_file", metavar="[FILE]", is_flag=False, flag_value=STDOUT,
+           help="Print all values as one JSON object instead of text; with FILE write them there."),
     option("Result", "--report", metavar="FILE", type=click.Path(), help="Write one HTML page to look at."),
     option("Result", "--image", metavar="FILE", type=click.Path(),
            help="What was segmented, shown in the report (isbi2012)."),
@@ -61,6 +62,7 @@ def evaluate(proposal: str, labels: str, json_file: str | None, quiet: bool, cla
     """Score a PROPOSAL against LABELS, volumes of any size in any format that tiler segment reads.
 
     White, which is non-zero, is cell, unless the metadata of the proposal or an option says otherwise.
+    The JSON holds protocol, proposal, labels, mask, region, notes, shape and what the protocol scores.
     """
     if json_file not in (None, STDOUT):
         from tiler.evaluation.scoring import check_writable

@@ -23,6 +23,9 @@ COMMANDS = {
     "models": "tiler.cli.models:models",
     "probe": "tiler.cli.models:probe",
     "train": "tiler.cli.train:train",
+    "export": "tiler.cli.export:export",
+    "doctor": "tiler.cli.doctor:doctor",
+    "completion": "tiler.cli.completion:completion",
 }
 INTERRUPTED = 130
 
@@ -48,7 +51,14 @@ class LazyGroup(click.Group):
 def tiler() -> None:
     """Segment microscopy volumes of any size, exactly as if they had gone through the network at once.
 
-    Exit codes: 0 done, 1 something was wrong (one line says what), 2 wrong usage, 130 interrupted.
+    Results go to stdout, as JSON with --json; progress, warnings and errors to stderr.
+
+    \b
+    Exit codes
+      0    done; check, probe and doctor: all is sound
+      1    something was wrong: one line on stderr says what and what to change
+      2    wrong usage
+      130  interrupted by Ctrl-C or SIGTERM; --resume goes on (tiler view ends with 0)
     """
 
 

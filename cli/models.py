@@ -10,12 +10,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tiler.cli import completion
+from tiler.cli.options import json_option
 from tiler.models.registry import ModelEntry, describe, names
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.argument("name", required=False, shell_complete=completion.models)
+@json_option("an array of name, exactness, description, weights, source; with NAME one object of these and of "
+             "doi, arguments, parameters, classes, geometry")
 def models(name: str | None, as_json: bool) -> None:
     """List the registered networks, or show all about one of them by NAME."""
     facts = _facts(describe(name)) if name else [_summary(describe(each)) for each in names()]
@@ -28,10 +31,12 @@ def models(name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("model")
-@click.option("--weights", "-w", metavar="FILE", help="safetensors file; by default the model's own.")
+@click.argument("model", shell_complete=completion.models)
+@click.option("--weights", "-w", metavar="FILE", shell_complete=completion.files,
+              help="safetensors file; by default the model's own.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along (TorchScript).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@json_option("network, ndim, footprint, context, exactness, border, in_channels, out_channels, offending, proof, "
+             "proved and others")
 def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
     """Find out what context MODEL needs, which tiles are legal, and prove it.
 
@@ -41,7 +46,7 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
     from tiler.models.probe import probe as probed
 
     loaded = load_model(model, weights, trust)
-    report = probed(loaded.build(), loaded.in_channels, loaded.ndim)
+    report = probed(loaded.bare(), loaded.in_channels, loaded.ndim)
     sound = report.proved and report.exactness == "EXACT"
     click.echo(json.dumps({**asdict(report), "proved": report.proved}) if as_json else str(report))
     return 0 if sound else 1

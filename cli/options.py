@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tiler.cli import completion
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -47,10 +49,16 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
+def json_option(keys: str) -> Decorator:
+    """``--json`` of a command that has no groups of options; its help tells what the object holds."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print JSON instead of text: {keys}.")
+
+
 MODEL = together(
-    option("Model", "--model", "-m", required=True, metavar="MODEL",
+    option("Model", "--model", "-m", required=True, metavar="MODEL", shell_complete=completion.models,
            help="Registered name (tiler models), package.module:factory, file.py:factory, or a TorchScript file."),
-    option("Model", "--weights", "-w", metavar="FILE", help="safetensors file; by default the model's own."),
+    option("Model", "--weights", "-w", metavar="FILE", shell_complete=completion.files,
+           help="safetensors file; by default the model's own."),
     option("Model", "--trust", is_flag=True, help="Run code that a model file brings along (TorchScript)."),
     option("Model", "--head", type=click.Choice(["softmax", "sigmoid", "none"]),
            help="What follows the last layer; by default what belongs to the model."),

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from tiler import api
+from tiler.cli import completion
 from tiler.cli.logs import set_up_logging, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.table import plan_table
@@ -29,8 +30,8 @@ SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 DEFAULT_SUFFIX = ".zarr"
 
 OUTPUT = together(
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-    option("Result", "-o", "--output", metavar="OUTPUT|DIR",
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
+    option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
            help=".zarr, .tif, .ome.tif, .h5 or .npy file, or a folder. [default: STEM_segmented.zarr]"),
 )
 GOING_ON = together(
@@ -66,6 +67,8 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
 
     Prints the path of each result. Several inputs are a batch job: the network is loaded once, and an input
     that fails does not stop the others.
+
+    With --json one object a line, as inputs are finished: source, output, seconds.
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
@@ -88,7 +91,12 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
 @RESOURCES
 @TALK
 def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
-    """Show what `tiler segment` with the same options would do. Reads no voxel."""
+    """Show what `tiler segment` with the same options would do. Reads no voxel.
+
+    With --json one object a line for each input: source, output, format, fingerprint, region, tile, block, chunk,
+    batch, workers, memory, border, nan, canvas, footprint, essence (all that can change the result) and estimate
+    (blocks, tiles, bytes_read, bytes_decoded, bytes_written, flops, redundant, peak_bytes, exact, passes).
+    """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
     return show_plans(pair_up(inputs, output), options, talking["as_json"])

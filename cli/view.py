@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from tiler.cli.logs import tell
+from tiler.cli.options import json_option
 from tiler.errors import PlanError
 
 INSTALL = "pip install 'em-tiler[view]'"
@@ -26,7 +27,7 @@ INSTALL = "pip install 'em-tiler[view]'"
               help="Where to listen, on this machine only.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the address in a browser.")
 @click.option("--axes", metavar="AXES", help="Names of the image's axes, such as tyx.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: address, layers.")
+@json_option("address, layers (name, kind, shape of each)")
 def view(image: str, results: tuple[str, ...], port: int, browser: bool, axes: str | None, as_json: bool) -> None:
     """Look at an IMAGE with RESULTs over it, in neuroglancer.
 

@@ -1,0 +1,215 @@
+"""What is installed and what the machine has, for `tiler doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+from packaging.requirements import Requirement
+
+from tiler.errors import ModelError
+from tiler.machine import available_memory, cores
+from tiler.models import backends
+from tiler.models.devices import available, resolve_precision
+from tiler.version import __version__
+
+DISTRIBUTION = "em-tiler"
+DEVELOPMENT = ("test", "figures")
+"""Extras that nobody needs who only runs tiler."""
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+COMPILERS = ("c++", "g++", "clang++", "cl")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that tiler requires.
+
+    Parameters
+    ----------
+    name
+        Of the distribution.
+    installed
+        Its version; None where it is missing.
+    wanted
+        Which versions will do, such as ">=2.4".
+    """
+
+    name: str
+    installed: str | None
+    wanted: str
+
+    @property
+    def fits(self) -> bool:
+        return self.installed is not None and Requirement(f"{self.name}{self.wanted}").specifier.contains(
+            self.installed, prereleases=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Optional packages.
+
+    Parameters
+    ----------
+    packages
+        All that belong to it.
+    install
+        The command that installs them.
+    """
+
+    packages: tuple[Package, ...]
+    install: str
+
+    @property
+    def complete(self) -> bool:
+        return all(package.fits for package in self.packages)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What runs networks.
+
+    Parameters
+    ----------
+    version
+        None where it cannot be used.
+    precisions
+        That it has on the processor.
+    note
+        What is missing.
+    """
+
+    version: str | None
+    precisions: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A place for files: whether it can be written, and how many bytes are free."""
+
+    path: str
+    writable: bool
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Processor, memory in bytes, and accelerators with their memory."""
+
+    system: str
+    cores: int
+    memory: int
+    memory_available: int
+    accelerators: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """All that `tiler doctor` tells."""
+
+    versions: dict[str, str]
+    packages: tuple[Package, ...]
+    extras: dict[str, Extra]
+    machine: Machine
+    backends: dict[str, Backend]
+    numba_cache: str | None
+    folders: dict[str, Folder]
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps tiler from working, one line each."""
+        wrong = [f"{package.name} {package.installed or 'is missing'}: tiler needs {package.name}{package.wanted} "
+                 f"(pip install '{package.name}{package.wanted}')" for package in self.packages if not package.fits]
+        folder = self.folders["temporary"]
+        if not folder.writable:
+            wrong.append(f"{folder.path} cannot be written: set TMPDIR to a folder that can")
+        return wrong
+
+
+def examine() -> Installation:
+    """Look at everything; imports every backend."""
+    requirements = metadata.requires(DISTRIBUTION) or []
+    names = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    return Installation(
+        versions={"tiler": __version__, "python": platform.python_version()},
+        packages=packages_of(requirements),
+        extras={name: Extra(packages_of(requirements, name), f"pip install '{DISTRIBUTION}[{name}]'")
+                for name in names if name not in DEVELOPMENT},
+        machine=_machine(),
+        backends={name: _backend(name) for name in backends.MODULES},
+        numba_cache=_numba_cache(),
+        folders={"temporary": folder_at(Path(tempfile.gettempdir())), "working": folder_at(Path.cwd())},
+    )
+
+
+def packages_of(requirements: Sequence[str], extra: str = "") -> tuple[Package, ...]:
+    """What is required by tiler itself, or only by one of its extras."""
+    found = []
+    for requirement in map(Requirement, requirements):
+        here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if here if not extra else (not here and requirement.marker.evaluate({"extra": extra})):
+            found.append(Package(requirement.name, _version(requirement.name), str(requirement.specifier)))
+    return tuple(found)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> Machine:
+    found = {}
+    for number in range(torch.cuda.device_count() if "cuda" in available() else 0):
+        card = torch.cuda.get_device_properties(number)
+        found[f"cuda:{number}"] = f"{card.name}, {card.total_memory / 2**30:.0f} GiB"
+    if "mps" in available():
+        found["mps"] = platform.processor()
+    return Machine(f"{platform.system()} {platform.machine()}", cores(), int(psutil.virtual_memory().total),
+                   available_memory(), found)
+
+
+def _backend(name: str) -> Backend:
+    try:
+        backend = backends.open_backend(name)
+        version = backend.version()
+    except ModelError as error:
+        return Backend(None, note=str(error))
+    if name == "compile" and not ("CXX" in os.environ or any(map(shutil.which, COMPILERS))):
+        return Backend(None, note="torch.compile needs a C++ compiler for the processor, and none was found")
+    cpu = torch.device("cpu")
+    fitting = []
+    for precision in PRECISIONS:
+        try:
+            backend.check(cpu, resolve_precision(precision, cpu))
+        except ModelError:
+            continue
+        fitting.append(precision)
+    return Backend(version, tuple(fitting))
+
+
+def _numba_cache() -> str | None:
+    """Where compiled metrics are kept; None where no folder for it can be written."""
+    from tiler.metrics.thinning import _flood
+
+    path = getattr(getattr(_flood, "stats", None), "cache_path", None)
+    return str(path) if path else None
+
+
+def folder_at(path: Path) -> Folder:
+    """Whether a file can be made in a folder: access rights alone do not tell of read-only disks."""
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            writable = True
+    except OSError:
+        writable = False
+    return Folder(str(path), writable, shutil.disk_usage(path).free)
