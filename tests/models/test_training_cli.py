@@ -1,6 +1,7 @@
 """`tiler train`: options become keywords, progress is lines, errors are raised for the command's one line."""
 
 import json
+import signal
 from pathlib import Path
 
 import click
@@ -37,12 +38,14 @@ def run(*arguments):
 
 def test_pairs_and_options_reach_the_api(called):
     result = run("a.tif", "b.tif", "c.tif", "d.tif", "-o", "w.safetensors", "--base", "16", "--tile", "316",
+                 "--model", "unetpp", "--model-arg", "heads=fast", "--model-arg", "dropout=0.5",
                  "--weight-map", "paper", "--set", "learning_rate=5e-4", "--set", "augmentation.rotate=False",
                  "--set", "optimiser=sgd", "--classes", "membrane, cell", "--validate", "20:25", "--time", "2h")
     images, labels, output, options = called[0]
     assert (images, labels, output) == (["a.tif", "c.tif"], ["b.tif", "d.tif"], "w.safetensors")
     assert options == {
-        "base": 16, "classes": ("membrane", "cell"), "validate": "20:25", "time": "2h", "device": "auto",
+        "model": "unetpp", "base": 16, "arguments": {"heads": "fast", "dropout": 0.5},
+        "classes": ("membrane", "cell"), "validate": "20:25", "time": "2h", "device": "auto",
         "dtype": "float32", "resume": False, "overwrite": False,
         "changes": {"tile": 316, "weights.border": "paper", "learning_rate": 5e-4, "augmentation.rotate": False,
                     "optimiser": "sgd"}}
@@ -57,6 +60,16 @@ def test_quiet_leaves_warnings_and_json_is_one_object(called):
     assert json.loads(result.stdout) == {"weights": "w.safetensors", "curves": "w.csv", "steps": 10,
                                          "best": {"v_rand_thinned": 0.9}}
     assert result.stderr == "warning: no picture\n"
+
+
+def test_a_run_is_told_to_stop_at_a_step(called, monkeypatch):
+    def train(*_, stop, **__):
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        return TrainingResult(Path("w.safetensors"), Path("w.csv"), 1, None)
+
+    monkeypatch.setattr("tiler.models.training.api.train", train)
+    assert "stopping at the next step;" in run("a.tif", "b.tif", "-o", "w.safetensors", "--quiet").stderr
 
 
 def test_an_odd_number_of_inputs_is_wrong_usage(called):
