@@ -29,6 +29,7 @@ class UNetArguments:
     batch_norm: bool = False
     dropout: float = 0.0
     ndim: int = 2
+    flat: int = 0
 
     def __post_init__(self) -> None:
         if self.padding not in ("valid", "same"):
@@ -37,6 +38,12 @@ class UNetArguments:
             raise ModelError(f"a U-Net has 1 to 3 axes, got ndim={self.ndim}")
         if min(self.in_channels, self.classes, self.base, self.depth) < 1:
             raise ModelError(f"channels, classes, base and depth of a U-Net are at least 1, got {self}")
+        if not 0 <= self.flat <= (self.depth if self.ndim == 3 else 0):
+            raise ModelError(f"only a 3-D U-Net has flat levels, and at most as many as it has poolings, got {self}")
+
+    def factor(self, level: int) -> int | tuple[int, int, int]:
+        """By how much the pooling below a level shrinks each axis."""
+        return (1, 2, 2) if level < self.flat else 2
 
 
 class UNet(nn.Module):
@@ -63,6 +70,8 @@ class UNet(nn.Module):
         dropout; here on the output of the deepest level.
     ndim
         1, 2 or 3 axes.
+    flat
+        Of a 3-D network, for voxels that are longer in z: number of first levels whose pooling leaves z as it is.
 
     Notes
     -----
@@ -77,7 +86,7 @@ class UNet(nn.Module):
     MICCAI 2015. doi:10.1007/978-3-319-24574-4_28
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - weights carry them by name
         self,
         in_channels: int = 1,
         classes: int = 2,
@@ -87,16 +96,19 @@ class UNet(nn.Module):
         batch_norm: bool = False,
         dropout: float = 0.0,
         ndim: int = 2,
+        flat: int = 0,
     ) -> None:
         super().__init__()
-        given = UNetArguments(in_channels, classes, base, depth, padding, batch_norm, dropout, ndim)
+        given = UNetArguments(in_channels, classes, base, depth, padding, batch_norm, dropout, ndim, flat)
         self.arguments: dict[str, Any] = asdict(given)
         width = [base << level for level in range(depth + 1)]
         self.enc = nn.ModuleList(_double(given, a, b) for a, b in zip([in_channels, *width], width, strict=False))
-        self.pool = _MAX_POOL[ndim](2)
+        factors = [given.factor(level) for level in range(depth)]
+        self.pool = nn.ModuleList(_MAX_POOL[ndim](factor) for factor in factors)
         self.drop = nn.Dropout(dropout)
         up = _CONV_TRANSPOSE[ndim]
-        self.up = nn.ModuleList(up(2 * b, b, 2, stride=2) for b in width[-2::-1])
+        self.up = nn.ModuleList(up(2 * b, b, factor, stride=factor)
+                                for b, factor in zip(width[-2::-1], factors[::-1], strict=True))
         self.dec = nn.ModuleList(_double(given, 2 * b, b) for b in width[-2::-1])
         self.head = _CONV[ndim](base, classes, 1)
         self.apply(_he_normal)
@@ -105,10 +117,10 @@ class UNet(nn.Module):
         # Every name is rebound or popped as soon as its tensor is used up, because what is still named here
         # counts in the peak memory of a tile.
         skips: list[torch.Tensor] = []
-        for encode in self.enc[:-1]:
+        for encode, pool in zip(self.enc[:-1], self.pool, strict=True):
             x = encode(x)
             skips.append(x)
-            x = self.pool(x)
+            x = pool(x)
         x = self.drop(self.enc[-1](x))
         for up, decode in zip(self.up, self.dec, strict=True):
             x = up(x)

@@ -77,6 +77,20 @@ def slice_(call: Call) -> list[Derived]:
     return [_shifted(call, number, at, axis, Window(step, -start), 0)]
 
 
+@rule("unfold")
+def unfold(call: Call) -> list[Derived]:
+    """Windows along one dimension, whose elements are a last dimension of their own."""
+    number, node = call.source()
+    at, size, step = call.args["dimension"] % len(node.dims), call.args["size"], call.args["step"]
+    axis, windows = single_axis(node.dims[at]), call.outputs[0].shape[at]
+    if axis is None:
+        return [Derived((*_with(node.dims, at, plain(windows)), plain(size)), [(number, {})])]
+    even = (_size(node.dims[at]) - size) % step == 0
+    call.strided.append(Evenness(axis, even, even))
+    found = _shifted(call, number, at, axis, Window(step, 0, size - 1), 0)
+    return [Derived((*found.dims, plain(size)), found.uses)]
+
+
 def _with(dims: Dims, at: int, dim: Sequence[Atom]) -> Dims:
     return (*dims[:at], tuple(dim), *dims[at + 1:])
 
