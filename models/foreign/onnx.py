@@ -18,7 +18,7 @@ from tiler.errors import ModelError
 from tiler.models.factories import first_line
 from tiler.models.files import ModelFile
 from tiler.models.foreign import layers  # noqa: F401 - registers its operators
-from tiler.models.foreign.operators import OPERATORS, Value
+from tiler.models.foreign.operators import OPERATORS, Value, like
 
 INPUT_RANKS = (4, 5)
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
@@ -102,7 +102,7 @@ class OnnxNetwork(nn.Module):
         self.in_channels, self.ndim = shape[1], len(shape) - 2
         self.constants = constants
         opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-        nodes = [node for node in graph.node if node.op_type != "Constant"]
+        nodes = [node for node in graph.node if not set(node.output) & constants.keys()]
         self.operators = nn.ModuleList(Operator(node, opset, constants, shapes, name) for node in nodes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -160,6 +160,9 @@ class Operator(nn.Module):
         if self.original_name not in OPERATORS:
             raise ModelError(f"{self.original_name} of values of the image is not understood: give the network as "
                              "TorchScript or as a factory (--model)")
+        if self.original_name in WEIGHTED:  # weights that the graph computes
+            image = next(value for value in given if isinstance(value, torch.Tensor))
+            given = [value if value is None else like(value, image) for value in given]
         return OPERATORS[self.original_name](self.attributes, *given)
 
 
@@ -192,6 +195,8 @@ def _constants(graph: Any) -> dict[str, np.ndarray]:
     for node in graph.node:
         if node.op_type == "Constant":
             found[node.output[0]] = _constant(node.attribute[0], helper)
+        if node.op_type == "Identity" and node.input[0] in found:  # weights of equal values are kept once
+            found[node.output[0]] = found[node.input[0]]
     return found
 
 
