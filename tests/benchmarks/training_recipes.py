@@ -15,13 +15,14 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-from tiler.models.training.options import parse_time
 from tiler.models.training.catalogue import RECIPES
+from tiler.models.training.options import parse_time
 
 mpl.use("agg")
 
@@ -42,21 +43,26 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
     if not given.draw:
-        train_in_turns(given)
+        train_in_turns(given.folder, parse_time(given.time), options_of(given))
     draw(given.folder, given.recipes)
 
 
-def train_in_turns(given: argparse.Namespace) -> None:
-    share = parse_time(given.time) / TURNS
+def options_of(given: argparse.Namespace) -> dict[str, list[object]]:
+    """The command of each recipe."""
+    inputs = [given.images, given.labels, "--time", given.time, "--validate", given.validate, "--base", given.base]
+    return {name: [*inputs, "--recipe", name] for name in given.recipes}
+
+
+def train_in_turns(folder: Path, seconds: float, runs: Mapping[str, list[object]]) -> None:
+    """Several `tiler train` of that length each; ``runs`` holds the arguments by name of the result."""
     for turn in range(TURNS):
-        for name in given.recipes:
-            output = given.folder / f"{name}.safetensors"
-            going_on = ["--resume"] if turn else [
-                "--recipe", name, "--time", given.time, "--validate", given.validate, "--base", given.base,
-                "--overwrite"]
+        for name, arguments in runs.items():
             # The last turn ends with the last step, or there would be no weights.
-            limit = share if turn < TURNS - 1 else math.inf
-            run_for(limit, ["train", given.images, given.labels, "-o", output, "-q", *going_on])
+            limit = seconds / TURNS if turn < TURNS - 1 else math.inf
+            again = ["--resume"] if turn else ["--overwrite"]
+            output = folder / f"{name}.safetensors"
+            if not turn or not output.exists():
+                run_for(limit, ["train", *arguments, "-o", output, "-q", *again])
             print(f"turn {turn + 1} of {TURNS}: {name}", flush=True)
 
 
