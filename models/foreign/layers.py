@@ -140,21 +140,18 @@ def _resize(attributes: Attributes, x: torch.Tensor, *rest: Any) -> Sequence[Val
         raise not_read("a resize with antialiasing, or of chosen axes")
     given = [*(None if value is None or not np.size(value) else value for value in rest), None, None]
     scales, sizes = (given[0], None) if attributes["opset"] < 11 else (given[1], given[2])
-    factors = _factors(attributes, x, scales, sizes)
+    factors = _factors(attributes, scales)
     mode, corners = _interpolation(attributes, x.ndim - 2, factors)
     if factors is None:
         return [F.interpolate(x, size=integers(sizes)[2:], mode=mode, align_corners=corners)]
     return [F.interpolate(x, scale_factor=factors, mode=mode, align_corners=corners, recompute_scale_factor=False)]
 
 
-def _factors(attributes: Attributes, x: torch.Tensor, scales: Any, sizes: Any) -> list[float] | None:
-    """How much larger the result is on each axis; None where its size was computed."""
+def _factors(attributes: Attributes, scales: Any) -> list[float] | None:
+    """How much larger the result is on each axis; None where its size is computed anew for every input."""
     if scales is not None:
         return [float(each) for each in np.asarray(scales)[2:]]
-    before = attributes["shapes"][0][2:]
-    if attributes["fixed"][-1] and all(isinstance(size, int) for size in before):
-        return [out / size for out, size in zip(integers(sizes)[2:], before, strict=True)]
-    return None
+    return attributes["growth"]
 
 
 def _interpolation(attributes: Attributes, n: int, factors: list[float] | None) -> tuple[str, bool | None]:

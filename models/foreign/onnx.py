@@ -42,7 +42,7 @@ class OnnxRecipe:
         try:
             model = onnx.load_model_from_string(self.file.read())
             onnx.checker.check_model(model)
-            model = onnx.shape_inference.infer_shapes(model)
+            model = with_shapes(model)
         except ModelError:
             raise
         except Exception as error:  # protobuf's and the checker's own, and files of weights that lie elsewhere
@@ -142,9 +142,7 @@ class Operator(nn.Module):
         self.original_name = node.op_type  # by which the probe tells kinds of layers
         self.inputs, self.outputs = list(node.input), list(node.output)
         self.attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-        self.attributes |= {"opset": opset, "outputs": len(self.outputs),
-                            "shapes": [tuple(shapes.get(each, ())) for each in node.input],
-                            "fixed": [each in constants for each in node.input]}
+        self.attributes |= {"opset": opset, "outputs": len(self.outputs), "growth": _growth(node, shapes)}
         self.host = Host(node, opset) if node.op_type in HOST else None
         self.weights = dict[int, str]()
         for at, each in enumerate(node.input):
@@ -164,6 +162,19 @@ class Operator(nn.Module):
             image = next(value for value in given if isinstance(value, torch.Tensor))
             given = [value if value is None else like(value, image) for value in given]
         return OPERATORS[self.original_name](self.attributes, *given)
+
+
+def with_shapes(model: Any) -> Any:
+    """The same model, with the shapes of its values as far as they follow from the input's."""
+    return onnx_library().shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _growth(node: Any, shapes: Mapping[str, Sequence[Any]]) -> list[float] | None:
+    """How much larger a node's result is than its input, axis by axis; None where sizes are free."""
+    before, after = (shapes.get(names[0] if names else "", ())[2:] for names in (node.input, node.output))
+    if not before or len(before) != len(after) or not all(isinstance(size, int) for size in (*before, *after)):
+        return None
+    return [out / size for out, size in zip(after, before, strict=True)]
 
 
 class Host:
@@ -191,7 +202,7 @@ def _shapes(graph: Any) -> dict[str, tuple[Any, ...]]:
 
 def _constants(graph: Any) -> dict[str, np.ndarray]:
     helper = import_module("onnx.numpy_helper")
-    found = {each.name: helper.to_array(each) for each in graph.initializer}
+    found = {each.name: np.array(helper.to_array(each)) for each in graph.initializer}  # theirs are read-only
     for node in graph.node:
         if node.op_type == "Constant":
             found[node.output[0]] = _constant(node.attribute[0], helper)
@@ -203,5 +214,5 @@ def _constants(graph: Any) -> dict[str, np.ndarray]:
 def _constant(attribute: Any, helper: Any) -> np.ndarray:
     value = import_module("onnx").helper.get_attribute_value(attribute)
     if attribute.name == "value":
-        return helper.to_array(value)
+        return np.array(helper.to_array(value))
     return np.asarray(value, np.float32 if attribute.name.startswith("value_float") else np.int64)

@@ -13,7 +13,7 @@ from torch import nn
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.factories import first_line
-from tiler.models.foreign.onnx import OnnxNetwork, onnx_library
+from tiler.models.foreign.onnx import OnnxNetwork, onnx_library, with_shapes
 
 OPSET = 17
 TOLERANCE = 1e-5
@@ -84,8 +84,8 @@ def _onnx(module: nn.Module, image: torch.Tensor) -> tuple[bytes, nn.Module]:
     buffer = io.BytesIO()
     torch.onnx.export(module, (image,), buffer, dynamo=False, opset_version=OPSET, input_names=["image"],
                       output_names=["scores"], dynamic_axes={"image": free, "scores": free})
-    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(buffer.getvalue()))
-    return buffer.getvalue(), OnnxNetwork(model, "the ONNX file")
+    model = onnx.load_model_from_string(buffer.getvalue())
+    return buffer.getvalue(), OnnxNetwork(with_shapes(model), "the ONNX file")
 
 
 def _exported(module: nn.Module, image: torch.Tensor) -> tuple[bytes, nn.Module]:
