@@ -43,26 +43,20 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
     if not given.draw:
-        train_in_turns(given.folder, parse_time(given.time), options_of(given))
+        train_in_turns(given, {name: ["--recipe", name, "--base", given.base] for name in given.recipes})
     draw(given.folder, given.recipes)
 
 
-def options_of(given: argparse.Namespace) -> dict[str, list[object]]:
-    """The command of each recipe."""
-    inputs = [given.images, given.labels, "--time", given.time, "--validate", given.validate, "--base", given.base]
-    return {name: [*inputs, "--recipe", name] for name in given.recipes}
-
-
-def train_in_turns(folder: Path, seconds: float, runs: Mapping[str, list[object]]) -> None:
-    """Several `tiler train` of that length each; ``runs`` holds the arguments by name of the result."""
+def train_in_turns(given: argparse.Namespace, runs: Mapping[str, list[object]]) -> None:
+    """Several `tiler train` of that time each; ``runs`` holds the options of each by the name of its weights."""
     for turn in range(TURNS):
-        for name, arguments in runs.items():
+        for name, options in runs.items():
+            begin = ["--time", given.time, "--validate", given.validate, "--overwrite", *options]
+            how = ["--resume"] if turn else begin
             # The last turn ends with the last step, or there would be no weights.
-            limit = seconds / TURNS if turn < TURNS - 1 else math.inf
-            again = ["--resume"] if turn else ["--overwrite"]
-            output = folder / f"{name}.safetensors"
-            if not turn or not output.exists():
-                run_for(limit, ["train", *arguments, "-o", output, "-q", *again])
+            limit = parse_time(given.time) / TURNS if turn < TURNS - 1 else math.inf
+            output = given.folder / f"{name}.safetensors"
+            run_for(limit, ["train", given.images, given.labels, "-o", output, "-q", *how])
             print(f"turn {turn + 1} of {TURNS}: {name}", flush=True)
 
 
