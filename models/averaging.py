@@ -14,7 +14,7 @@ from itertools import product
 import torch
 
 from tiler.errors import ModelError
-from tiler.geometry import Footprint, Reach
+from tiler.geometry import Box, Footprint, Reach, Shape, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,24 @@ class Turn:
         z, y, x = plain.axes
         y, x = (_mirrored(y) if self.flip_y else y), (_mirrored(x) if self.flip_x else x)
         return Footprint.of((z, x, y) if self.transpose else (z, y, x))
+
+    def part(self, box: Box, shape: Sequence[int]) -> Box:
+        """Where a box of an image of that shape lies in the turned one; both of (z, y, x)."""
+        spans, sizes = list(box.spans), list(shape)
+        if self.transpose:
+            spans[1:], sizes[1:] = spans[:0:-1], sizes[:0:-1]
+        for axis in self._flipped:
+            spans[axis] = Span(sizes[axis] - spans[axis].stop, sizes[axis] - spans[axis].start)
+        return Box(tuple(spans))
+
+    def phase(self, plain: Footprint) -> Shape:
+        """Where the stride grid of the network between `apply` and `undo` lies, in the frame of the image.
+
+        It begins as far from the end of a tile as it does from the start otherwise, and tiles are of one class.
+        """
+        _, y, x = ((axis.high - axis.low) % axis.stride for axis in plain.axes)
+        y, x = (y if self.flip_y else 0), (x if self.flip_x else 0)
+        return (0, x, y) if self.transpose else (0, y, x)
 
     @property
     def _flipped(self) -> list[int]:
@@ -94,14 +112,15 @@ def _union_axis(plain: Reach, reaches: Sequence[Reach]) -> Reach:
 
 
 def mean_over(
-    forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, plain: Footprint, turns: Sequence[Turn]
+    forward: Callable[[torch.Tensor, int], torch.Tensor], x: torch.Tensor, plain: Footprint, turns: Sequence[Turn]
 ) -> torch.Tensor:
     """``(n, k, *size)``: mean of what `forward` gives for the turned ``x``, where every orientation has a value.
 
     Parameters
     ----------
     forward
-        ``(n, c, *tile) -> (n, k, *plain.output(tile))``; two or three spatial axes.
+        ``(n, c, *tile) -> (n, k, *plain.output(tile))``; two or three spatial axes. Its second argument is the number
+        of the turn.
     x
         The tile.
     plain
@@ -111,9 +130,9 @@ def mean_over(
     """
     joint = union(plain, turns)
     total: torch.Tensor | None = None
-    for turn in turns:
+    for number, turn in enumerate(turns):
         own = turn.footprint(plain)
-        part = turn.undo(forward(turn.apply(x)))
+        part = turn.undo(forward(turn.apply(x), number))
         for axis in range(-1, 1 - x.ndim, -1):
             start = joint.shrink_low[axis] - own.shrink_low[axis]
             stop = part.shape[axis] - (joint.shrink_high[axis] - own.shrink_high[axis])

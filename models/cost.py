@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from tiler.models.loading import LoadedModel
+from tiler.models.loaded import LoadedModel
+from tiler.models.probe.inject import Site, Until, run_until
 
 Size = tuple[int, ...]
 
@@ -106,7 +107,9 @@ class Trace:
     exact: bool = True
 
 
-def trace(module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = False) -> Trace:
+def trace(
+    module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = False, until: Sequence[Site] = ()
+) -> Trace:
     """Follow one pass through a module on the meta device, or on any other.
 
     Parameters
@@ -119,11 +122,17 @@ def trace(module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = F
         Of the input and the parameters.
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
+    until
+        Calls of global layers behind which the pass ends; its output has no shape then.
     """
     # Not inference mode, in which convolutions stay hidden inside composite operations.
     with torch.no_grad(), _Watch(unfolded) as watch:
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
-        output = module(torch.zeros(shape, dtype=dtype, device=device))
+        image = torch.zeros(shape, dtype=dtype, device=device)
+        if until:
+            run_until(Until(until), lambda: module(image))
+            return Trace(watch.flops, watch.peak, (*shape[:1], 0, *shape[2:]))
+        output = module(image)
     return Trace(watch.flops, watch.peak, tuple(output.shape))
 
 
@@ -219,20 +228,23 @@ class Tracer:
 
     def __init__(self, model: LoadedModel, dtype: torch.dtype, unfolded: bool, small: tuple[Size, ...]) -> None:
         self._model, self._dtype, self._unfolded, self._small = model, dtype, unfolded, small
-        self._traces: dict[Size, Trace] = {}
+        self._traces: dict[tuple[Size, tuple[Site, ...]], Trace] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._model, self._dtype, self._unfolded, self._small)
 
-    def at(self, shape: Size) -> Trace:
-        """One pass of that input shape."""
-        if shape not in self._traces:
-            small = self._measured
-            self._traces[shape] = extrapolate(shape, small) if small else self._trace(self._meta, shape)
-        return self._traces[shape]
+    def at(self, shape: Size, until: tuple[Site, ...] = ()) -> Trace:
+        """One pass of that input shape; as far as some calls of global layers where they are given."""
+        if (shape, until) not in self._traces:
+            if self._solid is None:
+                found = self._trace(self._meta, shape, until)
+            else:
+                found = extrapolate(shape, {size: self._trace(self._solid, size, until) for size in self._small})
+            self._traces[shape, until] = found
+        return self._traces[shape, until]
 
-    def _trace(self, module: nn.Module, shape: Size) -> Trace:
-        return trace(module, shape, self._dtype, self._unfolded)
+    def _trace(self, module: nn.Module, shape: Size, until: tuple[Site, ...] = ()) -> Trace:
+        return trace(module, shape, self._dtype, self._unfolded, until)
 
     @cached_property
     def parameters(self) -> int:
@@ -248,11 +260,10 @@ class Tracer:
         return self._model.meta().to(self._dtype)
 
     @cached_property
-    def _measured(self) -> dict[Size, Trace]:
-        """Passes with values, where one without them fails for whatever reason of the network's own."""
+    def _solid(self) -> nn.Module | None:
+        """The network with values, where a pass without them fails for whatever reason of the network's own."""
         try:
             self._trace(self._meta, self._small[0])
         except Exception:
-            module = self._model.build().to(self._dtype)
-            return {size: self._trace(module, size) for size in self._small}
-        return {}
+            return self._model.build().to(self._dtype)
+        return None

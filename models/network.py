@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from tiler.geometry import Box
 from tiler.models.backends import Runner, Setting, open_backend
 from tiler.models.devices import device_errors, ieee_float32, threads_of
 from tiler.models.heads import Head, probabilities
-from tiler.models.loading import LoadedModel
+from tiler.models.loaded import LoadedModel
+from tiler.models.probe.inject import Answers, Injected, Site, reduced
+from tiler.ports import Partial
 
 _lock = threading.RLock()
 _latest: dict[str, Runner] = {}  # one entry: predictors that arrive in a worker one after another share it
@@ -36,14 +39,16 @@ class Network:
         Applied to the scores in float32, or float64.
     backend
         Name of what carries it out.
+    watched
+        Whether its operators are looked at one by one, for the sake of global layers.
     """
 
     def __init__(
         self, model: LoadedModel, device: torch.device, precision: torch.dtype, threads: int, head: Head,
-        backend: str = "torch",
+        backend: str = "torch", watched: bool = False,
     ) -> None:
         self.model, self.device, self.precision, self.threads, self.head = model, device, precision, threads, head
-        self.backend = backend
+        self.backend, self.watched = backend, watched
         self._runner: Runner | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,15 +59,35 @@ class Network:
         """In which grey values are normalised and probabilities are made."""
         return torch.float64 if self.precision == torch.float64 else torch.float32
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """``(n, k, [z], y, x)`` in `exact_type`: what the head makes of the scores of ``(n, c, [z], y, x)``."""
-        return probabilities(self.runner(x), self.head)
+    def __call__(self, x: torch.Tensor, answers: Answers | None = None) -> torch.Tensor:
+        """``(n, k, [z], y, x)`` in `exact_type`: what the head makes of the scores of ``(n, c, [z], y, x)``.
+
+        Global layers are told the answers, where there are any.
+        """
+        if not answers:
+            return probabilities(self.runner(x), self.head)
+        runner = self.runner  # opened outside, so that nothing is counted but the pass
+        with Injected(answers) as mode:
+            scores = runner(x)
+        mode.check()
+        return probabilities(scores, self.head)
+
+    def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
+        """The same in one box of the output, for a network and backend that can make it alone."""
+        return probabilities(self.runner.cropped(x, crop), self.head)
+
+    def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
+        """What global layers see of a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""
+        runner = self.runner
+        return reduced(lambda: runner(x), sites, part, x.shape[2:], answers)
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Everything that has to hold around calls."""
         with (
-            torch.inference_mode(),
+            # In inference mode composite operators hide those that they consist of, and so do fused ones.
+            torch.no_grad() if self.watched else torch.inference_mode(),
+            torch.jit.optimized_execution(not self.watched),
             ieee_float32(),
             threads_of(self.threads),
             device_errors(self.device, self.precision),

@@ -14,11 +14,14 @@ from tiler.models import heads
 from tiler.models.backends import CPU_ONLY, Setting, open_backend
 from tiler.models.backends.choosing import fastest
 from tiler.models.cost import Tracer, unfolds
+from tiler.models.cropping.predictor import with_crops
 from tiler.models.devices import resolve_device, resolve_precision
-from tiler.models.loading import LoadedModel, load_model
+from tiler.models.loaded import LoadedModel, warn_of_halo
+from tiler.models.loading import load_model
 from tiler.models.network import Network
 from tiler.models.options import PredictorOptions, fixed_scaling
-from tiler.models.probe import probe, prove, require_exact
+from tiler.models.probe import probe, prove, require_tiled
+from tiler.models.probe.passes import Pass
 from tiler.models.torch_predictor import TorchPredictor
 from tiler.models.weights import Normalisation
 from tiler.ports import Border
@@ -55,7 +58,10 @@ def open_predictor(
     loaded = load_model(model, weights, trust)
     device = resolve_device("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
     precision = resolve_precision(options.precision, device)
-    plain, border = _footprint(loaded, options.footprint)
+    plain, border, passes = _geometry(loaded, options.footprint)
+    warn_of_halo(loaded, plain)
+    if passes:
+        options = _for_passes(options, passes)
     setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads())
     options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
     small = [plain.covering(tuple(core * side for side in plain.smallest)) for core in range(loaded.ndim + 1)]
@@ -66,30 +72,42 @@ def open_predictor(
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
     options = _resolved(options, loaded, names, device)
     assert options.head is not None
-    return TorchPredictor(
+    return with_crops(TorchPredictor(
         model=loaded,
         options=options,
-        network=Network(loaded, device, precision, setting.threads, options.head, options.backend),
+        network=Network(loaded, device, precision, setting.threads, options.head, options.backend, bool(passes)),
         tracer=tracer,
         plain=plain,
         border="mirror" if options.average == "rot7" else border,
         names=names,
         chosen=heads.choose(options.classes, names, options.head),
         scaling=_scaling(options, loaded),
-    )
+        passes=passes,
+    ))
 
 
-def _footprint(loaded: LoadedModel, declared: Footprint | None) -> tuple[Footprint, Border]:
+def _geometry(loaded: LoadedModel, declared: Footprint | None) -> tuple[Footprint, Border, tuple[Pass, ...]]:
     """Derived, or as declared. Networks of others are proved either way; tiler's own are proved by its tests."""
     if declared is None:
-        report = probe(loaded.build(), loaded.in_channels, loaded.ndim, prove=not loaded.registered)
-        return require_exact(report), report.border
-    proof = () if loaded.registered else prove(loaded.build(), declared, loaded.in_channels, loaded.ndim)
+        report = probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=not loaded.registered)
+        return require_tiled(report), report.border, report.passes
+    proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
     failed = [part for part in proof if not part.passed]
     if failed:
         raise ModelError(f"the footprint declared for {loaded.identity['model']} is not proved: {failed[0].name}: "
                          f"{failed[0].detail}")
-    return declared, "zero" if declared.keeps_size else "mirror"
+    return declared, "zero" if declared.keeps_size else "mirror", ()
+
+
+def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:
+    """The options of a network with global layers, whose operators are watched one by one."""
+    if options.backend not in ("auto", "torch"):
+        raise ModelError(f"the network has {sum(len(each.sites) for each in passes)} global layers, which --backend "
+                         f"{options.backend} cannot be told the results of: use --backend torch")
+    if options.average == "rot7":
+        raise ModelError("the network has global layers, and a rotated slice has no whole input that they could be "
+                         "reduced over: use --average d4")
+    return replace(options, backend="torch")
 
 
 def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
@@ -104,7 +122,7 @@ def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
 def _resolved(
     options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...], device: torch.device
 ) -> PredictorOptions:
-    head = options.head
+    head = options.head or loaded.head
     if head is None and loaded.registered:
         head = "softmax" if len(names) > 1 else "sigmoid"
     if head is None and (options.dtype == "uint8" or (options.kind != "probabilities" and len(names) == 1)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,17 +11,20 @@ import numpy as np
 import torch
 
 from tiler.errors import ModelError, OutputShapeError
-from tiler.geometry import Footprint, Shape
+from tiler.geometry import Box, Footprint, Shape
 from tiler.models import heads
-from tiler.models.averaging import TURNS, mean_over, union
+from tiler.models.averaging import TURNS, Turn, mean_over, union
 from tiler.models.backends import open_backend
 from tiler.models.cost import Tracer, overhead
-from tiler.models.loading import LoadedModel
+from tiler.models.loaded import LoadedModel
 from tiler.models.network import Network
 from tiler.models.options import PredictorOptions
+from tiler.models.probe.inject import CallSite, answers_of
+from tiler.models.probe.passes import Pass
 from tiler.models.rotation import ANGLES, Rotations
+from tiler.models.steps import Measured
 from tiler.models.weights import Normalisation
-from tiler.ports import Array, Border, Cost
+from tiler.ports import Array, Border, Cost, Partial, Reduction, Totals
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class TorchPredictor:
         Those that are given out.
     scaling
         Of grey values; None leaves them as they are.
+    passes
+        That come before the last one, where the network has global layers.
+    totals
+        What they found of the network input that is seen next; see `with_totals`.
     """
 
     model: LoadedModel
@@ -61,12 +68,14 @@ class TorchPredictor:
     names: tuple[str, ...]
     chosen: tuple[int, ...]
     scaling: Normalisation | None
+    passes: tuple[Pass, ...] = ()
+    totals: Totals = field(default=(), repr=False)
 
     @property
     def footprint(self) -> Footprint:
         if self._rotations:
             return self._rotations.footprint
-        return union(self.plain, TURNS[self.options.average])
+        return union(self.plain, self._turns)
 
     @property
     def in_channels(self) -> int:
@@ -85,7 +94,12 @@ class TorchPredictor:
     @property
     def needs_statistics(self) -> bool:
         """Whether `with_statistics` has to be called before the first batch."""
-        return self.options.normalise == "volume" and self.scaling is None
+        return self.scaling is None and (self.options.normalise == "volume" or self.measures is not None)
+
+    @property
+    def measures(self) -> Measured | None:
+        """How the model wants each input to be scaled by its own statistics, where nothing else was asked for."""
+        return self.model.measured if self.options.normalise == "weights" else None
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -122,6 +136,8 @@ class TorchPredictor:
 
     def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TorchPredictor:
         """The same predictor, normalising each input channel with these, in the source's grey values."""
+        if self.model.measured is not None:
+            mean, std = self.model.measured.scaling(mean, std)
         # A channel of one grey value has no contrast to scale.
         scaling = Normalisation(1.0, tuple(mean), tuple(value or 1.0 for value in std))
         return replace(self, scaling=scaling.checked(self.in_channels))
@@ -145,6 +161,42 @@ class TorchPredictor:
             exact=trace.exact,
         )
 
+    @property
+    def reductions(self) -> tuple[tuple[Reduction, ...], ...]:
+        return tuple(tuple(Reduction(turn.footprint(each.footprint), turn.phase(each.footprint))
+                           for turn in self._turns) for each in self.passes)
+
+    @property
+    def of_slices(self) -> bool:
+        return self.model.ndim == 2
+
+    def reduction_cost(self, level: int, tile: Shape) -> Cost:
+        """Of one tile in one orientation of that pass."""
+        trace = self.tracer.at((1, self.in_channels, *tile[3 - self.model.ndim :]), self.passes[level].sites)
+        extra = overhead(self.network.device.type, self.network.precision)
+        beside = 2 * self.network.exact_type.itemsize * math.prod(tile) * self.in_channels
+        return Cost(trace.flops, extra.peak(trace.live, self.tracer.parameters) + beside, trace.exact)
+
+    def with_totals(self, totals: Totals) -> TorchPredictor:
+        """The same predictor, told what the passes so far have found of the network input that it will see."""
+        return replace(self, totals=totals)
+
+    def reduce(self, orientation: int, tile: Array, core: Box) -> Partial:
+        """The next pass over one tile ``(c, *tile)``: what its core adds, in coordinates of the tile."""
+        turn, sites = self._turns[orientation], self.passes[len(self.totals)].sites
+        first = 3 - self.model.ndim
+        part = Box(turn.part(core, tile.shape[1:]).spans[first:])
+        with self.network.session():
+            x = turn.apply(self._prepared(tile.reshape(1, len(tile), *tile.shape[1 + first :])))
+            return self.network.reduce(x, sites, part, self._answers(orientation))
+
+    def _answers(self, orientation: int) -> dict[CallSite, torch.Tensor]:
+        """What the global layers are told under one orientation."""
+        answers: dict[CallSite, torch.Tensor] = {}
+        for each, found in zip(self.passes, self.totals, strict=False):
+            answers |= answers_of(each.sites, found[orientation])
+        return answers
+
     def __call__(self, batch: Array) -> Array:
         """``(n, channels, *footprint.output(tile))`` for a batch ``(n, c, *tile)`` in the source's dtype.
 
@@ -157,11 +209,15 @@ class TorchPredictor:
         MemoryBudgetError
             If the device has not enough memory.
         """
+        return self._run(batch, self._compute)
+
+    def _run(self, batch: Array, compute: Callable[[Array], Array]) -> Array:
+        """What is computed for the network inputs in a batch, in parts as large as the device likes."""
         self._check(batch)
         flat = self.model.ndim == 2
         inputs = np.moveaxis(batch, 2, 1).reshape(-1, batch.shape[1], *batch.shape[3:]) if flat else batch
         with self.network.session():
-            parts = [self._compute(part, batch.shape[2:]) for part in self._parts(inputs)]
+            parts = [compute(part) for part in self._parts(inputs)]
         output = np.concatenate(parts) if len(parts) > 1 else parts[0]
         if not flat:
             return output
@@ -178,6 +234,9 @@ class TorchPredictor:
         if self._rotations and batch.shape[3:] != self._rotations.outer:
             raise OutputShapeError(f"seven rotations take one tile of {self._rotations.outer} for a slice of "
                                    f"{self._rotations.slice_shape}, got {batch.shape[3:]} (--tile, --average)")
+        if len(self.totals) != len(self.passes):
+            raise ModelError(f"the network has global layers: {len(self.passes)} pass(es) over the whole of its input "
+                             "must come first, and with_totals after each of them")
 
     @property
     def _one_by_one(self) -> bool:
@@ -189,19 +248,27 @@ class TorchPredictor:
         step = 1 if self._one_by_one else len(inputs)
         return (inputs[start : start + step] for start in range(0, len(inputs), step))
 
-    def _compute(self, part: Array, tile: Shape) -> Array:
+    def _compute(self, part: Array) -> Array:
         """What is written for raw inputs ``(n, c, [z], y, x)``."""
-        x = torch.from_numpy(np.require(part, requirements=["C", "W"])).to(self.network.device)
-        x = self._scaled(x.to(self.network.exact_type))
+        x = self._prepared(part)
         if self._rotations:
             values = self._rotations.mean(self._forward, x)
         else:
-            values = mean_over(self._forward, x, self.plain, TURNS[self.options.average])
+            values = mean_over(self._forward, x, self.plain, self._turns)
+        return self._written(values)
+
+    def _written(self, values: torch.Tensor) -> Array:
+        """What is given out of the probabilities of all channels."""
         if self.options.kind == "probabilities":
             values = heads.quantise(values[:, list(self.chosen)], self.dtype)
         else:
             values = heads.labels(values)
         return values.cpu().numpy()
+
+    def _prepared(self, part: Array) -> torch.Tensor:
+        """Raw inputs on the device, normalised."""
+        x = torch.from_numpy(np.require(part, requirements=["C", "W"])).to(self.network.device)
+        return self._scaled(x.to(self.network.exact_type))
 
     def _scaled(self, x: torch.Tensor) -> torch.Tensor:
         if self.scaling is None:
@@ -212,8 +279,8 @@ class TorchPredictor:
         )
         return x.div(self.scaling.scale).sub_(mean).div_(std)  # x may be the caller's own array
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        values = self.network(x)
+    def _forward(self, x: torch.Tensor, orientation: int = 0) -> torch.Tensor:
+        values = self.network(x, self._answers(orientation))
         planes = (1,) if self.model.ndim == 2 else ()
         wanted = self.plain.output((*planes, *x.shape[2:]))[len(planes) :]
         if values.shape[2:] != wanted or values.shape[1] != len(self.names):
@@ -229,8 +296,12 @@ class TorchPredictor:
         return Rotations(self.plain, self.options.slice_shape)
 
     @property
+    def _turns(self) -> tuple[Turn, ...]:
+        return TURNS[self.options.average]
+
+    @property
     def _passes(self) -> int:
-        return len(ANGLES) if self._rotations else len(TURNS[self.options.average])
+        return len(ANGLES) if self._rotations else len(self._turns)
 
     def _network_size(self, tile: Shape) -> Shape:
         """``([z], y, x)`` of one input of the network."""

@@ -16,20 +16,24 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"tiler": ROOT / "tiler", "tiler.models": ROOT / "models", "tiler.cli": ROOT / "cli"}
 
 LAYERS = [
-    {"tiler.errors", "tiler.geometry", "tiler.version", "tiler.machine"},
+    {"tiler.errors", "tiler.geometry", "tiler.version", "tiler.machine", "tiler.stores"},
     {"tiler.ports"},
-    {"tiler.mirror", "tiler.choosing", "tiler.plans", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.sources",
+    {"tiler.mirror", "tiler.traffic", "tiler.sweep",
+     "tiler.choosing", "tiler.plans", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.visiting",
+     "tiler.caching", "tiler.tuning", "tiler.sources",
      "tiler.sinks", "tiler.metrics", "tiler.testing"},
-    {"tiler.block", "tiler.statistics", "tiler.instances", "tiler.report"},
+    {"tiler.block", "tiler.statistics", "tiler.reduction", "tiler.instances", "tiler.report"},
     {"tiler.executors"},
     {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
     {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.verifying", "tiler.evaluation",
      "tiler.viewing"},
     {"tiler.api"},
+    {"tiler.napari_plugin"},
     {"tiler"},
 ]
-LEAVES = {"tiler.sources": {"tiler.errors", "tiler.geometry", "tiler.ports"},
-          "tiler.sinks": {"tiler.errors", "tiler.geometry", "tiler.ports"},
+LEAVES = {"tiler.sources": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address"},
+          "tiler.sinks": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address"},
+          "tiler.stores": {"tiler.errors"},
           "tiler.metrics": {"tiler.errors", "tiler.geometry", "tiler.ports"}}
 
 

@@ -8,15 +8,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
 from tiler.errors import OutputShapeError, SourceError
-from tiler.geometry import Box, Tile, hull, tiles_of
+from tiler.geometry import Box, Shape, Tile, hull, tiles_of
 from tiler.mirror import read_mirrored
 from tiler.plans import Plan
-from tiler.ports import Array, Json, Predictor, Sink, Source
+from tiler.ports import Array, CroppingPredictor, Json, Known, Predictor, Sink, Source
+from tiler.sweep import is_global
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +44,75 @@ class SegmentJob:
     source: Source
     predictor: Predictor
     sink: Sink
+    known: Known | None = None
 
     def where(self, index: int) -> str:
         return str(self.plan.grid[index])
 
     def read(self, index: int) -> Window:
         plan = self.plan
-        tiles = tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas)
-        box = hull([tile.read for tile in tiles])
-        return Window(tiles, box.start, finite(read_mirrored(self.source, box), plan.nan, self.source.name))
+        return read_window(tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas), self.source, plan.nan)
 
     def compute(self, index: int, window: Window) -> Array:
-        return predict_window(window, self.plan.grid[index], self.predictor, self.plan.batch)
+        block = self.plan.grid[index]
+        if self.known is None or not is_global(self.predictor):
+            return predict_window(window, block, self.predictor, self.plan.batch)
+        parts = []
+        for _, group in groupby(window.tiles, self.known.input_of):
+            tiles = list(group)
+            slab = Box((hull([tile.write for tile in tiles]).spans[0], *block.spans[1:]))
+            told = self.predictor.with_totals(self.known.of(tiles[0]))
+            parts.append(predict_window(replace(window, tiles=tiles), slab, told, self.plan.batch))
+        return np.concatenate(parts, axis=1)
 
     def write(self, index: int, result: Array) -> Json:
         self.sink.write(self.plan.grid[index].back(self.plan.region.start), result)
         return {"checksum": checksum(result)}
 
 
+def read_window(tiles: list[Tile], source: Source, nan: str) -> Window:
+    """All that some tiles read, at once."""
+    box = hull([tile.read for tile in tiles])
+    return Window(tiles, box.start, finite(read_mirrored(source, box), nan, source.name))
+
+
 def predict_window(window: Window, block: Box, predictor: Predictor, batch: int) -> Array:
     """``(channels, *block.shape)``: what the model says about one block."""
     out = np.empty((len(predictor.classes), *block.shape), predictor.dtype)
-    for first in range(0, len(window.tiles), batch):
-        tiles = window.tiles[first : first + batch]
-        predicted = predictor(np.stack([window.view(tile) for tile in tiles]))
-        _check_shape(predicted, tiles, out, predictor)
+    cropping = predictor if isinstance(predictor, CroppingPredictor) else None
+    for tiles in _batches(window.tiles, batch, cropping is not None):
+        views = np.stack([window.view(tile) for tile in tiles])
+        predicted = _whole(views, tiles, predictor) if cropping is None else _cropped(views, tiles, cropping)
         for tile, result in zip(tiles, predicted, strict=True):
-            out[(slice(None), *tile.write.back(block.start).slices)] = result[(slice(None), *tile.crop.slices)]
+            out[(slice(None), *tile.write.back(block.start).slices)] = result
     return out
 
 
-def _check_shape(predicted: Array, tiles: list[Tile], out: Array, predictor: Predictor) -> None:
-    expected = (len(tiles), len(out), *predictor.footprint.output(tiles[0].read.shape))
-    if predicted.shape != expected:
+def _batches(tiles: list[Tile], size: int, crops: bool) -> Iterator[list[Tile]]:
+    """Tiles that go to the model together; those of one crop, where it makes crops only."""
+    crop = attrgetter("crop")
+    groups = [list(group) for _, group in groupby(sorted(tiles, key=crop), crop)] if crops else [tiles]
+    for group in groups:
+        for first in range(0, len(group), size):
+            yield group[first : first + size]
+
+
+def _cropped(batch: Array, tiles: list[Tile], predictor: CroppingPredictor) -> list[Array]:
+    predicted = predictor.cropped(batch, tiles[0].crop)
+    _check_shape(predicted, tiles[0].crop.shape, predictor)
+    return list(predicted)
+
+
+def _whole(batch: Array, tiles: list[Tile], predictor: Predictor) -> list[Array]:
+    predicted = predictor(batch)
+    _check_shape(predicted, predictor.footprint.output(tiles[0].read.shape), predictor)
+    return [result[(slice(None), *tile.crop.slices)] for tile, result in zip(tiles, predicted, strict=True)]
+
+
+def _check_shape(predicted: Array, shape: Shape, predictor: Predictor) -> None:
+    if predicted.shape[1:] != (len(predictor.classes), *shape):
         raise OutputShapeError(f"the network gave an output of shape {predicted.shape}, its footprint says "
-                               f"{expected}: look at it with tiler probe")
+                               f"{(len(predicted), len(predictor.classes), *shape)}: look at it with tiler probe")
 
 
 def finite(data: Array, rule: str, name: str) -> Array:

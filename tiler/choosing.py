@@ -8,13 +8,18 @@ that of all tiles within 1 % of the cheapest the smallest is taken. No tile is l
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 from tiler.errors import MemoryBudgetError
-from tiler.geometry import Box, Footprint, Grid, Reach, Shape, Span, hull, tiles_of
-from tiler.mirror import mirrored_indices
-from tiler.ports import Cost, Predictor, Source
+from tiler.geometry import Box, Grid, Shape, Span
+from tiler.ports import Cost, CroppingPredictor, Predictor, Source
+from tiler.sweep import Field, Sweep, is_global, sweeps_of
+from tiler.traffic import AxisLayout, Traffic
+from tiler.tuning import Speed
+from tiler.visiting import AxisChunks, Visit, best_visit
 
 AHEAD, BEHIND = 2, 2
 """Windows read ahead of the model and results not yet written, at most."""
@@ -32,11 +37,17 @@ LIBRARIES = 64 << 20
 CODECS = 10
 """Chunks that zarr encodes or decodes at once."""
 
+CACHE_PART = 2
+"""Of what a choice leaves of the budget, this part at most is for decoded chunks."""
+
 BLOCK_BYTES = 32 << 20
 BLOCK_SIDE = 512
 EVEN = 16
 CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
 """By whether a block is one slice thick."""
+
+FOUND_BYTES = 1 << 17
+"""Memory of what one pass finds of one network input: some thousand channels, and their record."""
 
 BATCH_VOXELS = 1 << 19
 SLACK = 1.01
@@ -64,25 +75,6 @@ class Budget:
         return self.bytes - self.used
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What the blocks of a plan take together.
-
-    Parameters
-    ----------
-    tiles
-        How many there are.
-    read
-        Voxels of the volume that are read; context that blocks share is counted as often as it is read.
-    decoded
-        The same, in whole chunks.
-    """
-
-    tiles: int
-    read: int
-    decoded: int
-
-
 @dataclass(frozen=True, eq=False)
 class Workload:
     """A volume, a network and a region of interest: what tiles and blocks are chosen for."""
@@ -91,6 +83,7 @@ class Workload:
     predictor: Predictor
     region: Box
     canvas: Box | None
+    speed: Speed | None = None
 
     @property
     def canvas_shape(self) -> Shape | tuple[None, ...]:
@@ -100,10 +93,16 @@ class Workload:
         return self.predictor.cost(tile, batch)
 
     def bytes(self, choice: Choice) -> int:
-        """Memory on top of the process: windows ahead, results behind, one batch in the model, chunks in codecs."""
+        """Memory on top of the process, of its greediest pass, with what the passes find."""
+        sweeps = self.sweeps(choice.tile, choice.block)
+        needs = [self._sweep_bytes(level, orientations[0]) for level, orientations in enumerate(sweeps)]
+        return max(self._last_bytes(choice), *needs) + self._found_bytes if needs else self._last_bytes(choice)
+
+    def _last_bytes(self, choice: Choice) -> int:
+        """Windows ahead, results behind, one batch in the model, chunks in codecs."""
         source, predictor = self.source, self.predictor
         block = tuple(map(min, choice.block, self.region.shape))
-        window = tuple(map(self._window, block, choice.tile, predictor.footprint.axes, self.canvas_shape))
+        window = tuple(layout.window(side) for layout, side in zip(self._layouts(choice.tile), block, strict=True))
         voxel_in, voxel_out = source.shape[0] * source.dtype.itemsize, _voxel_out(predictor)
         # One window more is being mirrored while the others wait, one result more is being compressed.
         return ((AHEAD + 2) * math.prod(window) * voxel_in + (BEHIND + 2) * math.prod(block) * voxel_out
@@ -111,13 +110,27 @@ class Workload:
                 + _in_codecs(window, source.read_unit) * voxel_in
                 + _in_codecs(block, chunk_for(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
 
-    @staticmethod
-    def _window(block: int, tile: int, reach: Reach, full: int | None) -> int:
-        """Length of the hull of a block's tiles, wherever the block begins."""
-        if tile == full:
-            return tile
-        core = reach.core(tile)
-        return (-(-(block + reach.stride - 1) // core) - 1) * core + tile
+    def _sweep_bytes(self, level: int, sweep: Sweep) -> int:
+        """Windows ahead, one tile in the model, chunks in codecs."""
+        window, voxel = sweep.window, self.source.shape[0] * self.source.dtype.itemsize
+        return ((AHEAD + 2) * math.prod(window) * voxel + self._reduction_cost(level, sweep.field.tile).bytes
+                + _in_codecs(window, self.source.read_unit) * voxel + LIBRARIES)
+
+    @property
+    def _found_bytes(self) -> int:
+        """What the passes find of all network inputs, as it is kept and as it is journalled."""
+        assert is_global(self.predictor)
+        inputs = self.region.shape[0] if self.predictor.of_slices else 1
+        return FOUND_BYTES * inputs * sum(map(len, self.predictor.reductions))
+
+    def _reduction_cost(self, level: int, tile: Shape) -> Cost:
+        assert is_global(self.predictor)
+        return self.predictor.reduction_cost(level, tile)
+
+    def sweeps(self, tile: Shape, block: Shape) -> list[list[Sweep]]:
+        """What comes before the last pass: for each pass its orientations."""
+        depth = min(block[0], self.region.shape[0])
+        return sweeps_of(self.predictor, Field(self.source.shape, self.region, self.canvas, tile, depth))
 
     def batch_for(self, tile: Shape, block: Shape, budget: Budget) -> int:
         """As many tiles of a block as make a forward pass worth its overhead, and fit."""
@@ -129,27 +142,65 @@ class Workload:
 
     def effort(self, choice: Choice) -> float:
         """What a choice costs, in floating-point operations or what takes as long."""
-        traffic = self.traffic(choice.tile, choice.block)
-        return (traffic.tiles * (self.cost(choice.tile).flops + CALL_FLOPS)
-                + traffic.decoded * self.source.shape[0] * DECODE_FLOPS)
+        traffic = [self.traffic(choice.tile, choice.block), *(each for each, _ in self.reducing(choice))]
+        calls = sum(each.tiles for each in traffic)
+        decoding = sum(each.decoded for each in traffic) * self.source.shape[0] * DECODE_FLOPS
+        if self.speed is None:
+            return self.flops(choice) + calls * CALL_FLOPS + decoding
+        return self.speed.passes(self.flops(choice), calls) / self.speed.operation + decoding
+
+    def seconds(self, choice: Choice) -> float | None:
+        """That the passes will take, where their speed was measured; reading and writing go on meanwhile."""
+        if self.speed is None:
+            return None
+        return self.speed.passes(self.flops(choice), self.traffic(choice.tile, choice.block).tiles)
+
+    def reducing(self, choice: Choice) -> Iterator[tuple[Traffic, Cost]]:
+        """What each orientation of each pass before the last takes, and what one of its tiles costs."""
+        for level, orientations in enumerate(self.sweeps(choice.tile, choice.block)):
+            cost = self._reduction_cost(level, choice.tile)
+            yield from ((sweep.traffic(self.source.read_unit), cost) for sweep in orientations)
+
+    def flops(self, choice: Choice) -> float:
+        """Of all forward passes."""
+        predictor = self.predictor
+        if isinstance(predictor, CroppingPredictor):
+            crops = [self._axis_crops(*args) for args in self._by_axis(choice)]
+            return predictor.crop_flops(choice.tile, crops)
+        first = sum(traffic.tiles * cost.flops for traffic, cost in self.reducing(choice))
+        return first + self.traffic(choice.tile, choice.block).tiles * self.cost(choice.tile).flops
 
     def traffic(self, tile: Shape, block: Shape) -> Traffic:
-        """All blocks together; along each axis the blocks are counted on their own, and the axes multiplied."""
-        reaches = self.predictor.footprint.axes
-        axes = [self._axis_traffic(*args) for args in zip(range(len(reaches)), reaches, tile, block, strict=True)]
-        return Traffic(*(math.prod(getattr(axis, name) for axis in axes) for name in Traffic.__slots__))
+        """All blocks of the last pass together."""
+        return Traffic.product([self._axis_traffic(*args) for args in self._by_axis(Choice(tile, block))])
+
+    def visit(self, choice: Choice, budget: Budget) -> Visit:
+        """In which order the blocks of the last pass are visited, and what is kept of what they share."""
+        # Where voxels are there without being decoded, keeping them would only copy them.
+        spare = 0 if math.prod(self.source.read_unit) == 1 else (budget.left - self.bytes(choice)) // CACHE_PART
+        return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare)
+
+    def chunks(self, choice: Choice) -> list[AxisChunks]:
+        """What the blocks of the last pass read, along each axis."""
+        return [AxisChunks([layout.needed(box.spans[0]) for box in blocks], layout.unit, layout.size)
+                for layout, blocks in self._by_axis(choice)]
+
+    def _by_axis(self, choice: Choice) -> Iterable[tuple[AxisLayout, Grid]]:
+        grids = (Grid(Box((span,)), (side,)) for span, side in zip(self.region.spans, choice.block, strict=True))
+        return zip(self._layouts(choice.tile), grids, strict=True)
+
+    def _layouts(self, tile: Shape) -> list[AxisLayout]:
+        canvas = (None,) * len(tile) if self.canvas is None else self.canvas.spans
+        return [AxisLayout(*args) for args in zip(tile, self.predictor.footprint.axes, canvas, self.source.shape[1:],
+                                                  self.source.read_unit, strict=True)]
 
     @cache  # noqa: B019  a workload lives as long as the planning of one run
-    def _axis_traffic(self, axis: int, reach: Reach, tile: int, block: int) -> Traffic:
-        canvas = None if self.canvas is None else Box((self.canvas.spans[axis],))
-        size, unit, footprint = self.source.shape[1 + axis], self.source.read_unit[axis], Footprint.of([reach])
-        tiles = read = decoded = 0
-        for span in Grid(Box((self.region.spans[axis],)), (block,)):
-            pieces = tiles_of(span, (tile,), footprint, canvas)
-            needed = _inside(hull([piece.read for piece in pieces]).spans[0], size)
-            tiles, read = tiles + len(pieces), read + needed.size
-            decoded += min(-(-needed.stop // unit) * unit, size) - needed.start // unit * unit
-        return Traffic(tiles, read, decoded)
+    def _axis_crops(self, layout: AxisLayout, blocks: Grid) -> Counter[Span]:
+        return Counter(piece.crop.spans[0] for box in blocks for piece in layout.tiles(box.spans[0]))
+
+    @cache  # noqa: B019  a workload lives as long as the planning of one run
+    def _axis_traffic(self, layout: AxisLayout, blocks: Grid) -> Traffic:
+        return layout.traffic(box.spans[0] for box in blocks)
 
     @cached_property
     def _whole(self) -> Shape:
@@ -190,28 +241,28 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Bu
 
 def _candidates(load: Workload) -> list[Shape]:
     """Tiles of growing size whose cores divide the region evenly, up to one tile for all of it."""
-    footprint = load.predictor.footprint
+    footprint, least = load.predictor.footprint, least_tile(load.predictor)
     tiles: dict[Shape, None] = {}
     for core in CORES:
         cores = [_share(size, core) for size in load.region.shape]
         if footprint.flat:
             cores[0] = 1
-        tiles[tile_on_canvas(footprint.covering(tuple(cores)), load.canvas)] = None
+        tiles[tile_on_canvas(tuple(map(max, footprint.covering(tuple(cores)), least)), load.canvas)] = None
     return list(tiles)
+
+
+def least_tile(predictor: Predictor) -> Shape:
+    """The smallest tile that leaves a core in every pass."""
+    footprints = [predictor.footprint]
+    if is_global(predictor):
+        footprints += [each.footprint for orientations in predictor.reductions for each in orientations]
+    return tuple(max(sides) for sides in zip(*(each.smallest for each in footprints), strict=True))
 
 
 def _share(size: int, core: int) -> int:
     """An even share of an axis of about ``core`` voxels; large ones so that blocks have handsome divisors."""
     share = math.ceil(size / math.ceil(size / core))
     return min(size, math.ceil(share / EVEN) * EVEN) if share > BLOCK_SIDE // 4 else share
-
-
-def _inside(span: Span, size: int) -> Span:
-    """What of a volume's axis is read to mirror a span of the canvas."""
-    if Span(0, size).contains(span):
-        return span
-    places = mirrored_indices(span, size)
-    return Span(int(places.min()), int(places.max()) + 1)
 
 
 def _in_codecs(box: Shape, chunk: Shape) -> int:

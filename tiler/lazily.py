@@ -37,6 +37,7 @@ from tiler.sinks import open_sink
 from tiler.sinks.layout import Layout
 from tiler.sources.raw import Header, Index
 from tiler.sources.volume import VolumeSource
+from tiler.sweep import is_global
 from tiler.task import Task as Run
 from tiler.task import label_spec
 
@@ -52,8 +53,11 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     PlanError
         If the result is not one of blocks alone: instances, or normalisation by the whole volume.
     """
-    _check(options)
     opened = open_all(source, model, options, trust)
+    _check(opened.options)
+    if is_global(opened.predictor):
+        raise PlanError("the network has global layers, so that a pass over every whole input comes first, for which a "
+                        "lazy result cannot wait: write the result with tiler.segment")
     upstream = _dask_array(opened.source)
     plan = opened.plan()
     if upstream is not None and options.block is None:

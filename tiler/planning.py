@@ -13,17 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from tiler.choosing import MB, Budget, Choice, Workload, best_tile, block_for, chunk_for, spell, tile_on_canvas
+from tiler.choosing import (
+    MB,
+    Budget,
+    Choice,
+    Workload,
+    best_tile,
+    block_for,
+    chunk_for,
+    least_tile,
+    spell,
+    tile_on_canvas,
+)
 from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
 from tiler.plans import FORMAT, Estimate, Plan, Settings
 from tiler.ports import Border, Json, Predictor, Source
+from tiler.sweep import is_global
+from tiler.tuning import speed_of
+from tiler.visiting import Visit
 
 AXES = ("z", "y", "x")
 
 
-def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None) -> Plan:
+def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
+            tune: bool = False) -> Plan:
     """Decide what was left open and check what was not.
 
     Parameters
@@ -34,6 +49,8 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         Only their shapes, types and identities are looked at.
     extra
         Whatever else can change the result (post-processing).
+    tune
+        Whether the network is timed for a few seconds where there is much to do; see `tiler.tuning`.
 
     Raises
     ------
@@ -45,11 +62,13 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     _check_channels(source, predictor)
     region = _region(settings.region, source)
     border = settings.border or predictor.border
-    load = Workload(source, predictor, region, _canvas(border, source, predictor))
+    speed = speed_of(predictor, source, region) if tune else None
+    load = Workload(source, predictor, region, _canvas(border, source, predictor), speed)
     free = available_memory()
     budget = Budget(settings.memory or free // 2, anonymous_memory())
     choice = _choose(load, settings, budget)
-    peak = budget.used + load.bytes(choice)
+    visit = load.visit(choice, budget)
+    peak = budget.used + load.bytes(choice) + visit.memory
     # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
     limit = settings.memory or free + budget.used
     if peak > limit:
@@ -63,13 +82,15 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         block=choice.block,
         chunk=chunk_for(choice.block, region.shape),
         batch=choice.batch,
+        strip=visit.strip,
+        cache=visit.cache,
         workers=settings.workers or 2,
         memory=budget.bytes,
         border=border,
         nan=settings.nan,
         canvas=load.canvas,
         footprint=predictor.footprint,
-        estimate=_estimate(load, choice, peak),
+        estimate=_estimate(load, choice, visit, peak),
         essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
     )
 
@@ -100,24 +121,40 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
             else f"leaves no core: context takes {reach.low} + {reach.high}"
         )
         raise GeometryError(f"tile {size} in {name} {why}: {legal} (--tile)")
+    _check_passes(tile, load)
     return tile
 
 
-def _estimate(load: Workload, choice: Choice, peak: int) -> Estimate:
-    traffic, one = load.traffic(choice.tile, choice.block), load.cost(choice.tile)
-    flops = traffic.tiles * one.flops
+def _check_passes(tile: Shape, load: Workload) -> None:
+    """What the passes before the last one ask of a tile."""
+    predictor = load.predictor
+    if is_global(predictor) and predictor.of_slices and tile[0] != 1:
+        raise GeometryError(f"tile {tile[0]} in z: the network has global layers, so that it takes one slice at a time "
+                            "(--tile)")
+    for name, size, least, full in zip(AXES, tile, least_tile(predictor), load.canvas_shape, strict=True):
+        if size < least and size != full:
+            raise GeometryError(f"tile {size} in {name} leaves no core for the passes over the whole input that come "
+                                f"first: the smallest legal tile is {least} (--tile)")
+
+
+def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estimate:
+    last, one, flops = load.traffic(choice.tile, choice.block), load.cost(choice.tile), load.flops(choice)
+    first = [traffic for traffic, _ in load.reducing(choice)]
     source, predictor = load.source, load.predictor
     voxel = source.shape[0] * source.dtype.itemsize
     return Estimate(
         blocks=len(Grid(load.region, choice.block)),
-        tiles=traffic.tiles,
-        bytes_read=traffic.read * voxel,
-        bytes_decoded=traffic.decoded * voxel,
+        tiles=last.tiles,
+        bytes_read=sum(each.read for each in [last, *first]) * voxel,
+        bytes_decoded=(visit.decoded + sum(each.decoded for each in first)) * voxel,
+        decodes=visit.decodes,
+        seconds=load.seconds(choice),
         bytes_written=load.region.voxels * len(predictor.classes) * predictor.dtype.itemsize,
         flops=flops,
         redundant=max(0.0, 1 - load.whole_pass() / max(flops, 1.0)),
         peak_bytes=peak,
         exact=one.exact,
+        passes=len(load.sweeps(choice.tile, choice.block)) + 1,
     )
 
 
@@ -164,13 +201,16 @@ def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | Non
 
 def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
     """What of the ports can change the result."""
-    return {
+    essence: dict[str, Any] = {
         "source": source.identity,
         "shape": source.shape,
         "dtype": np.dtype(source.dtype).name,
         "model": predictor.identity,
         "footprint": asdict(predictor.footprint),
     }
+    if is_global(predictor):
+        essence["passes"] = [[asdict(each) for each in orientations] for orientations in predictor.reductions]
+    return essence
 
 
 def _essence(load: Workload, choice: Choice, extra: Json) -> Json:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tiler.errors import PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape
 from tiler.ports import Border, Json
+from tiler.visiting import in_strips
 
 FORMAT = 1
 
@@ -55,10 +57,11 @@ class Estimate:
     Parameters
     ----------
     blocks, tiles
-        How many of each.
+        How many of each in the last pass.
     bytes_read, bytes_decoded, bytes_written
         Of voxels as they are in the arrays, before compression; context that neighbouring blocks share is
-        counted as often as it is read. What is decoded are whole chunks.
+        counted as often as it is read, and for every pass. What is decoded are whole chunks, those that are kept
+        once.
     flops
         Floating-point operations of all forward passes.
     redundant
@@ -67,6 +70,12 @@ class Estimate:
         Of memory, the process as it was when planning included.
     exact
         Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
+    passes
+        Over the volume: more than one where the network has global layers.
+    decodes
+        How often a chunk is decoded on average in the last pass, where one process visits all blocks.
+    seconds
+        That one process will take for all passes of the network, None where its speed was not measured.
     """
 
     blocks: int
@@ -78,14 +87,18 @@ class Estimate:
     redundant: float
     peak_bytes: int
     exact: bool
+    passes: int = 1
+    decodes: float = 1.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What will happen. Frozen, JSON in and out.
 
-    ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory and
-    estimates are not part of it: a run may resume with others.
+    ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
+    the blocks (``strip``: see `tiler.visiting`), the bytes of decoded chunks to keep (``cache``) and estimates are not
+    part of it: a run may resume with others.
     """
 
     region: Box
@@ -101,10 +114,17 @@ class Plan:
     footprint: Footprint
     essence: Json
     estimate: Estimate
+    strip: Shape = (1, 1, 1)
+    cache: int = 0
 
     @property
     def grid(self) -> Grid:
         return Grid(self.region, self.block)
+
+    @property
+    def order(self) -> Iterator[int]:
+        """Indices of the grid as its blocks are visited."""
+        return in_strips(self.grid.counts, self.strip)
 
     @property
     def fingerprint(self) -> str:
@@ -121,9 +141,10 @@ class Plan:
     def provenance(self) -> dict[str, Any]:
         """The plan as an output carries it: without what depends on the machine that happened to run it."""
         content = self.to_json()
-        for name in ("batch", "workers", "memory"):
+        for name in ("batch", "workers", "memory", "strip", "cache"):
             del content[name]
-        del content["estimate"]["peak_bytes"]
+        for name in ("peak_bytes", "bytes_decoded", "decodes", "seconds"):
+            del content["estimate"][name]
         return content
 
     @classmethod
@@ -137,11 +158,12 @@ class Plan:
         """
         if content.get("format") != FORMAT:
             raise PlanError(f"the stored plan has format {content.get('format')!r}, this version reads {FORMAT}")
-        values = {field.name: content[field.name] for field in fields(cls)}
+        values = {field.name: content[field.name] for field in fields(cls) if field.name in content}
         for name in ("region", "canvas"):
             values[name] = None if values[name] is None else Box.between(*values[name])
-        for name in ("tile", "block", "chunk"):
-            values[name] = tuple(values[name])
+        for name in ("tile", "block", "chunk", "strip"):
+            if name in values:  # plans of earlier versions have no strip
+                values[name] = tuple(values[name])
         values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
         plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})
         if plan.fingerprint != content["fingerprint"]:

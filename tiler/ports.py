@@ -6,14 +6,14 @@ process. `tiler.testing` holds the conformance suite of each port.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from tiler.geometry import Box, Footprint, Shape
+from tiler.geometry import Box, Footprint, Shape, Span, Tile
 
 if TYPE_CHECKING:
     import threading
@@ -239,6 +239,110 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class CroppingPredictor(Predictor, Protocol):
+    """A predictor that can make a box of a tile's output without making the rest."""
+
+    def cropped(self, batch: Array, crop: Box) -> Array:
+        """``(n, channels, *crop.shape)``: what the whole output for the batch holds in that box."""
+        ...
+
+    def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
+        """Operations for all crops that are products of such spans, one mapping an axis: how often each occurs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What global layers look at, reduced over a part of a network input: parts add up to the whole.
+
+    Parameters
+    ----------
+    sums, maxima
+        (n,) float64; of two parts the sums are added, of the maxima the larger ones are kept.
+    """
+
+    sums: Array
+    maxima: Array
+
+    def __add__(self, other: Partial) -> Partial:
+        return Partial(self.sums + other.sums, np.maximum(self.maxima, other.maxima))
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """How one orientation of a network input is reduced, tile by tile.
+
+    Parameters
+    ----------
+    footprint
+        Context that the cells in a core need, on (z, y, x) of the image; its tiles are those of the predictor.
+    phase
+        Where the stride grid of the cells lies in the volume: cores begin at phase plus whole strides.
+    """
+
+    footprint: Footprint
+    phase: Shape
+
+
+Totals = tuple[tuple[Partial, ...], ...]
+"""Of one network input: what each pass found, one for each orientation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the passes so far have found of every network input.
+
+    Parameters
+    ----------
+    totals
+        By number of the input.
+    of_slices
+        Whether an input is a slice, and its number is z; else it is the volume, number 0.
+    """
+
+    totals: Mapping[int, Totals]
+    of_slices: bool
+
+    def input_of(self, tile: Tile) -> int:
+        """Number of the network input that a tile belongs to."""
+        return tile.write.start[0] if self.of_slices else 0
+
+    def of(self, tile: Tile) -> Totals:
+        return self.totals.get(self.input_of(tile), ())
+
+
+@runtime_checkable
+class GlobalPredictor(Predictor, Protocol):
+    """A predictor whose network has layers that look at the whole of its input: exact in several passes.
+
+    Attributes
+    ----------
+    reductions
+        One tuple for each pass before the last, with one `Reduction` for each orientation; empty where the
+        network has no such layers.
+    of_slices
+        Whether a network input is one slice, else it is the volume.
+    """
+
+    @property
+    def reductions(self) -> tuple[tuple[Reduction, ...], ...]: ...
+    @property
+    def of_slices(self) -> bool: ...
+
+    def reduction_cost(self, level: int, tile: Shape) -> Cost:
+        """Of one tile in one orientation of that pass."""
+        ...
+
+    def with_totals(self, totals: Totals) -> GlobalPredictor:
+        """The same predictor, told what the passes so far have found of the network input that it will see."""
+        ...
+
+    def reduce(self, orientation: int, tile: Array, core: Box) -> Partial:
+        """The next pass over one tile ``(c, *tile)``: what its core adds, in coordinates of the tile."""
+        ...
+
+
 class Listener(Protocol):
     """Hears what a run does. Called from the driver's thread only."""
 
@@ -249,7 +353,7 @@ class Listener(Protocol):
     def finished_block(self, index: int, voxels: int) -> None: ...
 
     def stage(self, name: str) -> None:
-        """What comes next: "statistics", "model", "instances", "finish"."""
+        """What comes next: "statistics", "pass 1", "model", "instances", "finish"."""
         ...
 
     def warn(self, message: str) -> None: ...

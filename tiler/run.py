@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import escape
-from pathlib import Path
 from typing import Protocol
 
 from tiler.block import SegmentJob, checksum
+from tiler.caching import CachedSource
+from tiler.choosing import Choice, Workload
 from tiler.errors import Interrupted
 from tiler.executors.serial import Serial
 from tiler.geometry import Box, Grid
 from tiler.instances import InstancesJob
-from tiler.ports import Executor, Finished, Job, Json, Listener, Predictor, Sink
+from tiler.ports import Executor, Finished, Job, Json, Known, Listener, Predictor, Sink, Source
+from tiler.reduction import ReductionJob, stage_name
 from tiler.sinks import open_sink
 from tiler.statistics import StatisticsJob, scaling, strangeness
+from tiler.stores import asking
+from tiler.stores.address import Address, Place
+from tiler.sweep import is_global
 from tiler.task import Task, final_sink, instance_rows, label_spec, model_sink, stage_path
 
 log = logging.getLogger(__name__)
@@ -73,13 +79,15 @@ def perform(task: Task, record: Record, executor: Executor, listener: Listener, 
         for each in {id(sink): sink, id(staged): staged}.values():
             each.create()
         record.append("created", 0, {})
-    job = SegmentJob(task.plan, task.source, predictor, staged)
-    stages.run("model", job, task.plan.grid, executor)
+    source = _kept(task)
+    job = SegmentJob(task.plan, source, predictor, staged, _passed(task, predictor, stages, executor))
+    stages.run("model", job, task.plan.grid, executor, task.plan.order)
+    found = _decoded(task, source)
     if task.kind == "instances":
         _number(task, stages, staged, sink)
     listener.stage("finish")
     sink.finish(task.attributes)
-    record.append("finish", 0, {})
+    record.append("finish", 0, found)
     remove_stage(task.output)
     return sink
 
@@ -90,9 +98,25 @@ def agrees_with(task: Task, record: Record, samples: int = 3) -> bool:
     predictor = task.predictor
     if task.statistics is not None:
         predictor = scaled(task, record)
-    job = SegmentJob(task.plan, task.source, predictor, open_sink(None, label_spec(task)))
-    chosen = sorted(done)[:: max(1, len(done) // samples)]
-    return all(checksum(job.compute(index, job.read(index))) == done[index]["checksum"] for index in chosen)
+    if not done:
+        return _passes_agree(task, predictor, record, samples)
+    known = known_from(task, predictor, record)
+    job = SegmentJob(task.plan, task.source, predictor, open_sink(None, label_spec(task)), known)
+    return all(checksum(job.compute(index, job.read(index))) == done[index]["checksum"]
+               for index in _sampled(done, samples))
+
+
+def _passes_agree(task: Task, predictor: Predictor, record: Record, samples: int) -> bool:
+    """The same for a run that was stopped in the first of its passes over the network inputs."""
+    for job in reduction_jobs(task, predictor, record):
+        done = record.records(stage_name(job.level))
+        return all(job.write(index, job.compute(index, job.read(index))) == done[index]
+                   for index in _sampled(done, samples))
+    return True
+
+
+def _sampled(done: dict[int, Json], samples: int) -> list[int]:
+    return sorted(done)[:: max(1, len(done) // samples)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +125,40 @@ class _Stages:
     listener: Listener
     stop: threading.Event
 
-    def run(self, name: str, job: Job, grid: Grid, executor: Executor) -> None:
+    def run(self, name: str, job: Job, grid: Sequence[Box], executor: Executor,
+            order: Iterable[int] | None = None) -> None:
         """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
         done = self.record.records(name)
         self.listener.stage(name)
         self.listener.started(len(grid), len(done))
-        todo = (index for index in range(len(grid)) if index not in done)
+        todo = (index for index in order or range(len(grid)) if index not in done)
         for finished in executor.run(job, todo, self.stop):
             self._note(name, finished, grid)
         if len(self.record.records(name)) < len(grid):
             raise Interrupted("stopped between two blocks; the same command with --resume goes on")
 
-    def _note(self, name: str, finished: Finished, grid: Grid) -> None:
+    def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:
         self.record.append(name, finished.index, finished.record)
         self.listener.finished_block(finished.index, grid[finished.index].voxels)
+
+
+def _kept(task: Task) -> Source:
+    """The source, with a cache where the plan has one."""
+    plan = task.plan
+    if not plan.cache:
+        return task.source
+    chunks = Workload(task.source, task.predictor, plan.region, plan.canvas).chunks(Choice(plan.tile, plan.block))
+    later = tuple(axis.successors(length) for axis, length in zip(chunks, plan.strip, strict=True))
+    return CachedSource(task.source, plan.cache, later)
+
+
+def _decoded(task: Task, source: Source) -> Json:
+    """How much of the input was decoded, for the record; what other processes decode is not known here."""
+    if not isinstance(source, CachedSource) or not source.decoded:
+        return {}
+    voxel = task.source.shape[0] * task.source.dtype.itemsize
+    log.info("decoded %d bytes, %d were planned", source.decoded * voxel, task.plan.estimate.bytes_decoded)
+    return {"bytes_decoded": source.decoded * voxel}
 
 
 def _measured(task: Task, stages: _Stages, executor: Executor) -> Predictor:
@@ -124,6 +168,32 @@ def _measured(task: Task, stages: _Stages, executor: Executor) -> Predictor:
     job = StatisticsJob(task.source, task.plan.nan)
     stages.run("statistics", job, job.grid, executor)
     return scaled(task, stages.record)
+
+
+def _passed(task: Task, predictor: Predictor, stages: _Stages, executor: Executor) -> Known | None:
+    """What the passes before the last one find of every network input; None where none are needed."""
+    for job in reduction_jobs(task, predictor, stages.record):
+        stages.run(stage_name(job.level), job, job.blocks, executor)
+    return known_from(task, predictor, stages.record)
+
+
+def known_from(task: Task, predictor: Predictor, record: Record) -> Known | None:
+    """The same from the record of passes that are complete."""
+    known = None
+    for job in reduction_jobs(task, predictor, record):
+        known = job.merged(record.records(stage_name(job.level)))
+    return known
+
+
+def reduction_jobs(task: Task, predictor: Predictor, record: Record) -> Iterator[ReductionJob]:
+    """The passes before the last one, each with what is recorded of those before it when its turn comes."""
+    if not is_global(predictor):
+        return
+    known = Known({}, predictor.of_slices)
+    for level in range(len(predictor.reductions)):
+        job = ReductionJob(task.plan, task.source, predictor, known, level)
+        yield job
+        known = job.merged(record.records(stage_name(level)))
 
 
 def _warn_if_strange(task: Task, listener: Listener) -> None:
@@ -147,9 +217,11 @@ def _number(task: Task, stages: _Stages, staged: Sink, sink: Sink) -> None:
     stages.run("instances", job, Grid(Box.of_shape(shape), (1, *shape[1:])), Serial())
 
 
-def remove_stage(output: Path | None) -> None:
+def remove_stage(output: Place | None) -> None:
     """Remove the labels that waited for their numbers."""
     path = stage_path(output)
-    if path is not None:
+    if isinstance(path, Address):
+        asking().remove(path)
+    elif path is not None:
         for leftover in path.parent.glob(f"{escape(path.name)}*"):
             shutil.rmtree(leftover)

@@ -8,15 +8,14 @@ lie elsewhere: that finds what was wrong when it was written.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiler.block import SegmentJob
-from tiler.choosing import tile_on_canvas
+from tiler.choosing import least_tile, tile_on_canvas
 from tiler.geometry import Box, Shape, Span, tiles_of
 from tiler.instances import bands
 from tiler.journal import Journal, journal_path
@@ -24,14 +23,20 @@ from tiler.opening import Opened, open_all
 from tiler.options import FREE, Options
 from tiler.planning import essence_of
 from tiler.plans import Plan
-from tiler.ports import Array, Predictor, Sink
+from tiler.ports import Array, Partial, Predictor, Sink
+from tiler.reduction import stage_name, unpacked
 from tiler.resuming import check_same
-from tiler.run import scaled
+from tiler.run import known_from, reduction_jobs, scaled
+from tiler.stores.address import Place
+from tiler.sweep import is_global
 from tiler.task import Task, final_sink, instance_rows
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 5e-3, "bfloat16": 2e-2}
 STEP = {"uint8": 1.0, "float16": 1e-3}
 """What rounding to the output's type may add: one grey value, or the spacing of half precision below 1."""
+
+PASS_BLOCKS = 2
+"""Of each pass over whole inputs; they are larger than windows."""
 
 STRIDES_AROUND = 2
 SMALLEST_WINDOW = 32
@@ -57,6 +62,10 @@ class CheckReport:
         Largest difference found, and the largest that the law allows.
     wrong
         Windows that differ by more.
+    passes
+        Blocks of the passes over whole inputs that were computed again, where the network has global layers.
+    passes_worst
+        Largest difference found in them, as a share of the largest value; it counts as wrong above the tolerance.
     """
 
     blocks: int
@@ -69,6 +78,8 @@ class CheckReport:
     worst: float
     allowed: float
     wrong: tuple[str, ...]
+    passes: int = 0
+    passes_worst: float = 0.0
 
     @property
     def sound(self) -> bool:
@@ -83,7 +94,7 @@ class _Compared:
     worst: float
 
 
-def verify(output: Path, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
+def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
     """Check an output; source and model are those of the run unless they are given.
 
     Raises
@@ -109,7 +120,11 @@ def verify(output: Path, source: Any, model: Any, trust: bool, windows: int, see
     damaged, spread = _read_all(journal, task, sink)
     check = _Check(task, journal, sink, scored.predictor)
     compared = [] if damaged else check.compare(windows, seed)
-    return _report(task, journal, damaged, compared, spread)
+    shares = [] if damaged else list(check.passes_again(min(windows, PASS_BLOCKS), seed))
+    report = _report(task, journal, damaged, compared, spread)
+    wrong = [where for where, share in shares if share > _tolerance(plan)]
+    return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
+                   passes_worst=max((share for _, share in shares), default=0.0))
 
 
 def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
@@ -140,7 +155,7 @@ def _boxes(task: Task, index: int) -> Sequence[Box]:
     return [task.plan.grid[index].back(task.plan.region.start)]
 
 
-def other_tile(plan: Plan) -> Shape:
+def other_tile(plan: Plan, predictor: Predictor) -> Shape:
     """A legal tile of another size, as near to two thirds of the core as there is."""
     if plan.essence["model"].get("average") == "rot7":
         return plan.tile  # it covers the slice, and there is no other
@@ -150,7 +165,11 @@ def other_tile(plan: Plan) -> Shape:
         cores.append(smaller if smaller != core else core + axis.stride)
     if plan.footprint.flat:
         cores[0] = 1
-    return tile_on_canvas(plan.footprint.covering(tuple(cores)), plan.canvas)
+    tile = tuple(map(max, plan.footprint.covering(tuple(cores)), least_tile(predictor)))
+    if tile == plan.tile:  # the smallest that the passes before the last one leave a core in
+        tile = tuple(side + axis.stride * (axis.smallest > 1) for side, axis in
+                     zip(tile, plan.footprint.axes, strict=True))
+    return tile_on_canvas(tile, plan.canvas)
 
 
 def _window_at_a_corner(plan: Plan, index: int, random: np.random.Generator) -> Box:
@@ -181,22 +200,47 @@ class _Check:
     predictor: Predictor
 
     def compare(self, windows: int, seed: int) -> list[_Compared]:
-        predictor, ran = self.predictor, self.task.plan
-        if self.task.statistics is not None:
-            predictor = scaled(replace(self.task, predictor=predictor), self.journal)
-        plan = replace(ran, tile=other_tile(ran), footprint=predictor.footprint)
+        predictor, ran = self._ready, self.task.plan
+        known = known_from(self.task, predictor, self.journal) if self.journal.records("model") else None
+        plan = replace(ran, tile=other_tile(ran, predictor), footprint=predictor.footprint)
         random = np.random.default_rng(seed)
         chosen = random.permutation(sorted(self.journal.records("model")))[:windows]
         boxes = [_window_at_a_corner(ran, int(index), random) for index in chosen]
-        jobs = [SegmentJob(replace(plan, region=box, block=box.shape), self.task.source, predictor, self.sink)
+        jobs = [SegmentJob(replace(plan, region=box, block=box.shape), self.task.source, predictor, self.sink, known)
                 for box in boxes]
         return [self._compare(box, job.compute(0, job.read(0))) for box, job in zip(boxes, jobs, strict=True)]
+
+    @property
+    def _ready(self) -> Predictor:
+        """With the statistics of the volume where its rule asks for them."""
+        if self.task.statistics is None:
+            return self.predictor
+        return scaled(replace(self.task, predictor=self.predictor), self.journal)
+
+    def passes_again(self, blocks: int, seed: int) -> Iterator[tuple[str, float]]:
+        """Some blocks of each pass over whole inputs, and the share by which they differ with other tiles."""
+        predictor, random = self._ready, np.random.default_rng(seed)
+        if not is_global(predictor) or not self.journal.records("model"):
+            return
+        tile = other_tile(self.task.plan, predictor)
+        for job in reduction_jobs(self.task, predictor, self.journal):
+            records = self.journal.records(stage_name(job.level))
+            for index in map(int, random.permutation(sorted(records))[:blocks]):
+                pairs = zip(unpacked(records[index]), job.again(index, tile), strict=True)
+                worst = max(_apart(one, other) for one, other in pairs)
+                yield f"{job.where(index)} of {stage_name(job.level)}", worst
 
     def _compare(self, box: Box, values: Array) -> _Compared:
         stored = self.sink.read(box.back(self.task.plan.region.start))
         if self.task.kind == "probabilities":
             return _Compared(box, float(np.abs(stored.astype(np.float64) - values.astype(np.float64)).max()))
         return _Compared(box, _missed_by(stored, values, self.task))
+
+
+def _apart(one: Partial, other: Partial) -> float:
+    """Largest difference as a share of the largest value."""
+    pairs = ((one.sums, other.sums), (one.maxima, other.maxima))
+    return max(float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-300)) for a, b in pairs)
 
 
 def _missed_by(stored: Array, values: Array, task: Task) -> float:
@@ -216,10 +260,13 @@ def _missed_by(stored: Array, values: Array, task: Task) -> float:
     return float(np.max(np.where(wrong, best - second, 0.0), initial=0.0))
 
 
+def _tolerance(plan: Plan) -> float:
+    return TOLERANCE.get(str(plan.essence["model"].get("precision", "float32")), TOLERANCE["float32"])
+
+
 def _report(task: Task, journal: Journal, damaged: list[str], compared: list[_Compared],
             spread: float) -> CheckReport:
-    precision = str(task.plan.essence["model"].get("precision", "float32"))
-    allowed = TOLERANCE.get(precision, TOLERANCE["float32"])
+    allowed = _tolerance(task.plan)
     if task.kind == "probabilities":
         allowed = allowed * spread + STEP.get(task.predictor.dtype.name, 0.0)
     instances = task.kind == "instances"
@@ -230,7 +277,7 @@ def _report(task: Task, journal: Journal, damaged: list[str], compared: list[_Co
         windows=len(compared),
         share=sum(window.box.voxels for window in compared) / task.plan.region.voxels,
         tile=task.plan.tile,
-        other_tile=other_tile(task.plan),
+        other_tile=other_tile(task.plan, task.predictor),
         worst=max((window.worst for window in compared), default=0.0),
         allowed=allowed,
         wrong=tuple(str(window.box) for window in compared if window.worst > allowed),

@@ -1,7 +1,7 @@
 """The probe: what a network needs to be tiled exactly, derived from what it computes, then proved.
 
-`probe` reports, and never refuses; `require_exact` refuses, naming the layer. `derive` and `prove` are its two
-halves; `prove` also tests a footprint that the user declares.
+`probe` reports, and never refuses; `require_tiled` and `require_exact` refuse, naming the layer. `derive` and `prove`
+are its two halves; `prove` also tests a footprint that the user declares.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import nn
 from tiler.models.probe.derivation import Derivation, derive
 from tiler.models.probe.graph import Offence
 from tiler.models.probe.proof import prove
-from tiler.models.probe.report import Context, Exactness, ProbeReport, ProofPart, require_exact
+from tiler.models.probe.report import Context, Exactness, ProbeReport, ProofPart, require_exact, require_tiled
 
 __all__ = ["Context", "Derivation", "Exactness", "Offence", "ProbeReport", "ProofPart", "derive", "probe", "prove",
-           "require_exact"]
+           "require_exact", "require_tiled"]
 
 _prove = prove
 
@@ -46,9 +46,9 @@ def probe(module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = T
     report = ProbeReport(
         network=getattr(module, "original_name", type(module).__name__), ndim=ndim, footprint=found.footprint,
         context=found.context, exactness=found.exactness, border=found.border, in_channels=in_channels,
-        out_channels=found.out_channels, offending=found.offending)
+        out_channels=found.out_channels, offending=found.offending, passes=found.passes)
     if not prove or found.footprint is None or found.exactness not in ("EXACT", "EXACT_2PASS"):
         return report
     proof = _prove(module, found.footprint, in_channels, ndim, found.context, swallows=found.swallows,
-                   sites=found.sites)
+                   passes=found.passes)
     return replace(report, proof=proof)

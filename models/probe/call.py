@@ -29,12 +29,15 @@ class Derived:
         Number of a node that it reads, with the maps of those axes that do not simply stay as they are.
     kind, why
         How to report it where an axis is needed as a whole.
+    over
+        Dimensions of what it reads that it reduces.
     """
 
     dims: Dims
     uses: Sequence[tuple[int, Mapping[int, Map]]]
     kind: Kind = "global"
     why: str = "depends on the whole input"
+    over: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

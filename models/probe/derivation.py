@@ -15,7 +15,7 @@ from torch import nn
 
 from tiler.geometry import Footprint, Reach
 from tiler.models.probe.graph import Offence, Trace, axes_of
-from tiler.models.probe.inject import CallSite
+from tiler.models.probe.passes import Pass, partly_global, passes_of
 from tiler.models.probe.report import Context, Exactness
 from tiler.models.probe.sizes import trace_in_phase
 from tiler.ports import Border
@@ -32,13 +32,13 @@ class Derivation:
     ----------
     footprint, context
         Over (z, y, x), rounded and unrounded; None where there is none. Global layers are left out: with them,
-        it is the footprint of a second pass, in which their results are given.
+        it is the footprint of the last pass, in which their results are given.
     exactness, border, out_channels, offending
         As in `ProbeReport`.
     swallows
         Layers in which NaN may end.
-    sites
-        The calls of global layers whose results a second pass needs.
+    passes
+        What comes before the last pass, where it is EXACT_2PASS.
     """
 
     footprint: Footprint | None
@@ -48,7 +48,7 @@ class Derivation:
     out_channels: int
     offending: tuple[Offence, ...]
     swallows: tuple[Offence, ...]
-    sites: tuple[CallSite, ...] = ()
+    passes: tuple[Pass, ...] = ()
 
 
 def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
@@ -85,9 +85,11 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
     footprint = Footprint.of([reach for reach, _ in found])
     lows, highs = zip(*(needed for _, needed in found), strict=True)
     border: Border = "zero" if footprint.keeps_size and trace.padded else "mirror"
-    offences += _nested(trace) if all(offence.kind == "reduce" for offence in offences) else []
-    return Derivation(footprint, Context(lows, highs), _exactness(offences), border, trace.shape[1],
-                      tuple(offences), tuple(trace.swallows), tuple(trace.sites))
+    offences += partly_global(trace) if _exactness(offences) == "EXACT_2PASS" else []
+    exactness = _exactness(offences)
+    passes = passes_of(trace, footprint) if exactness == "EXACT_2PASS" else ()
+    return Derivation(footprint, Context(lows, highs), exactness, border, trace.shape[1], tuple(offences),
+                      tuple(trace.swallows), passes)
 
 
 def _whole(trace: Trace) -> Derivation:
@@ -174,13 +176,6 @@ def round_context(
     low += (shrink_low - low) % stride
     high += (in_phase_at - low - high) % stride
     return Reach(low, high, shrink_low, shrink_high, stride)
-
-
-def _nested(trace: Trace) -> list[Offence]:
-    """Global layers behind global layers: two passes are not enough."""
-    return [Offence(trace.nodes[second].layer, "global", f"depends on another global layer, "
-                    f"{trace.nodes[first].layer}, so that two passes are not enough")
-            for first, second in trace.nested()[:1]]
 
 
 def _exactness(offences: Iterable[Offence]) -> Exactness:

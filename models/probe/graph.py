@@ -100,7 +100,8 @@ class Trace:
     strided, unequal
         Whether strided operators lose anything, and axes on which tensors of different scale meet.
     globals_, sites
-        Nodes that need the whole of an axis, and the operator calls that made them.
+        Nodes that need the whole of an axis, and the operator calls that made them, with the dimensions that each
+        reduces.
     output, shape
         Number and shape of the output; None where the network raised ``error`` or returned no tensor.
     """
@@ -116,7 +117,7 @@ class Trace:
     padded: bool = False
     shape: tuple[int, ...] = ()
     globals_: list[int] = field(default_factory=list)
-    sites: list[CallSite] = field(default_factory=list)
+    sites: list[tuple[CallSite, tuple[int, ...]]] = field(default_factory=list)
 
     @property
     def ndim(self) -> int:
@@ -161,29 +162,31 @@ class Trace:
         present = [n.scale[axis].numerator for n in self.nodes if axis in axes_of(n.dims)]
         return math.lcm(*present)
 
-    def reach(self, axis: int, low: int, high: int) -> Range | None:
-        """The input indices that a range of output indices needs; global edges are left out."""
-        assert self.output is not None
-        need: dict[int, Range | None] = {self.output: (low, high)}
-        for number in range(self.output, 0, -1):
+    def reach(self, axis: int, low: int, high: int, node: int | None = None) -> Range | None:
+        """The input indices that a range of a node's indices needs, the output's by default; global edges are left
+        out."""
+        last = self.output if node is None else node
+        assert last is not None
+        need: dict[int, Range | None] = {last: (low, high)}
+        for number in range(last, 0, -1):
             if number in need:
                 wanted = need.pop(number)
                 for edge in self.nodes[number].edges:
                     _walk_edge(need, wanted, edge, axis)
         return need.get(0)
 
-    def nested(self) -> list[tuple[int, int]]:
-        """Pairs of global nodes of which the second depends on the first, on a common axis."""
-        pairs = []
-        behind: dict[int, frozenset[int]] = {}
+    def levels(self) -> list[list[int]]:
+        """Places in ``globals_``, by how many global nodes one must know before: those of the first level none."""
+        behind: list[int] = []
+        levels: list[list[int]] = []
         for number, node in enumerate(self.nodes):
-            seen: frozenset[int] = frozenset().union(*(behind[edge.parent] for edge in node.edges))
+            level = max((behind[edge.parent] for edge in node.edges), default=0)
             if number in self.globals_:
-                own = self.global_axes(number)
-                pairs += [(first, number) for first in sorted(seen) if own & self.global_axes(first)]
-                seen |= {number}
-            behind[number] = seen
-        return pairs
+                levels += [[]] * (level + 1 - len(levels))
+                levels[level] = [*levels[level], self.globals_.index(number)]
+                level += 1
+            behind.append(level)
+        return levels
 
     def global_axes(self, number: int) -> set[int]:
         """The axes of which a node needs the whole."""

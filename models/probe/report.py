@@ -8,6 +8,7 @@ from typing import Literal
 from tiler.errors import ModelError, OutputShapeError, UnboundedContextError
 from tiler.geometry import Footprint, Reach, Shape
 from tiler.models.probe.graph import Offence
+from tiler.models.probe.passes import Pass
 from tiler.ports import Border
 
 Exactness = Literal["EXACT", "EXACT_2PASS", "BLEND", "WHOLE"]
@@ -50,7 +51,8 @@ class ProbeReport:
     context
         The same context unrounded; None where none was found.
     exactness
-        How it can be run: EXACT; EXACT_2PASS, where global means or maxima are injected in a second pass;
+        How it can be run: EXACT; EXACT_2PASS, where global means or maxima are found in a first pass and injected
+        in a second one (in more of them where one such layer depends on another);
         BLEND, where no tiling is exact; WHOLE, where the output has no axis of the image. It is what was
         derived: see ``proved``.
     border
@@ -61,6 +63,8 @@ class ProbeReport:
         The layers because of which it is not EXACT.
     proof
         The experiments made; empty where the footprint was derived only.
+    passes
+        What comes before the last pass.
     """
 
     network: str
@@ -73,6 +77,7 @@ class ProbeReport:
     out_channels: int
     offending: tuple[Offence, ...] = ()
     proof: tuple[ProofPart, ...] = ()
+    passes: tuple[Pass, ...] = ()
 
     @property
     def proved(self) -> bool:
@@ -86,9 +91,19 @@ class ProbeReport:
             pairs = zip(self.context.low, self.context.high, strict=True)
             rows = zip(AXES, self.footprint.axes, pairs, strict=True)
             lines += [_axis_line(name, reach, *needed) for name, reach, needed in list(rows)[3 - self.ndim:]]
+        lines += [f"  pass {number}: {self._pass_line(each)}" for number, each in enumerate(self.passes, 1)]
         lines += [f"  {offence}" for offence in self.offending]
         lines += [f"  {part}" for part in self.proof]
         return "\n".join(lines)
+
+    def _pass_line(self, each: Pass) -> str:
+        low, high = (_by(sides[3 - self.ndim:]) for sides in (each.footprint.low, each.footprint.high))
+        layers = f"{len(each.sites)} global layer{'s' if len(each.sites) > 1 else ''}"
+        return f"{layers} over the whole input, context {low} before and {high} after"
+
+
+def _by(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _axis_line(name: str, reach: Reach, low: int, high: int) -> str:
@@ -111,13 +126,26 @@ def require_exact(report: ProbeReport) -> Footprint:
     ModelError
         If the footprint could not be derived, or its proof failed.
     """
-    first = report.offending[0] if report.offending else None
+    if report.exactness == "EXACT_2PASS":
+        raise UnboundedContextError(f"{report.network} has no bounded context: {report.offending[0]}; exact in "
+                                    f"{len(report.passes) + 1} passes only")
+    return require_tiled(report)
+
+
+def require_tiled(report: ProbeReport) -> Footprint:
+    """The footprint of the last pass of a network that may be tiled exactly, in however many passes.
+
+    Raises
+    ------
+    OutputShapeError, UnboundedContextError, ModelError
+        As `require_exact`.
+    """
+    first = next((o for o in report.offending if o.kind != "reduce"), None)
     if report.exactness == "WHOLE" or (first is not None and first.kind == "output"):
         raise OutputShapeError(f"{report.network} cannot be tiled: "
                                f"{first.reason if first else 'its output has no axis of the image'}")
     if first is not None and first.kind != "unknown":
-        way = "exact in two passes only" if report.exactness == "EXACT_2PASS" else "no tiling of it is exact"
-        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; {way}")
+        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact")
     if first is not None or report.footprint is None:
         raise ModelError(f"the context of {report.network} cannot be derived: {first}; declare its footprint")
     failed = [part for part in report.proof if not part.passed]

@@ -95,7 +95,8 @@ def reduction(call: Call) -> list[Derived]:
     keep = call.args.get("keepdim", False)
     kept = [plain(1) if at in over else dim for at, dim in enumerate(node.dims) if keep or at not in over]
     kind: Kind = "reduce" if call.op in _TWO_PASS else "global"
-    return [Derived(tuple(kept), [(number, {})], kind, f"its {call.op} runs over the whole input")]
+    why = f"its {call.op} runs over the whole input"
+    return [Derived(tuple(kept), [(number, {})], kind, why, tuple(sorted(over)))]
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",

@@ -91,7 +91,8 @@ def _reduced(call: Call, count: int) -> list[Derived]:
     """Pooling over all of the last dimensions."""
     number, node = call.source()
     dims = (*node.dims[:-count], *(plain(size) for size in call.outputs[0].shape[-count:]))
-    return [Derived(dims, [(number, {})], "reduce", "pools its whole input")]
+    rank = len(node.dims)
+    return [Derived(dims, [(number, {})], "reduce", "pools its whole input", tuple(range(rank - count, rank)))]
 
 
 @rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",

@@ -109,7 +109,7 @@ class _Recorder(TorchDispatchMode):
             self.numbers[id(tensor)] = len(trace.nodes)
             trace.add(call.op, layer, derived.dims, derived.uses)
             if len(trace.globals_) > before:
-                trace.sites.append(self.site)
+                trace.sites.append((self.site, derived.over))
             if len(trace.globals_) > before and derived.why:
                 self._offend(layer, derived.kind, derived.why)
         for tensor in call.outputs[len(found):]:

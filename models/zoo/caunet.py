@@ -64,10 +64,10 @@ class CAUNet(UNet):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips: list[torch.Tensor] = []
-        for encode, gate in zip(self.enc, self.gates, strict=False):
+        for encode, gate, pool in zip(self.enc, self.gates, self.pool, strict=False):
             x = encode(x)
             skips.append(gate(x))
-            x = self.pool(x)
+            x = pool(x)
         x = self.pyramid(self.drop(self.enc[-1](x)))
         for up, decode in zip(self.up, self.dec, strict=True):
             x = decode(torch.cat([skips.pop(), up(x)], 1))

@@ -89,7 +89,7 @@ def forward():
     torch.manual_seed(5)
     module = UNet(base=4, depth=2).double().eval()
     with torch.inference_mode():
-        yield lambda x: module(x).softmax(1)
+        yield lambda x, turn=0: module(x).softmax(1)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def _orient_back(x, k, flip):
 def test_lopsided_outputs_are_cropped_to_what_all_have():
     lopsided = Footprint((0, 3, 3), (0, 1, 1), (0, 3, 3), (0, 1, 1), (1, 1, 1))
 
-    def shift(x):  # the value three before, and no more than what has one after
+    def shift(x, turn):  # the value three before, and no more than what has one after
         return x[..., : x.shape[-2] - 4, : x.shape[-1] - 4]
 
     x = torch.rand(1, 1, 12, 12, dtype=torch.float64)

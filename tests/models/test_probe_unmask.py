@@ -21,7 +21,7 @@ from networks import (
 from torch import nn
 
 from tiler.errors import ModelError, OutputShapeError, UnboundedContextError
-from tiler.models.probe import derive, probe, prove, require_exact
+from tiler.models.probe import derive, probe, prove, require_exact, require_tiled
 
 CORNERS = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 LAYERS = {
@@ -69,16 +69,18 @@ def test_global_pooling_is_exact_in_two_passes(network):
     assert report.exactness == "EXACT_2PASS"
     assert report.proved, str(report)
     assert report.footprint == derive(Hourglass(), 1).footprint
-    with pytest.raises(UnboundedContextError, match=r"bottleneck.*whole input; exact in two passes only"):
+    assert require_tiled(report) == report.footprint
+    with pytest.raises(UnboundedContextError, match=r"bottleneck.*whole input; exact in 2 passes only"):
         require_exact(report)
     assert not all(part.passed for part in prove(network, report.footprint, 1, context=report.context))
 
 
-def test_two_global_layers_in_a_row_are_not():
+def test_global_layers_in_a_row_take_a_pass_each():
     report = probe(Hourglass(nn.Sequential(SqueezeExcite(), SqueezeExcite())), 1)
-    assert report.exactness == "BLEND"
-    assert any("bottleneck.1.mean (AdaptiveAvgPool2d): depends on another global layer" in str(o)
-               for o in report.offending)
+    assert report.exactness == "EXACT_2PASS"
+    assert [len(each.sites) for each in report.passes] == [2, 2]
+    assert report.proved, str(report)
+    assert "pass 2: 2 global layers over the whole input, context 4x4 before and 4x4 after" in str(report)
 
 
 def test_global_layers_side_by_side_are():

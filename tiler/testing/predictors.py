@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tiler.errors import GeometryError
-from tiler.geometry import Footprint, Reach, Shape
-from tiler.ports import Array, Border, Cost, Json
+from tiler.geometry import Box, Footprint, Reach, Shape, Span
+from tiler.ports import Array, Border, Cost, CroppingPredictor, Json
 
 MODULUS = 251
 
@@ -105,22 +105,22 @@ class PoolingNet:
 
 def _pool_and_filter(x: Array, axis: PoolingAxis, padding: str) -> Array:
     skip = x
-    x = _filter(x, axis.before, padding)
+    x = filtered(x, axis.before, padding)
     if x.shape[-1] % axis.stride:
         raise GeometryError(f"{x.shape[-1]} voxels do not survive a pooling by {axis.stride}")
     x = x.reshape(*x.shape[:-1], -1, axis.stride).max(axis=-1)
-    x = np.repeat(_filter(x, axis.between, padding), axis.stride, axis=-1)
+    x = np.repeat(filtered(x, axis.between, padding), axis.stride, axis=-1)
     cut = (skip.shape[-1] - x.shape[-1]) // 2
-    return _filter(x + skip[..., cut : cut + x.shape[-1]], axis.after, padding)
+    return filtered(x + skip[..., cut : cut + x.shape[-1]], axis.after, padding)
 
 
-def _filter(x: Array, radius: int, padding: str) -> Array:
+def filtered(x: Array, radius: int, padding: str) -> Array:
     if padding == "same":
         x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(radius, radius)])
     weights = np.arange(1, 2 * radius + 2) ** 2 + 1
     windows = np.lib.stride_tricks.sliding_window_view(x, 2 * radius + 1, axis=-1)
-    filtered: Array = windows @ weights % MODULUS
-    return filtered
+    result: Array = windows @ weights % MODULUS
+    return result
 
 
 class PredictorConformance:
@@ -146,6 +146,16 @@ class PredictorConformance:
         together = net(batch)
         for one, tile in zip(together, batch, strict=True):
             np.testing.assert_array_equal(net(tile[None])[0], one)
+
+    def test_a_crop_is_what_the_whole_output_holds_there(self) -> None:
+        net = self.predictor()
+        if not isinstance(net, CroppingPredictor):
+            return
+        batch = self._batch(net.footprint.smallest)
+        whole = net(batch)
+        crop = Box(tuple(Span(size // 2, size // 2 + 1) for size in whole.shape[2:]))
+        wanted = whole[(slice(None), slice(None), *crop.slices)]
+        np.testing.assert_allclose(net.cropped(batch, crop), wanted, rtol=0, atol=1e-5)
 
     def test_pickling_keeps_result_and_identity(self) -> None:
         import pickle
