@@ -8,6 +8,7 @@ an exact histogram; for all else each block's moments are merged in float64 in t
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -153,9 +154,15 @@ def _from_counts(parts: Iterable[Json], dtype: np.dtype[Any],
         second = sum(v * v * n for v, n in zip(values, counts, strict=True))
         # Exact integers up to here: the variance loses nothing to cancellation.
         return first / total, ((second * total - first * first) / total**2) ** 0.5
-    ranks = np.cumsum(counts) / total
-    low, high = (values[int(np.searchsorted(ranks, p / 100))] for p in percentiles)
-    return float(low), float(high - low)
+    low, high = (_percentile(values, np.cumsum(counts), percent) for percent in percentiles)
+    return low, high - low
+
+
+def _percentile(values: list[int], ranks: Array, percent: float) -> float:
+    """Linear between the two nearest voxels, as `numpy.percentile` has it."""
+    at = percent / 100 * (int(ranks[-1]) - 1)
+    low, high = (values[int(np.searchsorted(ranks, place, side="right"))] for place in (int(at), math.ceil(at)))
+    return low + (high - low) * (at - int(at))
 
 
 def _moments(values: Array) -> Json:

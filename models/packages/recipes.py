@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ def read_tensors(file: ModelFile) -> Any:
     if zipfile.is_zipfile(io.BytesIO(content)):
         check_members(str(file), len(content), zipfile.ZipFile(io.BytesIO(content)).infolist())
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols of pickle, all of which are read as safely
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(f"{file} is refused: it holds more than tensors, and loading that could run code "
                          f"({first_line(error)[:100]}): convert it to safetensors where you trust it "
