@@ -96,6 +96,8 @@ RESOURCES = together(
     option("Resources", "--workers", metavar="N",
            help="Threads that read and that write; processes of dask. [default: 2]"),
     option("Resources", "--executor", type=click.Choice(["threads", "serial", "dask"]), help="[default: threads]"),
+    option("Resources", "--tune/--no-tune", default=None,
+           help="Time the network for a few seconds where there is much to do, and remember it. [default: tune]"),
     option("Resources", "--scheduler", metavar="ADDRESS",
            help="Of a running dask cluster, such as tcp://10.0.0.1:8786; by default processes of this machine."),
     option("Resources", "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),

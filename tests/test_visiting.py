@@ -136,7 +136,7 @@ def test_strips_are_visited_one_after_the_other():
 def test_order_and_cache_are_not_in_the_fingerprint():
     source = Counting(np.zeros((40, 40, 40), np.uint8), (8, 8, 8))
     net = PoolingNet((PoolingAxis(),) * 3)
-    plans = [resolve(Settings(tile=(16, 16, 16), block=(8, 8, 8), memory=memory), source, net)
+    plans = [resolve(Settings(tile=(22, 22, 22), block=(8, 8, 8), memory=memory), source, net)
              for memory in (GB, 4 * GB)]
     assert plans[0].cache
     assert plans[0].estimate.decodes < 1.2
@@ -193,6 +193,6 @@ def test_the_cache_stays_within_its_budget_and_is_not_pickled():
 
 
 def test_arrays_in_memory_are_not_copied_into_a_cache():
-    plan = resolve(Settings(tile=(16, 16, 16), block=(8, 8, 8)), open_source(np.zeros((40, 40, 40), np.uint8)),
+    plan = resolve(Settings(tile=(22, 22, 22), block=(8, 8, 8)), open_source(np.zeros((40, 40, 40), np.uint8)),
                    PoolingNet((PoolingAxis(),) * 3))
     assert plan.cache == 0

@@ -14,7 +14,7 @@ from tiler.ports import Json
 UNITS = {prefix + binary: (1024 if binary else 1000) ** power
          for power, prefix in enumerate(("", "k", "m", "g", "t")) for binary in ("", "i")}
 
-FREE = frozenset({"batch", "memory", "workers", "executor", "scheduler"})
+FREE = frozenset({"batch", "memory", "workers", "executor", "scheduler", "tune"})
 """Options that cannot change a result: a run may be resumed with others."""
 
 
@@ -48,6 +48,9 @@ class Options:
         With "dask": address of the scheduler of a running cluster (``tcp://10.0.0.1:8786``), or its scheduler
         file; by default processes of this machine are started, and a script must be guarded by
         ``if __name__ == "__main__"``.
+    tune
+        Whether to time the network for a few seconds where there is much to do (default), so that the choice of the
+        tile and the expected time rest on it. Kept in the user's cache for the next run.
     roi
         Region to segment: ``"0:5,100:600,50:450"``, ``"z=3:5,x=0:512"``, a tuple of slices, or a `Box`;
         ``t=3`` chooses a time point.
@@ -89,6 +92,7 @@ class Options:
     workers: int | str | None = None
     executor: str | None = None
     scheduler: str | None = None
+    tune: bool | None = None
     roi: Any = None
     axes: str | None = None
     channel: Any = None

@@ -1,0 +1,205 @@
+"""How fast a network runs on this machine: measured in a few seconds, kept for the next time.
+
+What a pass takes is measured on tiles of growing size. Between them seconds are interpolated over operations, on
+logarithmic axes; beyond the largest they grow as the operations do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiler.geometry import Box, Shape, Span
+from tiler.machine import cores
+from tiler.ports import Array, CroppingPredictor, GlobalPredictor, Predictor, Source
+from tiler.version import __version__
+
+log = logging.getLogger(__name__)
+
+WORTH = 2e13
+"""Operations from which on a measurement is a small part of a run: some two minutes of two processor cores."""
+
+SECONDS = 4.0
+"""That a measurement may take, opening and compiling of the network left out."""
+
+CORES = (32, 96, 256, 512, 1024)
+"""Sides of the cores that are measured; those of networks of volumes are of as many voxels."""
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What a pass takes.
+
+    Parameters
+    ----------
+    points
+        Operations and seconds of single passes, the smallest first.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def call(self, flops: float) -> float:
+        """Seconds of one pass of so many operations."""
+        known, seconds = np.log(np.array(self.points).T)
+        wanted = np.log(max(flops, 1.0))
+        beyond = max(0.0, wanted - known[-1])
+        return float(np.exp(np.interp(wanted, known, seconds) + beyond))
+
+    def passes(self, flops: float, calls: int) -> float:
+        """Seconds of all passes, each of which has an equal share of the operations."""
+        return calls * self.call(flops / calls)
+
+    @property
+    def operation(self) -> float:
+        """Seconds of one operation of a large pass."""
+        flops, seconds = self.points[-1]
+        return seconds / flops
+
+
+def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
+    """The speed where it was measured before, or where measuring is worth it; None for small work.
+
+    Small work never looks at what was measured, so that its tiles are the same on every machine.
+    """
+    if isinstance(predictor, GlobalPredictor) and predictor.reductions:
+        return None
+    largest = _tile(predictor, CORES[2])
+    per_voxel = predictor.cost(largest, 1).flops / max(1, _voxels(predictor.footprint.core(largest)))
+    if per_voxel * region.voxels < WORTH:
+        return None
+    path = _folder() / f"{_key(predictor)}.json"
+    speed = _kept(path)
+    if speed is None:
+        speed = measure(predictor, source, region.shape)
+        log.info("measured: %s", ", ".join(f"{flops:.2g} operations in {seconds:.3g} s"
+                                           for flops, seconds in speed.points))
+        _keep(path, speed)
+    return speed
+
+
+def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
+    """Time passes of growing tiles, as long as `SECONDS` allow and no longer than a region needs."""
+    if getattr(predictor, "needs_statistics", False):
+        predictor = predictor.with_statistics((0.0,) * source.shape[0], (1.0,) * source.shape[0])
+    points: list[tuple[float, float]] = []
+    left = SECONDS
+    for side in CORES:
+        tile = _tile(predictor, side)
+        if points and (any(a > b for a, b in zip(predictor.footprint.core(tile)[1:], limit[1:], strict=True))
+                       or left < _expected(points, predictor, tile)):
+            break
+        flops, seconds, spent = _timed(predictor, source, tile)
+        left -= spent
+        if not points or flops > points[-1][0]:
+            points.append((flops, seconds))
+    return Speed(tuple(points))
+
+
+def _expected(points: list[tuple[float, float]], predictor: Predictor, tile: Shape) -> float:
+    """Seconds that measuring a tile will take: at least two passes."""
+    flops, seconds = points[-1]
+    return 2 * seconds * predictor.cost(tile, 1).flops / flops
+
+
+def _timed(predictor: Predictor, source: Source, tile: Shape) -> tuple[float, float, float]:
+    """Operations and seconds of a pass, the fastest of some, and all seconds but those of the first, which opens."""
+    batch = _batch(predictor, source, tile)
+    crop = predictor.footprint.core(tile)
+    box = Box(tuple(Span(low - shrink, low - shrink + size) for low, shrink, size in
+                    zip(predictor.footprint.low, predictor.footprint.shrink_low, crop, strict=True)))
+    if isinstance(predictor, CroppingPredictor):
+        flops = predictor.crop_flops(tile, [{span: 1} for span in box.spans])
+        run = partial(predictor.cropped, batch, box)
+    else:
+        flops = predictor.cost(tile, 1).flops
+        run = partial(predictor, batch)
+    times: list[float] = []
+    for _ in range(REPEATS + 1):
+        begun = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begun)
+        if len(times) > 1 and sum(times[1:]) > SECONDS / len(CORES):
+            break
+    return flops, min(times[1:]), sum(times[1:])
+
+
+def _batch(predictor: Predictor, source: Source, tile: Shape) -> Array:
+    """Noise in the source's type; what is the same everywhere may run faster than real images."""
+    noise = np.random.default_rng(0).random((1, predictor.in_channels, *tile), dtype=np.float32)
+    return (noise * 255).astype(source.dtype)
+
+
+def _tile(predictor: Predictor, side: int) -> Shape:
+    """The legal tile whose core has that side, or as many voxels along three axes."""
+    flat = predictor.footprint.flat
+    return predictor.footprint.covering((1, side, side) if flat else (round(side ** (2 / 3)),) * 3)
+
+
+def _voxels(shape: Shape) -> int:
+    return int(np.prod(shape))
+
+
+def _key(predictor: Predictor) -> str:
+    """Changes with the machine, the network and the versions of what runs it."""
+    machine = [platform.node(), platform.machine(), platform.processor(), cores()]
+    content = [__version__, np.__version__, machine, dict(predictor.identity)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _folder() -> Path:
+    """Where this user's caches lie on this system."""
+    if sys.platform == "win32":
+        home = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        home = Path.home() / "Library" / "Caches"
+    else:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "tiler" / "speed"
+
+
+def _kept(path: Path) -> Speed | None:
+    """What was measured before; whatever is damaged is measured again."""
+    try:
+        points = tuple(_pairs(json.loads(path.read_text(encoding="utf-8"))["points"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Speed(points) if points else None
+
+
+def _pairs(content: Any) -> Iterator[tuple[float, float]]:
+    least = 0.0
+    for flops, seconds in content:
+        if not (least < float(flops) < np.inf and 0 < float(seconds) < np.inf):
+            raise ValueError(content)
+        least = float(flops)
+        yield float(flops), float(seconds)
+
+
+def _keep(path: Path, speed: Speed) -> None:
+    """Whole or not at all, whoever writes beside; a folder that cannot be written costs a measurement, not the run."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"points": speed.points}, file)
+            os.replace(name, path)
+        except OSError:
+            os.unlink(name)
+            raise
