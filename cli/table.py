@@ -25,8 +25,10 @@ def plan_table(source: str, output: Path, plan: Plan) -> None:
         "blocks, tiles": f"{estimate.blocks}, {estimate.tiles}",
         "batch, workers": f"{plan.batch}, {plan.workers}",
         "to read, to decode": f"{size(estimate.bytes_read)}, {size(estimate.bytes_decoded)}",
+        "decoding": f"each chunk {estimate.decodes:.2f} times, {size(plan.cache)} of them kept",
         "to write": size(estimate.bytes_written),
         "floating-point operations": f"{estimate.flops:.3g} ({estimate.redundant:.1%} for context)",
+        "expected time": "not measured" if estimate.seconds is None else duration(estimate.seconds),
         "peak memory": f"{size(estimate.peak_bytes)} of {size(plan.memory)}",
         "fingerprint": plan.fingerprint[:16],
     }
@@ -40,6 +42,13 @@ def plan_table(source: str, output: Path, plan: Plan) -> None:
 
 def by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def duration(seconds: float) -> str:
+    """Of two units, the largest first."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
 
 
 def size(count: int) -> str:
