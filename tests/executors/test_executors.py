@@ -264,6 +264,31 @@ def test_workers_without_the_package_or_of_another_version_are_one_line(schedule
         list(Dask(2, scheduler).run(SquareJob(Path()), range(3), threading.Event()))
 
 
+def test_a_worker_of_another_version_that_comes_late_is_one_line(scheduler, monkeypatch, tmp_path):
+    monkeypatch.setattr("tiler.executors.dask.versions", lambda: {**cluster.versions(), "torch": "0.1"})
+    with pytest.raises(BlockFailed, match=r"has torch \S+, where the run was started it is 0.1: results could differ"):
+        list(Dask(2, scheduler).run(SquareJob(tmp_path), range(3), threading.Event()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_without_the_package_that_comes_late_is_named(scheduler, monkeypatch, tmp_path):
+    """What it says itself is the error of a task that it cannot even unpack."""
+    def unpacked(*args):
+        raise ModuleNotFoundError("No module named 'tiler'")
+
+    monkeypatch.setattr("tiler.executors.dask.run_block", unpacked)
+    right, asked = cluster._reporter()(), []
+
+    class Joined(Client):
+        def run(self, function):
+            asked.append(function)
+            return {"tcp://late:1": right if len(asked) == 1 else {**right, "tiler": None}}
+
+    monkeypatch.setattr(cluster, "Client", Joined)
+    with pytest.raises(BlockFailed, match="the dask worker at tcp://late:1 has no tiler: install em-tiler"):
+        list(Dask(2, scheduler).run(SquareJob(tmp_path), range(3), threading.Event()))
+
+
 def test_a_worker_without_the_package_can_say_so():
     program = ("import sys, pickle; sys.modules['tiler'] = None; "
                "print(pickle.loads(sys.stdin.buffer.read())()['tiler'])")

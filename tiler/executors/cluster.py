@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import platform
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 15.0
 """Seconds in which a scheduler must answer and have a worker."""
+
+Versions = dict[str, str | None]
 
 THREADS = 2
 """Of each process: one reads or writes while the other computes."""
@@ -33,7 +37,7 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Client]:
         If there is no such cluster, or its workers have no tiler or another version of it.
     """
     with (_local(workers) if scheduler is None else _remote(scheduler)) as client:
-        _check_workers(client)
+        check_workers(client)
         log.info("dask: %d workers, dashboard at %s", len(client.nthreads()), client.dashboard_link)
         yield client
 
@@ -76,22 +80,44 @@ class _Deaf(WorkerPlugin):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _check_workers(client: Client) -> None:
+def check_workers(client: Client) -> None:
+    """Refuse workers that would not compute what is computed here.
+
+    Raises
+    ------
+    PlanError
+        If one has no tiler, or other versions of what computes.
+    """
     report = _reporter()
     own = report()
     for address, found in client.run(report).items():
         if found["tiler"] is None:
             raise PlanError(f"the dask worker at {address} has no tiler: install em-tiler {__version__} there")
-        for name, there in found.items():
-            if there != own[name]:
-                raise PlanError(f"the dask worker at {address} has {name} {there}, here it is {own[name]}: "
-                                "results could differ, install the same versions (--scheduler)")
+        _compare(found, own, f"the dask worker at {address}", "here it is")
 
 
-def _reporter() -> Callable[[], dict[str, str | None]]:
+def check_here(driver: Versions) -> None:
+    """The same in a worker, for those that come when the blocks are being computed."""
+    _compare(versions(), driver, f"the dask worker on {platform.node()}", "where the run was started it is")
+
+
+@cache
+def versions() -> Versions:
+    """Of all that computes, in this process."""
+    return _reporter()()
+
+
+def _compare(there: Versions, here: Versions, who: str, how: str) -> None:
+    for name, version in there.items():
+        if version != here[name]:
+            raise PlanError(f"{who} has {name} {version}, {how} {here[name]}: results could differ, install the same "
+                            "versions (--scheduler)")
+
+
+def _reporter() -> Callable[[], Versions]:
     """A function that travels by value, so that a worker without the package can answer too."""
 
-    def report() -> dict[str, str | None]:
+    def report() -> Versions:
         import sys
         from importlib import import_module, metadata
 

@@ -21,7 +21,7 @@ import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
 from tiler.errors import BlockFailed, TilerError
-from tiler.executors.cluster import connected
+from tiler.executors.cluster import Versions, check_here, check_workers, connected, versions
 from tiler.executors.guard import compute, computing, read, until, write
 from tiler.ports import Finished, Job
 
@@ -83,7 +83,7 @@ class _Stream:
         threads = self.client.nthreads().values()
         room = max(1, sum(threads) + len(threads)) - underway.count()
         for index in islice(todo, max(0, room)):  # none where a worker was lost
-            future = self.client.submit(run_block, held, index, key=f"tiler-block-{uuid.uuid4().hex}")
+            future = self.client.submit(run_block, held, index, versions(), key=f"tiler-block-{uuid.uuid4().hex}")
             self.indices[str(future.key)] = index
             underway.add(future)
 
@@ -101,10 +101,18 @@ class _Stream:
             self._blame(index, error, "every worker that had it died, most likely for want of memory: give them more, "
                                       "or a smaller --memory, --tile or --block")
         except Exception as error:
-            self._blame(index, error, " ".join(str(error).split()) or type(error).__name__)
+            self._blame(index, error, self._reason(error))
         else:
             return finished
         return None
+
+    def _reason(self, error: Exception) -> str:
+        """Of an error that is no block's own: most likely of a worker that came when all had been checked."""
+        try:
+            check_workers(self.client)
+        except TilerError as found:
+            return str(found)
+        return " ".join(str(error).split()) or type(error).__name__
 
     def _blame(self, index: int, error: Exception, reason: str) -> None:
         failure = BlockFailed(index, self.job.where(index), reason)
@@ -116,8 +124,9 @@ def _itself(job: Job) -> Job:
     return job
 
 
-def run_block(job: Job, index: int) -> Finished:
+def run_block(job: Job, index: int, driver: Versions) -> Finished:
     """All steps of a block. Runs in a worker: its other threads read and write while one computes."""
+    check_here(driver)
     window = read(job, index)
     with computing:
         result = compute(job, window)
