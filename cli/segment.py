@@ -23,6 +23,7 @@ from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 from tiler.sinks import FORMATS
 from tiler.sources.files import split_inner
+from tiler.stores.address import Place, is_address, place_of
 
 log = logging.getLogger("tiler.cli")
 
@@ -32,7 +33,8 @@ DEFAULT_SUFFIX = ".zarr"
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
-           help=".zarr, .tif, .ome.tif, .h5 or .npy file, or a folder. [default: STEM_segmented.zarr]"),
+           help=".zarr, .tif, .ome.tif, .h5 or .npy file, s3:// or gs:// zarr, or a folder. "
+                "[default: STEM_segmented.zarr]"),
 )
 GOING_ON = together(
     option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
@@ -51,7 +53,7 @@ class Pair:
     """An input and where its result goes."""
 
     source: str
-    output: Path
+    output: Place
 
 
 @click.command(cls=GroupedCommand)
@@ -106,12 +108,14 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
     """One output an input; two of one name are refused before anything runs."""
     if "" in (*inputs, output):
         raise click.UsageError("the name of an input or output is empty")
+    for source in filter(is_address, inputs):
+        place_of(source)  # one that holds credentials is refused before it is printed anywhere
     is_file = output is not None and Path(output).name.lower().endswith(SUFFIXES)
     is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
     if output and len(inputs) == 1 and (is_file or not is_folder):
-        pairs = [Pair(inputs[0], Path(output))]
+        pairs = [Pair(inputs[0], place_of(output))]
     else:
-        folder = Path(output or ".")
+        folder = place_of(output or ".")
         if is_file:
             raise PlanError(f"{len(inputs)} inputs need a folder for their outputs, {output} names one file (-o)")
         pairs = [Pair(source, folder / f"{_stem(source)}_segmented{DEFAULT_SUFFIX}") for source in inputs]
@@ -129,7 +133,7 @@ def _stem(source: str) -> str:
 
 
 def _refuse_twins(pairs: list[Pair]) -> None:
-    seen: dict[Path, str] = {}
+    seen: dict[Place, str] = {}
     for pair in pairs:
         target = pair.output.absolute()
         if target in seen:

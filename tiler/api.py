@@ -15,6 +15,7 @@ from tiler.resuming import Intent
 from tiler.run import Silent
 from tiler.session import Request, run_in_memory, run_to_file
 from tiler.sources import open_source
+from tiler.stores.address import Address, Place, place_of
 from tiler.verifying import CheckReport, verify
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def open_volume(source: Any, *, axes: str | None = None, channel: Any = None, ti
     Parameters
     ----------
     source
-        Path of a TIFF, zarr, ``.npy`` or folder of images; a numpy or dask array, or anything with shape,
+        Path of a TIFF, zarr, ``.npy`` or folder of images, or address of a zarr on an object store
+        (``s3://``, ``gs://``, ``https://``); a numpy or dask array, or anything with shape,
         dtype and slicing.
     axes
         Names of its axes, where it does not say or says it wrong.
@@ -55,7 +57,7 @@ def plan(source: Any, model: Any, *, trust: bool = False, **options: Any) -> Pla
     return open_all(source, model, Options(**options), trust).plan()
 
 
-def check(output: str | Path, *, source: Any = None, model: Any = None, trust: bool = False,
+def check(output: str | Path | Address, *, source: Any = None, model: Any = None, trust: bool = False,
           windows: int = 8, seed: int = 0) -> CheckReport:
     """Verify an output: every block against its checksum, and sampled windows with other tiles.
 
@@ -77,13 +79,13 @@ def check(output: str | Path, *, source: Any = None, model: Any = None, trust: b
     JournalError
         If there is no journal, or it is damaged.
     """
-    return verify(Path(output), source, model, trust, windows, seed)
+    return verify(place_of(output), source, model, trust, windows, seed)
 
 
 def segment(  # noqa: PLR0913  the door of the package
     source: Any,
     model: Any,
-    output: str | Path | None = None,
+    output: str | Path | Address | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -93,7 +95,7 @@ def segment(  # noqa: PLR0913  the door of the package
     listener: Listener | None = None,
     stop: threading.Event | None = None,
     **options: Any,
-) -> Array | Path:
+) -> Array | Place:
     """Segment a volume as if all of it had gone through the network at once.
 
     Parameters
@@ -104,7 +106,7 @@ def segment(  # noqa: PLR0913  the door of the package
         Name of a registered model, ``package.module:factory``, ``file.py:factory``, a TorchScript file, a
         ``torch.nn.Module`` or a `tiler.ports.Predictor`.
     output
-        ``.zarr``, ``.tif`` or ``.npy`` to write; None returns the array.
+        ``.zarr``, ``.tif`` or ``.npy`` to write, or ``s3://bucket/key.zarr``; None returns the array.
     resume, overwrite
         What to do with an output that is already there: go on, or start anew.
     verify
@@ -122,8 +124,8 @@ def segment(  # noqa: PLR0913  the door of the package
 
     Returns
     -------
-    numpy.ndarray or pathlib.Path
-        The array, with the input's axes and a leading c where there are several channels; or the output's path.
+    numpy.ndarray, pathlib.Path or tiler.stores.address.Address
+        The array, with the input's axes and a leading c where there are several channels; or where the output is.
 
     Raises
     ------
@@ -135,8 +137,9 @@ def segment(  # noqa: PLR0913  the door of the package
     listener, stop = listener or Silent(), stop or threading.Event()
     if output is None:
         return run_in_memory(request, listener, stop)
-    run_to_file(request, Path(output), listener, stop)
-    return Path(output)
+    place = place_of(output)
+    run_to_file(request, place, listener, stop)
+    return place
 
 
 def lazy(source: Any, model: Any, *, trust: bool = False, **options: Any) -> da.Array:

@@ -13,6 +13,7 @@
         WeightsError
       SourceError(OSError)
       SinkError(OSError)
+      StoreError(OSError)
       JournalError
         PlanChangedError
       BlockFailed
@@ -69,6 +70,10 @@ class SourceError(TilerError, OSError):
 
 class SinkError(TilerError, OSError):
     """An output that cannot be written."""
+
+
+class StoreError(TilerError, OSError):
+    """An object store that does not answer, or refuses."""
 
 
 class JournalError(TilerError):

@@ -5,7 +5,8 @@ whose data are durable: each line is JSON, a tab and the CRC-32 of the JSON, flu
 anything else happens. A line cut short by a crash is the last one and is dropped; any other damage is an
 error, because a journal that cannot be trusted is worth nothing.
 
-"The chunk exists" would be no journal: zarr leaves out chunks that hold only the fill value.
+"The chunk exists" would be no journal: zarr leaves out chunks that hold only the fill value. On object stores every
+line is a small object of its own (`tiler.stores.lines`).
 """
 
 from __future__ import annotations
@@ -14,25 +15,48 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from tiler.errors import JournalError, SinkError
 from tiler.ports import Json
+from tiler.stores import asking
+from tiler.stores.address import Address, Place
 
 FORMAT = 1
 Records = dict[str, dict[int, Json]]
 
 
-def journal_path(output: Path) -> Path:
+class Lines(Protocol):
+    """Where a journal is written."""
+
+    def append(self, line: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class FileLines:
+    """Lines of a file, each flushed to the disk before anything else happens."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def append(self, line: bytes) -> None:
+        self._file.write(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def journal_path(output: Place) -> Place:
     return output.with_name(output.name + ".journal")
 
 
-@contextmanager
-def exclusive(output: Path) -> Iterator[None]:
+def exclusive(output: Place) -> AbstractContextManager[None]:
     """Hold the advisory lock of an output: one run at a time.
 
     Raises
@@ -42,6 +66,14 @@ def exclusive(output: Path) -> Iterator[None]:
     SinkError
         If nothing can be written beside the output.
     """
+    if isinstance(output, Address):
+        held: AbstractContextManager[None] = asking("lease").leased(output)
+        return held
+    return _locked(output)
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
     lock = FileLock(output.with_name(output.name + ".lock"), timeout=0)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -68,20 +100,22 @@ class Journal:
         JSON of the first line: the plan and all that is needed to go on.
     """
 
-    def __init__(self, path: Path, header: Json, records: Records, file: IO[bytes] | None) -> None:
+    def __init__(self, path: Place, header: Json, records: Records, lines: Lines | None) -> None:
         self.path, self.header = path, header
-        self._records, self._file = records, file
+        self._records, self._lines = records, lines
 
     @classmethod
-    def create(cls, path: Path, header: Json) -> Journal:
+    def create(cls, path: Place, header: Json) -> Journal:
         """Start anew, replacing an older journal."""
-        journal = cls(path, {"format": FORMAT, **header}, {}, path.open("wb"))
+        lines = asking("lines").ObjectLines.begin(path) if isinstance(path, Address) else FileLines(path.open("wb"))
+        journal = cls(path, {"format": FORMAT, **header}, {}, lines)
         journal._write(journal.header)
-        _sync_folder(path.parent)
+        if isinstance(path, Path):
+            _sync_folder(path.parent)
         return journal
 
     @classmethod
-    def load(cls, path: Path) -> Journal:
+    def load(cls, path: Place) -> Journal:
         """Read without going on.
 
         Raises
@@ -93,13 +127,15 @@ class Journal:
         return cls(path, header, records, None)
 
     @classmethod
-    def reopen(cls, path: Path) -> Journal:
+    def reopen(cls, path: Place) -> Journal:
         """Read to go on; a line that a crash cut short is removed."""
         header, records, sound = _parse(path)
+        if isinstance(path, Address):
+            return cls(path, header, records, asking("lines").ObjectLines(path, len(sound)))
         file = path.open("r+b")
-        file.truncate(sound)
-        file.seek(sound)
-        return cls(path, header, records, file)
+        file.truncate(sum(map(len, sound)))
+        file.seek(0, os.SEEK_END)
+        return cls(path, header, records, FileLines(file))
 
     def append(self, stage: str, index: int, record: Json) -> None:
         """Record a block whose data are durable; durable itself on return."""
@@ -115,16 +151,19 @@ class Journal:
         """What was recorded of a stage, by block."""
         return dict(self._records.get(stage, {}))
 
+    @property
+    def begun(self) -> bool:
+        """Whether any block of any stage is recorded: then there is something to go on with."""
+        return any(records for stage, records in self._records.items() if stage != "created")
+
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._lines is not None:
+            self._lines.close()
 
     def _write(self, line: Json) -> None:
-        if self._file is None:
+        if self._lines is None:
             raise JournalError(f"journal {self.path} was opened for reading only")
-        self._file.write(_line(line))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append(_line(line))
 
 
 def _line(content: Json) -> bytes:
@@ -132,14 +171,23 @@ def _line(content: Json) -> bytes:
     return text + b"\t%08x\n" % zlib.crc32(text)
 
 
-def _parse(path: Path) -> tuple[Json, Records, int]:
-    """Header, records by stage and block, and how many bytes are sound."""
+def _read(path: Place) -> list[bytes]:
+    if isinstance(path, Address):
+        lines: list[bytes] = asking("lines").read_lines(path)
+        if not lines:
+            raise JournalError(f"there is no journal {path}: nothing to resume or to check")
+        return lines
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        return path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         raise JournalError(f"there is no journal {path}: nothing to resume or to check") from None
     except OSError as error:
         raise JournalError(f"cannot read journal {path}: {error.strerror or error}") from error
+
+
+def _parse(path: Place) -> tuple[Json, Records, list[bytes]]:
+    """Header, records by stage and block, and the lines that are sound."""
+    lines = _read(path)
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
     header, *rest = [_content(line, number, path) for number, line in enumerate(lines, 1)] or [{}]
@@ -153,7 +201,7 @@ def _parse(path: Path) -> tuple[Json, Records, int]:
         except KeyError as error:
             raise JournalError(f"journal {path} makes no sense at line {number} ({error}): "
                                "start anew with --overwrite") from None
-    return header, records, sum(map(len, lines))
+    return header, records, lines
 
 
 def _take(entry: dict[str, Any], records: Records) -> None:
@@ -164,7 +212,7 @@ def _take(entry: dict[str, Any], records: Records) -> None:
         stage[index] = entry
 
 
-def _content(line: bytes, number: int, path: Path) -> dict[str, Any]:
+def _content(line: bytes, number: int, path: Place) -> dict[str, Any]:
     text, _, crc = line.rstrip(b"\n").rpartition(b"\t")
     if crc != b"%08x" % zlib.crc32(text):
         raise JournalError(f"journal {path} is damaged at line {number}: start anew with --overwrite")

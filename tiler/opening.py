@@ -19,6 +19,7 @@ from tiler.plans import Plan, Settings
 from tiler.ports import Json, Predictor, Source
 from tiler.sources import open_source
 from tiler.statistics import parse_rule
+from tiler.stores.address import Address, is_address
 
 KINDS = ("probabilities", "labels", "instances")
 INSTANCE_TYPES = ("uint32", "uint64")
@@ -211,9 +212,9 @@ def _check_time(source: Source, predictor: Predictor) -> None:
 
 def describe_source(source: Any) -> str:
     """A path as absolute text, anything else as its type: enough to find it again, or to say that one cannot."""
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path, Address)):
         return f"<{type(source).__name__}>"
-    return str(source) if "://" in str(source) else str(Path(source).absolute())
+    return str(source) if is_address(source) else str(Path(str(source)).absolute())
 
 
 def describe_model(model: Any) -> str:

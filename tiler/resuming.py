@@ -1,19 +1,20 @@
-"""Whether a run starts, goes on or has finished: the state of an output on disk."""
+"""Whether a run starts, goes on or has finished: the state of an output on disk or on an object store."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from tiler.block import checksum
-from tiler.errors import JournalError, PlanChangedError, SinkError
+from tiler.errors import JournalError, PlanChangedError, SinkError, StoreError
 from tiler.journal import Journal, journal_path
 from tiler.planning import as_loaded
 from tiler.plans import Plan
 from tiler.ports import Json, Sink
-from tiler.sinks import partial_path
+from tiler.sinks import discard_unfinished, is_unfinished, is_whole
+from tiler.stores import asking
+from tiler.stores.address import Address, Place, is_address, place_of
 
 
 class State(Enum):
@@ -35,7 +36,7 @@ class Intent:
     same_input: bool = False
 
 
-def state_of(output: Path) -> State:
+def state_of(output: Place) -> State:
     """Tell a finished run, an unfinished one and what tiler did not write apart.
 
     Raises
@@ -44,14 +45,18 @@ def state_of(output: Path) -> State:
         If there is a journal that cannot be trusted.
     """
     journal = journal_path(output)
-    if not journal.exists():
-        if output.exists():
+    if not _exists(journal):
+        if is_whole(output):
             return State.FOREIGN
-        return State.UNFINISHED if partial_path(output).exists() else State.NOTHING
-    return State.FINISHED if Journal.load(journal).records("finish") and output.exists() else State.UNFINISHED
+        return State.UNFINISHED if is_unfinished(output) else State.NOTHING
+    return State.FINISHED if Journal.load(journal).records("finish") and is_whole(output) else State.UNFINISHED
 
 
-def refuse_own_input(source: object, output: Path) -> None:
+def _exists(journal: Place) -> bool:
+    return bool(asking().exists(journal)) if isinstance(journal, Address) else journal.exists()
+
+
+def refuse_own_input(source: object, output: Place) -> None:
     """Refuse to replace the input, or to write into it.
 
     Raises
@@ -59,9 +64,9 @@ def refuse_own_input(source: object, output: Path) -> None:
     SinkError
         If the output is the input, holds it, or lies inside an input that is a zarr.
     """
-    if not isinstance(source, (str, Path)) or "://" in str(source):
+    if not isinstance(source, (str, Path, Address)) or is_address(source) != isinstance(output, Address):
         return
-    given, wanted = Path(source).resolve(), output.resolve()
+    given, wanted = place_of(source).resolve(), output.resolve()
     if given == wanted:
         raise SinkError(f"{output} is the input: choose another output (-o)")
     if wanted in given.parents:
@@ -70,7 +75,7 @@ def refuse_own_input(source: object, output: Path) -> None:
         raise SinkError(f"{output} lies inside the input {source}: choose another output (-o)")
 
 
-def check_intent(output: Path, intent: Intent) -> None:
+def check_intent(output: Place, intent: Intent) -> None:
     """Refuse to touch what is there unless the user said what to do with it.
 
     Raises
@@ -127,21 +132,25 @@ def forget_unsound(journal: Journal, plan: Plan, sink: Sink) -> list[int]:
     return bad
 
 
-def start_over(output: Path) -> None:
+def start_over(output: Place) -> None:
     """Remove what an older run left beside the output; the output itself stays until it is replaced."""
+    journal = journal_path(output)
     try:
-        journal_path(output).unlink(missing_ok=True)
-        partial = partial_path(output)
-        if partial.is_dir():
-            shutil.rmtree(partial)
+        if isinstance(journal, Address):
+            asking().remove(journal)
         else:
-            partial.unlink(missing_ok=True)
+            journal.unlink(missing_ok=True)
+        discard_unfinished(output)
+    except StoreError:
+        raise
     except OSError as error:
         raise SinkError(f"cannot remove what an older run left of {output}: {error.strerror or error}") from error
 
 
-def begin_journal(output: Path, header: Json) -> Journal:
+def begin_journal(output: Place, header: Json) -> Journal:
     try:
         return Journal.create(journal_path(output), header)
+    except StoreError:
+        raise
     except OSError as error:
         raise JournalError(f"cannot write the journal of {output}: {error.strerror or error}") from error

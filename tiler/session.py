@@ -30,6 +30,7 @@ from tiler.resuming import (
     start_over,
     state_of,
 )
+from tiler.stores.address import Place
 from tiler.run import Memo, agrees_with, perform, remove_stage
 from tiler.task import Task, final_sink, model_sink
 from tiler.version import __version__
@@ -63,7 +64,7 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
 
 
-def run_to_file(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
+def run_to_file(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
     """Write the result, or go on writing it.
 
     Raises
@@ -79,7 +80,7 @@ def run_to_file(request: Request, output: Path, listener: Listener, stop: thread
         _begin(request, output, listener, stop)
 
 
-def _begin(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
+def _begin(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
     opened = _open(request, request.options)
     plan = opened.plan()
     final_sink(_task(opened, plan, output, {}))  # what it refuses is refused before anything is written
@@ -96,7 +97,7 @@ def _begin(request: Request, output: Path, listener: Listener, stop: threading.E
                 raise
 
 
-def _go_on(request: Request, output: Path, listener: Listener, stop: threading.Event) -> None:
+def _go_on(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
     """Load the stored plan; nothing that was open when it was made is decided again."""
     intent, wanted = request.intent, request.options
     with exclusive(output), closing(Journal.reopen(journal_path(output))) as journal:
@@ -125,7 +126,7 @@ def _check_finished_blocks(task: Task, intent: Intent, journal: Journal, listene
                       else "all finished blocks are sound")
 
 
-def _perform(opened: Opened, plan: Plan, output: Path, journal: Journal, listener: Listener,
+def _perform(opened: Opened, plan: Plan, output: Place, journal: Journal, listener: Listener,
              stop: threading.Event) -> None:
     attributes = {**journal.header, "plan": plan.provenance()}
     task = _task(opened, plan, output, attributes)
@@ -136,7 +137,7 @@ def _open(request: Request, options: Options) -> Opened:
     return open_all(request.source, request.model, options, request.trust)
 
 
-def _task(opened: Opened, plan: Plan, output: Path | None, attributes: Json) -> Task:
+def _task(opened: Opened, plan: Plan, output: Place | None, attributes: Json) -> Task:
     return Task(plan, opened.source, opened.predictor, output, opened.kind, opened.statistics,
                 int(opened.options.min_size or 0), opened.instance_dtype, str(opened.options.ngff), attributes)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from tiler.geometry import Box, Shape
 from tiler.plans import Plan
 from tiler.ports import Calibration, Json, OutputSpec, Predictor, Sink, Source, VolumeShape
 from tiler.sinks import open_sink
+from tiler.stores.address import Place
 
 MANY_CHUNKS = 10_000
 """From here on the chunks of a block go into one shard: file systems suffer from more."""
@@ -45,7 +45,7 @@ class Task:
     plan: Plan
     source: Source
     predictor: Predictor
-    output: Path | None
+    output: Place | None
     kind: str
     statistics: str | None
     min_size: int
@@ -63,7 +63,7 @@ def model_sink(task: Task) -> Sink:
     return open_sink(stage_path(task.output), label_spec(task)) if task.kind == "instances" else final_sink(task)
 
 
-def stage_path(output: Path | None) -> Path | None:
+def stage_path(output: Place | None) -> Place | None:
     """Where labels wait for their numbers."""
     return None if output is None else output.with_name(f"{output.name}.stage.zarr")
 

@@ -124,7 +124,8 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
     report = _report(task, journal, damaged, compared, spread)
     wrong = [where for where, share in shares if share > _tolerance(plan)]
     return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
-                   passes_worst=max((share for _, share in shares), default=0.0))
+                   passes_worst=max((share for _, share in shares), default=0.0),
+                   seams=check.seams(seed) if windows and not damaged else None)
 
 
 def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where the result goes: zarr, TIFF, OME-TIFF, HDF5, npy, or an array in memory.
+"""Where the result goes: zarr (also on object stores), TIFF, OME-TIFF, HDF5, npy, or an array in memory.
 
 A format is one line in `FORMATS`; its module is imported when the first output of that format is opened.
 """
@@ -13,9 +13,12 @@ from pathlib import Path
 
 from tiler.errors import SinkError
 from tiler.ports import Json, OutputSpec, Sink
-from tiler.sinks.target import Target
+from tiler.sinks.target import Target, remove
+from tiler.stores import asking
+from tiler.stores.address import Address, Place, place_of
 
-__all__ = ["FORMATS", "Format", "open_finished", "open_sink", "partial_path"]
+__all__ = ["FORMATS", "Format", "discard_unfinished", "is_unfinished", "is_whole", "open_finished", "open_sink",
+           "partial_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Format:
     suffixes: tuple[str, ...]
     install: str = ""
 
-    def open(self, path: Path, spec: OutputSpec) -> Sink:
+    def open(self, path: Place, spec: OutputSpec) -> Sink:
         module, _, name = self.sink.partition(":")
         try:
             sink: Sink = getattr(import_module(module), name)(path, spec)
@@ -44,14 +47,14 @@ FORMATS = (
 )
 
 
-def open_sink(output: str | os.PathLike[str] | None, spec: OutputSpec) -> Sink:
+def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec) -> Sink:
     """The sink for an output, by its suffix; nothing is made on the disk before `create`.
 
     Parameters
     ----------
     output
-        A path that ends in a suffix of `FORMATS`; None for an array in memory, which is then the sink's attribute
-        ``array``.
+        A path that ends in a suffix of `FORMATS`, or the address of a zarr; None for an array in memory, which is
+        then the sink's attribute ``array``.
     spec
         What is written.
 
@@ -59,13 +62,15 @@ def open_sink(output: str | os.PathLike[str] | None, spec: OutputSpec) -> Sink:
     ------
     SinkError
         For an unknown suffix, a missing package, a parent that is a file, or a spec that contradicts itself.
+    StoreError
+        For an address that holds credentials, or a missing package.
     """
     if output is None:
         from tiler.sinks.array import ArraySink
 
         return ArraySink(spec)
-    path = Path(output).absolute()
-    return _format_of(path).open(path, spec)
+    place = place_of(output).absolute()
+    return _format_of(place).open(place, spec)
 
 
 def partial_path(output: str | os.PathLike[str]) -> Path:
@@ -73,7 +78,34 @@ def partial_path(output: str | os.PathLike[str]) -> Path:
     return Target(Path(output).absolute()).partial
 
 
-def open_finished(output: str | os.PathLike[str]) -> Json | None:
+def is_whole(output: Place) -> bool:
+    """Whether there is anything under the final name of an output."""
+    if isinstance(output, Address):
+        from tiler.sinks import zarr_objects
+
+        return zarr_objects.is_whole(output)
+    return output.exists() or output.is_symlink()  # a link that leads nowhere cannot be replaced unseen either
+
+
+def is_unfinished(output: Place) -> bool:
+    """Whether there is an output that is not whole."""
+    if isinstance(output, Address):
+        from tiler.sinks import zarr_objects
+
+        return zarr_objects.is_marked(output)
+    return partial_path(output).exists()
+
+
+def discard_unfinished(output: Place) -> None:
+    """Remove an output that is not whole; one that is stays."""
+    if isinstance(output, Address):
+        if is_unfinished(output):
+            asking().remove(output)
+    else:
+        remove(partial_path(output))
+
+
+def open_finished(output: str | os.PathLike[str] | Address) -> Json | None:
     """The provenance of a finished output; None if it does not exist or carries none.
 
     Raises
@@ -81,14 +113,15 @@ def open_finished(output: str | os.PathLike[str]) -> Json | None:
     SinkError
         For an unknown suffix, or a provenance file that is damaged.
     """
-    target = Target(Path(output).absolute())
-    known = _format_of(target.path)
-    if not target.path.exists():
+    place = place_of(output).absolute()
+    known = _format_of(place)
+    if not is_whole(place):
         return None
     if known is FORMATS[0]:
         from tiler.sinks.zarr import stored_attributes
 
-        return stored_attributes(target.path)
+        return stored_attributes(place)
+    target = Target(Path(str(place)))
     if not target.sidecar.exists():
         return None
     try:
@@ -98,7 +131,9 @@ def open_finished(output: str | os.PathLike[str]) -> Json | None:
     return found
 
 
-def _format_of(path: Path) -> Format:
+def _format_of(path: Place) -> Format:
+    if isinstance(path, Address) and not path.name.lower().endswith(FORMATS[0].suffixes):
+        raise SinkError(f"{path}: outputs on object stores are .zarr; got {path.suffix or 'no suffix'} (-o)")
     for known in FORMATS:
         if path.name.lower().endswith(known.suffixes):
             return known

@@ -96,7 +96,7 @@ class Target:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """Say in one line which output could not be written, and why."""
     try:
         yield

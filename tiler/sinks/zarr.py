@@ -6,28 +6,93 @@ import math
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import zarr
+from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import Array, Json, OutputSpec
-from tiler.sinks.layout import Layout, check_block, check_box
+from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
 from tiler.sinks.pyramid import Level, fill_level, levels_of
-from tiler.sinks.target import Target, provenance, remove, writing
-from tiler.sinks.zarr_files import sync_chunks, sync_metadata
+from tiler.sinks.target import provenance, writing
+from tiler.sinks.zarr_files import Folder
+from tiler.sinks.zarr_objects import Objects
+from tiler.stores.address import Address, Place
 
 LEVEL = "0"
 # A block of zeros is stored like any other, so that it can be synced.
 KEEP_EMPTY: Any = {"write_empty_chunks": True}
 
 
+class Keeping(Protocol):
+    """Where a group is kept, and how it is told whether it is whole."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def draft_name(self) -> str:
+        """Its name until it is whole."""
+        ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is one that is not whole."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was not opened, or was finished by another sink since."""
+        ...
+
+    def check(self) -> None:
+        """Refuse a name under which nothing can be made."""
+        ...
+
+    def prepare(self) -> None:
+        """Make room for a new one."""
+        ...
+
+    def draft(self) -> Store:
+        """Of what is not whole, to be written."""
+        ...
+
+    def drafted(self, attributes: Json) -> Json:
+        """The group's attributes as they are until it is whole."""
+        ...
+
+    def open(self) -> tuple[Store, bool]:
+        """Of what there is, and whether it may be written."""
+        ...
+
+    def close(self) -> None: ...
+    def discard(self, part: str) -> None:
+        """Remove one array of what is not whole."""
+        ...
+
+    def sync_metadata(self, part: str = "") -> None:
+        """Make what the group or one array says of itself durable, and its name."""
+        ...
+
+    def sync_chunks(self, part: str, array: Any, index: Index) -> None:
+        """Make all chunks (or shards) that a slice of an array touches durable, and their names."""
+        ...
+
+    def promote(self) -> None:
+        """Give what is whole its final name; may be called again."""
+        ...
+
+
+def keeping_of(place: Place) -> Keeping:
+    """On a local disk, or on an object store."""
+    return Objects(place) if isinstance(place, Address) else Folder(place)
+
+
 class ZarrSink:
-    """A zarr group on a local disk.
+    """A zarr group on a local disk or an object store.
 
     Parameters
     ----------
@@ -42,23 +107,23 @@ class ZarrSink:
         For a spec that contradicts itself, an unknown version of OME-NGFF, or a parent that is a file.
     """
 
-    def __init__(self, path: Path, spec: OutputSpec) -> None:
+    def __init__(self, path: Place, spec: OutputSpec) -> None:
         check_version(str(path), spec.ngff)
         self.spec = spec
         self.layout = Layout.of(spec)
-        self.target = Target(path)
-        self.target.check_parent()
+        self.keeping = keeping_of(path)
+        self.keeping.check()
         self._lock = threading.Lock()
         self._array: Any = None
-        self._path = path
-        self._known: set[Path] = set()
+        self._writable = False
+        self._place = path
 
-    def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
-        return type(self), (self.target.path, self.spec)
+    def __reduce__(self) -> tuple[type, tuple[Place, OutputSpec]]:
+        return type(self), (self._place, self.spec)
 
     @property
     def name(self) -> str:
-        return str(self.target.path)
+        return self.keeping.name
 
     @property
     def write_unit(self) -> Shape:
@@ -67,30 +132,31 @@ class ZarrSink:
         return self._depth(z), y, x
 
     def create(self) -> None:
-        """Make the group and its empty array under the partial name."""
+        """Make the group and its empty array, not whole yet."""
         self._close()
-        with writing(self.target.partial):
-            self.target.prepare()
+        with writing(self.keeping.draft_name):
+            self.keeping.prepare()
             levels = levels_of(self.spec, self.layout)[:1]
-            group = zarr.create_group(LocalStore(self.target.partial), zarr_format=ZARR_FORMATS[self.spec.ngff],
-                                      attributes=self._attributes(levels, {}))
+            attributes = self.keeping.drafted(self._attributes(levels, {}))
+            group = zarr.create_group(self.keeping.draft(), zarr_format=ZARR_FORMATS[self.spec.ngff],
+                                      attributes=dict(attributes))
             self._create_array(group, levels[0])
-            sync_metadata(self.target.partial / LEVEL)
-            sync_metadata(self.target.partial)
+            self.keeping.sync_metadata(LEVEL)
+            self.keeping.sync_metadata()
 
     def write(self, box: Box, data: Array) -> None:
         """Store ``data`` ``(c, *box.shape)``; durable when it returns. Safe from several threads."""
         check_block(self.name, self.spec, box, data)
-        with writing(self.target.partial):
+        with writing(self.keeping.draft_name):
             array = self._open()
-            if self._path != self.target.partial:
+            if not self._writable:
                 raise SinkError(f"{self.name} is finished: nothing more can be written to it")
             self.layout.store(array, box, data)
             for index, _ in self.layout.pieces(box):
-                sync_chunks(self._path / LEVEL, array, index, self._known)
+                self.keeping.sync_chunks(LEVEL, array, index)
 
     def read(self, box: Box) -> Array:
-        """``(c, *box.shape)`` as stored, from the partial or the finished output."""
+        """``(c, *box.shape)`` as stored, from the unfinished or the finished output."""
         check_box(self.name, self.spec.shape, box)
         return self.layout.load(self._open(), box)
 
@@ -102,37 +168,34 @@ class ZarrSink:
         levels
             From level 0 on.
         """
-        partial = self.target.partial
-        group = zarr.open_group(LocalStore(partial), mode="r+")
+        group = zarr.open_group(self.keeping.draft(), mode="r+")
         arrays: list[Any] = [group[levels[0].path]]
         for finer, level in pairwise(levels):
-            remove(partial / level.path)
+            self.keeping.discard(level.path)
             arrays.append(self._create_array(group, level))
             steps = tuple(b // a for a, b in zip(finer.factors, level.factors, strict=True))
-            known: set[Path] = set()
             for index in fill_level(arrays[-2], arrays[-1], steps, self.spec.kind):
-                sync_chunks(partial / level.path, arrays[-1], index, known)
-            sync_metadata(partial / level.path)
+                self.keeping.sync_chunks(level.path, arrays[-1], index)
+            self.keeping.sync_metadata(level.path)
         return arrays
 
     def finish(self, attributes: Json) -> None:
-        """Build the coarser levels, store the provenance in the group, then give it its final name.
+        """Build the coarser levels, store the provenance in the group, which is whole then.
 
         May be called again: what was not finished is made anew.
         """
         self._close()
-        partial = self.target.partial
-        with writing(self.target.path):
-            if partial.exists():
+        with writing(self.name):
+            if self.keeping.unfinished:
                 levels = levels_of(self.spec, self.layout)
                 self.build(levels)
-                group = zarr.open_group(LocalStore(partial), mode="r+")
+                group = zarr.open_group(self.keeping.draft(), mode="r+")
                 group.update_attributes(self._attributes(levels, attributes))
-                sync_metadata(partial)
-            self.target.promote()
+                self.keeping.sync_metadata()
+            self.keeping.promote()
 
     def _attributes(self, levels: Sequence[Level], attributes: Json) -> dict[str, Any]:
-        name = self.target.path.name.removesuffix(self.target.path.suffix).removesuffix(".ome")
+        name = self._place.name.removesuffix(self._place.suffix).removesuffix(".ome")
         made = provenance(self.spec.kind, self.spec.classes, attributes)
         return {**ome_attributes(name, self.spec, self.layout, levels, made["classes"]), "tiler": dict(made)}
 
@@ -162,26 +225,26 @@ class ZarrSink:
 
     def _open(self) -> Any:
         with self._lock:
-            if self._array is None or not self._path.exists():  # finished by another sink meanwhile
-                self._path = self.target.current
-                mode = "r+" if self._path == self.target.partial else "r"
+            if self._array is None or self.keeping.stale:
+                store, self._writable = self.keeping.open()
                 try:
-                    found = zarr.open_array(LocalStore(self._path), path=LEVEL, mode=mode)
+                    found = zarr.open_array(store, path=LEVEL, mode="r+" if self._writable else "r")
                 except (FileNotFoundError, ValueError) as error:
-                    raise SinkError(f"{self._path} is not an output of tiler: {error}") from error
+                    raise SinkError(f"{self.name} is not an output of tiler: {error}") from error
                 self._array = found.with_config(KEEP_EMPTY)
             return self._array
 
     def _close(self) -> None:
         with self._lock:
             self._array = None
-            self._known = set()
+            self.keeping.close()
 
 
-def stored_attributes(path: Path) -> Json | None:
+def stored_attributes(place: Place) -> Json | None:
     """The provenance in a group; None where it has none."""
+    store = keeping_of(place).open()[0] if isinstance(place, Address) else LocalStore(place)
     try:
-        found = zarr.open_group(LocalStore(path), mode="r").attrs.get("tiler")
+        found = zarr.open_group(store, mode="r").attrs.get("tiler")
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None

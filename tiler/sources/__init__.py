@@ -1,4 +1,4 @@
-"""Where voxels come from: files, folders and arrays, read lazily by region.
+"""Where voxels come from: files, folders, object stores and arrays, read lazily by region.
 
 A format is a module with a function that turns a path into a `tiler.sources.raw.RawImage`; one line in
 `FORMATS` makes it known. It is imported when the first file of that format is opened.
@@ -18,6 +18,7 @@ from tiler.ports import Source
 from tiler.sources.files import split_inner
 from tiler.sources.raw import RawImage
 from tiler.sources.volume import VolumeSource, volume_of
+from tiler.stores.address import Address, Place, place_of
 
 __all__ = ["FORMATS", "Format", "open_source"]
 
@@ -61,9 +62,9 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     Parameters
     ----------
     source
-        A path to a TIFF, zarr, HDF5 (``file.h5:/dataset``), npy or image file or to a folder of 2-D images; an
-        array (numpy, dask, zarr, or anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is
-        returned as it is.
+        A path to a TIFF, zarr, HDF5 (``file.h5:/dataset``), npy or image file or to a folder of 2-D images; the
+        address of a zarr on an object store (``s3://bucket/volume.zarr``); an array (numpy, dask, zarr, or
+        anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is returned as it is.
     axes
         One letter an axis (``t``, ``c``, ``z``, ``y``, ``x``, ``s`` for the samples of a pixel), which wins over
         the file's metadata. Without either, the axes of 2, 3, 4 and 5 dimensions are yx, zyx, czyx and tczyx.
@@ -77,8 +78,9 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     SourceError
         In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
     """
-    if isinstance(source, (str, os.PathLike)):
-        raw = _format_of(Path(source)).open(Path(source))
+    if isinstance(source, (str, os.PathLike, Address)):
+        place = place_of(source)
+        raw = _format_of(place).open(place)
     elif isinstance(source, (VolumeSource, Source)):
         if (axes, channel, time) != (None, None, None):
             raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
@@ -91,8 +93,11 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     return volume_of(raw, axes=axes, channel=channel, time=time)
 
 
-def _format_of(path: Path) -> Format:
-    path, _ = split_inner(path)
+def _format_of(place: Place) -> Format:
+    if isinstance(place, Address):
+        _check_remote(place)
+        return ZARR
+    path, _ = split_inner(place)
     if not path.exists() and not path.is_symlink():
         raise SourceError(f"{path} does not exist")
     if path.is_dir():
@@ -106,6 +111,12 @@ def _format_of(path: Path) -> Format:
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise SourceError(f"{path}: unknown format {suffix or 'without a suffix'}; "
                       f"known are {supported} and folders of images")
+
+
+def _check_remote(address: Address) -> None:
+    """Files would have to be fetched whole."""
+    if address.name.lower().endswith((*COMPRESSED, *(suffix for known in FORMATS[1:] for suffix in known.suffixes))):
+        raise SourceError(f"{address}: only zarr is read from object stores: fetch the file first")
 
 
 def _is_zarr(path: Path) -> bool:

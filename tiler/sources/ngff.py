@@ -91,6 +91,19 @@ def labels_of(attributes: Mapping[str, Any]) -> list[str] | None:
     return [str(path) for path in found] if isinstance(found, (list, tuple)) else None
 
 
+def refuse_unfinished(name: str, attributes: Mapping[str, Any]) -> None:
+    """An output of tiler on an object store says in its attributes that it is not whole.
+
+    Raises
+    ------
+    SourceError
+        If it does.
+    """
+    told = attributes.get("tiler")
+    if isinstance(told, Mapping) and told.get("unfinished"):
+        raise SourceError(f"{name} is an output that is not finished: tiler segment with --resume goes on with it")
+
+
 def refuse_plate(name: str, attributes: Mapping[str, Any]) -> None:
     """A plate or a well holds many images, of which one has to be chosen.
 

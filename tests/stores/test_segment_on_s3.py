@@ -1,0 +1,191 @@
+"""Segmentations from a store to a store, over a bad line: equal to the local result, resumable, one run at a time."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from s3_server import SECRET
+
+import tiler
+from tiler.errors import Interrupted, JournalError, SinkError
+from tiler.journal import Journal, exclusive, journal_path
+from tiler.run import Silent
+from tiler.stores import asking
+from tiler.stores.address import Address
+from tiler.testing.predictors import PoolingNet
+
+VOLUME = np.random.default_rng(0).integers(0, 250, (2, 61, 53), dtype=np.uint8)
+CHOICES = {"tile": "22", "block": "16"}
+BLOCKS = 2 * 4 * 4
+
+
+class LabelNet(PoolingNet):
+    """Two classes."""
+
+    @property
+    def dtype(self):
+        return np.dtype(np.uint8)
+
+    def __call__(self, batch):
+        return (super().__call__(batch) > 125).astype(np.uint8)
+
+
+class Stopping(Silent):
+    """Stops a run after some blocks, and counts them."""
+
+    def __init__(self, after=None):
+        self.after, self.blocks, self.stop = after, 0, threading.Event()
+
+    def finished_block(self, index, voxels):
+        self.blocks += 1
+        if self.blocks == self.after:
+            self.stop.set()
+
+
+def read(address):
+    return zarr.open_array(asking("zarr_store").zarr_store(Address.parse(str(address)) / "0", read_only=True))[:]
+
+
+@pytest.fixture
+def source(root):
+    address = Address.parse(f"{root}/volume.zarr")
+    store = asking("zarr_store").zarr_store(address, read_only=False)
+    zarr.create_array(store, shape=VOLUME.shape, dtype="uint8", chunks=(1, 16, 16))[:] = VOLUME
+    return str(address)
+
+
+@pytest.fixture
+def output(root):
+    return f"{root}/out.zarr"
+
+
+@pytest.fixture(scope="module")
+def local():
+    return tiler.segment(VOLUME, PoolingNet(), **CHOICES)
+
+
+def test_over_a_bad_line_nothing_is_lost(server, source, output, local, caplog):
+    caplog.set_level(logging.DEBUG)
+    with server.failing(share=0.05, latency=0.02) as faults:
+        given = tiler.segment(source, PoolingNet(), output, workers=8, **CHOICES)
+        report = tiler.check(output, model=PoolingNet(), windows=2)
+    assert str(given) == output
+    assert len(faults.injected) > 5
+    np.testing.assert_array_equal(read(output), local)
+    assert report.sound
+    left = {each.key.split("/")[0] for each in asking().listing(Address.parse(output.removesuffix("/out.zarr")))}
+    assert left == {"volume.zarr", "out.zarr", "out.zarr.journal"}
+    kept = asking().get_all([Address.parse(output) / each.key for each in asking().listing(Address.parse(output))])
+    assert SECRET.encode() not in b"".join(each.content for each in kept)
+    header = json.dumps(Journal.load(journal_path(Address.parse(output))).header)
+    assert SECRET not in header + caplog.text
+
+
+def test_a_killed_run_is_resumed(server, source, output, local):
+    script = Path(__file__).with_name("killed_run.py")
+    killed = subprocess.run([sys.executable, script, source, output, "12"], check=False, capture_output=True)
+    assert killed.returncode == -9
+    with pytest.raises(SinkError, match="has an unfinished run: --resume"):
+        tiler.segment(source, PoolingNet(), output, **CHOICES)
+    listener = Stopping()
+    tiler.segment(source, PoolingNet(), output, resume=True, listener=listener, **CHOICES)
+    assert BLOCKS - 12 - 1 <= listener.blocks <= BLOCKS - 12  # the last block may be durable and not yet counted
+    np.testing.assert_array_equal(read(output), local)
+    with pytest.raises(SinkError, match="exists: --overwrite"):
+        tiler.segment(source, PoolingNet(), output, **CHOICES)
+
+
+def test_labels_are_numbered_there_and_a_new_run_replaces_an_older_one(source, output):
+    stopping = Stopping(after=5)
+    with pytest.raises(Interrupted):
+        tiler.segment(source, LabelNet(), output, kind="instances", listener=stopping, stop=stopping.stop, **CHOICES)
+    tiler.segment(source, LabelNet(), output, kind="instances", overwrite=True, **CHOICES)
+    expected = tiler.segment(VOLUME, LabelNet(), kind="instances", **CHOICES)
+    np.testing.assert_array_equal(read(output), expected)
+    kept = {each.key.split("/")[0] for each in asking().listing(Address.parse(output.removesuffix("/out.zarr")))}
+    assert kept == {"volume.zarr", "out.zarr", "out.zarr.journal"}
+
+
+def test_what_was_damaged_is_found_and_computed_again(source, output, local):
+    stopping = Stopping(after=20)
+    with pytest.raises(Interrupted):
+        tiler.segment(source, PoolingNet(), output, listener=stopping, stop=stopping.stop, **CHOICES)
+    asking().delete(Address.parse(output) / "0/c/0/0/0")  # it would read as zeros
+    tiler.segment(source, PoolingNet(), output, resume=True, verify=True, **CHOICES)
+    np.testing.assert_array_equal(read(output), local)
+    asking().delete(Address.parse(output) / "0/c/0/0/0")
+    assert len(tiler.check(output, model=PoolingNet()).damaged) == 1
+
+
+def test_the_output_is_not_the_input(source):
+    for output in (source, f"{source}/inner.zarr"):
+        with pytest.raises(SinkError, match="the input"):
+            tiler.segment(source, PoolingNet(), output, **CHOICES)
+
+
+def test_one_run_at_a_time(output, monkeypatch):
+    address = Address.parse(output)
+    with exclusive(address), pytest.raises(JournalError, match="another run is writing"), exclusive(address):
+        pass
+    lease = asking("lease")
+    with exclusive(address), monkeypatch.context() as patch:
+        patch.setattr(lease.psutil, "pid_exists", lambda process: False)
+        with exclusive(address):  # left behind by a process of this machine that is gone
+            pass
+    monkeypatch.setattr(lease, "EXPIRES", -1.0)
+    with exclusive(address), exclusive(address):  # left behind by another machine
+        pass
+
+
+def test_a_lock_is_renewed_and_a_lost_one_is_not_taken_away(output, monkeypatch, caplog):
+    lease = asking("lease")
+    monkeypatch.setattr(lease, "RENEWED", 0.05)
+    lock = Address.parse(f"{output}.lock")
+    with exclusive(Address.parse(output)):
+        first = asking().get(lock)
+        _until(lambda: asking().get(lock) != first)
+        asking().put(lock, b"another run's")
+        _until(lambda: "taken over" in caplog.text)
+    assert asking().get(lock).content == b"another run's"
+
+
+def test_two_runs_never_write_one_journal(output):
+    path = journal_path(Address.parse(output))
+    ours = Journal.create(path, {"plan": {}})
+    theirs = Journal.reopen(path)
+    theirs.append("model", 0, {"checksum": "a"})
+    with pytest.raises(JournalError, match="another run goes on"):
+        ours.append("model", 1, {"checksum": "b"})
+    assert Journal.load(path).records("model") == {0: {"checksum": "a"}}
+    asking().delete(path / "000000000")
+    with pytest.raises(JournalError, match="objects of it are missing"):
+        Journal.load(path)
+
+
+def test_a_lost_answer_to_a_line_is_not_another_run(server, output):
+    path = journal_path(Address.parse(output))
+    journal = Journal.create(path, {"plan": {}})
+    with server.failing(chosen=lambda method, address: method == "PUT" and faults_left.pop(), status="cut"):
+        faults_left = [False, True]
+        journal.append("model", 0, {"checksum": "a"})
+    assert Journal.load(path).records("model") == {0: {"checksum": "a"}}
+
+
+@pytest.mark.slow
+def test_processes_open_the_store_by_themselves(server, source, output, local):
+    with server.failing(share=0.05, latency=0.02):
+        tiler.segment(source, PoolingNet(), output, executor="dask", workers=2, **CHOICES)
+    np.testing.assert_array_equal(read(output), local)
+
+
+def _until(happened):
+    """Within the test's own timeout."""
+    while not happened():
+        time.sleep(0.01)

@@ -1,0 +1,110 @@
+"""Where a zarr lies: what is asked of a local disk and of an object store alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from tiler.errors import SourceError, TilerError
+from tiler.ports import Json
+from tiler.sources.files import existing
+from tiler.sources.volume import one_line
+from tiler.stores import asking
+from tiler.stores.address import Address, Place
+
+METADATA = ("zarr.json", ".zarray", ".zattrs")
+GROUPS = ("zarr.json", ".zgroup")
+CHEAP = 10_000
+"""Objects of which a listing still takes no longer than opening the volume: ten requests."""
+
+
+def found(place: Place) -> Place:
+    """The place itself, absolute.
+
+    Raises
+    ------
+    SourceError
+        If there is nothing on the local disk; an object store says so when it is read.
+    """
+    return place if isinstance(place, Address) else existing(place)
+
+
+def node(place: Place) -> Any:
+    """The zarr array or group.
+
+    Raises
+    ------
+    SourceError
+        If there is none that can be read.
+    """
+    try:
+        if isinstance(place, Address):
+            return zarr.open(store=asking("zarr_store").zarr_store(place, read_only=True), mode="r")
+        return zarr.open(store=place, mode="r")
+    except TilerError:
+        raise
+    except Exception as error:  # zarr's metadata errors have no common base
+        reason = "there is none" if isinstance(place, Address) and isinstance(error, FileNotFoundError) \
+            else one_line(error)
+        raise SourceError(f"{place} is not a readable zarr array or group: {reason}") from error
+
+
+def is_group(place: Place) -> bool:
+    return any(_content(place, name) is not None for name in GROUPS)
+
+
+def parents(place: Place) -> Iterable[tuple[Place, str]]:
+    """What holds a place, the nearest first, and the place's path in each."""
+    if isinstance(place, Address):
+        return ((parent, place.inside(parent)) for parent in place.parents)
+    return ((parent, place.relative_to(parent).as_posix()) for parent in place.parents)
+
+
+def identity(place: Place) -> Json:
+    """A hash of the metadata, and one of the names, sizes and times (or ETags) of the chunks.
+
+    Those of an object store are left out where a listing is not cheap, or not to be had (https).
+    """
+    metadata = hashlib.sha256()
+    for name in METADATA:
+        metadata.update(_content(place, name) or b"\0")
+    told = {"kind": "zarr", "path": str(place), "metadata": metadata.hexdigest()}
+    if not isinstance(place, Address):
+        return {**told, "listing": _digest(_listing(place, ""))}
+    if not place.writable:
+        return told
+    entries = list(asking().listing(place, CHEAP))
+    listed = _digest((each.key, each.size, each.etag) for each in entries)
+    return told if len(entries) > CHEAP else {**told, "listing": listed}
+
+
+def _digest(entries: Iterable[tuple[str, int, Any]]) -> str:
+    listing = hashlib.sha256()
+    for entry in entries:
+        listing.update(json.dumps(entry).encode())
+    return listing.hexdigest()
+
+
+def _content(place: Place, name: str) -> bytes | None:
+    if isinstance(place, Address):
+        stored = asking().get(place / name)
+        return None if stored is None else bytes(stored.content)
+    file = place / name
+    return file.read_bytes() if file.exists() else None
+
+
+def _listing(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
+    """Key, size and modification time of every file, in the order of the names."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir():
+                yield from _listing(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                status = entry.stat()
+                yield prefix + entry.name, status.st_size, status.st_mtime_ns

@@ -1,0 +1,173 @@
+"""Objects by address: read, written, listed and deleted, each asked for again while the server fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
+from obstore.store import from_url
+
+from tiler.stores.address import Address
+from tiler.stores.failures import TROUBLE, explained, worth_another
+from tiler.stores.patience import Patience
+
+T = TypeVar("T")
+ENVIRONMENT = ("AWS_", "GOOGLE_")
+AT_ONCE = 32
+"""Objects asked for at once where there are many small ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object of a listing: its key below what was listed, its size and the store's mark of its content."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object: its content and the store's mark of it."""
+
+    content: bytes
+    etag: str | None
+
+
+ANSWERS = (AlreadyExistsError, PreconditionError, NotSupportedError, NotImplementedError)
+
+
+class Taken(Exception):
+    """Another one wrote there first."""
+
+
+def client(address: Address, *, below: bool = False) -> Any:
+    """The obstore client of a bucket or host, or of what lies below an address.
+
+    Credentials, endpoint and region come from the environment, as the libraries of the stores read it.
+    """
+    seen = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(ENVIRONMENT)))
+    return _client(str(address) if below else address.root, Patience.chosen(), hash(seen))
+
+
+@lru_cache(maxsize=64)
+def _client(url: str, patience: Patience, environment: int) -> Any:
+    """Kept, since each has its own connections; made anew where the environment has changed."""
+    return from_url(url, **patience.options)
+
+
+def get(address: Address) -> Stored | None:
+    """An object; None only if the store says that there is none."""
+    def ask() -> Stored:
+        found = obstore.get(client(address), str(address.path))
+        return Stored(bytes(found.bytes()), found.meta["e_tag"])
+
+    try:
+        return _asked(address, ask)
+    except FileNotFoundError:
+        return None
+
+
+def exists(address: Address) -> bool:
+    """Whether there is an object, or anything below it."""
+    return get(address) is not None or next(listing(address), None) is not None
+
+
+def put(address: Address, content: bytes) -> str | None:
+    """Write an object, durably; gives the store's mark of it."""
+    mark: str | None = _asked(address, lambda: obstore.put(client(address), str(address.path), content))["e_tag"]
+    return mark
+
+
+def put_if(address: Address, content: bytes, etag: str | None) -> str | None:
+    """Write an object only if it is new (no ``etag``), or still has that mark.
+
+    Raises
+    ------
+    Taken
+        If it is not so. An answer that was lost on the way is looked for: what was written is then ours.
+    """
+    mode: Any = "create" if etag is None else {"e_tag": etag}
+    try:
+        mark: str | None = _asked(
+            address, lambda: obstore.put(client(address), str(address.path), content, mode=mode))["e_tag"]
+    except (AlreadyExistsError, PreconditionError):
+        found = get(address)
+        if found is None or found.content != content:
+            raise Taken from None
+        return found.etag
+    except (NotSupportedError, NotImplementedError):
+        return put(address, content)  # a store without conditions: as good as it gets
+    return mark
+
+
+def delete(address: Address) -> None:
+    """Remove an object, if it is there."""
+    try:
+        _asked(address, lambda: obstore.delete(client(address), str(address.path)))
+    except FileNotFoundError:
+        return
+
+
+def remove(address: Address) -> None:
+    """Remove an object and all that lies below it."""
+    delete(address)
+    keys = [str(address.path / each.key) for each in listing(address)]
+    for first in range(0, len(keys), 1000):
+        some = keys[first:first + 1000]
+        _asked(address, lambda some=some: obstore.delete(client(address), some))  # type: ignore[misc]
+
+
+def listing(address: Address, most: int | None = None) -> Iterator[Listed]:
+    """What lies below, in the order of the keys; at most about so many."""
+    def ask() -> list[Listed]:
+        found: list[Listed] = []
+        for batch in obstore.list(client(address), f"{address.path}/"):
+            found += [Listed(_below(address, each["path"]), each["size"], str(each["e_tag"])) for each in batch]
+            if most is not None and len(found) > most:
+                break
+        return sorted(found, key=lambda each: each.key)
+
+    yield from _asked(address, ask)
+
+
+def get_all(addresses: list[Address]) -> list[Stored | None]:
+    """Many small objects, several at once."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(get, addresses))
+
+
+def _below(address: Address, key: str) -> str:
+    return key.removeprefix(f"{address.path}/")
+
+
+def _asked(address: Address, call: Callable[[], T]) -> T:
+    """The answer of a server, which is asked again where the library itself would not.
+
+    Raises
+    ------
+    StoreError
+        If it fails for good.
+    FileNotFoundError, AlreadyExistsError, PreconditionError, NotSupportedError
+        Which are answers.
+    """
+    patience = Patience.chosen()
+    for attempt in range(patience.retries):
+        try:
+            return call()
+        except ANSWERS:
+            raise
+        except TROUBLE as error:
+            if not worth_another(error):
+                with explained(address):
+                    raise
+        time.sleep(patience.pause(attempt))
+    with explained(address):
+        return call()
