@@ -93,6 +93,7 @@ def test_channels_are_layers_with_colours_and_not_too_many(tmp_path):
     layers = layers_of(tmp_path / "a.npy", image=True)
     assert [layer.name for layer in layers] == ["a 0", "a 1", "a 2"]
     assert [layer.color for layer in layers] == ["#ff0000", "#00ff00", "#0000ff"]
+    assert {layer.window for layer in layers} == {(0.0, 255.0)}
     assert len(layers_of(np.zeros((20, 2, 9, 9)), image=True)) == MOST_CHANNELS
 
 

@@ -148,8 +148,9 @@ def _look(kind: Kind, sample: Array, number: int, names: Sequence[str]) -> dict[
         top = float(np.iinfo(sample.dtype).max) if sample.dtype.kind in "iu" else 1.0
         covers = len(names) == 1 and bool(np.nanmean(sample) > top / 2)
         return {"window": (0.0, top), "color": OVERLAYS[number], "inverted": covers}
-    colors = RGB if len(names) == len(RGB) else OVERLAYS if len(names) > 1 else GREY
-    return {"window": grey_window(sample), "color": colors[number]}
+    if len(names) == len(RGB) and sample.dtype == np.uint8:  # windows of their own would change the colours
+        return {"window": (0.0, 255.0), "color": RGB[number]}
+    return {"window": grey_window(sample), "color": OVERLAYS[number] if len(names) > 1 else GREY[0]}
 
 
 def grey_window(sample: Array) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import neuroglancer
 import numpy as np
+from neuroglancer.local_volume import MeshesNotSupportedForVolume
 
 from tiler.errors import PlanError
 from tiler.viewing.layers import ViewLayer
@@ -62,6 +63,10 @@ class PyramidVolume(neuroglancer.LocalVolume):  # type: ignore[misc]  # neurogla
         rest = ",".join(str(factor // own) for factor, own in zip(wanted, having, strict=True))
         encoded: tuple[bytes, str] = volume.get_encoded_subvolume(data_format, start, end, rest)
         return encoded
+
+    def get_object_mesh(self, object_id: int) -> bytes:
+        """Refuse what would take the whole volume in memory; the server answers that there are no meshes."""
+        raise MeshesNotSupportedForVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,7 @@ def _layer(layer: ViewLayer, placed: Placed) -> Any:
                                           subsources={"default": True}, enable_default_subsources=False)
     if layer.kind == "labels":
         return neuroglancer.SegmentationLayer(
-            source=source, selected_alpha=0.4, segments=list(layer.values), hide_segment_zero=True,
+            source=source, tab="rendering", selected_alpha=0.4, segments=list(layer.values), hide_segment_zero=True,
             segment_colors=dict(layer.colors))
     if layer.kind == "image":
         return neuroglancer.ImageLayer(source=source, shader=GREY_SHADER.format(color=layer.color), opacity=1.0,
