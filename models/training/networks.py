@@ -48,12 +48,14 @@ def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channel
     entry = registered(name)
     known = _on_meta(entry).arguments
     needed = {"in_channels": in_channels, "classes": OBJECTIVES[recipe.loss].channels}
+    if "ndim" in known:
+        needed["ndim"] = 2
+    why = {"in_channels": "the images have", "classes": f"the loss {recipe.loss} needs", "ndim": "tiler trains slices:"}
     for key, value in given.items():
         if key not in known:
             raise ModelError(f"{name} has no {key}: it has {', '.join(known)} (--model-arg)")
         if value != needed.get(key, value):
-            reason = "the images have" if key == "in_channels" else f"the loss {recipe.loss} needs"
-            raise ModelError(f"{key} of {name} cannot be {value}, {reason} {needed[key]}: leave it out (--model-arg)")
+            raise ModelError(f"{key} of {name} cannot be {value}, {why[key]} {needed[key]}; leave it out (--model-arg)")
     width = {"base": _WIDTHS[name]} if name in _WIDTHS else {}
     open_ones = {key: getattr(recipe, key) for key in _OF_RECIPE if key in known}
     return {**width, **open_ones, **entry.arguments, **given, **needed}

@@ -120,6 +120,7 @@ def test_weights_to_begin_with_are_named_by_their_own_option(tmp_path):
     ("fcn8s", {"depth": 3}, ModelError, "fcn8s has no depth"),
     ("unetpp", {"arguments": {"classes": 2}}, ModelError, "classes of unetpp cannot be 2, the loss bce-dice needs 1"),
     ("esfpnet-t", {"arguments": {"in_channels": 3}}, ModelError, "the images have 1"),
+    ("unet", {"arguments": {"ndim": 3}}, ModelError, "ndim of unet cannot be 3, tiler trains slices: 2"),
     ("unetpp", {"arguments": {"dropout": "much"}}, ModelError, "does not take these arguments"),
     ("unetpp", {"changes": {"weights.border": "paper"}}, PlanError, "bce-dice gives pixels no weights"),
     ("unetpp", {"changes": {"loss": "dice"}}, PlanError, "no loss 'dice'"),
