@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
+from tiler.cli import completion
+from tiler.cli.options import json_option
+
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @click.option("-o", "--output", required=True, metavar="FILE",
               help=".zip for a BioImage.IO package; .onnx, .pt2 or .pt (TorchScript) for the network alone.")
-@click.option("--weights", "-w", metavar="FILE", help="safetensors file; by default the model's own.")
+@click.option("--weights", "-w", metavar="FILE", shell_complete=completion.files,
+              help="safetensors file; by default the model's own.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along.")
 @click.option("--head", type=click.Choice(["softmax", "sigmoid", "none"]),
               help="What follows the last layer, in a package; by default what belongs to the model.")
 @click.option("--author", "authors", multiple=True, metavar="NAME", help="Of a package; may be repeated.")
 @click.option("--licence", metavar="SPDX", help="Of a package, such as MIT or CC-BY-4.0.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
-def export(model: str, output: str, weights: str | None, trust: bool, head: Any, **options: Any) -> None:
+@json_option("model, output")
+def export(model: str, output: str, weights: str | None, trust: bool, head: Any, as_json: bool,
+           **options: Any) -> None:
     """Write MODEL for other programs. Prints the path of the file.
 
     A package holds weights, normalisation, head, test images, and the sizes and halo that the network needs.
@@ -28,4 +35,5 @@ def export(model: str, output: str, weights: str | None, trust: bool, head: Any,
 
     imprint = Imprint(tuple(options["authors"]), options["licence"])
     wanted = ExportOptions(head, imprint, options["overwrite"])
-    click.echo(str(export(model, output, wanted, weights=weights, trust=trust)))
+    written = str(export(model, output, wanted, weights=weights, trust=trust))
+    click.echo(json.dumps({"model": model, "output": written}) if as_json else written)
