@@ -22,7 +22,7 @@ from tiler.cli.table import plan_table
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 from tiler.sinks import FORMATS
-from tiler.sources.files import split_inner
+from tiler.sources.files import PRECOMPUTED, split_inner
 from tiler.stores.address import Place, is_address, place_of
 
 log = logging.getLogger("tiler.cli")
@@ -108,7 +108,7 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
     """One output an input; two of one name are refused before anything runs."""
     if "" in (*inputs, output):
         raise click.UsageError("the name of an input or output is empty")
-    for source in filter(is_address, inputs):
+    for source in filter(is_address, (name.removeprefix(PRECOMPUTED) for name in inputs)):
         place_of(source)  # one that holds credentials is refused before it is printed anywhere
     is_file = output is not None and Path(output).name.lower().endswith(SUFFIXES)
     is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()

@@ -214,7 +214,7 @@ def describe_source(source: Any) -> str:
     """A path as absolute text, anything else as its type: enough to find it again, or to say that one cannot."""
     if not isinstance(source, (str, Path, Address)):
         return f"<{type(source).__name__}>"
-    return str(source) if is_address(source) else str(Path(str(source)).absolute())
+    return str(source) if is_address(source) or "://" in str(source) else str(Path(str(source)).absolute())
 
 
 def describe_model(model: Any) -> str:

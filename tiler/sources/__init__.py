@@ -15,10 +15,10 @@ from typing import Any
 
 from tiler.errors import SourceError
 from tiler.ports import Source
-from tiler.sources.files import split_inner
+from tiler.sources.files import PRECOMPUTED, split_inner
 from tiler.sources.raw import RawImage
 from tiler.sources.volume import VolumeSource, volume_of
-from tiler.stores.address import Address, Place, place_of
+from tiler.stores.address import Address, Place, is_address, place_of
 
 __all__ = ["FORMATS", "Format", "open_source"]
 
@@ -52,6 +52,9 @@ FORMATS = (
     Format("tiler.sources.npy:open_npy", (".npy",)),
     Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
 )
+TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
+N5 = Format("tiler.sources.tensorstores:open_n5", (), TENSORSTORE)
+PRECOMPUTED_VOLUME = Format("tiler.sources.tensorstores:open_precomputed", (), TENSORSTORE)
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 
 
@@ -63,8 +66,10 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     ----------
     source
         A path to a TIFF, zarr, HDF5 (``file.h5:/dataset``), npy or image file or to a folder of 2-D images; the
-        address of a zarr on an object store (``s3://bucket/volume.zarr``); an array (numpy, dask, zarr, or
-        anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is returned as it is.
+        address of a zarr on an object store (``s3://bucket/volume.zarr``); a dataset of an N5 container
+        (``volume.n5/raw``) or a folder of neuroglancer's precomputed format (with a file ``info``, or
+        ``precomputed://folder``); an array (numpy, dask, zarr, or anything with shape, dtype and slicing); or a
+        `tiler.ports.Source`, which is returned as it is.
     axes
         One letter an axis (``t``, ``c``, ``z``, ``y``, ``x``, ``s`` for the samples of a pixel), which wins over
         the file's metadata. Without either, the axes of 2, 3, 4 and 5 dimensions are yx, zyx, czyx and tczyx.
@@ -79,8 +84,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
         In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
     """
     if isinstance(source, (str, os.PathLike, Address)):
-        place = place_of(source)
-        raw = _format_of(place).open(place)
+        raw = _opened(source)
     elif isinstance(source, (VolumeSource, Source)):
         if (axes, channel, time) != (None, None, None):
             raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
@@ -93,6 +97,16 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     return volume_of(raw, axes=axes, channel=channel, time=time)
 
 
+def _opened(source: str | os.PathLike[str] | Address) -> RawImage:
+    if str(source).startswith(PRECOMPUTED):
+        folder = str(source).removeprefix(PRECOMPUTED)
+        if is_address(folder):
+            raise SourceError(f"{PRECOMPUTED}: volumes of this format are read from local folders: fetch it first")
+        return PRECOMPUTED_VOLUME.open(Path(folder))
+    place = place_of(source)
+    return _format_of(place).open(place)
+
+
 def _format_of(place: Place) -> Format:
     if isinstance(place, Address):
         _check_remote(place)
@@ -101,7 +115,7 @@ def _format_of(place: Place) -> Format:
     if not path.exists() and not path.is_symlink():
         raise SourceError(f"{path} does not exist")
     if path.is_dir():
-        return ZARR if _is_zarr(path) else FOLDER
+        return _format_of_folder(path)
     suffix = path.suffix.lower()
     for known in FORMATS:
         if suffix in known.suffixes:
@@ -117,6 +131,24 @@ def _check_remote(address: Address) -> None:
     """Files would have to be fetched whole."""
     if address.name.lower().endswith((*COMPRESSED, *(suffix for known in FORMATS[1:] for suffix in known.suffixes))):
         raise SourceError(f"{address}: only zarr is read from object stores: fetch the file first")
+
+
+def _format_of_folder(path: Path) -> Format:
+    if _is_zarr(path):
+        return ZARR
+    if any(folder.suffix.lower() == ".n5" for folder in (path, *path.absolute().parents)):
+        return N5
+    if _is_precomputed(path):
+        return PRECOMPUTED_VOLUME
+    return FOLDER
+
+
+def _is_precomputed(path: Path) -> bool:
+    """A folder whose ``info`` names scales, or one of those scales."""
+    for info, word in ((path / "info", "scales"), (path.absolute().parent / "info", path.name)):
+        if info.is_file() and f'"{word}"'.encode() in info.read_bytes():
+            return True
+    return False
 
 
 def _is_zarr(path: Path) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 from tiler.errors import SourceError
 from tiler.ports import Json
 
+PRECOMPUTED = "precomputed://"
+
 
 def existing(path: Path) -> Path:
     """The absolute path of something that exists.

@@ -76,12 +76,17 @@ def identity(place: Place) -> Json:
         metadata.update(_content(place, name) or b"\0")
     told = {"kind": "zarr", "path": str(place), "metadata": metadata.hexdigest()}
     if not isinstance(place, Address):
-        return {**told, "listing": _digest(_listing(place, ""))}
+        return {**told, "listing": listing_hash(place)}
     if not place.writable:
         return told
     entries = list(asking().listing(place, CHEAP))
     listed = _digest((each.key, each.size, each.etag) for each in entries)
     return told if len(entries) > CHEAP else {**told, "listing": listed}
+
+
+def listing_hash(folder: Path) -> str:
+    """Of the names, sizes and times of all files below."""
+    return _digest(_listing(folder, ""))
 
 
 def _digest(entries: Iterable[tuple[str, int, Any]]) -> str:

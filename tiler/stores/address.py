@@ -117,6 +117,9 @@ def place_of(text: str | os.PathLike[str] | Address) -> Place:
 
 
 def is_address(text: object) -> bool:
-    """Whether a text is an address; in a `Path` the two slashes have become one."""
-    spelt = str(text)
-    return re.match(r"[a-z][a-z0-9+.-]+://", spelt) is not None or spelt.startswith(tuple(f"{s}:/" for s in SCHEMES))
+    """Whether a text is an address; in a `Path` the two slashes have become one.
+
+    ``precomputed://`` tells the format of a folder, not where it lies.
+    """
+    known = "|".join(SCHEMES)
+    return re.match(rf"(?!precomputed:)[a-z][a-z0-9+.-]+://|({known}):/", str(text)) is not None

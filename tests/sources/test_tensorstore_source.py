@@ -1,0 +1,135 @@
+"""N5 and precomputed volumes, written by tensorstore itself and by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorstore
+
+from tiler.errors import SourceError
+from tiler.geometry import Box
+from tiler.ports import Calibration
+from tiler.sources import open_source
+from tiler.testing.sources import SourceConformance, refused
+
+VALUES = np.random.default_rng(3).integers(0, 250, (2, 7, 37, 53)).astype("uint16")
+SIZES = (7, 37, 53)
+
+
+def n5(folder, values, **metadata):
+    """``values`` (z, y, x) as a dataset of an N5 container."""
+    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{folder}/"},
+            "metadata": {"dimensions": values.shape[::-1], "blockSize": (16,) * values.ndim,
+                         "dataType": values.dtype.name, "compression": {"type": "gzip"}, **metadata}}
+    tensorstore.open(spec, create=True).result()[...] = values.T
+    return folder
+
+
+def precomputed(folder, values, offset=(0, 0, 0), **encoding):
+    """``values`` (c, z, y, x) in two scales, the second of every other voxel."""
+    for step in (1, 2):
+        level = values[:, ::step, ::step, ::step].T
+        spec = {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "file", "path": f"{folder}/"},
+                "multiscale_metadata": {"type": "image", "num_channels": len(values),
+                                        "data_type": values.dtype.name},
+                "scale_metadata": {"size": level.shape[:3], "encoding": "raw", "chunk_size": (16, 16, 4),
+                                   "resolution": (4 * step, 5 * step, 40 * step), "voxel_offset": offset, **encoding}}
+        tensorstore.open(spec, open=True, create=True).result()[...] = level
+    return folder
+
+
+def whole(source):
+    return source.read(Box.of_shape(source.shape[1:]))
+
+
+class TestN5(SourceConformance):
+    @pytest.fixture
+    def expected(self):
+        return VALUES[:1]
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(n5(tmp_path / "a.n5/volumes/raw", VALUES[0]))
+
+
+class TestPrecomputed(SourceConformance):
+    @pytest.fixture
+    def expected(self):
+        return VALUES
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(precomputed(tmp_path / "em", VALUES, offset=(100, 200, 5)))
+
+
+def test_sizes_of_n5_are_those_of_the_dataset(tmp_path):
+    named = n5(tmp_path / "a.n5/raw", VALUES[0], axes=["x", "y", "z"], resolution=[4.0, 5.0, 40.0],
+               units=["nm", "nm", "nm"])
+    nm = ("nanometer",) * 3
+    assert open_source(named).calibration == Calibration(("z", "y", "x"), SIZES, (40.0, 5.0, 4.0), nm, (0.0,) * 3)
+    pixels = n5(tmp_path / "b.n5/raw", VALUES[0], pixelResolution={"dimensions": [4, 5, 40], "unit": "um"})
+    assert open_source(pixels).calibration.units == ("micrometer",) * 3
+
+
+def test_levels_of_an_n5_group_take_its_sizes(tmp_path):
+    group = tmp_path / "a.n5/em"
+    n5(group / "s0", VALUES[0])
+    n5(group / "s1", VALUES[0, ::2, ::2, ::2], downsamplingFactors=[2, 2, 2])
+    (group / "attributes.json").write_text(json.dumps({"pixelResolution": {"dimensions": [4, 5, 40], "unit": "nm"}}))
+    np.testing.assert_array_equal(whole(open_source(group)), VALUES[:1])
+    assert open_source(group).calibration.scale == (40.0, 5.0, 4.0)
+    assert open_source(group / "s1").calibration.scale == (80.0, 10.0, 8.0)
+
+
+def test_further_axes_of_n5_are_channels_and_time(tmp_path):
+    np.testing.assert_array_equal(whole(open_source(n5(tmp_path / "a.n5/c", VALUES))), VALUES)
+    movie = np.stack([VALUES, VALUES + np.uint16(1)])
+    found = open_source(n5(tmp_path / "a.n5/t", movie), time=1)
+    np.testing.assert_array_equal(whole(found), movie[1])
+
+
+@pytest.mark.parametrize("encoding", [
+    {}, {"encoding": "compressed_segmentation", "compressed_segmentation_block_size": [8, 8, 8]}],
+    ids=["raw", "compressed"])
+def test_scales_of_a_precomputed_volume(tmp_path, encoding):
+    values = VALUES[:1].astype("uint32")
+    folder = precomputed(tmp_path / "seg", values, (100, 200, 5), **encoding)
+    found = open_source(f"precomputed://{folder}")
+    assert found.calibration == Calibration(("z", "y", "x"), SIZES, (40.0, 5.0, 4.0), ("nanometer",) * 3,
+                                            (200.0, 1000.0, 400.0))
+    coarse = open_source(folder / "8_10_80")
+    assert coarse.calibration.scale == (80.0, 10.0, 8.0)
+    np.testing.assert_array_equal(whole(coarse), values[:, ::2, ::2, ::2])
+
+
+def test_a_chunk_that_cannot_be_read_is_an_error(tmp_path):
+    for folder, chunk in ((n5(tmp_path / "a.n5/raw", VALUES[0]), "0/0/0"),
+                          (precomputed(tmp_path / "em", VALUES) / "4_5_40", "0-16_0-16_0-4")):
+        source = open_source(folder)
+        (folder / chunk).write_bytes(b"no chunk")
+        refused(SourceError, lambda source=source: whole(source))
+
+
+def test_what_changes_the_voxels_changes_the_identity(tmp_path):
+    folder = precomputed(tmp_path / "em", VALUES)
+    before = open_source(folder).identity
+    precomputed(folder, VALUES + np.uint16(1))
+    assert open_source(folder).identity != before
+
+
+def test_what_is_no_volume_is_one_line(tmp_path):
+    n5(tmp_path / "a.n5/raw", VALUES[0])
+    (tmp_path / "em").mkdir()
+    (tmp_path / "em/info").write_text('{"scales": []}')
+    (tmp_path / "empty.n5").mkdir()
+    for given, told in ((tmp_path / "a.n5", f"give one of {tmp_path / 'a.n5/raw'}"),
+                        (tmp_path / "empty.n5", "there is none below it"),
+                        (tmp_path / "a.n5/none", "does not exist"),
+                        (tmp_path / "em", "names no scales"),
+                        ("precomputed://nothing", "does not exist"),
+                        ("precomputed://gs://bucket/em", "from local folders")):
+        assert told in refused(SourceError, lambda given=given: open_source(given))
+    (tmp_path / "em/info").write_text('"scales"')
+    assert "makes no sense" in refused(SourceError, lambda: open_source(tmp_path / "em"))
+    (tmp_path / "a.n5/raw/attributes.json").write_text('{"dimensions": [1, 2], "blockSize": "?"}')
+    assert "cannot be read" in refused(SourceError, lambda: open_source(tmp_path / "a.n5/raw"))
