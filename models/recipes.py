@@ -73,10 +73,15 @@ class ScriptRecipe:
     file: ModelFile
 
     def build(self) -> nn.Module:
-        return _load_script(self.file, "cpu")
+        return _load_script(self.file)
 
     def meta(self) -> nn.Module:
-        return _load_script(self.file, "meta")
+        """Loaded on the CPU, and its tensors replaced: constants of a trace cannot be loaded without their values."""
+        module = self.build()
+        for layer in module.modules():
+            for name, value in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+                setattr(layer, name, torch.empty_like(value, device="meta", requires_grad=False))
+        return module
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +98,12 @@ class InstanceRecipe:
         return copy.deepcopy(self.module).to("meta")
 
 
-def _load_script(file: ModelFile, device: str) -> nn.Module:
+def _load_script(file: ModelFile) -> nn.Module:
     with warnings.catch_warnings():
         # Deprecated in favour of torch.export, whose programs fix the tile size; there is no other loader.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            module: nn.Module = torch.jit.load(io.BytesIO(file.read()), map_location=device)
+            module: nn.Module = torch.jit.load(io.BytesIO(file.read()), map_location="cpu")
         except RuntimeError as error:
             raise ModelError(f"{file} cannot be loaded as TorchScript: {first_line(error)} (--model)") from error
     return module

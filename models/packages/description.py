@@ -123,7 +123,7 @@ def _parsed(contents: Contents) -> Mapping[str, Any]:
 def _validated(content: Mapping[str, Any], contents: Contents) -> Any:
     """A `bioimageio.spec.model.v0_5.ModelDescr`. Files are not looked at: tiler checks those that it reads."""
     spec = library("bioimageio.spec")
-    with _quiet(), spec.ValidationContext(file_name=contents.yaml, perform_io_checks=False, disable_cache=True,
+    with quiet(), spec.ValidationContext(file_name=contents.yaml, perform_io_checks=False, disable_cache=True,
                                           log_warnings=False, progressbar=False):
         described = spec.build_description(dict(content), format_version="latest")
     if isinstance(described, spec.InvalidDescr):
@@ -143,7 +143,7 @@ def library(name: str) -> Any:
         If it is not installed.
     """
     try:
-        with _quiet():
+        with quiet():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModelError(f"BioImage.IO packages need {error.name}: pip install 'em-tiler[bioimageio]' "
@@ -151,8 +151,8 @@ def library(name: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what libraries warn of while they upgrade a description."""
+def quiet() -> Iterator[None]:
+    """Without what bioimageio.spec warns of while it upgrades a description, and the files that it leaves open."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, logging.root.manager.disable = logging.root.manager.disable, logging.WARNING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ from tiler.errors import ModelError
 from tiler.geometry import Reach
 from tiler.models import registry
 from tiler.models.foreign.writing import write_program
-from tiler.models.packages.description import library
+from tiler.models.packages.description import library, quiet
 from tiler.models.recipes import FactoryRecipe, RegisteredRecipe
 from tiler.models.steps import NO_STEPS
 from tiler.models.torch_predictor import TorchPredictor
 from tiler.models.weights import WeightsCard, read_card
 from tiler.version import __version__
 
+YAML = "bioimageio.yaml"
 EXTRA_STRIDES = 2
 """By which the test image is longer than the smallest tile."""
 
@@ -64,12 +66,17 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
         raise ModelError(f"{predictor.model.identity['model']} cannot become a package: only networks with a bounded "
                          "context, and without steps of another package, can (--model)")
     spec = library("bioimageio.spec")
-    with tempfile.TemporaryDirectory(prefix="tiler-") as folder:
-        described = _description(predictor, Path(folder), imprint)
+    with tempfile.TemporaryDirectory(prefix="tiler-") as name:
+        folder = Path(name)
         try:
-            spec.save_bioimageio_package(described, output_path=output)
-        except Exception as error:
+            with quiet(), spec.ValidationContext(
+                    root=folder, disable_cache=True, log_warnings=False, progressbar=False):
+                spec.save_bioimageio_yaml_only(_description(predictor, folder, imprint), folder / YAML)
+        except ValueError as error:  # pydantic's
             raise ModelError(f"bioimageio.spec refuses the package: {' '.join(str(error).split())[:300]}") from error
+        with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(folder.iterdir()):
+                archive.write(file, file.name)
 
 
 def _description(predictor: TorchPredictor, folder: Path, imprint: Imprint) -> Any:
@@ -82,7 +89,7 @@ def _description(predictor: TorchPredictor, folder: Path, imprint: Imprint) -> A
         name=_letters(f"{name} by tiler"), description=entry.description if entry else f"{name}, exported by tiler",
         authors=[v.Author(name=each) for each in imprint.authors],
         cite=[v.CiteEntry(text=entry.paper, doi=entry.doi or None, url=None if entry.doi else HOME)] if entry else [],
-        license=imprint.licence, documentation=v.FileDescr(source=folder / "README.md"),
+        license=imprint.licence, documentation=v.FileDescr(source="README.md"),
         tags=["segmentation", "tiler"], inputs=[_input(v, predictor, tests[0])],
         outputs=[_output(v, predictor, tests[1])], weights=v.WeightsDescr(**_weights(v, predictor, folder)))
 
@@ -115,7 +122,7 @@ def _documentation(name: str, card: WeightsCard | None, entry: registry.ModelEnt
     return "\n".join(lines) + "\n"
 
 
-def _test_tensors(predictor: TorchPredictor, folder: Path) -> tuple[Path, Path]:
+def _test_tensors(predictor: TorchPredictor, folder: Path) -> tuple[str, str]:
     """Noise as grey as the training images, and what tiler makes of it, ``(1, c, [z], y, x)``."""
     ndim, footprint = predictor.model.ndim, predictor.plain
     tile = [axis.smallest + EXTRA_STRIDES * axis.stride for axis in footprint.axes[3 - ndim :]]
@@ -123,10 +130,10 @@ def _test_tensors(predictor: TorchPredictor, folder: Path) -> tuple[Path, Path]:
     shape = (predictor.in_channels, *[1] * (3 - ndim), *tile)
     noise = np.random.default_rng(0).normal(size=shape)
     image = (noise * _columns(std) + _columns(mean)).astype(np.float32)[None]
-    paths = folder / "test_input.npy", folder / "test_output.npy"
-    for path, batch in zip(paths, (image, predictor(image)), strict=True):
-        np.save(path, batch if ndim == 3 else batch[:, :, 0])
-    return paths
+    names = "test_input.npy", "test_output.npy"
+    for name, batch in zip(names, (image, predictor(image)), strict=True):
+        np.save(folder / name, batch if ndim == 3 else batch[:, :, 0])
+    return names
 
 
 def _columns(values: Sequence[float]) -> np.ndarray:
@@ -149,7 +156,7 @@ def halo_of(axis: Reach) -> int:
     return next((halo for halo in range(least, least + axis.stride) if (left - 2 * halo) % axis.stride == 0), least)
 
 
-def _input(v: Any, predictor: TorchPredictor, test: Path) -> Any:
+def _input(v: Any, predictor: TorchPredictor, test: str) -> Any:
     def size(axis: Reach) -> Any:
         least = axis.smallest + -(-(2 * halo_of(axis)) // axis.stride) * axis.stride
         return v.ParameterizedSize(min=least, step=axis.stride)
@@ -178,7 +185,7 @@ def _scaling(v: Any, predictor: TorchPredictor) -> list[Any]:
     return [v.FixedZeroMeanUnitVarianceDescr(kwargs=kwargs)]
 
 
-def _output(v: Any, predictor: TorchPredictor, test: Path) -> Any:
+def _output(v: Any, predictor: TorchPredictor, test: str) -> Any:
     def axis(name: str, reach: Reach) -> Any:
         size = v.SizeReference(tensor_id="image", axis_id=name, offset=-reach.shrink_low - reach.shrink_high)
         halo = halo_of(reach)
@@ -200,7 +207,7 @@ def _weights(v: Any, predictor: TorchPredictor, folder: Path) -> dict[str, Any]:
     model = predictor.model
     version = v.Version(torch.__version__.partition("+")[0])
     made: dict[str, Any] = {}
-    architecture = _architecture(v, predictor)
+    architecture = _architecture(v, predictor, folder)
     if architecture is not None:
         buffer = io.BytesIO()
         torch.save(model.bare().state_dict(), buffer)
@@ -217,12 +224,12 @@ def _weights(v: Any, predictor: TorchPredictor, folder: Path) -> dict[str, Any]:
     return made
 
 
-def _stored(path: Path, content: bytes) -> Path:
+def _stored(path: Path, content: bytes) -> str:
     path.write_bytes(content)
-    return path
+    return path.name
 
 
-def _architecture(v: Any, predictor: TorchPredictor) -> Any:
+def _architecture(v: Any, predictor: TorchPredictor, folder: Path) -> Any:
     """How to get the network in Python, where that can be said."""
     recipe = predictor.model.recipe
     if isinstance(recipe, RegisteredRecipe):
@@ -231,5 +238,6 @@ def _architecture(v: Any, predictor: TorchPredictor) -> Any:
     if isinstance(recipe, FactoryRecipe) and not recipe.source.endswith(".py"):
         return v.ArchitectureFromLibraryDescr(callable=recipe.attribute, import_from=recipe.source)
     if isinstance(recipe, FactoryRecipe):
-        return v.ArchitectureFromFileDescr(callable=recipe.attribute, source=Path(recipe.source))
+        code = _stored(folder / "architecture.py", Path(recipe.source).read_bytes())
+        return v.ArchitectureFromFileDescr(callable=recipe.attribute, source=code)
     return None

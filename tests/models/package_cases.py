@@ -100,7 +100,8 @@ def older(weights, *, before=(), after=()):
 def written(folder: Path, description, files) -> Path:
     """The folder of a package."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in {"README.md": b"# small", "bioimageio.yaml": json.dumps(description).encode(), **files}.items():
+    text = json.dumps(description).encode()
+    for name, content in {"README.md": b"# small", "bioimageio.yaml": text, **files}.items():
         (folder / name).write_bytes(content)
     image = np.zeros((1, 1, 32, 32), np.float32)
     np.save(folder / "test_input.npy", image)

@@ -13,6 +13,7 @@ import tiler
 from tiler.choosing import Choice, Workload
 from tiler.geometry import Box, Grid, Span, tiles_of
 from tiler.models import PredictorOptions, UNet, open_predictor
+from tiler.models.backends.exported import Exported
 from tiler.models.cost import trace
 from tiler.models.cropping import Cropper, NotCroppableError, check_crops, program, rules
 from tiler.models.cropping.graph import record
@@ -107,8 +108,8 @@ def test_its_work_is_that_of_the_valid_network():
 def test_no_zero_padding_where_no_face_is_in_reach():
     wiring = Wiring(record(on_meta(UNet(base=1, depth=2, padding="same")), (1, 1, 96, 96)))
     inside, at_face = (program.Program(wiring, Box.between((first, 40), (first + 16, 56))) for first in (40, 0))
-    assert not any(any(pad) for step in inside._steps for pad in step.pads)
-    assert any(step.pads[0] == (1, 0) for step in at_face._steps)
+    assert not any(any(pad) for step in inside.steps for pad in step.pads)
+    assert any(step.pads[0] == (1, 0) for step in at_face.steps)
 
 
 def test_a_wrong_rule_is_found(monkeypatch):
@@ -147,6 +148,29 @@ def test_the_law_holds_between_crops_and_the_whole(padding, average):
     tiled = tiler.segment(image, predictor, tile=predictor.footprint.covering((1, 24, 32)), block=(1, 40, 37))
     assert whole.std() > 0.01
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-12)
+
+
+def test_openvino_makes_crops_too(monkeypatch):
+    pytest.importorskip("openvino")
+    module = random_copy(small(padding="same"), 0).float()
+    own, torchs = (open_predictor(module, options=replace(OPTIONS, precision="float32", dtype="float32", backend=name))
+                   for name in ("openvino", "torch"))
+    assert own.cost((1, 64, 64), 1).bytes > torchs.cost((1, 64, 64), 1).bytes
+    batch = np.random.default_rng(0).standard_normal((1, 1, 1, 80, 72)).astype(np.float32)
+    opened = []
+    monkeypatch.setattr(Exported, "_open_crop", lambda *args, made=Exported._open_crop: opened.append(1) or made(*args))
+    for start in (24, 28, 0):
+        crop = Box.between((0, start, 20), (1, start + 16, 45))
+        np.testing.assert_allclose(own.cropped(batch, crop), torchs.cropped(batch, crop), rtol=0, atol=1e-5)
+    assert len(opened) == 2, "crops that differ in their place alone share a program, those at a face have another"
+
+
+def test_the_shortest_crop_in_phase_does_what_a_long_one_does():
+    wiring = Wiring(record(on_meta(UNet(base=1, depth=2, padding="same")), (1, 1, 96, 128)))
+    for crop in (Box.between((30, 33), (61, 90)), Box.between((0, 40), (50, 128)), Box.of_shape((96, 128))):
+        whole, short = program.Program(wiring, crop), program.shortened(wiring, crop)
+        assert short.signature == whole.signature
+        assert all(a < b for a, b in zip(short.input.shape, whole.input.shape, strict=True))
 
 
 def test_the_plan_counts_the_work_of_crops():

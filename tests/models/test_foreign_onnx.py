@@ -152,7 +152,7 @@ def test_a_constant_of_one_size_is_found_by_the_probe(tmp_path):
 
 @pytest.mark.parametrize(("nodes", "says"), [
     ([helper.make_node("Einsum", ["x"], ["y"], equation="abcd->abdc")], "operator Einsum"),
-    ([helper.make_node("NonZero", ["x"], ["t"]), helper.make_node("Cast", ["t"], ["y"], to=1)], "of values of the image"),
+    ([helper.make_node("NonZero", ["x"], ["t"]), helper.make_node("Cast", ["t"], ["y"], to=1)], "of values of the"),
 ])
 def test_what_is_not_read_is_named(nodes, says):
     with pytest.raises(ModelError, match=says):

@@ -118,7 +118,7 @@ def test_a_declared_halo_that_is_too_small_is_told(tmp_path, caplog):
 def test_a_stack_is_not_scaled_by_statistics_that_the_package_did_not_mean(tmp_path):
     folder = with_onnx(tmp_path / "pack", before=[step("zero_mean_unit_variance", axes=["y", "x"])])
     stack = np.stack([IMAGE, IMAGE // 2])
-    with pytest.raises(PlanError, match="every slice by its own statistics.*--normalise volume"):
+    with pytest.raises(PlanError, match=r"every slice by its own statistics.*--normalise volume"):
         segmented(folder, stack)
     assert segmented(folder, stack, normalise="volume").shape == stack.shape
     together = with_onnx(tmp_path / "all", before=[step("zero_mean_unit_variance", axes=["batch", "y", "x"])])
@@ -161,8 +161,9 @@ def test_values_in_an_architecture_of_the_package_or_of_a_library(tmp_path):
     folder = written(tmp_path / "pack", described({"pytorch_state_dict": entry}), {"w.pth": content, "code.py": code})
     image = torch.randn(1, 1, 20, 24)
     assert torch.equal(load_model(zipped(folder), trust=True).build()(image), network(image))
-    with pytest.raises(ModelError, match="w.pth does not fit UNet of tiler.models.unet"):
-        load_model(written(folder, described({"pytorch_state_dict": entry | {"architecture": library}}), {}), trust=True)
+    entry["architecture"] = library
+    with pytest.raises(ModelError, match=r"w\.pth does not fit UNet of tiler\.models\.unet"):
+        load_model(written(folder, described({"pytorch_state_dict": entry}), {}), trust=True)
 
 
 def test_a_format_is_chosen_by_name(tmp_path):
@@ -210,5 +211,5 @@ def test_invalid_descriptions_are_one_line(tmp_path):
             load_model(folder)
         assert "\n" not in str(caught.value)
     (folder / "bioimageio.yaml").unlink()
-    with pytest.raises(ModelError, match="holds no bioimageio.yaml"):
+    with pytest.raises(ModelError, match="holds no bioimageio"):
         load_model(folder)

@@ -1,0 +1,109 @@
+"""`tiler export`, and what other programs make of it."""
+
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import tiler as engine
+from tiler.models import Normalisation, UNet, WeightsCard, load_model, save_weights
+from tiler.models.packages.contents import open_contents
+from tiler.models.packages.description import describe
+
+pytest.importorskip("bioimageio.spec")
+pytest.importorskip("onnx")
+IMAGE = np.random.default_rng(5).integers(0, 255, (70, 90), dtype=np.uint8)
+CARD = WeightsCard("unet", {}, ("wall", "cell"), Normalisation(255.0, (0.5,), (0.25,)), "drawn at random", "MIT, too")
+
+
+@pytest.fixture
+def weights(folder):
+    torch.manual_seed(2)
+    network = UNet(base=2, depth=2)
+    save_weights(folder / "w.safetensors", network.state_dict(), replace(CARD, arguments=network.arguments))
+    return "w.safetensors"
+
+
+@pytest.fixture
+def package(tiler, weights, folder):
+    outcome = tiler("export", "unet", "-o", "small.zip", "--weights", weights, "--author", "A. Person",
+                    "--licence", "CC-BY-4.0")
+    assert (outcome.code, outcome.out) == (0, "small.zip\n"), outcome.err
+    return folder / "small.zip"
+
+
+def segmented(model, **options):
+    return engine.segment(IMAGE, model, **{"tile": "92", "threads": 1, "border": "mirror", "classes": "all", **options})
+
+
+def test_a_package_is_read_back_to_the_same_result(package, weights):
+    expected = segmented("unet", weights=weights)
+    for chosen in ("onnx", "torchscript", "pytorch_state_dict"):
+        np.testing.assert_allclose(segmented(package, weights=chosen, trust=True), expected, atol=2e-6)
+
+
+def test_a_package_says_what_people_need(package):
+    found = describe(open_contents(package))
+    assert found.made.channels == ("wall", "cell")
+    assert found.head == "softmax"
+    with zipfile.ZipFile(package) as archive:
+        text = archive.read("README.md").decode()
+        yaml = archive.read("bioimageio.yaml").decode()
+    assert "drawn at random" in text
+    assert "MIT, too" in text
+    assert "U-Net: Convolutional Networks" in yaml
+    assert "10.1007/978-3-319-24574-4_28" in yaml
+    assert "CC-BY-4.0" in yaml
+    assert "A. Person" in yaml
+
+
+def test_neighbours_by_the_halo_of_a_package_are_in_phase(package, weights):
+    """Others step by an output without its halo at either end: a whole number of strides."""
+    halo, (axis, _) = (describe(open_contents(package)).halo or (0, 0))[0], load_axes(weights)
+    for size in range(axis.smallest, axis.smallest + 5 * axis.stride, axis.stride):
+        assert (size - axis.shrink_low - axis.shrink_high - 2 * halo) % axis.stride == 0
+
+
+def load_axes(weights):
+    from tiler.models.probe import probe
+
+    loaded = load_model("unet", weights)
+    return probe(loaded.bare(), 1, prove=False).footprint.axes[1:]
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".pt"])
+def test_a_program_is_the_network_alone(tiler, weights, folder, suffix):
+    assert tiler("export", "unet", "-o", f"net{suffix}", "-w", weights).code == 0
+    image = torch.randn(1, 1, 100, 108)
+    found = load_model(folder / f"net{suffix}", trust=True).build()(image)
+    assert torch.allclose(found, load_model("unet", weights).build()(image), atol=1e-5)
+
+
+def test_what_is_there_is_not_replaced_unasked(tiler, weights, folder):
+    (folder / "net.onnx").write_bytes(b"mine")
+    refused = tiler("export", "unet", "-o", "net.onnx", "-w", weights)
+    assert refused.code == 1
+    assert "--overwrite" in refused.err
+    assert (folder / "net.onnx").read_bytes() == b"mine"
+    assert tiler("export", "unet", "-o", "net.onnx", "-w", weights, "--overwrite").code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["net.onnx", "stack.tif", "w.safetensors"]
+
+
+def test_bad_wishes_are_one_line(tiler, weights, networks):
+    assert "no suffix of an export" in tiler("export", "unet", "-o", "net.tflite", "-w", weights).err
+    assert "bioimageio.spec refuses" in tiler("export", "unet", "-o", "a.zip", "-w", weights, "--licence", "none").err
+    assert "no such luck" in tiler("export", f"{networks}:failing", "-o", "a.zip").err
+
+
+@pytest.mark.slow
+def test_bioimageio_core_runs_a_package_to_the_same_output(package):
+    pytest.importorskip("bioimageio.core")
+    command = [sys.executable, "-m", "bioimageio.core", "test", str(package)]  # by itself: it leaves files open
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    for format_ in ("onnx", "torchscript", "pytorch_state_dict"):
+        assert f"Reproduce test outputs from test inputs ({format_})" in " ".join(run.stdout.split())
