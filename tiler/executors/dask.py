@@ -16,14 +16,16 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
-from tiler.errors import BlockFailed, TilerError
+from tiler.errors import BlockFailed, PlanError, TilerError
 from tiler.executors.cluster import Versions, check_here, check_workers, connected, versions
 from tiler.executors.guard import compute, computing, read, until, write
 from tiler.ports import Finished, Job
+from tiler.sinks.mapped import MappedSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Dask:
 
     def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
         with connected(self.workers, self.scheduler) as client:
+            check_reach(job, client.nthreads())
             yield from _Stream(client, job).run(until(stop, indices))
 
 
@@ -118,6 +121,23 @@ class _Stream:
         failure = BlockFailed(index, self.job.where(index), reason)
         failure.__cause__ = error
         self.failure = self.failure or failure
+
+
+def check_reach(job: Job, workers: Iterable[str]) -> None:
+    """Refuse a file that processes write through memory maps where they do not share a machine's memory.
+
+    Network file systems do not bring such writes together.
+
+    Raises
+    ------
+    PlanError
+        Naming the hosts.
+    """
+    hosts = sorted({urlsplit(address).hostname or address for address in workers})
+    sink = getattr(job, "sink", None)
+    if isinstance(sink, MappedSink) and len(hosts) > 1:
+        raise PlanError(f"{sink.name} is written through a memory map, which works on one machine; the workers are on "
+                        f"{', '.join(hosts)}: write .zarr (-o)")
 
 
 def _itself(job: Job) -> Job:

@@ -84,7 +84,7 @@ def is_whole(output: Place) -> bool:
         from tiler.sinks import zarr_objects
 
         return zarr_objects.is_whole(output)
-    return output.exists() or output.is_symlink()  # a link that leads nowhere cannot be replaced unseen either
+    return output.exists()
 
 
 def is_unfinished(output: Place) -> bool:

@@ -14,7 +14,7 @@ from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import Array, Json, OutputSpec
 from tiler.sinks.layout import Layout, check_block, check_box
-from tiler.sinks.target import Target, provenance, sync, write_json, writing
+from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ class MappedSink:
             if self._handle is None or not self._handle.path.exists():  # finished by another sink meanwhile
                 path = self.target.current
                 mode = "r+" if path == self.target.partial else "r"
-                mapped, array = self.map(path, mode)
+                with readable(path):
+                    mapped, array = self.map(path, mode)
                 self._handle = _Handle(path, mapped, array)
             return self._handle
 

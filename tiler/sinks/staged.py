@@ -17,7 +17,7 @@ from tiler.geometry import Box, Shape
 from tiler.ports import Array, Json, OutputSpec
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.pyramid import Level
-from tiler.sinks.target import Target, provenance, sync, write_json, writing
+from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
 from tiler.sinks.zarr import ZarrSink
 
 
@@ -86,7 +86,10 @@ class StagedSink:
         """``(c, *box.shape)`` as stored, from the stage or the finished output."""
         check_box(self.name, self.spec.shape, box)
         current = self.target.current
-        return self.stage.read(box) if current == self.target.partial else self.load(current, box)
+        if current == self.target.partial:
+            return self.stage.read(box)
+        with readable(current):
+            return self.load(current, box)
 
     def finish(self, attributes: Json) -> None:
         """Convert the stage, store the provenance beside the output, then give it its final name.

@@ -56,8 +56,11 @@ class Target:
         Raises
         ------
         SinkError
-            If one of its parents is a file.
+            If one of its parents is a file, or it is a link that leads nowhere.
         """
+        if self.path.is_symlink() and not self.path.exists():
+            raise SinkError(f"cannot write {self.path}: it is a link that leads nowhere: remove it, or choose another "
+                            "output (-o)")
         nearest = next((parent for parent in self.path.parents if parent.exists()), None)
         if nearest is not None and not nearest.is_dir():
             raise SinkError(f"cannot write {self.path}: {nearest} is a file, not a folder")
@@ -104,6 +107,19 @@ def writing(path: Path | str) -> Iterator[None]:
         raise
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say in one line which output is damaged, and how."""
+    try:
+        yield
+    except (TilerError, MemoryError):
+        raise
+    except Exception as error:  # the libraries of the formats raise whatever they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SinkError(f"{path} is damaged or truncated ({reason}): run tiler segment again with --overwrite") \
+            from error
 
 
 def remove(path: Path) -> None:
