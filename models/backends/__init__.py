@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 
 from tiler.errors import ModelError
-from tiler.models.loading import LoadedModel
+from tiler.models.loaded import LoadedModel
 
 Runner = Callable[[torch.Tensor], torch.Tensor]
 """Scores of ``(n, c, [z], y, x)`` on the device, in float32 or float64 as the setting's precision is."""

@@ -31,7 +31,7 @@ def open_runner(setting: Setting) -> Runner:
     return Exported(setting, "ONNX Runtime", partial(_compile, setting.threads))
 
 
-def _compile(threads: int, program: bytes) -> Program:
+def _compile(threads: int, program: bytes, shape: tuple[int, ...]) -> Program:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = ERRORS

@@ -33,12 +33,18 @@ def open_runner(setting: Setting) -> Runner:
     return Exported(setting, "OpenVINO", partial(_compile, HINTS[setting.precision], setting.threads))
 
 
-def _compile(hint: str, threads: int, program: bytes) -> Program:
+def _compile(hint: str, threads: int, program: bytes, shape: tuple[int, ...]) -> Program:
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(program), "CPU", {
+    model = core.read_model(program)
+    any_length = model.is_dynamic()
+    if any_length:
+        model.reshape(list(shape))
+    compiled = core.compile_model(model, "CPU", {
         "INFERENCE_PRECISION_HINT": hint,  # the default on newer processors is bfloat16
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # several processes would all sit on the same cores
     })
+    if any_length:  # one of several programs, of which only the one that runs shall hold activations
+        return lambda image: compiled.create_infer_request().infer([image])[0]
     return lambda image: compiled(image)[0]

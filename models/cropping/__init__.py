@@ -16,11 +16,11 @@ from torch import nn
 
 from tiler.geometry import Box, Footprint, Shape, Span
 from tiler.models.cropping.graph import NotCroppableError, Size, record
-from tiler.models.cropping.program import Program, Wiring, total_flops
+from tiler.models.cropping.program import Program, Wiring, shortened, total_flops
 from tiler.models.probe.modules import quiet
 from tiler.models.probe.proof import random_copy
 
-__all__ = ["Cropper", "NotCroppableError", "Outline", "check_crops"]
+__all__ = ["Alone", "Cropper", "NotCroppableError", "Outline", "check_crops", "shortened"]
 
 KEPT = 64
 """Programs that are kept; a run with more kinds of tiles makes them anew, which takes milliseconds."""
@@ -82,23 +82,52 @@ class Cropper:
     """
 
     def __init__(self, module: nn.Module, meta: nn.Module) -> None:
-        self._meta = meta
-        self._weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        self._meta, self._weights = meta, weights_of(module)
         self._wirings: dict[Size, Wiring] = {}
         self._programs: OrderedDict[tuple[Size, Box], Program] = OrderedDict()
 
     def __call__(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
-        return self._program(tuple(x.shape[1:]), crop)(x, self._weights)
+        program = self.program(tuple(x.shape[1:]), crop)
+        return program(x[(..., *program.input.slices)], self._weights)
 
-    def _program(self, shape: Size, crop: Box) -> Program:
+    def wiring(self, shape: Size) -> Wiring:
+        """Of inputs ``(n, *shape)``."""
+        if shape not in self._wirings:
+            self._wirings[shape] = Wiring(record(self._meta, (1, *shape)))
+        return self._wirings[shape]
+
+    def program(self, shape: Size, crop: Box) -> Program:
+        """For one crop of inputs ``(n, *shape)``."""
         key = shape, crop
         if key not in self._programs:
-            if shape not in self._wirings:
-                self._wirings[shape] = Wiring(record(self._meta, (1, *shape)))
-            self._programs[key] = Program(self._wirings[shape], crop)
+            self._programs[key] = Program(self.wiring(shape), crop)
             while len(self._programs) > KEPT:
                 self._programs.popitem(last=False)
         return self._programs[key]
+
+
+class Alone(nn.Module):
+    """``(n, c, *program.input.shape) -> (n, k, *crop.shape)``: one program as a module, to be exported.
+
+    Parameters
+    ----------
+    program
+        What to run.
+    module
+        The network.
+    """
+
+    def __init__(self, program: Program, module: nn.Module) -> None:
+        super().__init__()
+        self.program, self.module = program, module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.program(x, weights_of(self.module))
+
+
+def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def check_crops(module: nn.Module, meta: nn.Module, footprint: Footprint, in_channels: int, ndim: int) -> None:

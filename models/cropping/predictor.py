@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
 from tiler.geometry import Box, Footprint, Shape, Span
 from tiler.models.averaging import Turn
+from tiler.models.backends.exported import KEPT_CROPS
 from tiler.models.cropping import NotCroppableError, Outline, check_crops
 from tiler.models.torch_predictor import TorchPredictor
-from tiler.ports import Array
+from tiler.ports import Array, Cost
+
+BACKENDS = ("torch", "openvino")
+"""That can make crops alone: torch.compile takes too long for each kind of them, ONNX Runtime keeps memory for each."""
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,12 @@ class CroppingTorchPredictor(TorchPredictor):
     def identity(self) -> Mapping[str, Any]:
         # Convolutions of other lengths may round differently, by less than the law allows.
         return {**super().identity, "crops": True}
+
+    def cost(self, tile: Shape, batch: int) -> Cost:
+        """Of whole tiles, which crops never exceed; with the weights that programs for crops hold."""
+        whole = super().cost(tile, batch)
+        kept = 0 if self.options.backend == "torch" else (KEPT_CROPS - 1) * self.tracer.parameters
+        return replace(whole, bytes=whole.bytes + kept)
 
     def cropped(self, batch: Array, crop: Box) -> Array:
         """``(n, channels, *crop.shape)``: a box of ``self(batch)``; raises what that raises."""
@@ -76,7 +86,7 @@ def with_crops(predictor: TorchPredictor) -> TorchPredictor:
     Networks of others are held to their whole output first; tiler's own are so by its tests.
     """
     model, plain = predictor.model, predictor.plain
-    if predictor.options.backend != "torch" or predictor.options.average == "rot7" or predictor.passes:
+    if predictor.options.backend not in BACKENDS or predictor.options.average == "rot7" or predictor.passes:
         return predictor
     legal = plain.covering(tuple(2 * side for side in plain.stride))[3 - model.ndim :]
     outline = Outline(model.meta, (1, model.in_channels, *legal))

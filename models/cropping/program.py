@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 
@@ -74,17 +75,21 @@ class Wiring:
         stop = max(min(high, length), start + 1)
         return Span(start, stop), (start - low, high - stop)
 
+    @cached_property
+    def paces(self) -> dict[int, list[Fraction]]:
+        """Voxels of the input for one step of each tensor."""
+        found = {0: [Fraction(1)] * len(self.graph.nodes[0].size)}
+        for number in self.live:
+            parent = found[self.graph.nodes[number].refs[0]]
+            found[number] = [pace * step.pace for pace, step in zip(parent, self.maps[number], strict=True)]
+        return found
+
     def resized(self, size: Size) -> Wiring:
         """The same for another size of input, in the same phase: tensors grow in step with the input."""
         nodes = list(self.graph.nodes)
         more = [new - old for new, old in zip(size, nodes[0].size, strict=True)]
-        paces = {0: [Fraction(1)] * len(size)}
-        for number in (0, *self.live):
-            if number:
-                parent = paces[nodes[number].refs[0]]
-                paces[number] = [pace * step.pace for pace, step in zip(parent, self.maps[number], strict=True)]
-            grown = [int(old + extra / pace) for old, extra, pace in
-                     zip(nodes[number].size, more, paces[number], strict=True)]
+        for number, paces in self.paces.items():
+            grown = [int(old + extra / pace) for old, extra, pace in zip(nodes[number].size, more, paces, strict=True)]
             nodes[number] = replace(nodes[number], shape=(*nodes[number].shape[:2], *grown))
         return Wiring(Graph(tuple(nodes), self.graph.output))
 
@@ -111,6 +116,10 @@ def total_flops(wiring: Wiring, crops: Sequence[Mapping[Span, int]]) -> float:
     return flops
 
 
+Margins = tuple[tuple[int, int], ...]
+"""Voxels to drop before and after, per axis."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One operator on the ranges that it needs.
@@ -120,13 +129,11 @@ class Step:
     number, node, rule, maps
         What to do.
     reads
-        Ranges of the tensors that it reads.
+        What to drop of the tensors that it reads.
     pads
         What it needs beyond them.
-    start
-        Where what it makes begins, which may be before what is wanted.
-    wanted
-        Range of its output.
+    cut
+        What to drop of what it makes.
     last
         Whose tensors nobody reads afterwards.
     in_place
@@ -137,40 +144,53 @@ class Step:
     node: Node
     rule: Rule
     maps: tuple[Map, ...]
-    reads: Mapping[int, Box]
+    reads: Mapping[int, Margins]
     pads: Pads
-    start: Size
-    wanted: Box
+    cut: Margins
     last: tuple[int, ...]
     in_place: bool
 
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What does not depend on how long a crop is."""
+        return self.number, tuple(self.reads.items()), self.pads, self.cut
+
 
 class Program:
-    """``(n, c, *size) -> (n, k, *crop.shape)``: what a network gives in one box of its output.
+    """``(n, c, *input.shape) -> (n, k, *crop.shape)``: what a network gives in one box of its output.
 
     Parameters
     ----------
     wiring
-        Of the network, for that size of input.
+        Of the network, for one size of tile.
     crop
         Box of the output.
+
+    Attributes
+    ----------
+    input
+        Box of the tile that it takes.
+    signature
+        The same for crops that differ in nothing but length: what one does is right for the others.
     """
 
     def __init__(self, wiring: Wiring, crop: Box) -> None:
         self._wiring = wiring
         axes = [wiring.ranges(axis, span) for axis, span in enumerate(crop.spans)]
         self._ranges = {number: Box(tuple(axis[number] for axis in axes)) for number in axes[0]}
-        self._steps = [self._step(number) for number in wiring.live]
+        self.steps = [self._step(number) for number in wiring.live]
+        self.input = self._ranges[0]
+        self.signature = tuple(step.signature for step in self.steps)
 
     def __call__(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        values, starts = {0: x}, {0: (0,) * (x.ndim - 2)}
-        for step in self._steps:
-            tensors = {ref: _cut(values[ref], box, starts[ref]) for ref, box in step.reads.items()}
+        values = {0: x}
+        for step in self.steps:
+            tensors = {ref: _dropped(values[ref], margins) for ref, margins in step.reads.items()}
             for number in step.last:
                 del values[number]
             made = step.rule.run(Call(step.node, tensors, weights, step.pads, step.maps, step.in_place))
             tensors.clear()
-            values[step.number], starts[step.number] = _cut(made, step.wanted, step.start), step.wanted.start
+            values[step.number] = _dropped(made, step.cut)
             del made
         return values[self._wiring.graph.output]
 
@@ -181,23 +201,39 @@ class Program:
         for ref in node.refs:
             pairs = [wiring.needed(number, ref, axis, span) for axis, span in enumerate(wanted.spans)]
             reads[ref], pads = Box(tuple(span for span, _ in pairs)), tuple(pad for _, pad in pairs)
-        first = reads[node.refs[0]]
-        start = tuple(_made_from(*args) for args in zip(maps, first.spans, wanted.spans, strict=True))
+        made = [_made(*args) for args in zip(maps, reads[node.refs[0]].spans, wanted.spans, strict=True)]
         last = tuple(ref for ref in reads if wiring.readers[ref][-1] == number)
         alone = len(node.refs) == 1 and len(wiring.readers[node.refs[0]]) == 1
         in_place = alone and wiring.graph.nodes[node.refs[0]].op in _FRESH
-        return Step(number, node, wiring.rules[number], maps, reads, pads, start, wanted, last, in_place)
+        dropped = {ref: _margins(self._ranges[ref], box) for ref, box in reads.items()}
+        return Step(number, node, wiring.rules[number], maps, dropped, pads, _margins(Box(tuple(made)), wanted), last,
+                    in_place)
 
 
-def _made_from(step: Map, read: Span, wanted: Span) -> int:
-    """Where the output begins that is made of a range of the input."""
+def shortened(wiring: Wiring, crop: Box) -> Program:
+    """The program of the shortest crop of the shortest tile that are as far from the faces and in the same phase."""
+    period = [int(max(pace[axis] for pace in wiring.paces.values())) for axis in range(len(crop.spans))]
+    less = [(span.size - 1) // step * step for span, step in zip(crop.spans, period, strict=True)]
+    size = tuple(full - by for full, by in zip(wiring.graph.nodes[0].size, less, strict=True))
+    spans = (Span(span.start, span.stop - by) for span, by in zip(crop.spans, less, strict=True))
+    return Program(wiring.resized(size), Box(tuple(spans)))
+
+
+def _made(step: Map, read: Span, wanted: Span) -> Span:
+    """The range of the output that is made of a range of the input."""
     if isinstance(step, Spread):
-        return read.start * step.stride - step.before
-    return int(read.start / step.pace) if isinstance(step, Resample) else wanted.start
+        start = read.start * step.stride - step.before
+        return Span(start, start + (read.size - 1) * step.stride + step.dilation * (step.taps - 1) + 1)
+    if isinstance(step, Resample):
+        return Span(int(read.start / step.pace), int(read.stop / step.pace))
+    return wanted
 
 
-def _cut(tensor: torch.Tensor, box: Box, start: Size) -> torch.Tensor:
-    for axis, (span, origin) in enumerate(zip(box.spans, start, strict=True), start=2):
-        if span.start != origin or span.size != tensor.shape[axis]:
-            tensor = tensor.narrow(axis, span.start - origin, span.size)
+def _margins(outer: Box, inner: Box) -> Margins:
+    return tuple((b.start - a.start, a.stop - b.stop) for a, b in zip(outer.spans, inner.spans, strict=True))
+
+
+def _dropped(tensor: torch.Tensor, margins: Margins) -> torch.Tensor:
+    if any(map(any, margins)):
+        tensor = tensor[(..., *(slice(before, -after or None) for before, after in margins))]
     return tensor

@@ -300,8 +300,8 @@ def _interpolation_maps(node: Node, size: Size) -> tuple[Map, ...]:
 def _interpolation(call: Call) -> torch.Tensor:
     args = call.args()
     x = args["input"] if "input" in args else args["self"]
-    size = [int(side / step.pace) for step, side in zip(call.maps, x.shape[2:], strict=True)]
-    return F.interpolate(x, size=size, mode=_LINEAR[len(size)] if _is_linear(call.node) else "nearest")
+    factors = [float(1 / step.pace) for step in call.maps]
+    return F.interpolate(x, scale_factor=factors, mode=_LINEAR[len(factors)] if _is_linear(call.node) else "nearest")
 
 
 _register("upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d "
