@@ -123,7 +123,7 @@ class TorchPredictor:
     @property
     def expects(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Mean and standard deviation of the training data in grey values, where the weights' own are used."""
-        if self.options.normalise != "weights" or self.scaling is None:
+        if self.options.normalise != "weights" or self.scaling is None or self.model.measured is not None:
             return None
         mean, std = (tuple(self.scaling.scale * value for value in values)
                      for values in (self.scaling.mean, self.scaling.std))
@@ -133,6 +133,10 @@ class TorchPredictor:
         if self.scaling is None:
             return "volume" if self.needs_statistics else "none"
         return {"scale": self.scaling.scale, "mean": list(self.scaling.mean), "std": list(self.scaling.std)}
+
+    def as_it_is(self) -> TorchPredictor:
+        """The same predictor for inputs that are scaled already."""
+        return replace(self, scaling=Normalisation(1.0, (0.0,), (1.0,)))
 
     def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TorchPredictor:
         """The same predictor, normalising each input channel with these, in the source's grey values."""

@@ -22,7 +22,7 @@ LAYERS = [
      "tiler.choosing", "tiler.plans", "tiler.planning", "tiler.journal", "tiler.flow", "tiler.visiting",
      "tiler.caching", "tiler.tuning", "tiler.sources",
      "tiler.sinks", "tiler.metrics", "tiler.testing"},
-    {"tiler.block", "tiler.statistics", "tiler.reduction", "tiler.instances", "tiler.report"},
+    {"tiler.block", "tiler.slices", "tiler.statistics", "tiler.reduction", "tiler.instances", "tiler.report"},
     {"tiler.executors"},
     {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
     {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.verifying", "tiler.evaluation",

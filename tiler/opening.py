@@ -17,6 +17,7 @@ from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_si
 from tiler.planning import resolve
 from tiler.plans import Plan, Settings
 from tiler.ports import Json, Predictor, Source
+from tiler.slices import Measures, ScaledSlices, needs_slices
 from tiler.sources import open_source
 from tiler.statistics import parse_rule
 from tiler.stores.address import Address, is_address
@@ -109,19 +110,18 @@ def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
     predictor = open_model(model, options, trust, volume)
     _check_time(volume, predictor)
     box = None if region is None else region.within(volume.shape[1:])
-    return Opened(_with_scaling(options, volume, predictor), volume, predictor, box)
+    return _with_scaling(Opened(options, volume, predictor, box))
 
 
-def _with_scaling(options: Options, source: Source, predictor: Predictor) -> Options:
+def _with_scaling(opened: Opened) -> Opened:
     """With the statistics that the model's own scaling needs, where it has one and the user did not choose another."""
-    measures = getattr(predictor, "measures", None)
+    measures: Measures | None = getattr(opened.predictor, "measures", None)
     if measures is None:
-        return options
-    if measures.each_input and predictor.footprint.flat and source.shape[1] > 1:
-        raise PlanError(f"the model scales every slice by its own statistics, {source.name} has {source.shape[1]}: "
-                        "segment them one by one, or take those of the whole stack with --normalise "
-                        f"{measures.rule}")
-    return replace(options, normalise=measures.rule)
+        return opened
+    if needs_slices(opened.source, measures, opened.predictor.footprint.flat):
+        slices = ScaledSlices(opened.source, measures, str(opened.options.nan))
+        return replace(opened, source=slices, predictor=opened.predictor.as_it_is())  # type: ignore[attr-defined]
+    return replace(opened, options=replace(opened.options, normalise=measures.rule))
 
 
 def open_model(model: Any, options: Options, trust: bool, source: Source) -> Predictor:

@@ -43,7 +43,7 @@ class StatisticsJob:
 
     @property
     def grid(self) -> Grid:
-        return Grid(Box.of_shape(self.source.shape[1:]), _block(self.source))
+        return Grid(Box.of_shape(self.source.shape[1:]), block_of(self.source))
 
     def where(self, index: int) -> str:
         return str(self.grid[index])
@@ -117,7 +117,7 @@ def scaling(rule: str, records: dict[int, Json], dtype: np.dtype[Any]) -> Scalin
     return Scaling(tuple(m for m, _ in pairs), tuple(s or 1.0 for _, s in pairs))
 
 
-def _block(source: Source) -> Shape:
+def block_of(source: Source) -> Shape:
     """Whole read units, up to some millions of voxels, as a function of the source alone."""
     sides = [min(unit, size) for unit, size in zip(source.read_unit, source.shape[1:], strict=True)]
     for axis in (2, 1, 0):

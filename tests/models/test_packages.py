@@ -20,7 +20,7 @@ from package_cases import (
 from torch import nn
 
 import tiler
-from tiler.errors import ModelError, PlanError
+from tiler.errors import ModelError
 from tiler.models import load_model
 
 pytest.importorskip("bioimageio.spec")
@@ -115,12 +115,30 @@ def test_a_declared_halo_that_is_too_small_is_told(tmp_path, caplog):
     assert "halo" not in caplog.text
 
 
-def test_a_stack_is_not_scaled_by_statistics_that_the_package_did_not_mean(tmp_path):
+@pytest.mark.parametrize("scaled", [step("zero_mean_unit_variance", axes=["y", "x"]),
+                                    step("scale_range", axes=["y", "x"], max_percentile=99.0)])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_every_slice_of_a_stack_is_an_input_of_its_own(tmp_path, scaled, dtype):
+    folder = with_onnx(tmp_path / "pack", before=[scaled])
+    stack = np.stack([IMAGE, IMAGE // 2 + IMAGE[::-1]]).astype(dtype)
+    found = segmented(folder, stack)
+    for image, slice_ in zip(stack, found, strict=True):
+        np.testing.assert_allclose(slice_, segmented(folder, image), atol=2e-6)
+    np.testing.assert_allclose(segmented(folder, stack, roi="1:2,0:20,10:50"), found[1:, :20, 10:50], atol=2e-6)
+
+
+def test_a_stack_scaled_by_slices_is_resumed_and_checked(tmp_path):
+    folder = with_onnx(tmp_path / "pack", before=[step("zero_mean_unit_variance", axes=["y", "x"])])
+    np.save(tmp_path / "stack.npy", np.stack([IMAGE, IMAGE // 2]))
+    options = {"tile": "24", "threads": 1}
+    output = tiler.segment(tmp_path / "stack.npy", folder, tmp_path / "out.zarr", **options)
+    assert tiler.segment(tmp_path / "stack.npy", folder, output, resume=True, **options) == output
+    assert tiler.check(output).sound
+
+
+def test_statistics_of_all_data_are_those_of_the_stack(tmp_path):
     folder = with_onnx(tmp_path / "pack", before=[step("zero_mean_unit_variance", axes=["y", "x"])])
     stack = np.stack([IMAGE, IMAGE // 2])
-    with pytest.raises(PlanError, match=r"every slice by its own statistics.*--normalise volume"):
-        segmented(folder, stack)
-    assert segmented(folder, stack, normalise="volume").shape == stack.shape
     together = with_onnx(tmp_path / "all", before=[step("zero_mean_unit_variance", axes=["batch", "y", "x"])])
     np.testing.assert_array_equal(segmented(together, stack), segmented(folder, stack, normalise="volume"))
 
