@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import numpy as np
 import pytest
 
@@ -141,3 +145,22 @@ def test_time_is_in_seconds():
     (placed,) = place([movie])
     assert placed.units == ("s", "m", "")
     assert placed.scale == pytest.approx((120.0, 4e-6, 4.0))
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_results_on_a_server_are_shown_as_those_on_a_disk(folder):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    write(folder / "large.zarr", np.uint32, "instances", box=Box.between((0, 0, 0), (1, 600, 520)))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        for name in ("cell.zarr", "l.zarr", "large.zarr"):
+            there, here = only(f"http://127.0.0.1:{server.server_port}/{name}"), only(folder / name)
+            assert [level.factors for level in there.levels] == [level.factors for level in here.levels]
+            for field in ("name", "kind", "inverted", "colors", "values", "window", "calibration"):
+                assert getattr(there, field) == getattr(here, field), field
+        server.shutdown()
+    assert len(here.levels) == 2

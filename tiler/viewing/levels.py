@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from tiler.errors import TilerError
 from tiler.sources import open_source
+from tiler.sources.files import PRECOMPUTED
 from tiler.sources.ngff import multiscale_of, ome_of
+from tiler.sources.zarr_places import node
+from tiler.stores.address import Address, Place, place_of
 from tiler.viewing.lazy import LazyVolume
 
 
@@ -32,14 +33,22 @@ class Level:
     factors: tuple[int, ...]
 
 
-def attributes_of(path: Any) -> dict[str, Any]:
-    """The attributes of a zarr group on a disk, those of OME-NGFF where it has any; empty for anything else."""
-    if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir():
+def attributes_of(source: Any) -> dict[str, Any]:
+    """The attributes of a zarr group, those of OME-NGFF where it has any; empty for anything else."""
+    place = _place(source)
+    if place is None or (isinstance(place, Path) and not place.is_dir()):
         return {}
     try:
-        return dict(ome_of(dict(zarr.open_group(str(path), mode="r").attrs)))
-    except (FileNotFoundError, ValueError, KeyError):
+        return dict(ome_of(dict(node(place).attrs)))
+    except TilerError:
         return {}
+
+
+def _place(source: Any) -> Place | None:
+    """Where an input lies; None for arrays and for volumes that are no zarr."""
+    if not isinstance(source, (str, os.PathLike, Address)) or str(source).startswith(PRECOMPUTED):
+        return None
+    return place_of(source)
 
 
 def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Level, ...]:
@@ -59,7 +68,7 @@ def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Lev
     image = multiscale_of(attributes_of(source))
     for path in image.paths[1:] if image else ():
         try:
-            coarse = LazyVolume.of(open_source(Path(source) / path, axes=axes, channel=channel))
+            coarse = LazyVolume.of(open_source(place_of(source) / path, axes=axes, channel=channel))
         except TilerError:
             continue  # what a viewer cannot use, it does without
         level = _level(finest, coarse)
