@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from tiler.models.training.catalogue import recipe
-from tiler.models.training.objectives import weighted_cross_entropy
-from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_optimiser
+from tiler.models.training.objectives import OBJECTIVES, weighted_cross_entropy
+from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_optimiser, set_rate
+from tiler.models.zoo.blocks import Supervised
 
 
 def test_the_loss_by_hand():
@@ -64,3 +65,33 @@ def test_the_recipe_s_optimiser_is_made():
     adamw = make_optimiser(network, recipe("default"), torch.device("cpu"))
     assert isinstance(adamw, torch.optim.AdamW)
     assert adamw.defaults["betas"] == (0.9, 0.999)
+
+
+def test_biases_have_their_share_of_the_rate():
+    network = nn.Linear(1, 1)
+    nn.init.zeros_(network.weight)
+    nn.init.zeros_(network.bias)
+    sgd = make_optimiser(network, recipe("fcn"), torch.device("cpu"))
+    network(torch.ones(1, 1)).sum().backward()
+    set_rate(sgd, 0.25)
+    sgd.step()
+    assert (network.weight.item(), network.bias.item()) == (-0.25, -0.5)
+
+
+def test_what_is_frozen_is_not_given_to_the_optimiser():
+    network = nn.Linear(1, 1)
+    network.weight.requires_grad_(False)
+    for name in ("paper", "fcn"):
+        optimiser = make_optimiser(network, recipe(name), torch.device("cpu"))
+        assert [value for group in optimiser.param_groups for value in group["params"]] == [network.bias]
+
+
+def test_the_loss_is_the_mean_over_the_outputs_and_that_of_the_presence_beside_it():
+    classes = torch.tensor([[[0, 1]]])
+    scores = [torch.tensor([[[[-2.0, 3.0]]]]), torch.tensor([[[[1.0, 1.0]]]])]
+    presence = torch.tensor([[0.5, 2.0]])
+    ones, objective = torch.ones(1, 1, 2), OBJECTIVES["bce-dice"]
+    alone = [objective(Supervised((each,), None), classes, ones).item() for each in scores]
+    together = objective(Supervised(tuple(scores), presence), classes, ones).item()
+    there = math.log(1 + math.exp(0.5)) / 2 + math.log(1 + math.exp(-2.0)) / 2
+    assert together == pytest.approx(sum(alone) / 2 + there, rel=1e-6)
