@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorstore
+import tifffile
+import zarr
 
 from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
@@ -67,6 +70,65 @@ def test_what_is_known_of_an_input_is_known_of_its_output(image, given, tmp_path
         assert physical(told, told.scale) == pytest.approx(physical(known, known.scale), rel=1e-6)
         if {given, wanted} <= set(WITH_OFFSET):
             assert physical(told, told.offset) == pytest.approx(physical(known, known.offset))
+
+
+def plain_zarr(folder, values):
+    zarr.create_array(str(folder / "a.zarr"), data=values, dimension_names=("c", "z", "y", "x"))
+    return folder / "a.zarr"
+
+
+def n5(folder, values):
+    spec = {"driver": "n5", "kvstore": f"file://{folder}/a.n5/raw/", "metadata": {
+        "axes": ["x", "y", "z", "c"], "resolution": [4.0, 5.0, 40.0, 1.0], "units": ["nm", "nm", "nm", ""],
+        "dimensions": values.shape[::-1], "blockSize": (16, 16, 4, 1), "dataType": "uint8",
+        "compression": {"type": "gzip"}}}
+    tensorstore.open(spec, create=True).result()[...] = values.T
+    return folder / "a.n5/raw"
+
+
+def precomputed(folder, values):
+    spec = {"driver": "neuroglancer_precomputed", "kvstore": f"file://{folder}/em/",
+            "multiscale_metadata": {"type": "image", "num_channels": len(values), "data_type": "uint8"},
+            "scale_metadata": {"size": values.shape[:0:-1], "encoding": "raw", "chunk_size": (16, 16, 4),
+                               "resolution": (4, 5, 40), "voxel_offset": (10, 20, 30)}}
+    tensorstore.open(spec, create=True).result()[...] = values.T
+    return folder / "em"
+
+
+def slices(folder, values):
+    (folder / "slices").mkdir()
+    for number, image in enumerate(values.transpose(1, 2, 3, 0)):
+        tifffile.imwrite(folder / f"slices/{number}.tif", image, photometric="rgb", resolution=(0.25, 0.2),
+                         resolutionunit="none", metadata={"axes": "YXS"})
+    return folder / "slices"
+
+
+READ_ONLY = {  # what each can say: sizes in nanometres of z, y, x, offset of the first voxel
+    "plain zarr": (plain_zarr, None, None), "N5": (n5, (40.0, 5.0, 4.0), (0.0, 0.0, 0.0)),
+    "precomputed": (precomputed, (40.0, 5.0, 4.0), (1200.0, 100.0, 40.0)), "folder": (slices, None, None)}
+
+
+@pytest.mark.parametrize("given", READ_ONLY)
+def test_what_can_only_be_read_survives_in_all_that_is_written(given, tmp_path):
+    make, scale, offset = READ_ONLY[given]
+    values = np.random.default_rng(5).integers(0, 250, (3, 5, 20, 17), dtype=np.uint8)
+    source = open_source(make(tmp_path, values))
+    whole = source.read(Box.of_shape(source.shape[1:]))
+    np.testing.assert_array_equal(whole, values)
+    if scale is not None:
+        assert (source.calibration.scale, source.calibration.offset) == (scale, offset)
+        assert source.calibration.units == (NM,) * 3
+    names = ("red", "green", "blue")
+    spec = OutputSpec(source.shape, source.dtype, source.calibration, names, True, (8, 32, 32), (8, 32, 32))
+    for wanted in FORMATS:
+        found = stored(tmp_path / wanted, wanted, spec, whole)
+        told = found.calibration
+        np.testing.assert_array_equal(found.read(Box.of_shape(found.shape[1:])), values)
+        assert (told.axes, told.sizes, found.channels) == (("z", "y", "x"), (5, 20, 17), names)
+        if scale is not None:
+            assert physical(told, told.scale) == pytest.approx(scale, rel=1e-6)
+            if wanted in WITH_OFFSET:
+                assert physical(told, told.offset) == pytest.approx(offset)
 
 
 def test_what_stands_beside_another_array_is_not_believed(tmp_path):
