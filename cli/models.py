@@ -34,7 +34,7 @@ def models(name: str | None, as_json: bool) -> None:
 @click.argument("model", shell_complete=completion.models)
 @click.option("--weights", "-w", metavar="FILE", shell_complete=completion.files,
               help="safetensors file; by default the model's own.")
-@click.option("--trust", is_flag=True, help="Run code that a model file brings along (TorchScript).")
+@click.option("--trust", is_flag=True, help="Run code that a model file or package brings along.")
 @json_option("network, ndim, footprint, context, exactness, border, in_channels, out_channels, offending, proof, "
              "proved and others")
 def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:

@@ -56,10 +56,11 @@ def json_option(keys: str) -> Decorator:
 
 MODEL = together(
     option("Model", "--model", "-m", required=True, metavar="MODEL", shell_complete=completion.models,
-           help="Registered name (tiler models), package.module:factory, file.py:factory, or a TorchScript file."),
+           help="Registered name (tiler models), package.module:factory, file.py:factory, an ONNX, TorchScript or .pt2 "
+                "file, or a BioImage.IO package."),
     option("Model", "--weights", "-w", metavar="FILE", shell_complete=completion.files,
-           help="safetensors file; by default the model's own."),
-    option("Model", "--trust", is_flag=True, help="Run code that a model file brings along (TorchScript)."),
+           help="safetensors file; by default the model's own. Of a package onnx, torchscript or pytorch_state_dict."),
+    option("Model", "--trust", is_flag=True, help="Run code that a model file or package brings along."),
     option("Model", "--head", type=click.Choice(["softmax", "sigmoid", "none"]),
            help="What follows the last layer; by default what belongs to the model."),
     option("Model", "--average", type=click.Choice(["none", "flip4", "rot4", "d4", "rot7"]),

@@ -52,7 +52,7 @@ def _archive(path: Path) -> list[str]:
         with opened_zip(path) as archive:
             return archive.namelist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise ModelError(f"{path} is no TorchScript file ({error}); a Python file needs its factory: "
+        raise ModelError(f"{path} is no TorchScript or torch.export file ({error}); a Python file needs its factory: "
                          "file.py:factory (--model)") from error
 
 

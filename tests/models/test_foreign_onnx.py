@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from networks import Hourglass
+from networks import Hourglass, ToTheSkip
 from torch import nn
 
 from tiler.errors import ModelError
@@ -116,19 +116,6 @@ def test_it_is_proved_and_has_the_footprint_of_the_network(tmp_path):
     found = probe(loaded.bare(), 1)
     assert found.proved
     assert found.footprint == probe(network, 1, prove=False).footprint
-
-
-class ToTheSkip(nn.Module):
-    """Interpolates to the size that it has at that moment, which a file of one size holds as a constant."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(8, 2, 1)
-
-    def forward(self, x):
-        x = self.stem(x).relu()
-        small = nn.functional.max_pool2d(x, 2)
-        return self.head(torch.cat([x, nn.functional.interpolate(small, size=x.shape[2:], mode="bilinear")], 1))
 
 
 @pytest.mark.parametrize("free", [True, False])
