@@ -11,6 +11,7 @@ import pytest
 
 from tiler import api, tuning
 from tiler.geometry import Box
+from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.planning import resolve
 from tiler.plans import Plan, Settings
 from tiler.sources import open_source
@@ -132,6 +133,18 @@ def test_the_plan_foretells_the_time_and_prefers_what_was_measured_as_fast(home,
         assert "seconds" not in plan.provenance()["estimate"]
         assert Plan.from_json(plan.to_json()) == plan
     assert tiles[0] < tiles[1]
+
+
+@pytest.mark.slow
+def test_the_expected_time_is_within_20_percent(home, monkeypatch):
+    """On a quiet machine."""
+    monkeypatch.setattr(tuning, "WORTH", 0.0)
+    predictor = open_predictor(UNet(base=16, padding="same").eval(), options=PredictorOptions(head="softmax"))
+    image = np.random.default_rng(0).random((1500, 1500), dtype=np.float32)
+    expected = api.plan(image, predictor).estimate.seconds
+    begun = time.perf_counter()
+    api.segment(image, predictor)
+    assert expected == pytest.approx(time.perf_counter() - begun, rel=0.2)
 
 
 def test_no_tune_measures_nothing(home, monkeypatch):

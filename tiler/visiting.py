@@ -16,13 +16,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import pairwise, product
+from itertools import product
 
-from tiler.geometry import Box, Shape, Span, hull
+import numpy as np
+
+from tiler.geometry import Shape, Span
 
 READERS = 2
-OUT_OF_ORDER = READERS + 1
-"""Windows whose chunks may come between those of two others, since threads do not wait for each other."""
+"""Threads that read; each takes one window apart, and holds chunks of it that no other needs."""
 
 ENOUGH = 1.05
 """Chunks that are decoded as often as that on average are decoded once, for all that it costs."""
@@ -85,31 +86,33 @@ class AxisChunks:
 
     def __init__(self, needed: Sequence[Span], unit: int, size: int) -> None:
         self._needed = needed
-        self._windows = [Span(span.start // unit * unit, min(-(-span.stop // unit) * unit, size)) for span in needed]
-        self.window = max(span.size for span in self._windows)
-        self.shared = max([a.intersect(b).size for a, b in pairwise(self._windows)], default=0)
+        starts, stops = np.array([(span.start, span.stop) for span in needed]).T
+        self._starts, self._stops = starts // unit * unit, np.minimum(-(-stops // unit) * unit, size)
+        self.window = int((self._stops - self._starts).max())
+        shared = np.minimum(self._stops[1:], self._stops[:-1]) - np.maximum(self._starts[1:], self._starts[:-1])
+        self.shared = int(shared.max(initial=0))
 
     def successors(self, length: int) -> dict[Span, int | None]:
         """Where the window begins that follows each one in a strip of so many blocks; None for the last."""
-        following = [*(span.start for span in self._windows[1:]), None]
+        following = [*self._starts[1:].tolist(), None]
         return {span: None if (number + 1) % length == 0 else start
                 for number, (span, start) in enumerate(zip(self._needed, following, strict=True))}
 
     @cached_property
     def whole(self) -> int:
-        return self.strips(len(self._windows))[0]
+        return self.strips(len(self._needed))[0]
 
     @cache  # noqa: B019  it lives as long as the planning of one run
     def strips(self, length: int) -> tuple[int, int]:
         """What strips of so many blocks decode together, and the longest of them."""
-        parts = [self._windows[first : first + length] for first in range(0, len(self._windows), length)]
-        sizes = [hull([Box((span,)) for span in part]).spans[0].size for part in parts]
-        return sum(sizes), max(sizes)
+        first = np.arange(0, len(self._needed), length)
+        sizes = np.maximum.reduceat(self._stops, first) - np.minimum.reduceat(self._starts, first)
+        return int(sizes.sum()), int(sizes.max())
 
     @property
     def lengths(self) -> list[int]:
         """Strips that are worth trying: even shares of all blocks; one block where they share no chunk."""
-        count = len(self._windows)
+        count = len(self._needed)
         if self.strips(1)[0] == self.whole:
             return [1]
         return sorted({-(-count // parts) for parts in PARTS if parts <= count} | {1})
@@ -149,10 +152,10 @@ def _to_keep(axes: Sequence[AxisChunks], strips: Sequence[int], lengths: Shape) 
     What two layers of a strip share is kept for as long as a layer takes: for all of it where some of the next layer
     is visited already, hence one window more.
     """
-    kept = OUT_OF_ORDER * math.prod(axis.window for axis in axes)
+    kept = READERS * math.prod(axis.window for axis in axes)
     for number, (axis, length) in enumerate(zip(axes, lengths, strict=True)):
         if length > 1:
-            inner = zip(axes[number + 1 :], strips[number + 1 :], strict=True)
-            layer = math.prod(other.window + longest for other, longest in inner)
+            inner = zip(axes[number + 1 :], strips[number + 1 :], lengths[number + 1 :], strict=True)
+            layer = math.prod(longest + (other.window if count > 1 else 0) for other, longest, count in inner)
             kept += math.prod(other.window for other in axes[:number]) * axis.shared * layer
     return kept
