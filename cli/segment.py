@@ -96,8 +96,9 @@ def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     """Show what `tiler segment` with the same options would do. Reads no voxel.
 
     With --json one object a line for each input: source, output, format, fingerprint, region, tile, block, chunk,
-    batch, workers, memory, border, nan, canvas, footprint, essence (all that can change the result) and estimate
-    (blocks, tiles, bytes_read, bytes_decoded, bytes_written, flops, redundant, peak_bytes, exact, passes).
+    batch, workers, memory, border, nan, canvas, footprint, strip, cache, essence (all that can change the result) and
+    estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written, flops, redundant, peak_bytes, exact, passes,
+    decodes, seconds).
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
