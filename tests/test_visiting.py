@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from tiler.ports import OutputSpec
 from tiler.sinks import open_sink
 from tiler.sources import open_source
 from tiler.testing.predictors import PoolingAxis, PoolingNet
+from tiler.testing.sources import SourceConformance
 from tiler.visiting import AxisChunks, best_visit, in_strips
 
 GB = 10**9
@@ -145,6 +147,20 @@ def test_order_and_cache_are_not_in_the_fingerprint():
     assert Plan.from_json({**plans[0].to_json()}) == plans[0]
     old = {name: value for name, value in plans[0].to_json().items() if name not in ("strip", "cache")}
     assert list(Plan.from_json(old).order) == list(range(125))
+
+
+class TestCachedSource(SourceConformance):
+    """With room for three of its chunks."""
+
+    @pytest.fixture
+    def expected(self):
+        return np.random.default_rng(0).integers(0, 250, (1, 5, 21, 30), dtype=np.uint8)
+
+    @pytest.fixture
+    def source(self, tmp_path, expected):
+        array = zarr.create_array(tmp_path / "v.zarr", shape=expected.shape[1:], chunks=(2, 8, 8), dtype=np.uint8)
+        array[:] = expected[0]
+        return CachedSource(open_source(tmp_path / "v.zarr", axes="zyx"), 3 * 128)
 
 
 def test_threads_wait_for_a_chunk_that_one_of_them_reads():

@@ -82,6 +82,8 @@ class CachedSource:
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)``: see `tiler.ports.Source`."""
+        if not box.voxels or not Box.of_shape(self.shape[1:]).contains(box):
+            return self.source.read(box)  # which refuses it in its own words
         chunks = self._chunks(box)
         out = np.empty((self.shape[0], *box.shape), self.dtype)
         for cell, chunk in chunks.items():
