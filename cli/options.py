@@ -65,6 +65,10 @@ MODEL = together(
            help="What follows the last layer; by default what belongs to the model."),
     option("Model", "--average", type=click.Choice(["none", "flip4", "rot4", "d4", "rot7"]),
            help="Average over flips and rotations. [default: none]"),
+    option("Model", "--tiling", type=click.Choice(["exact", "blend", "whole"]),
+           help="blend averages overlapping windows, an approximation; whole takes every input in one piece. "
+                "[default: exact; whole for classifiers]"),
+    option("Model", "--resize", metavar="SIZE", help="With --tiling whole: size that slices are resized to, and back."),
     option("Model", "--border", type=click.Choice(["mirror", "zero"]),
            help="What lies beyond the volume; by default what belongs to the model."),
     option("Model", "--normalise", metavar="RULE",

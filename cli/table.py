@@ -9,6 +9,11 @@ from rich.table import Table
 
 from tiler.plans import Plan
 
+TILING = {
+    "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
+    "whole": "every input in one piece",
+}
+
 
 def plan_table(source: str, output: Path, plan: Plan) -> None:
     """Print a plan; unlike progress this is the result, so it goes to stdout."""
@@ -32,6 +37,10 @@ def plan_table(source: str, output: Path, plan: Plan) -> None:
         "peak memory": f"{size(estimate.peak_bytes)} of {size(plan.memory)}",
         "fingerprint": plan.fingerprint[:16],
     }
+    if estimate.passes > 1:
+        rows["passes"] = f"{estimate.passes}; the first ones find what global layers need of every whole input"
+    if plan.tiling != "exact":
+        rows["tiling"] = TILING[plan.tiling]
     if not estimate.exact:
         rows["note"] = "operations and memory were extrapolated from two small tiles"
     table = Table(show_header=False, box=None, pad_edge=False)

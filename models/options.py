@@ -13,6 +13,7 @@ from tiler.models.averaging import TURNS
 from tiler.models.backends import NAMES as BACKENDS
 from tiler.models.heads import ClassRule, Head
 from tiler.models.weights import Normalisation
+from tiler.ports import Tiling
 
 Kind = Literal["probabilities", "labels", "instances"]
 OUTPUT_TYPES = ("float32", "float16", "uint8", "float64")
@@ -49,6 +50,11 @@ class PredictorOptions:
         ``"weights"``, ``"volume"`` or ``"MEAN,STD"`` in grey values of the source.
     footprint
         Of a network that cannot be traced; it is proved all the same, unless the network is one of tiler's.
+    tiling
+        ``"exact"``, ``"blend"`` (overlapping windows, averaged: an approximation), ``"whole"`` (every input in one
+        piece); None is exact, and whole for networks whose output is no map.
+    resize
+        ``(y, x)`` that every input is resized to, and its result from, where ``tiling`` is whole.
     slice_shape
         ``(y, x)`` of the volume; needed for ``average="rot7"`` alone.
     """
@@ -65,6 +71,8 @@ class PredictorOptions:
     normalise: str = "weights"
     footprint: Footprint | None = None
     slice_shape: tuple[int, int] | None = None
+    tiling: Tiling | None = None
+    resize: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _one_of("backend", self.backend, BACKENDS, "--backend")
@@ -72,6 +80,9 @@ class PredictorOptions:
         _one_of("kind of output", self.kind, get_args(Kind), "--as")
         _one_of("output type", self.dtype, OUTPUT_TYPES, "--dtype")
         _one_of("average", self.average, (*TURNS, "rot7"), "--average")
+        _one_of("way of tiling", self.tiling, (None, *get_args(Tiling)), "--tiling")
+        if self.resize is not None and min(self.resize) < 1:
+            raise ModelError(f"an input is resized to at least one voxel, got {self.resize} (--resize)")
         if self.threads is not None and self.threads < 1:
             raise ModelError(f"a forward call needs at least one thread, got {self.threads}")
         if self.average == "rot7" and self.slice_shape is None:

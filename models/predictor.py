@@ -20,16 +20,19 @@ from tiler.models.loaded import LoadedModel, warn_of_halo
 from tiler.models.loading import load_model
 from tiler.models.network import Network
 from tiler.models.options import PredictorOptions, fixed_scaling
-from tiler.models.probe import probe, prove, require_tiled
+from tiler.models.probe import probe, prove
 from tiler.models.probe.passes import Pass
+from tiler.models.tiling import Geometry, geometry_of
 from tiler.models.torch_predictor import TorchPredictor
 from tiler.models.weights import Normalisation
-from tiler.ports import Border
+from tiler.models.whole import on_whole_images
 
 __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
 
 MEASURED = (32, 128, 128)
 """Core of the tile that backends are measured with."""
+LEAST_WHOLE = (1, 64, 64)
+"""Size from which on networks of whole images are looked at."""
 
 
 def open_predictor(
@@ -58,13 +61,17 @@ def open_predictor(
     loaded = load_model(model, weights, trust)
     device = resolve_device("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
     precision = resolve_precision(options.precision, device)
-    plain, border, passes = _geometry(loaded, options.footprint)
-    warn_of_halo(loaded, plain)
-    if passes:
-        options = _for_passes(options, passes)
+    geometry = _geometry(loaded, options)
+    plain, passes = geometry.footprint, geometry.passes
+    options = _for_tiling(options, geometry)
+    if geometry.tiling == "exact":
+        warn_of_halo(loaded, plain)
+    if geometry.as_map or options.resize is not None:
+        loaded = on_whole_images(loaded, options.resize)
     setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads())
     options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
-    small = [plain.covering(tuple(core * side for side in plain.smallest)) for core in range(loaded.ndim + 1)]
+    least = tuple(map(max, plain.smallest, LEAST_WHOLE)) if geometry.tiling == "whole" else plain.smallest
+    small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
     shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
     # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
     traced = torch.float32 if options.backend in CPU_ONLY else precision
@@ -72,31 +79,47 @@ def open_predictor(
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
     options = _resolved(options, loaded, names, device)
     assert options.head is not None
-    return with_crops(TorchPredictor(
+    predictor = TorchPredictor(
         model=loaded,
         options=options,
         network=Network(loaded, device, precision, setting.threads, options.head, options.backend, bool(passes)),
         tracer=tracer,
         plain=plain,
-        border="mirror" if options.average == "rot7" else border,
+        border="mirror" if options.average == "rot7" else geometry.border,
         names=names,
         chosen=heads.choose(options.classes, names, options.head),
         scaling=_scaling(options, loaded),
         passes=passes,
-    ))
+        inexact=geometry.inexact,
+    )
+    return with_crops(predictor) if geometry.tiling == "exact" else predictor
 
 
-def _geometry(loaded: LoadedModel, declared: Footprint | None) -> tuple[Footprint, Border, tuple[Pass, ...]]:
+def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
     """Derived, or as declared. Networks of others are proved either way; tiler's own are proved by its tests."""
+    declared = options.footprint
     if declared is None:
-        report = probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=not loaded.registered)
-        return require_tiled(report), report.border, report.passes
+        # How it is derived that a network cannot be tiled needs no proof.
+        proved = not loaded.registered and options.tiling != "whole"
+        return geometry_of(probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=proved), options.tiling)
     proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
     failed = [part for part in proof if not part.passed]
     if failed:
         raise ModelError(f"the footprint declared for {loaded.identity['model']} is not proved: {failed[0].name}: "
                          f"{failed[0].detail}")
-    return declared, "zero" if declared.keeps_size else "mirror", ()
+    return Geometry(declared, "zero" if declared.keeps_size else "mirror")
+
+
+def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:
+    """The options, checked against how the network is run."""
+    if geometry.tiling != "exact" and options.average == "rot7":
+        raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
+                         "--tiling")
+    if geometry.tiling != "whole" and options.resize is not None:
+        raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
+    if geometry.passes:
+        options = _for_passes(options, geometry.passes)
+    return replace(options, tiling=geometry.tiling)
 
 
 def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:

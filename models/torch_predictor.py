@@ -24,7 +24,7 @@ from tiler.models.probe.passes import Pass
 from tiler.models.rotation import ANGLES, Rotations
 from tiler.models.steps import Measured
 from tiler.models.weights import Normalisation
-from tiler.ports import Array, Border, Cost, Partial, Reduction, Totals
+from tiler.ports import Array, Border, Cost, Partial, Reduction, Tiling, Totals
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class TorchPredictor:
         That come before the last one, where the network has global layers.
     totals
         What they found of the network input that is seen next; see `with_totals`.
+    inexact
+        Why the network cannot be tiled exactly, where it cannot.
     """
 
     model: LoadedModel
@@ -70,6 +72,7 @@ class TorchPredictor:
     scaling: Normalisation | None
     passes: tuple[Pass, ...] = ()
     totals: Totals = field(default=(), repr=False)
+    inexact: str = ""
 
     @property
     def footprint(self) -> Footprint:
@@ -215,6 +218,23 @@ class TorchPredictor:
         """
         return self._run(batch, self._compute)
 
+    @property
+    def tiling(self) -> Tiling:
+        return self.options.tiling or "exact"
+
+    @property
+    def channels(self) -> int:
+        return len(self.names)
+
+    def soft(self, batch: Array) -> Array:
+        """``(n, channels, *tile)``: probabilities of all channels, before any is chosen or rounded."""
+        self._check(batch)
+        return self._run(batch, lambda part: self._probabilities(part).cpu().numpy())
+
+    def written(self, values: Array) -> Array:
+        """What is written for the probabilities ``(channels, *size)`` of all channels."""
+        return self._written(torch.from_numpy(values)[None])[0]
+
     def _run(self, batch: Array, compute: Callable[[Array], Array]) -> Array:
         """What is computed for the network inputs in a batch, in parts as large as the device likes."""
         self._check(batch)
@@ -254,12 +274,14 @@ class TorchPredictor:
 
     def _compute(self, part: Array) -> Array:
         """What is written for raw inputs ``(n, c, [z], y, x)``."""
+        return self._written(self._probabilities(part))
+
+    def _probabilities(self, part: Array) -> torch.Tensor:
+        """Of all channels, for the same."""
         x = self._prepared(part)
         if self._rotations:
-            values = self._rotations.mean(self._forward, x)
-        else:
-            values = mean_over(self._forward, x, self.plain, self._turns)
-        return self._written(values)
+            return self._rotations.mean(self._forward, x)
+        return mean_over(self._forward, x, self.plain, self._turns)
 
     def _written(self, values: torch.Tensor) -> Array:
         """What is given out of the probabilities of all channels."""

@@ -50,8 +50,12 @@ class SegmentJob:
         return str(self.plan.grid[index])
 
     def read(self, index: int) -> Window:
+        return read_window(self.tiles(index), self.source, self.plan.nan)
+
+    def tiles(self, index: int) -> list[Tile]:
+        """Those that write a block."""
         plan = self.plan
-        return read_window(tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas), self.source, plan.nan)
+        return tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas)
 
     def compute(self, index: int, window: Window) -> Array:
         block = self.plan.grid[index]

@@ -15,11 +15,12 @@ from functools import cache, cached_property
 
 from tiler.errors import MemoryBudgetError
 from tiler.geometry import Box, Grid, Shape, Span
-from tiler.ports import Cost, CroppingPredictor, Predictor, Source
+from tiler.ports import Cost, CroppingPredictor, Predictor, Source, tiling_of
 from tiler.sweep import Field, Sweep, is_global, sweeps_of
 from tiler.traffic import AxisLayout, Traffic
 from tiler.tuning import Speed
 from tiler.visiting import AxisChunks, Visit, best_visit
+from tiler.windows import BlendedAxis
 
 AHEAD, BEHIND = 2, 2
 """Windows read ahead of the model and results not yet written, at most."""
@@ -37,9 +38,6 @@ LIBRARIES = 64 << 20
 CODECS = 10
 """Chunks that zarr encodes or decodes at once."""
 
-CACHE_PART = 2
-"""Of what a choice leaves of the budget, this part at most is for decoded chunks."""
-
 BLOCK_BYTES = 32 << 20
 BLOCK_SIDE = 512
 EVEN = 16
@@ -50,7 +48,8 @@ FOUND_BYTES = 1 << 17
 """Memory of what one pass finds of one network input: some thousand channels, and their record."""
 
 BATCH_VOXELS = 1 << 19
-SLACK = 1.01
+SLACK, DEARER = 1.01, 1.1
+FEW_DECODES = 1.2
 MB = 10**6
 
 
@@ -177,13 +176,23 @@ class Workload:
     def visit(self, choice: Choice, budget: Budget) -> Visit:
         """In which order the blocks of the last pass are visited, and what is kept of what they share."""
         # Where voxels are there without being decoded, keeping them would only copy them.
-        spare = 0 if math.prod(self.source.read_unit) == 1 else (budget.left - self.bytes(choice)) // CACHE_PART
+        spare = budget.left - self.bytes(choice) if self._chunked else 0
         return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare)
+
+    def decodes_little(self, choice: Choice, budget: Budget) -> bool:
+        return not self._chunked or self.visit(choice, budget).decodes <= FEW_DECODES
+
+    @property
+    def _chunked(self) -> bool:
+        return math.prod(self.source.read_unit) > 1
 
     def chunks(self, choice: Choice) -> list[AxisChunks]:
         """What the blocks of the last pass read, along each axis."""
-        return [AxisChunks([layout.needed(box.spans[0]) for box in blocks], layout.unit, layout.size)
-                for layout, blocks in self._by_axis(choice)]
+        return [self._axis_chunks(*args) for args in self._by_axis(choice)]
+
+    @cache  # noqa: B019  a workload lives as long as the planning of one run
+    def _axis_chunks(self, layout: AxisLayout, blocks: Grid) -> AxisChunks:
+        return AxisChunks([layout.needed(box.spans[0]) for box in blocks], layout.unit, layout.size)
 
     def _by_axis(self, choice: Choice) -> Iterable[tuple[AxisLayout, Grid]]:
         grids = (Grid(Box((span,)), (side,)) for span, side in zip(self.region.spans, choice.block, strict=True))
@@ -191,7 +200,8 @@ class Workload:
 
     def _layouts(self, tile: Shape) -> list[AxisLayout]:
         canvas = (None,) * len(tile) if self.canvas is None else self.canvas.spans
-        return [AxisLayout(*args) for args in zip(tile, self.predictor.footprint.axes, canvas, self.source.shape[1:],
+        layout = BlendedAxis if tiling_of(self.predictor) == "blend" else AxisLayout
+        return [layout(*args) for args in zip(tile, self.predictor.footprint.axes, canvas, self.source.shape[1:],
                                                   self.source.read_unit, strict=True)]
 
     @cache  # noqa: B019  a workload lives as long as the planning of one run
@@ -221,6 +231,8 @@ class Workload:
 def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Budget) -> Shape:
     """The smallest tile within 1 % of the cheapest that fits into a budget.
 
+    Where that leaves no room to keep the chunks that blocks share, the smallest within 10 % which does.
+
     Raises
     ------
     MemoryBudgetError
@@ -235,8 +247,11 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Bu
             f"a memory budget of {budget.bytes // MB} MB is too small: the least that would do is "
             f"{(budget.used + needs[least]) // MB + 1} MB, with tile {spell(least.tile)} (--memory)")
     efforts = {choice: load.effort(choice) for choice in fitting}
-    bound = SLACK * min(efforts.values())
-    return min((choice for choice in fitting if efforts[choice] <= bound), key=needs.__getitem__).tile
+    least_effort = min(efforts.values())
+    fitting.sort(key=needs.__getitem__)
+    chosen = next(choice for choice in fitting if efforts[choice] <= SLACK * least_effort)
+    near = (choice for choice in fitting if efforts[choice] <= DEARER * least_effort)
+    return next((choice for choice in (chosen, *near) if load.decodes_little(choice, budget)), chosen).tile
 
 
 def _candidates(load: Workload) -> list[Shape]:

@@ -32,7 +32,7 @@ from tiler.mirror import mirrored_indices
 from tiler.opening import Opened, open_all
 from tiler.options import Options
 from tiler.plans import Plan
-from tiler.ports import Array, Json, OutputSpec, Predictor, Source
+from tiler.ports import Array, Json, OutputSpec, Predictor, Source, tiling_of
 from tiler.sinks import open_sink
 from tiler.sinks.layout import Layout
 from tiler.sources.raw import Header, Index
@@ -55,6 +55,9 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     """
     opened = open_all(source, model, options, trust)
     _check(opened.options)
+    if tiling_of(opened.predictor) == "blend":
+        raise PlanError("a lazy result is made of exact tiles, this one would be blended: write it with "
+                        "tiler.segment, or take every input in one piece (--tiling whole)")
     if is_global(opened.predictor):
         raise PlanError("the network has global layers, so that a pass over every whole input comes first, for which a "
                         "lazy result cannot wait: write the result with tiler.segment")

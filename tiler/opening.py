@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "kind": "probabilities",
     "executor": "threads",
     "workers": 2,
+    "tune": True,
     "normalise": "weights",
     "nan": "refuse",
     "device": "auto",
@@ -67,7 +68,8 @@ class Opened:
 
     def plan(self) -> Plan:
         """What will be done with them."""
-        return resolve(_settings(self.options, self.region), self.source, self.predictor, _extra(self.options))
+        return resolve(_settings(self.options, self.region), self.source, self.predictor, _extra(self.options),
+                       tune=bool(self.options.tune))
 
 
 def with_defaults(options: Options) -> Options:
@@ -77,6 +79,7 @@ def with_defaults(options: Options) -> Options:
         filled = replace(filled, threads=max(1, cores() // _processes(filled)))
     _check_choice("--as", filled.kind, KINDS)
     _check_choice("--ngff", filled.ngff, ("0.5", "0.4"))
+    _check_choice("--tiling", filled.tiling, ("exact", "blend", "whole", None))
     _check_choice("--nan", filled.nan, ("refuse", "zero"))
     _check_choice("--border", filled.border, ("mirror", "zero", None))
     if filled.kind == "instances":
@@ -136,18 +139,29 @@ def open_model(model: Any, options: Options, trust: bool, source: Source) -> Pre
 
 def _predictor_options(options: Options, source: Source) -> Given:
     """What `tiler.models.PredictorOptions` is to be made of."""
-    names = ("device", "precision", "backend", "threads", "head", "classes", "kind", "dtype", "average", "normalise")
+    names = ("device", "precision", "backend", "threads", "head", "classes", "kind", "dtype", "average", "normalise",
+             "tiling")
     chosen = {name: getattr(options, name) for name in names}
     if options.kind == "instances":
         chosen |= {"kind": "labels", "dtype": None}
     if str(options.normalise).startswith("volume"):
         parse_rule(str(options.normalise))
         chosen["normalise"] = "volume"
+    if options.resize is not None:
+        chosen["resize"] = _slice_sizes(options.resize)
     if options.average == "rot7":
         chosen["slice_shape"] = source.shape[2:]
     if isinstance(options.classes, list):
         chosen["classes"] = tuple(options.classes)
     return tuple((name, value) for name, value in chosen.items() if value is not None)
+
+
+def _slice_sizes(value: Any) -> tuple[int, int]:
+    """``(y, x)`` from one or two sizes."""
+    sizes = parse_sizes(value, "--resize")
+    if sizes is None or len(sizes) > 2:
+        raise PlanError(f"a slice is resized to one or two sizes, got {value!r} (--resize)")
+    return sizes[0], sizes[-1]
 
 
 @lru_cache(maxsize=1)

@@ -70,6 +70,11 @@ class Options:
     backend
         What carries it out: "torch" (default), "compile", "openvino", "onnxruntime", or "auto" for the fastest
         that is installed.
+    tiling
+        "exact", "blend" (overlapping windows, averaged: an approximation, whose seams are measured) or "whole" (every
+        input in one piece); by default exact, and whole for networks that give no map.
+    resize
+        With "whole": what every slice is resized to, and its result from: ``352``, ``"352x480"``.
     average
         "none" (default), "flip4", "rot4", "d4" or "rot7".
     dtype
@@ -104,6 +109,8 @@ class Options:
     backend: str | None = None
     threads: int | None = None
     average: str | None = None
+    tiling: str | None = None
+    resize: Any = None
     dtype: str | None = None
     ngff: str | None = None
     min_size: int | None = None

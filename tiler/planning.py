@@ -29,7 +29,7 @@ from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanE
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
 from tiler.plans import FORMAT, Estimate, Plan, Settings
-from tiler.ports import Border, Json, Predictor, Source
+from tiler.ports import Border, Json, Predictor, Source, tiling_of
 from tiler.sweep import is_global
 from tiler.tuning import speed_of
 from tiler.visiting import Visit
@@ -72,10 +72,11 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
     limit = settings.memory or free + budget.used
     if peak > limit:
+        advice = ("raise --memory, or let every slice be resized (--resize)" if tiling_of(predictor) == "whole"
+                  else "raise --memory or lower --tile, --block or --batch")
         raise MemoryBudgetError(
-            f"tile {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
-            f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: "
-            "raise --memory or lower --tile, --block or --batch")
+            f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
+            f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: {advice}")
     return Plan(
         region=region,
         tile=choice.tile,
@@ -92,15 +93,35 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         footprint=predictor.footprint,
         estimate=_estimate(load, choice, visit, peak),
         essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
+        tiling=tiling_of(predictor),
     )
 
 
+def _piece(predictor: Predictor) -> str:
+    return "an input in one piece of" if tiling_of(predictor) == "whole" else "tile"
+
+
 def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
+    if tiling_of(load.predictor) == "whole":
+        return _in_one_piece(load, settings)
     block = _full(settings.block, load.predictor.footprint, "--block")
     wanted = _full(settings.tile, load.predictor.footprint, "--tile")
     tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)
     block = block or block_for(load, tile)
     return Choice(tile, block, settings.batch or load.batch_for(tile, block, budget))
+
+
+def _in_one_piece(load: Workload, settings: Settings) -> Choice:
+    """Every network input as one tile, and what is wanted of it as one block."""
+    assert load.canvas is not None
+    flat = load.predictor.footprint.flat
+    choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
+                    ((1,) if flat else load.region.shape[:1]) + load.region.shape[1:], settings.batch or 1)
+    for option, given, only in (("--tile", settings.tile, choice.tile), ("--block", settings.block, choice.block)):
+        if _full(given, load.predictor.footprint, option) not in (None, only):
+            raise GeometryError(f"{spell(given or ())} was asked for, this network takes every input in one piece of "
+                                f"{spell(only)}: leave out {option}")
+    return choice
 
 
 def _legal(wanted: Shape, load: Workload) -> Shape:
@@ -176,6 +197,9 @@ def _region(region: Box | None, source: Source) -> Box:
 
 
 def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
+    if border == "mirror" and tiling_of(predictor) != "exact":
+        raise PlanError("a network that is not tiled exactly meets its own padding at the faces of the volume: use "
+                        "--border zero")
     if border == "mirror":
         return None
     footprint = predictor.footprint
@@ -208,6 +232,8 @@ def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
         "model": predictor.identity,
         "footprint": asdict(predictor.footprint),
     }
+    if tiling_of(predictor) != "exact":
+        essence["tiling"] = tiling_of(predictor)
     if is_global(predictor):
         essence["passes"] = [[asdict(each) for each in orientations] for orientations in predictor.reductions]
     return essence

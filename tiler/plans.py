@@ -10,7 +10,7 @@ from typing import Any
 
 from tiler.errors import PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape
-from tiler.ports import Border, Json
+from tiler.ports import Border, Json, Tiling
 from tiler.visiting import in_strips
 
 FORMAT = 1
@@ -116,6 +116,7 @@ class Plan:
     estimate: Estimate
     strip: Shape = (1, 1, 1)
     cache: int = 0
+    tiling: Tiling = "exact"
 
     @property
     def grid(self) -> Grid:

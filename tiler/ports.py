@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Json = Mapping[str, Any]
 Border = Literal["mirror", "zero"]
+Tiling = Literal["exact", "blend", "whole"]
 VolumeShape = tuple[int, int, int, int]
 
 
@@ -250,6 +251,42 @@ class CroppingPredictor(Predictor, Protocol):
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
         """Operations for all crops that are products of such spans, one mapping an axis: how often each occurs."""
         ...
+
+
+@runtime_checkable
+class WindowedPredictor(Predictor, Protocol):
+    """A predictor of a network that no tiling computes exactly.
+
+    Attributes
+    ----------
+    tiling
+        "blend", for windows that overlap and are averaged, or "whole", for inputs in one piece; "exact" where the
+        network can be tiled after all.
+    inexact
+        Why it cannot: layer and reason.
+    channels
+        Of `soft`.
+    """
+
+    @property
+    def tiling(self) -> Tiling: ...
+    @property
+    def inexact(self) -> str: ...
+    @property
+    def channels(self) -> int: ...
+
+    def soft(self, batch: Array) -> Array:
+        """``(n, channels, *tile)`` floating point for a batch ``(n, c, *tile)``: values of which a mean makes sense."""
+        ...
+
+    def written(self, values: Array) -> Array:
+        """What is written for such values ``(channels, *size)``, in the output's type and classes."""
+        ...
+
+
+def tiling_of(predictor: Predictor) -> Tiling:
+    """How a predictor is to be run; in exact tiles unless it says otherwise."""
+    return getattr(predictor, "tiling", "exact")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from glob import escape
 from typing import Protocol
 
-from tiler.block import SegmentJob, checksum
+from tiler.blending import segment_job
+from tiler.block import checksum
 from tiler.caching import CachedSource
 from tiler.choosing import Choice, Workload
 from tiler.errors import Interrupted
@@ -19,6 +20,7 @@ from tiler.geometry import Box, Grid
 from tiler.instances import InstancesJob
 from tiler.ports import Executor, Finished, Job, Json, Known, Listener, Predictor, Sink, Source
 from tiler.reduction import ReductionJob, stage_name
+from tiler.seams import note_of
 from tiler.sinks import open_sink
 from tiler.statistics import StatisticsJob, scaling, strangeness
 from tiler.stores import asking
@@ -80,13 +82,14 @@ def perform(task: Task, record: Record, executor: Executor, listener: Listener, 
             each.create()
         record.append("created", 0, {})
     source = _kept(task)
-    job = SegmentJob(task.plan, source, predictor, staged, _passed(task, predictor, stages, executor))
+    job = segment_job(task.plan, source, predictor, staged, _passed(task, predictor, stages, executor))
     stages.run("model", job, task.plan.grid, executor, task.plan.order)
     found = _decoded(task, source)
+    approximation = _approximation(task, predictor, staged, listener)
     if task.kind == "instances":
         _number(task, stages, staged, sink)
     listener.stage("finish")
-    sink.finish(task.attributes)
+    sink.finish({**task.attributes, **approximation})
     record.append("finish", 0, found)
     remove_stage(task.output)
     return sink
@@ -101,7 +104,7 @@ def agrees_with(task: Task, record: Record, samples: int = 3) -> bool:
     if not done:
         return _passes_agree(task, predictor, record, samples)
     known = known_from(task, predictor, record)
-    job = SegmentJob(task.plan, task.source, predictor, open_sink(None, label_spec(task)), known)
+    job = segment_job(task.plan, task.source, predictor, open_sink(None, label_spec(task)), known)
     return all(checksum(job.compute(index, job.read(index))) == done[index]["checksum"]
                for index in _sampled(done, samples))
 
@@ -194,6 +197,15 @@ def reduction_jobs(task: Task, predictor: Predictor, record: Record) -> Iterator
         job = ReductionJob(task.plan, task.source, predictor, known, level)
         yield job
         known = job.merged(record.records(stage_name(level)))
+
+
+def _approximation(task: Task, predictor: Predictor, sink: Sink, listener: Listener) -> Json:
+    """What the output says about itself where it is blended, said to the user too."""
+    if task.plan.tiling != "blend":
+        return {}
+    note = note_of(task.plan, task.source, predictor, sink)
+    listener.warn(note["says"])
+    return {"approximation": note}
 
 
 def _warn_if_strange(task: Task, listener: Listener) -> None:

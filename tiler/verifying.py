@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tiler.blending import segment_job
 from tiler.block import SegmentJob
 from tiler.choosing import least_tile, tile_on_canvas
-from tiler.geometry import Box, Shape, Span, tiles_of
+from tiler.geometry import Box, Shape, Span
 from tiler.instances import bands
 from tiler.journal import Journal, journal_path
 from tiler.opening import Opened, open_all
@@ -27,6 +28,7 @@ from tiler.ports import Array, Partial, Predictor, Sink
 from tiler.reduction import stage_name, unpacked
 from tiler.resuming import check_same
 from tiler.run import known_from, reduction_jobs, scaled
+from tiler.seams import Seams, seams_of
 from tiler.stores.address import Place
 from tiler.sweep import is_global
 from tiler.task import Task, final_sink, instance_rows
@@ -66,6 +68,9 @@ class CheckReport:
         Blocks of the passes over whole inputs that were computed again, where the network has global layers.
     passes_worst
         Largest difference found in them, as a share of the largest value; it counts as wrong above the tolerance.
+    seams
+        Of a blended output: how far it is from one whose windows lie elsewhere. It is an approximation, and sound
+        all the same.
     """
 
     blocks: int
@@ -80,6 +85,7 @@ class CheckReport:
     wrong: tuple[str, ...]
     passes: int = 0
     passes_worst: float = 0.0
+    seams: Seams | None = None
 
     @property
     def sound(self) -> bool:
@@ -158,8 +164,8 @@ def _boxes(task: Task, index: int) -> Sequence[Box]:
 
 def other_tile(plan: Plan, predictor: Predictor) -> Shape:
     """A legal tile of another size, as near to two thirds of the core as there is."""
-    if plan.essence["model"].get("average") == "rot7":
-        return plan.tile  # it covers the slice, and there is no other
+    if plan.essence["model"].get("average") == "rot7" or plan.tiling != "exact":
+        return plan.tile  # it covers the slice, and there is no other; or the result is one of that tile
     cores = []
     for core, axis in zip(plan.footprint.core(plan.tile), plan.footprint.axes, strict=True):
         smaller = max(1, core * 2 // 3 // axis.stride) * axis.stride
@@ -173,13 +179,13 @@ def other_tile(plan: Plan, predictor: Predictor) -> Shape:
     return tile_on_canvas(tile, plan.canvas)
 
 
-def _window_at_a_corner(plan: Plan, index: int, random: np.random.Generator) -> Box:
+def _window_at_a_corner(job: SegmentJob, index: int, random: np.random.Generator) -> Box:
     """A box around a corner of one of a block's tiles, where a wrong context shows first.
 
     It stays within the block, since the neighbours of a run that is not finished may not be written yet.
     """
+    plan, tiles = job.plan, job.tiles(index)
     block = plan.grid[index]
-    tiles = tiles_of(block, plan.tile, plan.footprint, plan.canvas)
     write = tiles[random.integers(len(tiles))].write
     spans = []
     for span, axis, whole in zip(write.spans, plan.footprint.axes, block.spans, strict=True):
@@ -206,9 +212,9 @@ class _Check:
         plan = replace(ran, tile=other_tile(ran, predictor), footprint=predictor.footprint)
         random = np.random.default_rng(seed)
         chosen = random.permutation(sorted(self.journal.records("model")))[:windows]
-        boxes = [_window_at_a_corner(ran, int(index), random) for index in chosen]
-        jobs = [SegmentJob(replace(plan, region=box, block=box.shape), self.task.source, predictor, self.sink, known)
-                for box in boxes]
+        as_run = segment_job(ran, self.task.source, predictor, self.sink, known)
+        boxes = [_window_at_a_corner(as_run, int(index), random) for index in chosen]
+        jobs = [replace(as_run, plan=replace(plan, region=box, block=box.shape)) for box in boxes]
         return [self._compare(box, job.compute(0, job.read(0))) for box, job in zip(boxes, jobs, strict=True)]
 
     @property
@@ -230,6 +236,15 @@ class _Check:
                 pairs = zip(unpacked(records[index]), job.again(index, tile), strict=True)
                 worst = max(_apart(one, other) for one, other in pairs)
                 yield f"{job.where(index)} of {stage_name(job.level)}", worst
+
+    def seams(self, seed: int) -> Seams | None:
+        """What is not exact in a blended output; of instances, in the labels that they are made of, it is gone."""
+        task = self.task
+        if task.plan.tiling != "blend" or task.kind == "instances":
+            return None
+        predictor = task.predictor if task.statistics is None else scaled(task, self.journal)
+        blocks = sorted(self.journal.records("model"))
+        return seams_of(task.plan, task.source, predictor, self.sink, blocks, seed)
 
     def _compare(self, box: Box, values: Array) -> _Compared:
         stored = self.sink.read(box.back(self.task.plan.region.start))

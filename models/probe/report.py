@@ -132,6 +132,11 @@ def require_exact(report: ProbeReport) -> Footprint:
     return require_tiled(report)
 
 
+_OTHERWISE = ("--tiling blend averages overlapping windows and measures how far that is off, --tiling whole gives it "
+              "every input in one piece")
+"""What can be done with a network that no tiling computes exactly."""
+
+
 def require_tiled(report: ProbeReport) -> Footprint:
     """The footprint of the last pass of a network that may be tiled exactly, in however many passes.
 
@@ -143,11 +148,14 @@ def require_tiled(report: ProbeReport) -> Footprint:
     first = next((o for o in report.offending if o.kind != "reduce"), None)
     if report.exactness == "WHOLE" or (first is not None and first.kind == "output"):
         raise OutputShapeError(f"{report.network} cannot be tiled: "
-                               f"{first.reason if first else 'its output has no axis of the image'}")
+                               f"{first.reason if first else 'its output has no axis of the image'}; --tiling whole "
+                               "gives it every input in one piece")
     if first is not None and first.kind != "unknown":
-        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact")
+        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact: "
+                                    f"{_OTHERWISE}")
     if first is not None or report.footprint is None:
-        raise ModelError(f"the context of {report.network} cannot be derived: {first}; declare its footprint")
+        raise ModelError(f"the context of {report.network} cannot be derived: {first}; declare its footprint, or "
+                         f"{_OTHERWISE}")
     failed = [part for part in report.proof if not part.passed]
     if failed:
         raise ModelError(f"the footprint of {report.network} is not proved: {failed[0].name}: {failed[0].detail}")

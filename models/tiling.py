@@ -1,0 +1,75 @@
+"""How a network is run: in exact tiles where its mathematics allow that, else as the user agrees to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tiler.errors import ModelError
+from tiler.geometry import Footprint, Reach
+from tiler.models.probe import ProbeReport, require_tiled
+from tiler.models.probe.passes import Pass
+from tiler.ports import Border, Tiling
+
+_POINT = Reach(0, 0, 0, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """What the engine must know of a network.
+
+    Parameters
+    ----------
+    footprint, border
+        See `tiler.ports.Predictor`.
+    tiling
+        How it is run.
+    passes
+        That come before the last one.
+    inexact
+        Why it cannot be tiled exactly, where it cannot.
+    as_map
+        Whether its output must be brought to the grid of its input.
+    """
+
+    footprint: Footprint
+    border: Border
+    tiling: Tiling = "exact"
+    passes: tuple[Pass, ...] = ()
+    inexact: str = ""
+    as_map: bool = False
+
+
+def geometry_of(report: ProbeReport, wanted: Tiling | None) -> Geometry:
+    """What was found out about a network, and what the user wants, taken together.
+
+    Raises
+    ------
+    UnboundedContextError, OutputShapeError, ModelError
+        If the network cannot be run so; the message names the layer, and says what could be done.
+    """
+    exact = report.exactness in ("EXACT", "EXACT_2PASS") and not (report.proof and not report.proved)
+    tiling = wanted or ("whole" if report.exactness == "WHOLE" else "exact")
+    if tiling == "exact":
+        return Geometry(require_tiled(report), report.border, passes=report.passes)
+    if exact and tiling == "blend":
+        raise ModelError(f"{report.network} is {report.exactness}: it need not be blended, leave out --tiling blend")
+    return _windowed(report, tiling)
+
+
+def _windowed(report: ProbeReport, tiling: Tiling) -> Geometry:
+    plain, first = report.footprint, report.offending[0] if report.offending else None
+    no_map = report.exactness == "WHOLE" or (first is not None and first.kind == "output")
+    if no_map and tiling == "blend":
+        raise ModelError(f"{report.network} gives no map of its input ({first}), of which nothing can be blended: use "
+                         "--tiling whole")
+    if plain is not None and not plain.keeps_size:
+        raise ModelError(f"{report.network} drops {plain.shrink_low} and {plain.shrink_high} voxels of its input, so "
+                         f"that nothing of it is left at the faces: --tiling {tiling} is for networks that pad")
+    axes = [_POINT] * 3 if plain is None else [_in_phase(axis) for axis in plain.axes]
+    inexact = str(first) if first else "the proof of its footprint failed"
+    return Geometry(Footprint.of(axes), "zero", tiling, inexact=inexact, as_map=no_map)
+
+
+def _in_phase(axis: Reach) -> Reach:
+    """No context, and the class of sizes at which no pooling floors or ceils."""
+    return Reach(0, (axis.low + axis.high) % axis.stride, 0, 0, axis.stride)
