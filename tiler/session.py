@@ -6,7 +6,6 @@ import platform
 import threading
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ from tiler.resuming import (
     start_over,
     state_of,
 )
-from tiler.stores.address import Place
 from tiler.run import Memo, agrees_with, perform, remove_stage
+from tiler.stores.address import Place
 from tiler.task import Task, final_sink, model_sink
 from tiler.version import __version__
 
@@ -91,7 +90,7 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
             try:
                 _perform(opened, plan, output, journal, listener, stop)
             except TilerError:
-                if not journal.records("model") and not journal.records("statistics"):
+                if not journal.begun:
                     start_over(output)  # there is nothing to resume
                     remove_stage(output)
                 raise
@@ -103,7 +102,7 @@ def _go_on(request: Request, output: Place, listener: Listener, stop: threading.
     with exclusive(output), closing(Journal.reopen(journal_path(output))) as journal:
         plan = Plan.from_json(journal.header["plan"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
-        options = wanted.over({**stored, "tile": plan.tile, "block": plan.block, "border": plan.border})
+        options = wanted.over({**stored, "tile": plan.tile, "block": plan.block, "border": plan.border, "tune": False})
         opened = _open(request, options)
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
