@@ -42,11 +42,14 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
 
     Exit code 0 says that the network can be tiled exactly and that the proof succeeded.
     """
+    from tiler.models.loaded import warn_of_halo
     from tiler.models.loading import load_model
     from tiler.models.probe import probe as probed
 
     loaded = load_model(model, weights, trust)
     report = probed(loaded.bare(), loaded.in_channels, loaded.ndim)
+    if report.footprint is not None:
+        warn_of_halo(loaded, report.footprint)
     sound = report.proved and report.exactness in ("EXACT", "EXACT_2PASS")
     click.echo(json.dumps({**asdict(report), "proved": report.proved}) if as_json else str(report))
     return 0 if sound else 1

@@ -236,4 +236,5 @@ def describe_model(model: Any) -> str:
     if not isinstance(model, (str, Path)):
         return f"<{type(model).__name__}>"
     file, colon, factory = str(model).partition(":")
-    return f"{Path(file).absolute()}{colon}{factory}" if Path(file).is_file() else str(model)
+    package = any(Path(file).glob("*.y*ml")) if Path(file).is_dir() else False
+    return f"{Path(file).absolute()}{colon}{factory}" if package or Path(file).is_file() else str(model)

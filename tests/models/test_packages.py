@@ -22,6 +22,7 @@ from torch import nn
 import tiler
 from tiler.errors import ModelError
 from tiler.models import load_model
+from tiler.models.packages.recipes import Ordered
 
 pytest.importorskip("bioimageio.spec")
 IMAGE = np.random.default_rng(3).gamma(2.0, 300.0, (40, 56)).astype(np.uint16)
@@ -168,6 +169,28 @@ def test_axes_in_another_order(tmp_path):
     assert (loaded.in_channels, loaded.ndim, loaded.classes) == (2, 2, ("p", "q", "r"))
     image = torch.randn(1, 2, 20, 24)
     assert torch.allclose(loaded.build()(image), small(2, 3)(image), atol=1e-6)
+
+
+@pytest.mark.parametrize(("given", "made"), [("yx", "yx"), ("cyx", "yxc"), ("bzyxc", "cbzyx")])
+def test_axes_that_are_missing_or_moved(given, made):
+    class Own(nn.Module):
+        def forward(self, x):
+            assert x.ndim == len(given)
+            order = [given.index(axis) for axis in made]
+            return 2 * x.permute(order)
+
+    image = torch.randn(1, 3 if "c" in given else 1, *([2] if "z" in given else []), 4, 5)
+    assert torch.equal(Ordered(Own(), given, made)(image), 2 * image)
+
+
+def test_a_package_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    with_onnx(tmp_path / "pack")
+    np.save(tmp_path / "image.npy", IMAGE)
+    monkeypatch.chdir(tmp_path)
+    tiler.segment("image.npy", "pack", "out.zarr", tile="24", threads=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert tiler.check(tmp_path / "out.zarr").sound
 
 
 def test_values_in_an_architecture_of_the_package_or_of_a_library(tmp_path):
