@@ -41,6 +41,8 @@ def _answers(served):
     volume = next(iter(served.viewer.volume_manager.volumes))
     with urlopen(f"{root[:-2]}/neuroglancer/info/{token}.{volume}") as answer:
         assert answer.status == 200
+    with pytest.raises(HTTPError, match="403"):  # those of the user's cloud storage
+        urlopen(f"{root[:-2]}/credentials/{token}", data=b"{}")
     with pytest.raises(HTTPError, match="405"):  # it would be made of the whole volume
         urlopen(f"{root[:-2]}/neuroglancer/mesh/{token}.{volume}/1")
     for address in (f"{root}/{'0' * 40}/", f"{root[:-2]}/neuroglancer/info/{'0' * 40}.{volume}", root[:-2]):
