@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tiler.models.loaded import LoadedModel, warn_of_halo
 from tiler.models.loading import load_model
 from tiler.models.network import Network
 from tiler.models.options import PredictorOptions, fixed_scaling
-from tiler.models.probe import probe, prove
+from tiler.models.probe import ProbeReport, probe, prove
 from tiler.models.probe.passes import Pass
 from tiler.models.tiling import Geometry, geometry_of
 from tiler.models.torch_predictor import TorchPredictor
@@ -31,8 +32,11 @@ __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
 
 MEASURED = (32, 128, 128)
 """Core of the tile that backends are measured with."""
-LEAST_WHOLE = (1, 64, 64)
-"""Size from which on networks of whole images are looked at."""
+LEAST_WINDOW = (1, 64, 64)
+"""Size from which on networks without a context are looked at, which some need to be larger than a stride."""
+
+
+_latest_report: dict[str, ProbeReport] = {}
 
 
 def open_predictor(
@@ -70,7 +74,7 @@ def open_predictor(
         loaded = on_whole_images(loaded, options.resize)
     setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads())
     options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
-    least = tuple(map(max, plain.smallest, LEAST_WHOLE)) if geometry.tiling == "whole" else plain.smallest
+    least = plain.smallest if geometry.tiling == "exact" else tuple(map(max, plain.smallest, LEAST_WINDOW))
     small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
     shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
     # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
@@ -99,9 +103,7 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
     """Derived, or as declared. Networks of others are proved either way; tiler's own are proved by its tests."""
     declared = options.footprint
     if declared is None:
-        # How it is derived that a network cannot be tiled needs no proof.
-        proved = not loaded.registered and options.tiling != "whole"
-        return geometry_of(probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=proved), options.tiling)
+        return geometry_of(_report(loaded, options.tiling != "whole"), options.tiling, options.resize)
     proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
     failed = [part for part in proof if not part.passed]
     if failed:
@@ -110,13 +112,22 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
     return Geometry(declared, "zero" if declared.keeps_size else "mirror")
 
 
+def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
+    """What the probe says; of a registered network it is kept, since large ones take seconds."""
+    if not loaded.registered:
+        return probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=prove_it)
+    key = json.dumps(dict(loaded.identity), sort_keys=True)
+    if key not in _latest_report:
+        _latest_report.clear()
+        _latest_report[key] = probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=False)
+    return _latest_report[key]
+
+
 def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:
     """The options, checked against how the network is run."""
     if geometry.tiling != "exact" and options.average == "rot7":
         raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
                          "--tiling")
-    if geometry.tiling != "whole" and options.resize is not None:
-        raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
     if geometry.passes:
         options = _for_passes(options, geometry.passes)
     return replace(options, tiling=geometry.tiling)

@@ -39,8 +39,17 @@ class Geometry:
     as_map: bool = False
 
 
-def geometry_of(report: ProbeReport, wanted: Tiling | None) -> Geometry:
+def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None) -> Geometry:
     """What was found out about a network, and what the user wants, taken together.
+
+    Parameters
+    ----------
+    report
+        Of the network.
+    wanted
+        How it is to be run; None for the strongest way that needs no consent.
+    resize
+        What every input is resized to, which then has any size itself.
 
     Raises
     ------
@@ -49,14 +58,16 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None) -> Geometry:
     """
     exact = report.exactness in ("EXACT", "EXACT_2PASS") and not (report.proof and not report.proved)
     tiling = wanted or ("whole" if report.exactness == "WHOLE" else "exact")
+    if tiling != "whole" and resize is not None:
+        raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
     if tiling == "exact":
         return Geometry(require_tiled(report), report.border, passes=report.passes)
     if exact and tiling == "blend":
         raise ModelError(f"{report.network} is {report.exactness}: it need not be blended, leave out --tiling blend")
-    return _windowed(report, tiling)
+    return _windowed(report, tiling, resize)
 
 
-def _windowed(report: ProbeReport, tiling: Tiling) -> Geometry:
+def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | None) -> Geometry:
     plain, first = report.footprint, report.offending[0] if report.offending else None
     no_map = report.exactness == "WHOLE" or (first is not None and first.kind == "output")
     if no_map and tiling == "blend":
@@ -66,8 +77,19 @@ def _windowed(report: ProbeReport, tiling: Tiling) -> Geometry:
         raise ModelError(f"{report.network} drops {plain.shrink_low} and {plain.shrink_high} voxels of its input, so "
                          f"that nothing of it is left at the faces: --tiling {tiling} is for networks that pad")
     axes = [_POINT] * 3 if plain is None else [_in_phase(axis) for axis in plain.axes]
+    if resize is not None:
+        _check_size(report, axes, resize)
+        axes = [_POINT] * 3
     inexact = str(first) if first else "the proof of its footprint failed"
     return Geometry(Footprint.of(axes), "zero", tiling, inexact=inexact, as_map=no_map)
+
+
+def _check_size(report: ProbeReport, axes: list[Reach], resize: tuple[int, int]) -> None:
+    for axis, size in zip(axes[1:], resize, strict=True):
+        if not axis.admits(size):
+            below, above = axis.nearest(size)
+            raise ModelError(f"{report.network} does not take inputs of {size}: the nearest sizes that it takes are "
+                             f"{below} and {above} (--resize)")
 
 
 def _in_phase(axis: Reach) -> Reach:

@@ -71,14 +71,17 @@ def test_frames_are_resized_and_their_masks_back(esfpnet):
     with torch.no_grad():
         small = module.double()(F.interpolate(x, (64, 96), mode="bilinear", antialias=True))
         expected = F.interpolate(small, (90, 110), mode="bilinear")[0].numpy()
-    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=1e-12)
+    assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-10 * np.ptp(expected)
     assert tiler.plan(FRAME, "esfpnet-t", tiling="whole", resize=64, **options, **CPU).tile == (1, 90, 110)
+    with pytest.raises(ModelError, match=r"does not take inputs of 50: .* 32 and 64 \(--resize\)"):
+        tiler.plan(FRAME, "esfpnet-t", tiling="whole", resize=50, **options, **CPU)
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names() if registry.describe(name).exactness == "BLEND"])
+@pytest.mark.parametrize("name", [
+    name for name in registry.names()
+    # The ESFPNets are above: the larger ones have the same operators, many times over.
+    if registry.describe(name).exactness == "BLEND" and not name.startswith("esfpnet")])
 def test_every_registered_network_of_that_class_runs_both_ways(name, tmp_path):
-    if name in ("esfpnet-s", "esfpnet-l"):
-        pytest.skip("the same operators as esfpnet-t, many times over")
     module = varied(name, base=4, in_channels=3)
     options = {"weights": saved(tmp_path, name, module), "axes": "cyx", **CPU}
     assert np.isfinite(tiler.segment(FRAME, name, tiling="blend", tile=64, **options)).all()
@@ -144,10 +147,10 @@ def test_blending_is_deterministic_whatever_the_block():
 
 
 class Opaque(nn.Module):
-    """Pools everything in a way that nobody follows."""
+    """Ranks everything in a way that nobody follows."""
 
     def forward(self, x):
-        return x - torch.cumsum(x.flatten(), 0)[-1] / x.numel()
+        return x - x.flatten(1).kthvalue(3, 1).values[:, None, None, None]
 
 
 def test_an_opaque_module_is_named():
