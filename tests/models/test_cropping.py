@@ -12,7 +12,7 @@ from torch import nn
 import tiler
 from tiler.choosing import Choice, Workload
 from tiler.geometry import Box, Grid, Span, tiles_of
-from tiler.models import PredictorOptions, UNet, open_predictor
+from tiler.models import PredictorOptions, UNet, open_predictor, registry
 from tiler.models.backends.exported import Exported
 from tiler.models.cost import trace
 from tiler.models.cropping import Cropper, NotCroppableError, check_crops, program, rules
@@ -58,6 +58,16 @@ def test_any_crop_is_what_the_whole_output_holds(name):
     found = derive(module, 1, 3 if name in ("in three axes", "anisotropic") else 2)
     ndim = 3 if name in ("in three axes", "anisotropic") else 2
     check_crops(module, on_meta(module), found.footprint, 1, ndim)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("unetpp", {"base": 2, "depth": 3}), ("unetpp-bilinear", {"base": 2, "depth": 3}),
+    ("unet3plus", {"base": 2, "depth": 3}), ("ciresan-n65", {"base": 2, "hidden": 3}), ("cnn-full-resolution", {}),
+])
+def test_networks_of_the_zoo_are_used_without_a_check_of_their_own(name, arguments):
+    module = registry.build(name, **arguments).eval()
+    check_crops(module, on_meta(module), derive(module, module.arguments["in_channels"]).footprint,
+                module.arguments["in_channels"], 2)
 
 
 @pytest.mark.parametrize(("module", "why"), [
