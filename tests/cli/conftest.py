@@ -23,7 +23,10 @@ from tiler.models.unet import UNet
 
 
 class Net(nn.Module):
-    """A narrow U-Net with soft-max. On the CPU in float32 it counts its calls in $COUNT and waits for $PAUSE."""
+    """A narrow U-Net with soft-max. On the CPU in float32 it counts its calls in $COUNT and waits for $PAUSE.
+
+    A number made on the way keeps it from being run crop by crop, without its forward method.
+    """
 
     def __init__(self, **arguments):
         super().__init__()
@@ -35,7 +38,7 @@ class Net(nn.Module):
             with open(os.environ["COUNT"], "ab") as file:
                 file.write(b"x")
             time.sleep(float(os.environ["PAUSE"]))
-        return torch.softmax(self.net(x / 255), 1)
+        return torch.softmax(self.net(x / torch.tensor(255.0)), 1)
 
 
 def colour():
