@@ -17,6 +17,7 @@ from tiler.models.backends.choosing import fastest
 from tiler.models.cost import Tracer, unfolds
 from tiler.models.cropping.predictor import with_crops
 from tiler.models.devices import resolve_device, resolve_precision
+from tiler.models.global_predictor import with_passes
 from tiler.models.loaded import LoadedModel, warn_of_halo
 from tiler.models.loading import load_model
 from tiler.models.network import Network
@@ -93,10 +94,11 @@ def open_predictor(
         names=names,
         chosen=heads.choose(options.classes, names, options.head),
         scaling=_scaling(options, loaded),
-        passes=passes,
         inexact=geometry.inexact,
     )
-    return with_crops(predictor) if geometry.tiling == "exact" else predictor
+    if geometry.tiling != "exact":
+        return predictor
+    return with_passes(predictor, passes) if passes else with_crops(predictor)
 
 
 def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tiler.errors import ModelError, OutputShapeError
-from tiler.geometry import Box, Footprint, Shape
+from tiler.geometry import Footprint, Shape
 from tiler.models import heads
 from tiler.models.averaging import TURNS, Turn, mean_over, union
 from tiler.models.backends import open_backend
@@ -19,12 +19,11 @@ from tiler.models.cost import Tracer, overhead
 from tiler.models.loaded import LoadedModel
 from tiler.models.network import Network
 from tiler.models.options import PredictorOptions
-from tiler.models.probe.inject import CallSite, answers_of
-from tiler.models.probe.passes import Pass
+from tiler.models.probe.inject import Answers
 from tiler.models.rotation import ANGLES, Rotations
 from tiler.models.steps import Measured
 from tiler.models.weights import Normalisation
-from tiler.ports import Array, Border, Cost, Partial, Reduction, Tiling, Totals
+from tiler.ports import Array, Border, Cost, Tiling
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,6 @@ class TorchPredictor:
         Those that are given out.
     scaling
         Of grey values; None leaves them as they are.
-    passes
-        That come before the last one, where the network has global layers.
-    totals
-        What they found of the network input that is seen next; see `with_totals`.
     inexact
         Why the network cannot be tiled exactly, where it cannot.
     """
@@ -70,8 +65,6 @@ class TorchPredictor:
     names: tuple[str, ...]
     chosen: tuple[int, ...]
     scaling: Normalisation | None
-    passes: tuple[Pass, ...] = ()
-    totals: Totals = field(default=(), repr=False)
     inexact: str = ""
 
     @property
@@ -168,42 +161,6 @@ class TorchPredictor:
             exact=trace.exact,
         )
 
-    @property
-    def reductions(self) -> tuple[tuple[Reduction, ...], ...]:
-        return tuple(tuple(Reduction(turn.footprint(each.footprint), turn.phase(each.footprint))
-                           for turn in self._turns) for each in self.passes)
-
-    @property
-    def of_slices(self) -> bool:
-        return self.model.ndim == 2
-
-    def reduction_cost(self, level: int, tile: Shape) -> Cost:
-        """Of one tile in one orientation of that pass."""
-        trace = self.tracer.at((1, self.in_channels, *tile[3 - self.model.ndim :]), self.passes[level].sites)
-        extra = overhead(self.network.device.type, self.network.precision)
-        beside = 2 * self.network.exact_type.itemsize * math.prod(tile) * self.in_channels
-        return Cost(trace.flops, extra.peak(trace.live, self.tracer.parameters) + beside, trace.exact)
-
-    def with_totals(self, totals: Totals) -> TorchPredictor:
-        """The same predictor, told what the passes so far have found of the network input that it will see."""
-        return replace(self, totals=totals)
-
-    def reduce(self, orientation: int, tile: Array, core: Box) -> Partial:
-        """The next pass over one tile ``(c, *tile)``: what its core adds, in coordinates of the tile."""
-        turn, sites = self._turns[orientation], self.passes[len(self.totals)].sites
-        first = 3 - self.model.ndim
-        part = Box(turn.part(core, tile.shape[1:]).spans[first:])
-        with self.network.session():
-            x = turn.apply(self._prepared(tile.reshape(1, len(tile), *tile.shape[1 + first :])))
-            return self.network.reduce(x, sites, part, self._answers(orientation))
-
-    def _answers(self, orientation: int) -> dict[CallSite, torch.Tensor]:
-        """What the global layers are told under one orientation."""
-        answers: dict[CallSite, torch.Tensor] = {}
-        for each, found in zip(self.passes, self.totals, strict=False):
-            answers |= answers_of(each.sites, found[orientation])
-        return answers
-
     def __call__(self, batch: Array) -> Array:
         """``(n, channels, *footprint.output(tile))`` for a batch ``(n, c, *tile)`` in the source's dtype.
 
@@ -258,9 +215,6 @@ class TorchPredictor:
         if self._rotations and batch.shape[3:] != self._rotations.outer:
             raise OutputShapeError(f"seven rotations take one tile of {self._rotations.outer} for a slice of "
                                    f"{self._rotations.slice_shape}, got {batch.shape[3:]} (--tile, --average)")
-        if len(self.totals) != len(self.passes):
-            raise ModelError(f"the network has global layers: {len(self.passes)} pass(es) over the whole of its input "
-                             "must come first, and with_totals after each of them")
 
     @property
     def _one_by_one(self) -> bool:
@@ -320,6 +274,10 @@ class TorchPredictor:
         if self.options.average != "rot7" or self.options.slice_shape is None:
             return None
         return Rotations(self.plain, self.options.slice_shape)
+
+    def _answers(self, orientation: int) -> Answers | None:
+        """What global layers are told under one orientation; None where there are none."""
+        return None
 
     @property
     def _turns(self) -> tuple[Turn, ...]:

@@ -26,7 +26,7 @@ LAYERS = [
      "tiler.blending", "tiler.seams", "tiler.instances", "tiler.report"},
     {"tiler.executors"},
     {"tiler.task", "tiler.run", "tiler.options", "tiler.resuming"},
-    {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.verifying", "tiler.evaluation",
+    {"tiler.opening", "tiler.session", "tiler.lazily", "tiler.recomputing", "tiler.verifying", "tiler.evaluation",
      "tiler.viewing"},
     {"tiler.api"},
     {"tiler.napari_plugin"},

@@ -86,7 +86,7 @@ def with_crops(predictor: TorchPredictor) -> TorchPredictor:
     Networks of others are held to their whole output first; tiler's own are so by its tests.
     """
     model, plain = predictor.model, predictor.plain
-    if predictor.options.backend not in BACKENDS or predictor.options.average == "rot7" or predictor.passes:
+    if predictor.options.backend not in BACKENDS or predictor.options.average == "rot7":
         return predictor
     legal = plain.covering(tuple(2 * side for side in plain.stride))[3 - model.ndim :]
     outline = Outline(model.meta, (1, model.in_channels, *legal))

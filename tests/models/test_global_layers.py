@@ -17,11 +17,11 @@ from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.models.averaging import TURNS
+from tiler.models.global_predictor import GlobalTorchPredictor
 from tiler.models.probe import derive, probe
 from tiler.models.probe.inject import Injected, answers_of
 from tiler.models.probe.modules import quiet
 from tiler.models.probe.proof import random_copy
-from tiler.models.torch_predictor import TorchPredictor
 from tiler.testing.global_predictors import GlobalPredictorConformance
 from tiler.testing.predictors import PredictorConformance
 
@@ -132,7 +132,7 @@ def test_what_one_tile_says_is_not_what_the_slice_says(registered, monkeypatch):
     name, module, weights = registered
     size = (72, 72)
     where = {}
-    plain = TorchPredictor.reduce
+    plain = GlobalTorchPredictor.reduce
 
     def first_tile_only(self, orientation, tile, core):
         return where.setdefault(orientation, plain(self, orientation, tile, core))
@@ -141,9 +141,9 @@ def test_what_one_tile_says_is_not_what_the_slice_says(registered, monkeypatch):
     expected = whole(module, ramp, "zero")
     options = {"weights": weights, "tile": 48, **EXACT64}
     assert apart(tiler.segment(ramp, name, **options), expected) <= TOLERANCE
-    monkeypatch.setattr(TorchPredictor, "reduce", first_tile_only)
+    monkeypatch.setattr(GlobalTorchPredictor, "reduce", first_tile_only)
     if name == "unet3plus-cgm":
-        monkeypatch.setattr("tiler.models.torch_predictor.answers_of", misled)
+        monkeypatch.setattr("tiler.models.global_predictor.answers_of", misled)
     assert apart(tiler.segment(ramp, name, **options), expected) > 1e-4
 
 
