@@ -57,23 +57,58 @@ def test_probe_proves_the_users_network(tiler, networks):
 
 INEXACT = {
     "coordinates": "def forward(s, x): return s.a(x + torch.linspace(0, 1, x.shape[-1]))",
-    "whole": "def forward(s, x): return s.a(x) * s.a(x).mean((2, 3), keepdim=True)",
+    "whole": "def forward(s, x): return nn.functional.instance_norm(s.a(x))",
     "aligned": ("def forward(s, x): return nn.functional.interpolate(nn.functional.max_pool2d(s.a(x), 2), "
                 "scale_factor=2, mode='bilinear', align_corners=True)"),
 }
 
 
-@pytest.mark.parametrize("name", INEXACT)
-def test_probe_unmasks_what_cannot_be_tiled_exactly(tiler, folder, name):
+GATED = "def forward(s, x): return s.a(x) * s.a(x).mean((2, 3), keepdim=True)"
+
+
+def write_network(folder, forward):
     (folder / "mine.py").write_text(
         "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(s):\n"
         "        super().__init__(); torch.manual_seed(0); s.a = nn.Conv2d(1, 2, 3, padding=1)\n"
-        f"    {INEXACT[name]}\n")
+        f"    {forward}\n")
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_probe_unmasks_what_cannot_be_tiled_exactly(tiler, folder, name):
+    write_network(folder, INEXACT[name])
     outcome = tiler("probe", "mine.py:Net")
     assert outcome.code == 1
     assert "EXACT," not in outcome.out
     refused = tiler("segment", "stack.tif", "-m", "mine.py:Net", "--threads", "1")
     assert (refused.code, len(refused.lines), refused.out) == (1, 1, "")
+    assert "--tiling blend" in refused.err
+
+
+def test_global_layers_are_proved_planned_run_and_checked_in_two_passes(tiler, folder):
+    write_network(folder, GATED)
+    outcome = tiler("probe", "mine.py:Net")
+    assert outcome.code == 0
+    assert "EXACT_2PASS, proved" in outcome.out
+    assert json.loads(tiler("probe", "mine.py:Net", "--json").out)["passes"][0]["sites"]
+    run = ("stack.tif", "-m", "mine.py:Net", "--threads", "1", "--tile", "34")
+    assert "2; the first ones find" in tiler("plan", *run).out
+    assert tiler("segment", *run, "-o", "two.zarr", "-q").code == 0
+    checked = tiler("check", "two.zarr")
+    assert checked.code == 0
+    assert "passes over whole inputs: " in checked.out
+
+
+def test_what_is_blended_says_so_everywhere(tiler, folder):
+    write_network(folder, INEXACT["whole"])
+    run = ("stack.tif", "-m", "mine.py:Net", "--threads", "1", "--tile", "34", "--tiling", "blend")
+    assert "APPROXIMATION" in tiler("plan", *run).out
+    outcome = tiler("segment", *run, "-o", "blended.zarr", "-q")
+    assert outcome.code == 0
+    assert "warning: the result is blended from windows of 1x34x34, an approximation" in outcome.err
+    checked = tiler("check", "blended.zarr")
+    assert checked.code == 0
+    assert "blended, an approximation: windows that lie elsewhere differ by" in checked.out
+    assert "every input in one piece" in tiler("plan", *run[:-4], "--tiling", "whole").out
 
 
 def test_help_is_there_for_every_command(tiler):

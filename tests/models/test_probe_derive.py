@@ -64,7 +64,8 @@ def test_sizes_in_phase_are_those_at_which_every_pooling_is_even(network):
     """Against the network itself: hooks on its pooling say which sizes reach it odd."""
     reach = derive(network, 1).footprint.axes[-1]
     seen: list[int] = []
-    network.pool.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[-1]))
+    for pool in network.pool:
+        pool.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[-1]))
     for size in range(96, 96 + 17):
         seen.clear()
         try:
