@@ -75,9 +75,9 @@ def test_a_plane_of_100000_is_many_tiles_of_a_good_size():
 
 
 def test_ten_terabytes_are_planned_at_once():
-    begun = time.perf_counter()
+    begun = time.process_time()
     plan = plan_for((22_000, 22_000, 22_000))
-    assert time.perf_counter() - begun < 20, "a generous bound: it takes a second or two"
+    assert time.process_time() - begun < 20, "a generous bound: it takes two or three seconds of a processor"
     assert plan.estimate.blocks == len(plan.grid) > 100_000
     assert plan.estimate.bytes_written == 4 * 22_000**3
 
