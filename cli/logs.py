@@ -23,7 +23,7 @@ def tell(text: str) -> None:
 def unexpected(error: Exception) -> str:
     """One line for an error that no part of tiler foresaw."""
     return (f"unexpected {type(error).__name__}: {' '.join(str(error).split())} (a defect of tiler or of the model's "
-            "own code: tiler segment --verbose shows where)")
+            "own code: --verbose shows where)")
 
 
 class Warnings(logging.Handler):

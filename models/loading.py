@@ -51,6 +51,8 @@ def load_model(
     if isinstance(model, nn.Module):
         return foreign(InstanceRecipe(model, path), type(model).__qualname__, path, {})
     text = str(model)
+    if not text:
+        raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file (--model)")
     if text in registry.names():
         return _registered(registry.describe(text), path)
     if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():

@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock, Timeout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tiler.errors import JournalError
+from tiler.errors import JournalError, SinkError
 from tiler.journal import Journal, exclusive
 
 RECORD = st.tuples(st.sampled_from(["statistics", "model"]), st.integers(0, 50))
@@ -82,6 +83,17 @@ def test_a_journal_opened_for_reading_takes_no_records(tmp_path):
     write(path, [])
     with pytest.raises(JournalError, match="reading only"):
         Journal.load(path).append("model", 0, {})
+
+
+def test_a_lock_that_cannot_be_made_is_not_taken_for_another_run(tmp_path, monkeypatch):
+    """As in /proc, where nobody can make a file."""
+    def give_up(lock, **options):
+        raise Timeout(lock.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", give_up)
+    with pytest.raises(SinkError, match=r"cannot write .*out.zarr: nothing can be made in .*\(-o\)"), \
+            exclusive(tmp_path / "out.zarr"):
+        pass
 
 
 def test_a_second_run_on_one_output_is_refused_also_from_another_process(tmp_path):

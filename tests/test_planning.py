@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +117,14 @@ def test_whatever_is_chosen_is_legal_fits_and_survives_json(shape, same, gigabyt
 def test_an_illegal_tile_names_the_nearest_legal_ones():
     with pytest.raises(GeometryError, match=r"tile 570 in y.*556 and 572 \(--tile\)"):
         plan_for((1, 512, 512), tile=(570,))
+
+
+def test_a_tile_that_no_memory_would_hold_is_refused_by_the_memory_it_needs():
+    tracemalloc.start()
+    with pytest.raises(MemoryBudgetError, match=r"tile 1x96000012x96000012 .*lower --tile"):
+        plan_for((1, 512, 512), tile=(96 * 10**6 + 12,))
+    assert tracemalloc.get_traced_memory()[1] < 100 * 10**6
+    tracemalloc.stop()
 
 
 def test_a_tile_without_a_core_names_the_smallest():

@@ -79,6 +79,8 @@ def _locked(output: Path) -> Iterator[None]:
         output.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
+        if not Path(lock.lock_file).exists():  # filelock takes a lock that cannot be made for one that is held
+            raise SinkError(f"cannot write {output}: nothing can be made in {output.parent} (-o)") from None
         raise JournalError(f"another run is writing {output}: wait for it, or choose another -o") from None
     except (FileExistsError, NotADirectoryError):
         raise SinkError(f"cannot write {output}: its folder {output.parent} is a file (-o)") from None

@@ -86,5 +86,7 @@ def inside(span: Span, size: int) -> Span:
     """What of a volume's axis is read to mirror a span of the canvas."""
     if Span(0, size).contains(span):
         return span
+    if span.size >= 2 * size:  # a whole period: no list of places, of a tile that no memory would hold
+        return Span(0, size)
     places = mirrored_indices(span, size)
     return Span(int(places.min()), int(places.max()) + 1)

@@ -109,6 +109,7 @@ def test_a_budget_that_is_too_small_says_what_would_do(segment):
 
 @pytest.mark.parametrize(("model", "words"), [
     ("nonet", "unknown model 'nonet': did you mean unet"),
+    ("", "the name of the model is empty.*--model"),
     ("missing.py:make", "there is no file missing.py.*--model"),
     ("{networks}:missing", "has no 'missing'.*--model"),
     ("{networks}", "needs its factory: file.py:factory.*--model"),

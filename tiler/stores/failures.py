@@ -40,7 +40,8 @@ def explained(address: Address) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         if any(words in str(error) for words in NO_BUCKET):
-            raise StoreError(f"there is no bucket {address.root} (AWS_ENDPOINT_URL, AWS_REGION)") from None
+            where = " (AWS_ENDPOINT_URL, AWS_REGION)" if address.scheme == "s3" else ""
+            raise StoreError(f"there is no bucket {address.root}{where}") from None
         raise FileNotFoundError(str(address)) from None
     except TROUBLE as error:
         raise StoreError(_line(address, error)) from None
@@ -54,10 +55,10 @@ def _line(address: Address, error: Exception) -> str:
     if isinstance(error, REFUSALS):
         credentials = f" and the credentials, {wanted}" if wanted else ""
         return f"{address}: the store refuses access{_status(text)}: check the name{credentials}"
-    return f"{address}: the store {_failure(text, type(error).__name__)}"
+    return f"{address}: the store {_failure(text, type(error).__name__, address.scheme)}"
 
 
-def _failure(text: str, kind: str) -> str:
+def _failure(text: str, kind: str, scheme: str) -> str:
     told = text.partition("Debug source")[0].replace("retry_timeout", "").lower()
     if "incorrectly configured region" in told:
         return "has the bucket in another region: set AWS_REGION"
@@ -66,7 +67,8 @@ def _failure(text: str, kind: str) -> str:
     if "timed out" in told or "timeout" in told or "TimedOut" in text:
         return f"gave no answer in time{_attempts(text)} (TILER_STORE_TIMEOUT)"
     if "error sending request" in told or "connect" in told:
-        return f"cannot be reached{_attempts(text)}: is the network up, the address right? (AWS_ENDPOINT_URL)"
+        endpoint = " (AWS_ENDPOINT_URL)" if scheme == "s3" else ""
+        return f"cannot be reached{_attempts(text)}: is the network up, the address right?{endpoint}"
     return f"failed ({kind}){_attempts(text)}"
 
 
