@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import string
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from tiler.version import __version__
 YAML = "bioimageio.yaml"
 EXTRA_STRIDES = 2
 """By which the test image is longer than the smallest tile."""
+NAME_LETTERS = frozenset(string.ascii_letters + string.digits + "_+- ()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def _entry(predictor: TorchPredictor) -> registry.ModelEntry | None:
 
 
 def _letters(text: str) -> str:
-    """What the format allows in a name."""
-    return "".join(each if each.isalnum() or each in " _-+.()" else " " for each in text)
+    """What the format allows in the name of a model, and more than it asks of channels."""
+    return "".join(each if each in NAME_LETTERS else " " for each in text)
 
 
 def _documentation(name: str, card: WeightsCard | None, entry: registry.ModelEntry | None) -> str:

@@ -99,6 +99,13 @@ def test_bad_wishes_are_one_line(tiler, weights, networks):
     assert "no such luck" in tiler("export", f"{networks}:failing", "-o", "a.zip").err
 
 
+def test_a_network_of_a_file_becomes_a_package(tiler, weights, networks, folder):
+    """Its name holds letters that the format does not allow."""
+    outcome = tiler("export", f"{networks}:Net", "-o", "own.zip", "--author", "A. Person", "--licence", "MIT")
+    assert (outcome.code, outcome.out) == (0, "own.zip\n"), outcome.err
+    np.testing.assert_allclose(segmented(folder / "own.zip"), segmented(f"{networks}:Net", head="none"), atol=2e-6)
+
+
 @pytest.mark.slow
 def test_bioimageio_core_runs_a_package_to_the_same_output(package):
     pytest.importorskip("bioimageio.core")
