@@ -57,9 +57,12 @@ def write_program(kind: str, module: nn.Module, channels: int, footprint: Footpr
 
 
 def sizes(footprint: Footprint, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Two legal tiles, ``([z], y, x)``, of different sides."""
+    """Two legal tiles, ``([z], y, x)``, of different sides.
+
+    None is the smallest: its maps may be one voxel wide at the bottom, and `torch.export` takes a 1 for a constant.
+    """
     axes = footprint.axes[3 - ndim :]
-    small = tuple(axis.smallest + at * axis.stride for at, axis in enumerate(axes))
+    small = tuple(axis.smallest + (1 + at) * axis.stride for at, axis in enumerate(axes))
     return small, tuple(size + (2 + at) * axis.stride for at, (size, axis) in enumerate(zip(small, axes, strict=True)))
 
 

@@ -75,10 +75,18 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
                     root=folder, disable_cache=True, log_warnings=False, progressbar=False):
                 spec.save_bioimageio_yaml_only(_description(predictor, folder, imprint), folder / YAML)
         except ValueError as error:  # pydantic's
-            raise ModelError(f"bioimageio.spec refuses the package: {' '.join(str(error).split())[:300]}") from error
+            raise ModelError(f"bioimageio.spec refuses the package: {_refusal(error, imprint)}") from error
         with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.iterdir()):
                 archive.write(file, file.name)
+
+
+def _refusal(error: Any, imprint: Imprint) -> str:
+    """The first thing that is wrong; all of them would be a page, with every licence that there is."""
+    first = error.errors()[0] if hasattr(error, "errors") else {"loc": ("",), "msg": str(error)}
+    if first["loc"][0] == "license":
+        return f"the licence {imprint.licence!r} is none of SPDX: give one such as MIT or CC-BY-4.0 (--licence)"
+    return " ".join(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".split())[:300]
 
 
 def _description(predictor: TorchPredictor, folder: Path, imprint: Imprint) -> Any:

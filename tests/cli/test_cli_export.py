@@ -20,6 +20,17 @@ IMAGE = np.random.default_rng(5).integers(0, 255, (70, 90), dtype=np.uint8)
 CARD = WeightsCard("unet", {}, ("wall", "cell"), Normalisation(255.0, (0.5,), (0.25,)), "drawn at random", "MIT, too")
 
 
+NARROW = """
+import torch
+from torch import nn
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.ConvTranspose2d(4, 2, 2, stride=2))
+"""
+
+
 @pytest.fixture
 def weights(folder):
     torch.manual_seed(2)
@@ -76,6 +87,14 @@ def load_axes(weights):
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".pt"])
+def test_a_network_of_one_voxel_at_its_bottom_is_written_for_all_sizes(tiler, folder, suffix):
+    (folder / "narrow.py").write_text(NARROW)
+    outcome = tiler("export", "narrow.py:make", "-o", f"net{suffix}")
+    assert outcome.code == 0, outcome.err
+    assert load_model(folder / f"net{suffix}", trust=True).build()(torch.randn(1, 1, 30, 42)).shape == (1, 2, 24, 36)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".pt"])
 def test_a_program_is_the_network_alone(tiler, weights, folder, suffix):
     assert tiler("export", "unet", "-o", f"net{suffix}", "-w", weights).code == 0
     image = torch.randn(1, 1, 100, 108)
@@ -95,7 +114,8 @@ def test_what_is_there_is_not_replaced_unasked(tiler, weights, folder):
 
 def test_bad_wishes_are_one_line(tiler, weights, networks):
     assert "no suffix of an export" in tiler("export", "unet", "-o", "net.tflite", "-w", weights).err
-    assert "bioimageio.spec refuses" in tiler("export", "unet", "-o", "a.zip", "-w", weights, "--licence", "none").err
+    licence = tiler("export", "unet", "-o", "a.zip", "-w", weights, "--author", "A", "--licence", "none")
+    assert "the licence 'none' is none of SPDX: give one such as MIT or CC-BY-4.0 (--licence)\n" in licence.err
     assert "no such luck" in tiler("export", f"{networks}:failing", "-o", "a.zip").err
 
 
