@@ -19,6 +19,9 @@ from tiler.cli.options import TALK, GroupedCommand, option, together
 from tiler.cli.talk import SILENCE, fitting, stoppable
 from tiler.errors import PlanError
 
+LARGEST_SEED = 2**43 - 1
+"""With a step in the lower digits it is the seed of torch's generators, which take 63 bits."""
+
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="IMAGES LABELS [IMAGES LABELS]..."),
     option("Result", "-o", "--output", required=True, metavar="FILE", help="Weights to write, .safetensors."),
@@ -59,7 +62,7 @@ TRAINING = together(
     option("Training", "--set", "changes", multiple=True, metavar="FIELD=VALUE",
            help="Change any field of the recipe, such as learning_rate=5e-4, loss=bce-dice or "
                 "augmentation.elastic=5."),
-    option("Training", "--seed", type=click.IntRange(min=0), help="[default: 0]"),
+    option("Training", "--seed", type=click.IntRange(0, LARGEST_SEED), help="[default: 0]"),
 )
 MACHINE = together(
     option("Resources", "--device", metavar="NAME", default="auto", show_default=True,
@@ -69,6 +72,8 @@ MACHINE = together(
     option("Resources", "--threads", type=click.IntRange(min=1),
            help="Processor threads; results are the same only with the same number. [default: all]"),
 )
+SHAPING = ("base", "depth")
+"""Options that are arguments of the network."""
 FIELDS = {"tile": "tile", "batch": "batch", "precision": "precision", "weight_map": "weights.border",
           "balance": "weights.balance"}
 """Options that are fields of the recipe."""
@@ -113,6 +118,10 @@ def training_options(options: dict[str, Any]) -> dict[str, Any]:
     changes = {path: value for name, path in FIELDS.items() if (value := options.pop(name)) is not None}
     changes |= dict(_setting(text, "--set") for text in options.pop("changes"))
     arguments = dict(_setting(text, "--model-arg") for text in options.pop("arguments"))
+    for name in arguments.keys() & SHAPING:
+        if options[name] is not None:
+            raise PlanError(f"{name} is {options[name]} by --{name}, and {arguments[name]} by --model-arg: "
+                            "give one of them")
     classes = options.pop("classes")
     given = {name: value for name, value in options.items() if value is not None}
     if changes:

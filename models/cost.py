@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from tiler.errors import MemoryBudgetError
 from tiler.models.loaded import LoadedModel
 from tiler.models.probe.inject import Site, Until, run_until
 
@@ -244,7 +245,14 @@ class Tracer:
         return self._traces[shape, until]
 
     def _trace(self, module: nn.Module, shape: Size, until: tuple[Site, ...] = ()) -> Trace:
-        return trace(module, shape, self._dtype, self._unfolded, until)
+        try:
+            return trace(module, shape, self._dtype, self._unfolded, until)
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            # torch cannot even number the bytes of a map.
+            raise MemoryBudgetError(f"an input of {'x'.join(map(str, shape[2:]))} needs more memory than any machine "
+                                    "has: lower --tile") from None
 
     @cached_property
     def parameters(self) -> int:

@@ -240,7 +240,8 @@ def evaluate(  # noqa: PLR0913  the door of the package
         scoring.check_writable(report, "--report")
     compared = opening.open_comparison(request.EvaluationRequest(
         proposal=proposal, labels=labels, protocol=protocol, slices=slices, roi=roi, mask=mask, **choices))
+    behind = scoring.background(compared, protocol, image, report)
     result = scoring.score(compared, workers, listener, stop)
     if report is not None:
-        scoring.report(result, compared, report, image, listener)
+        scoring.report(result, compared, report, behind, listener)
     return result

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tiler.errors import MemoryBudgetError
 from tiler.models import PredictorOptions, UNet, load_model, open_predictor
 from tiler.models.cost import Trace, Tracer, extrapolate, overhead, trace, unfolds
 
@@ -99,6 +100,12 @@ def test_extrapolation_of_the_published_network():
 def test_extrapolation_never_falls_below_what_grows_with_the_voxels():
     bent = {(1, 1, s, s): Trace(value, value, (1, 1, s, s)) for s, value in ((4, 10), (8, 90), (12, 100))}
     assert extrapolate((1, 1, 24, 24), bent).live == 400
+
+
+def test_an_input_whose_bytes_have_no_number_is_refused_in_words():
+    tracer = Tracer(load_model("unet"), torch.float32, False, ((1, 1, 204, 204),))
+    with pytest.raises(MemoryBudgetError, match=r"an input of 1000000012x1000000012 needs more memory.*--tile"):
+        tracer.at((1, 1, 10**9 + 12, 10**9 + 12))
 
 
 def test_tracer_remembers_and_travels_light():

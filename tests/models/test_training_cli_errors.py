@@ -73,6 +73,19 @@ def test_validation_outside_the_stack(given, says, stacks, capsys):
     assert not list(stacks.glob("w.*"))
 
 
+def test_an_argument_given_twice(stacks, capsys):
+    line = refused(capsys, "images.tif", "labels.tif", "-o", "w.safetensors", "--model-arg", "base=4", *SMALL)
+    assert "base is 2 by --base, and 4 by --model-arg: give one of them" in line
+    assert not list(stacks.glob("w.*"))
+
+
+def test_a_seed_beyond_the_generators(stacks, capsys):
+    command = ["train", "images.tif", "labels.tif", "-o", "w.safetensors", *SMALL, "--seed"]
+    assert _run([*command, str(2**43)]) == 2
+    assert "Invalid value for '--seed'" in capsys.readouterr().err
+    assert _run([*command, str(2**43 - 1)]) == 0
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_run(stacks, capsys, monkeypatch):
     command = ["images.tif", "labels.tif", "-o"]
     assert _run(["train", *command, "whole.safetensors", *SMALL]) == 0

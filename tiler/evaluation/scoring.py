@@ -12,6 +12,7 @@ import numpy as np
 
 from tiler.errors import PlanError, SinkError
 from tiler.evaluation.opening import Comparison
+from tiler.evaluation.pair import Part
 from tiler.evaluation.request import EvaluationRequest
 from tiler.evaluation.result import Evaluation
 from tiler.evaluation.streaming import count_blocks, score_slices
@@ -103,7 +104,24 @@ def check_writable(path: str | os.PathLike[str], option: str) -> None:
                         f"{'a folder' if target.is_dir() else 'no folder that can be written'} ({option})")
 
 
-def report(evaluation: Evaluation, comparison: Comparison, path: str | os.PathLike[str], image: Any,
+def background(comparison: Comparison, protocol: str, image: Any, report: Any) -> Part | None:
+    """What lies behind the segmentation in a report; opened before an hour is spent on what it is to be shown with.
+
+    Raises
+    ------
+    TilerError
+        There is no report, the protocol's shows no image, or the image cannot be read or does not fit.
+    """
+    if image is None:
+        return None
+    if report is None:
+        raise PlanError("the image is shown in the report: give --report as well, or leave out --image")
+    if protocol != "isbi2012":
+        raise PlanError(f"--image belongs to the protocol isbi2012, not to {protocol}")
+    return comparison.beside(image, "--image")
+
+
+def report(evaluation: Evaluation, comparison: Comparison, path: str | os.PathLike[str], image: Part | None,
            listener: Listener) -> None:
     """Write an evaluation as one HTML file.
 
@@ -114,19 +132,16 @@ def report(evaluation: Evaluation, comparison: Comparison, path: str | os.PathLi
     path
         The file.
     image
-        What was segmented, shown behind the segmentation; None for nothing.
+        What `background` opened.
     listener
         Hears of progress.
 
     Raises
     ------
     TilerError
-        The image does not fit, or the file cannot be written.
+        The file cannot be written.
     """
     viewer: Viewer | None = None
     if isinstance(evaluation.result, Isbi2012Result):
-        part = None if image is None else comparison.beside(image, "--image")
-        viewer = viewed_slices(comparison.scorer, evaluation.result, part, listener)
-    elif image is not None:
-        raise PlanError(f"--image belongs to the protocol isbi2012, not to {evaluation.protocol}")
+        viewer = viewed_slices(comparison.scorer, evaluation.result, image, listener)
     write_page(path, evaluation.result, evaluation.to_dict(), evaluation.remarks, viewer)
