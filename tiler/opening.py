@@ -86,6 +86,9 @@ def with_defaults(options: Options) -> Options:
         _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
     if filled.kind == "labels":
         _check_choice("--dtype", filled.dtype, ("uint8", None))
+    if filled.min_size and filled.kind != "instances":
+        raise PlanError(f"{filled.kind} have no objects of {filled.min_size} voxels: say --as instances, or leave out "
+                        "--min-size")
     if filled.average == "rot7":
         _check_choice("--border", filled.border, ("mirror", None))
     return filled

@@ -30,6 +30,7 @@ from tiler.resuming import (
     state_of,
 )
 from tiler.run import Memo, agrees_with, perform, remove_stage
+from tiler.sinks import check_output
 from tiler.stores.address import Place
 from tiler.task import Task, final_sink, model_sink
 from tiler.version import __version__
@@ -72,6 +73,7 @@ def run_to_file(request: Request, output: Place, listener: Listener, stop: threa
         In one line; an unfinished run stays resumable.
     """
     refuse_own_input(request.source, output)
+    check_output(output, request.options.ngff)
     check_intent(output, request.intent)
     if request.intent.resume and state_of(output) is not State.NOTHING:
         _go_on(request, output, listener, stop)

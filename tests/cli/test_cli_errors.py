@@ -86,6 +86,9 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--classes", "cat"], "no class 'cat'.*--classes"),
     (["--as", "instances", "--dtype", "uint8"], "'uint8' is not one of uint32, uint64.*--dtype"),
     (["--border", "zero"], "--border mirror"),
+    (["--min-size", "5"], "probabilities have no objects of 5 voxels: say --as instances.*--min-size"),
+    (["-o", "out.tif", "--ngff", "0.4"], "out.tif is no OME-Zarr of version 0.4: leave out --ngff"),
+    (["-o", "s3://bucket/out.tif"], "outputs on object stores are .zarr; got .tif .-o"),
     (["--resume", "--overwrite"], "not both"),
     (["--log-file", "missing/log.txt"], "cannot write the log.*--log-file"),
 ])

@@ -17,8 +17,8 @@ from tiler.sinks.target import Target, remove
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, place_of
 
-__all__ = ["FORMATS", "Format", "discard_unfinished", "is_unfinished", "is_whole", "open_finished", "open_sink",
-           "partial_path"]
+__all__ = ["FORMATS", "Format", "check_output", "discard_unfinished", "is_unfinished", "is_whole", "open_finished",
+           "open_sink", "partial_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,18 @@ def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec)
         return ArraySink(spec)
     place = place_of(output).absolute()
     return _format_of(place).open(place, spec)
+
+
+def check_output(output: Place, ngff: str | None) -> None:
+    """Refuse a name that no format has, and a version of OME-Zarr for another format, before anything is opened.
+
+    Raises
+    ------
+    SinkError
+        In one line.
+    """
+    if _format_of(output) is not FORMATS[0] and ngff is not None:
+        raise SinkError(f"{output} is no OME-Zarr of version {ngff}: leave out --ngff, or choose a .zarr (-o)")
 
 
 def partial_path(output: str | os.PathLike[str]) -> Path:
