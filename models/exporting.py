@@ -14,6 +14,7 @@ from tiler.models.heads import Head
 from tiler.models.options import PredictorOptions
 from tiler.models.packages.writing import Imprint, write_package
 from tiler.models.predictor import open_predictor
+from tiler.ports import tiling_of
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript"}
 PACKAGE = ".zip"
@@ -72,6 +73,9 @@ def export(
         raise ModelError(f"{path} exists: --overwrite replaces it, -o chooses another name")
     wanted = PredictorOptions(device="cpu", head=options.head, classes="all")
     predictor = open_predictor(model, weights=weights, trust=trust, options=wanted)
+    if tiling_of(predictor) == "whole":
+        raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
+                         "their input can be written")
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         if path.suffix == PACKAGE:

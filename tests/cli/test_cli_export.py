@@ -126,6 +126,18 @@ def test_a_network_of_a_file_becomes_a_package(tiler, weights, networks, folder)
     np.testing.assert_allclose(segmented(folder / "own.zip"), segmented(f"{networks}:Net", head="none"), atol=2e-6)
 
 
+def test_a_classifier_is_refused_in_words(tiler, folder):
+    (folder / "narrow.py").write_text(NARROW + """
+
+def classify():
+    return nn.Sequential(make(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+""")
+    outcome = tiler("export", "narrow.py:classify", "-o", "net.onnx")
+    assert outcome.code == 1
+    assert "takes every input in one piece, as classifiers do" in outcome.err
+    assert not list(folder.glob("net*"))
+
+
 @pytest.mark.slow
 def test_bioimageio_core_runs_a_package_to_the_same_output(package):
     pytest.importorskip("bioimageio.core")
