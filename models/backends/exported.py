@@ -31,8 +31,8 @@ Program = Callable[[Array], Array]
 Compiler = Callable[[bytes, tuple[int, ...]], Program]
 """Of an ONNX file, and the shape of its input."""
 
-KEPT_CROPS = 4
-"""Programs for crops that are kept: a row of tiles has three kinds, its first, its last, and those between."""
+KEPT_CROPS = 9
+"""Programs for crops that are kept: a slice of tiles has nine kinds, its corners, its edges, and those inside."""
 
 OPSET = 17
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
