@@ -103,7 +103,7 @@ def test_chunks_are_decoded_as_often_as_planned(case, executor):
     np.testing.assert_array_equal(result, apart)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(runs(), st.integers(0, 200_000))
 def test_a_smaller_cache_never_decodes_more_than_foretold(case, budget):
     source, net, plan = case
