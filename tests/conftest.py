@@ -29,6 +29,14 @@ def shared():
     return SHARED
 
 
+@pytest.fixture(scope="module")
+def small_process():
+    """Planning in a process of 200 MB, whatever the tests before have left in this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tiler.planning.anonymous_memory", lambda: 200 * 10**6)
+        yield
+
+
 def pytest_collection_modifyitems(items):
     """The longest test first, so that the others run beside it."""
     items.sort(key=lambda item: "commands_of_the_readme" not in item.nodeid)

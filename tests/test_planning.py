@@ -19,6 +19,8 @@ from tiler.plans import Plan, Settings
 from tiler.ports import Calibration, Cost
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 
+pytestmark = pytest.mark.usefixtures("small_process")
+
 GB = 10**9
 
 

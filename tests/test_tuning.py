@@ -18,6 +18,8 @@ from tiler.sources import open_source
 from tiler.testing.predictors import PoolingNet
 from tiler.tuning import Speed, measure, speed_of
 
+pytestmark = pytest.mark.usefixtures("small_process")
+
 SOURCE = open_source(np.zeros((300, 300), np.uint8))
 REGION = Box.of_shape((1, 300, 300))
 

@@ -25,6 +25,8 @@ from tiler.testing.predictors import PoolingAxis, PoolingNet
 from tiler.testing.sources import SourceConformance
 from tiler.visiting import AxisChunks, best_visit, in_strips
 
+pytestmark = pytest.mark.usefixtures("small_process")
+
 GB = 10**9
 
 
