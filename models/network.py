@@ -14,7 +14,6 @@ from tiler.geometry import Box
 from tiler.models.backends import Runner, Setting, open_backend
 from tiler.models.devices import device_errors, ieee_float32, threads_of
 from tiler.models.heads import Head, probabilities
-from tiler.models.loaded import LoadedModel
 from tiler.models.probe.inject import Answers, Injected, Site, reduced
 from tiler.ports import Partial
 
@@ -27,14 +26,8 @@ class Network:
 
     Parameters
     ----------
-    model
-        To build.
-    device
-        To run on.
-    precision
-        Of weights and activations.
-    threads
-        Of one call on the CPU.
+    setting
+        What to build, and where it runs.
     head
         Applied to the scores in float32, or float64.
     backend
@@ -43,16 +36,20 @@ class Network:
         Whether its operators are looked at one by one, for the sake of global layers.
     """
 
-    def __init__(
-        self, model: LoadedModel, device: torch.device, precision: torch.dtype, threads: int, head: Head,
-        backend: str = "torch", watched: bool = False,
-    ) -> None:
-        self.model, self.device, self.precision, self.threads, self.head = model, device, precision, threads, head
-        self.backend, self.watched = backend, watched
+    def __init__(self, setting: Setting, head: Head, backend: str = "torch", watched: bool = False) -> None:
+        self.setting, self.head, self.backend, self.watched = setting, head, backend, watched
         self._runner: Runner | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_runner": None}
+
+    @property
+    def device(self) -> torch.device:
+        return self.setting.device
+
+    @property
+    def precision(self) -> torch.dtype:
+        return self.setting.precision
 
     @property
     def exact_type(self) -> torch.dtype:
@@ -89,7 +86,7 @@ class Network:
             torch.no_grad() if self.watched else torch.inference_mode(),
             torch.jit.optimized_execution(not self.watched),
             ieee_float32(),
-            threads_of(self.threads),
+            threads_of(self.setting.threads),
             device_errors(self.device, self.precision),
         ):
             yield
@@ -102,8 +99,9 @@ class Network:
         return self._runner
 
     def _shared(self) -> Runner:
-        setting = Setting(self.model, self.device, self.precision, self.threads)
-        parts = [dict(self.model.identity), str(self.device), str(self.precision), self.threads, self.backend]
+        setting = self.setting
+        parts = [dict(setting.model.identity), str(setting.device), str(setting.precision), setting.threads,
+                 self.backend]
         key = json.dumps(parts, sort_keys=True)
         if key not in _latest:
             _latest.clear()

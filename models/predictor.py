@@ -87,7 +87,7 @@ def open_predictor(
     predictor = TorchPredictor(
         model=loaded,
         options=options,
-        network=Network(loaded, device, precision, setting.threads, options.head, options.backend, bool(passes)),
+        network=Network(setting, options.head, options.backend, bool(passes)),
         tracer=tracer,
         plain=plain,
         border="mirror" if options.average == "rot7" else geometry.border,

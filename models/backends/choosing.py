@@ -48,7 +48,7 @@ def _there(name: str, setting: Setting) -> bool:
 
 def _measured(names: list[str], setting: Setting, shape: tuple[int, ...]) -> Iterator[tuple[str, float]]:
     for name in names:
-        network = Network(setting.model, setting.device, setting.precision, setting.threads, "none", name)
+        network = Network(setting, "none", name)
         image = torch.randn(shape, device=setting.device, dtype=network.exact_type)
         try:
             with network.session():

@@ -30,8 +30,8 @@ def main() -> None:
     given = parser.parse_args()
     first, last = parse_slices(given.slices)
     images, labels = (tifffile.imread(path)[first:last] for path in (given.images, given.labels))
-    print(f"| averaging | {' | '.join(SCORES)} | seconds |")
-    print("|---|" + "---|" * (len(SCORES) + 1))
+    print(f"| averaging | {' | '.join(SCORES)} | agreement at 0.5 | seconds |")
+    print("|---|" + "---|" * (len(SCORES) + 2))
     for average in given.averages:
         begun = time.monotonic()
         found = np.asarray(tiler.segment(images, "unet", weights=given.weights, average=average, axes="zyx"))
@@ -41,7 +41,8 @@ def main() -> None:
             scores.add(proposal, truth)
         values = scores.result().headline()
         cells = " | ".join(f"{values[name]:.6f}" for name in SCORES)
-        print(f"| {average} | {cells} | {seconds:.0f} |", flush=True)
+        agreement = np.mean((found >= 0.5) == (labels > 127))
+        print(f"| {average} | {cells} | {agreement:.4f} | {seconds:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

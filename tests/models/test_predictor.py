@@ -247,9 +247,10 @@ def test_another_output_shape_is_refused():
 
 def open_lying():
     from tiler.models import load_model
+    from tiler.models.backends import Setting
     from tiler.models.network import Network
 
-    return Network(load_model(Padded()), torch.device("cpu"), torch.float32, 1, "none")
+    return Network(Setting(load_model(Padded()), torch.device("cpu"), torch.float32, 1), "none")
 
 
 def test_a_declared_footprint_is_proved():
