@@ -105,7 +105,7 @@ RESOURCES = together(
            help="Time the network for a few seconds where there is much to do, and remember it. [default: tune]"),
     option("Resources", "--scheduler", metavar="ADDRESS",
            help="Of a running dask cluster, such as tcp://10.0.0.1:8786; by default processes of this machine."),
-    option("Resources", "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
+    option("Resources", "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps; several GPUs share the blocks: cuda:0,cuda:1. [default: auto]"),
     option("Resources", "--precision", type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
            help="[default: float32]"),
     option("Resources", "--backend", type=click.Choice(["auto", "torch", "compile", "openvino", "onnxruntime"]),

@@ -15,7 +15,7 @@ Precision = Literal["float32", "bfloat16", "float16", "float64"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; ``"auto"`` is the first of CUDA, MPS and CPU that is there.
+    """The device of that name; ``"auto"`` is the first of CUDA, MPS and CPU that is there, ``"cuda"`` is ``"cuda:0"``.
 
     Raises
     ------
@@ -23,15 +23,54 @@ def resolve_device(name: str) -> torch.device:
         If there is no such device.
     """
     here = available()
-    if name == "auto":
-        return torch.device(here[0])
     try:
-        device = torch.device(name)
+        device = torch.device(here[0] if name == "auto" else name)
     except RuntimeError as error:
-        raise ModelError(f"{name!r} is no device: it is auto, cpu, cuda, cuda:N or mps (--device)") from error
-    if device.type not in here or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise ModelError(f"{name!r} is no device: it is auto, cpu, cuda, cuda:N, cuda:N,cuda:M or mps (--device)"
+                         ) from error
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+    if device.type not in here or (device.type == "cuda" and device.index >= torch.cuda.device_count()):
         raise ModelError(f"there is no device {name} here: available are {', '.join(here)} (--device)")
     return device
+
+
+def resolve_devices(names: str) -> tuple[torch.device, ...]:
+    """The device of that name, or several GPUs of one model: ``"cuda:0,cuda:1"``.
+
+    Raises
+    ------
+    ModelError
+        If one of them is not here or is named twice, or if they would not give the same result.
+    """
+    devices = tuple(resolve_device(name.strip()) for name in names.split(","))
+    if len(devices) == 1:
+        return devices
+    if any(device.type != "cuda" for device in devices):
+        raise ModelError(f"several devices are GPUs, such as cuda:0,cuda:1, got {names}: name one device, whose cores "
+                         "are shared by --threads (--device)")
+    if len(set(devices)) < len(devices):
+        raise ModelError(f"{names} names a device twice: each is fed by several threads anyway (--device)")
+    models = {str(device): model_of(device) for device in devices}
+    if len(set(models.values())) > 1:
+        told = ", ".join(f"{device} is {model}" for device, model in models.items())
+        raise ModelError(f"devices of different models round differently, so that the result would depend on which of "
+                         f"them computed what ({told}): name those of one model (--device)")
+    return devices
+
+
+def model_of(device: torch.device) -> str:
+    """Of a GPU; of others the type says enough."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes that are free on a device, those that this process keeps for it included; None where it has no memory
+    of its own."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device)
 
 
 def available() -> tuple[str, ...]:
@@ -113,8 +152,8 @@ def device_errors(device: torch.device, precision: torch.dtype) -> Iterator[None
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise MemoryBudgetError(f"{device} has not enough memory for one batch: give a smaller --batch or --tile, "
-                                "or the memory that is free there as --memory") from error
+        raise MemoryBudgetError(f"{device} has not enough memory for one batch: give a smaller --batch or --tile"
+                                ) from error
     except (RuntimeError, TypeError) as error:
         if "not implemented for" not in str(error):
             raise

@@ -56,9 +56,9 @@ class GlobalTorchPredictor(TorchPredictor):
         turn, sites = self._turns[orientation], self.passes[len(self.totals)].sites
         first = 3 - self.model.ndim
         part = Box(turn.part(core, tile.shape[1:]).spans[first:])
-        with self.network.session():
-            x = turn.apply(self._prepared(tile.reshape(1, len(tile), *tile.shape[1 + first :])))
-            return self.network.reduce(x, sites, part, self._answers(orientation))
+        with self.network.session() as session:
+            x = turn.apply(self._prepared(session, tile.reshape(1, len(tile), *tile.shape[1 + first :])))
+            return session.reduce(x, sites, part, self._answers(orientation))
 
     def _answers(self, orientation: int) -> dict[CallSite, torch.Tensor]:
         """What the global layers are told under one orientation."""

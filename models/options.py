@@ -26,7 +26,8 @@ class PredictorOptions:
     Parameters
     ----------
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or several GPUs of one model, which share the
+        work: ``"cuda:0,cuda:1"``.
     precision
         Of weights and activations: float32 (IEEE, never TF32), bfloat16, float16, float64.
     backend

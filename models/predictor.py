@@ -16,7 +16,7 @@ from tiler.models.backends import CPU_ONLY, Setting, open_backend
 from tiler.models.backends.choosing import fastest
 from tiler.models.cost import Tracer, unfolds
 from tiler.models.cropping.predictor import with_crops
-from tiler.models.devices import resolve_device, resolve_precision
+from tiler.models.devices import resolve_devices, resolve_precision
 from tiler.models.global_predictor import with_passes
 from tiler.models.loaded import LoadedModel, warn_of_halo
 from tiler.models.loading import load_model
@@ -64,7 +64,8 @@ def open_predictor(
         If no context is enough for it.
     """
     loaded = load_model(model, weights, trust)
-    device = resolve_device("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
+    devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
+    device = devices[0]
     precision = resolve_precision(options.precision, device)
     geometry = _geometry(loaded, options)
     plain, passes = geometry.footprint, geometry.passes
@@ -82,12 +83,12 @@ def open_predictor(
     traced = torch.float32 if options.backend in CPU_ONLY else precision
     tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
-    options = _resolved(options, loaded, names, device)
+    options = _resolved(options, loaded, names, devices)
     assert options.head is not None
     predictor = TorchPredictor(
         model=loaded,
         options=options,
-        network=Network(setting, options.head, options.backend, bool(passes)),
+        network=Network(setting, options.head, options.backend, bool(passes), devices),
         tracer=tracer,
         plain=plain,
         border="mirror" if options.average == "rot7" else geometry.border,
@@ -156,7 +157,7 @@ def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
 
 
 def _resolved(
-    options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...], device: torch.device
+    options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...], devices: tuple[torch.device, ...]
 ) -> PredictorOptions:
     head = options.head or loaded.head
     if head is None and loaded.registered:
@@ -169,7 +170,7 @@ def _resolved(
     if options.kind != "probabilities" and len(names) > 256:
         raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
     dtype = "uint8" if options.kind != "probabilities" else options.dtype
-    return replace(options, head=head or "none", dtype=dtype, device=str(device))
+    return replace(options, head=head or "none", dtype=dtype, device=",".join(map(str, devices)))
 
 
 def _backend(name: str, setting: Setting, plain: Footprint) -> str:

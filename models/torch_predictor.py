@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,18 @@ from tiler.models import heads
 from tiler.models.averaging import TURNS, Turn, mean_over, union
 from tiler.models.backends import open_backend
 from tiler.models.cost import Tracer, overhead
+from tiler.models.devices import memory_of, model_of
 from tiler.models.loaded import LoadedModel
-from tiler.models.network import Network
+from tiler.models.network import Network, Session
 from tiler.models.options import PredictorOptions
 from tiler.models.probe.inject import Answers
 from tiler.models.rotation import ANGLES, Rotations
 from tiler.models.steps import Measured
 from tiler.models.weights import Normalisation
 from tiler.ports import Array, Border, Cost, Tiling
+
+PLANNED = 0.8
+"""Share of a device's free memory that plans count on: cuDNN takes workspaces, of which shapes do not tell."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,19 @@ class TorchPredictor:
         return np.dtype(self.options.dtype)
 
     @property
+    def feeders(self) -> int:
+        """How many threads may call it at once, each served by a device, or by a part of one."""
+        return self.network.feeders
+
+    @property
+    def device_memory(self) -> int | None:
+        """Bytes that each pass may take on its device; None where passes take the machine's own memory."""
+        devices = self.network.devices
+        found = [memory_of(device) for device in devices]
+        least = min((free for free in found if free is not None), default=None)
+        return None if least is None else int(PLANNED * least) * len(devices) // self.feeders
+
+    @property
     def needs_statistics(self) -> bool:
         """Whether `with_statistics` has to be called before the first batch."""
         return self.scaling is None and (self.options.normalise == "volume" or self.measures is not None)
@@ -104,7 +122,7 @@ class TorchPredictor:
         return {
             **self.model.identity,
             "backend": open_backend(self.options.backend).version(),
-            "device": device.type if cpu else f"{device.type} {_device_name(device)}",
+            "device": device.type if cpu else f"{device.type} {model_of(device)}",
             "threads": self.options.threads if cpu else None,
             "precision": self.options.precision,
             "head": self.options.head,
@@ -186,19 +204,19 @@ class TorchPredictor:
     def soft(self, batch: Array) -> Array:
         """``(n, channels, *tile)``: probabilities of all channels, before any is chosen or rounded."""
         self._check(batch)
-        return self._run(batch, lambda part: self._probabilities(part).cpu().numpy())
+        return self._run(batch, lambda session, part: session.download(self._probabilities(session, part)))
 
     def written(self, values: Array) -> Array:
         """What is written for the probabilities ``(channels, *size)`` of all channels."""
-        return self._written(torch.from_numpy(values)[None])[0]
+        return self._chosen(torch.from_numpy(values)[None]).numpy()[0]
 
-    def _run(self, batch: Array, compute: Callable[[Array], Array]) -> Array:
+    def _run(self, batch: Array, compute: Callable[[Session, Array], Array]) -> Array:
         """What is computed for the network inputs in a batch, in parts as large as the device likes."""
         self._check(batch)
         flat = self.model.ndim == 2
         inputs = np.moveaxis(batch, 2, 1).reshape(-1, batch.shape[1], *batch.shape[3:]) if flat else batch
-        with self.network.session():
-            parts = [compute(part) for part in self._parts(inputs)]
+        with self.network.session() as session:
+            parts = [compute(session, part) for part in self._parts(inputs)]
         output = np.concatenate(parts) if len(parts) > 1 else parts[0]
         if not flat:
             return output
@@ -226,28 +244,26 @@ class TorchPredictor:
         step = 1 if self._one_by_one else len(inputs)
         return (inputs[start : start + step] for start in range(0, len(inputs), step))
 
-    def _compute(self, part: Array) -> Array:
+    def _compute(self, session: Session, part: Array) -> Array:
         """What is written for raw inputs ``(n, c, [z], y, x)``."""
-        return self._written(self._probabilities(part))
+        return session.download(self._chosen(self._probabilities(session, part)))
 
-    def _probabilities(self, part: Array) -> torch.Tensor:
+    def _probabilities(self, session: Session, part: Array) -> torch.Tensor:
         """Of all channels, for the same."""
-        x = self._prepared(part)
+        x, forward = self._prepared(session, part), partial(self._forward, session)
         if self._rotations:
-            return self._rotations.mean(self._forward, x)
-        return mean_over(self._forward, x, self.plain, self._turns)
+            return self._rotations.mean(forward, x)
+        return mean_over(forward, x, self.plain, self._turns)
 
-    def _written(self, values: torch.Tensor) -> Array:
-        """What is given out of the probabilities of all channels."""
+    def _chosen(self, values: torch.Tensor) -> torch.Tensor:
+        """What is given out of the probabilities of all channels, in the type in which it is written."""
         if self.options.kind == "probabilities":
-            values = heads.quantise(values[:, list(self.chosen)], self.dtype)
-        else:
-            values = heads.labels(values)
-        return values.cpu().numpy()
+            return heads.quantise(values[:, list(self.chosen)], self.dtype)
+        return heads.labels(values)
 
-    def _prepared(self, part: Array) -> torch.Tensor:
-        """Raw inputs on the device, normalised."""
-        x = torch.from_numpy(np.require(part, requirements=["C", "W"])).to(self.network.device)
+    def _prepared(self, session: Session, part: Array) -> torch.Tensor:
+        """Raw inputs on the device, which they reach in their own type, normalised there."""
+        x = session.upload(np.require(part, requirements=["C", "W"]))
         return self._scaled(x.to(self.network.exact_type))
 
     def _scaled(self, x: torch.Tensor) -> torch.Tensor:
@@ -259,8 +275,8 @@ class TorchPredictor:
         )
         return x.div(self.scaling.scale).sub_(mean).div_(std)  # x may be the caller's own array
 
-    def _forward(self, x: torch.Tensor, orientation: int = 0) -> torch.Tensor:
-        values = self.network(x, self._answers(orientation))
+    def _forward(self, session: Session, x: torch.Tensor, orientation: int = 0) -> torch.Tensor:
+        values = session(x, self._answers(orientation))
         planes = (1,) if self.model.ndim == 2 else ()
         wanted = self.plain.output((*planes, *x.shape[2:]))[len(planes) :]
         if values.shape[2:] != wanted or values.shape[1] != len(self.names):
@@ -291,7 +307,3 @@ class TorchPredictor:
         """``([z], y, x)`` of one input of the network."""
         size = (tile[0], *self._rotations.inner) if self._rotations else tile
         return size[3 - self.model.ndim :]
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -57,9 +57,40 @@ class SameUNetLike(UNetLike):
     border = "zero"
 
 
+class Fed(UNetLike):
+    """The same by several feeders, in the machine's memory or in that of a device."""
+
+    def __init__(self, feeders, device_memory=None):
+        self.feeders, self.device_memory = feeders, device_memory
+
+
 def plan_for(shape, net=None, **settings):
     settings.setdefault("memory", 8 * GB)
     return resolve(Settings(**settings), Unread((1, *shape)), net or UNetLike())
+
+
+def test_every_feeder_takes_the_memory_of_a_pass():
+    fixed = {"tile": (572,), "block": (1, 384, 384), "batch": 1}
+    one, two, three = (plan_for((30, 4096, 4096), Fed(feeders), **fixed).estimate.peak_bytes for feeders in (1, 2, 3))
+    assert min(two - one, three - two) > 900 * 572**2
+    assert plan_for((30, 4096, 4096), Fed(2), **fixed).fingerprint == plan_for((30, 4096, 4096), **fixed).fingerprint
+
+
+def test_the_memory_of_a_device_is_a_budget_of_its_own():
+    wide = plan_for((30, 4096, 4096), Fed(2), memory=64 * GB)
+    device = plan_for((30, 4096, 4096), Fed(2, GB), memory=64 * GB)
+    assert 900 * np.prod(device.tile) <= GB < 900 * np.prod(wide.tile)
+    beside = plan_for((30, 4096, 4096), Fed(2, 64 * GB), tile=wide.tile, block=wide.block, batch=1, memory=64 * GB)
+    inside = plan_for((30, 4096, 4096), Fed(2), tile=wide.tile, block=wide.block, batch=1, memory=64 * GB)
+    assert beside.estimate.peak_bytes < inside.estimate.peak_bytes - 900 * np.prod(wide.tile)
+
+
+def test_what_no_device_holds_is_one_line_with_what_would_do():
+    with pytest.raises(MemoryBudgetError, match=r"a device has 10 MB .*the least that would do is \d+ MB, with tile "):
+        plan_for((30, 4096, 4096), Fed(2, 10**7))
+    with pytest.raises(MemoryBudgetError, match=r"tile 1x1084x1084 with batch 1 needs 1058 MB of a device, 1000 MB .*"
+                                                "lower --tile or --batch"):
+        plan_for((30, 4096, 4096), Fed(2, GB), tile=(1084,), batch=1)
 
 
 def test_a_slice_of_512_is_one_tile_of_700():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
@@ -73,6 +74,23 @@ def test_tiles_of_growing_size_are_measured_within_the_time(monkeypatch):
     assert list(flops) == sorted(flops)
     assert max(flops) <= 1e10 * 400**2, "no tile is larger than the region needs"
     assert min(seconds) >= 1e-3
+
+
+def test_feeders_are_measured_together(home, monkeypatch):
+    meeting = threading.Barrier(3)
+
+    class Fed(Slow):
+        feeders = 3
+
+        def __call__(self, batch):
+            meeting.wait(20.0)
+            return super().__call__(batch)
+
+    monkeypatch.setattr(tuning, "SECONDS", 0.5)
+    alone, together = (measure(net, SOURCE, (1, 32, 32)).points[0] for net in (Slow(), Fed()))
+    assert together[0] == alone[0]
+    assert together[1] < alone[1], "what three take at once is shared by three"
+    assert tuning._key(Fed()) != tuning._key(Slow())
 
 
 def test_small_work_is_neither_measured_nor_looked_up(home, monkeypatch):

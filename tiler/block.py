@@ -19,7 +19,7 @@ from tiler.errors import OutputShapeError, SourceError
 from tiler.geometry import Box, Shape, Tile, hull, tiles_of
 from tiler.mirror import read_mirrored
 from tiler.plans import Plan
-from tiler.ports import Array, CroppingPredictor, Json, Known, Predictor, Sink, Source
+from tiler.ports import Array, CroppingPredictor, Json, Known, Predictor, Sink, Source, feeders_of
 from tiler.sweep import is_global
 
 
@@ -45,6 +45,10 @@ class SegmentJob:
     predictor: Predictor
     sink: Sink
     known: Known | None = None
+
+    @property
+    def feeders(self) -> int:
+        return feeders_of(self.predictor)
 
     def where(self, index: int) -> str:
         return str(self.plan.grid[index])

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from tiler.errors import MemoryBudgetError
+from tiler.flow import LEAST, Depths
 from tiler.geometry import Box, Grid, Shape, Span
-from tiler.ports import Cost, CroppingPredictor, Predictor, Source, tiling_of
+from tiler.ports import Cost, CroppingPredictor, Predictor, Source, device_memory_of, feeders_of, tiling_of
 from tiler.sweep import Field, Sweep, is_global, sweeps_of
 from tiler.traffic import AxisLayout, Traffic
 from tiler.tuning import Speed
 from tiler.visiting import AxisChunks, Visit, best_visit
 from tiler.windows import BlendedAxis
-
-AHEAD, BEHIND = 2, 2
-"""Windows read ahead of the model and results not yet written, at most."""
 
 CORES = sorted({16 * round(2 ** (quarter / 4)) for quarter in range(33)})
 """Cores that are tried, from 16 to 4096, four to an octave."""
@@ -43,6 +41,9 @@ BLOCK_SIDE = 512
 EVEN = 16
 CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
 """By whether a block is one slice thick."""
+
+PINNED = 2
+"""Memory of this machine for what is copied to and from devices, over its size: torch rounds up to powers of two."""
 
 FOUND_BYTES = 1 << 17
 """Memory of what one pass finds of one network input: some thousand channels, and their record."""
@@ -83,6 +84,7 @@ class Workload:
     region: Box
     canvas: Box | None
     speed: Speed | None = None
+    workers: int = LEAST
 
     @property
     def canvas_shape(self) -> Shape | tuple[None, ...]:
@@ -92,7 +94,7 @@ class Workload:
         return self.predictor.cost(tile, batch)
 
     def bytes(self, choice: Choice) -> int:
-        """Memory on top of the process, of its greediest pass, with what the passes find."""
+        """Memory of this machine on top of the process, of its greediest pass, with what the passes find."""
         sweeps = self.sweeps(choice.tile, choice.block)
         needs = [self._sweep_bytes(level, orientations[0]) for level, orientations in enumerate(sweeps)]
         return max(self._last_bytes(choice), *needs) + self._found_bytes if needs else self._last_bytes(choice)
@@ -103,17 +105,45 @@ class Workload:
         block = tuple(map(min, choice.block, self.region.shape))
         window = tuple(layout.window(side) for layout, side in zip(self._layouts(choice.tile), block, strict=True))
         voxel_in, voxel_out = source.shape[0] * source.dtype.itemsize, _voxel_out(predictor)
-        # One window more is being mirrored while the others wait, one result more is being compressed.
-        return ((AHEAD + 2) * math.prod(window) * voxel_in + (BEHIND + 2) * math.prod(block) * voxel_out
-                + choice.batch * math.prod(choice.tile) * voxel_in + self.cost(choice.tile, choice.batch).bytes
+        batch = choice.batch * math.prod(choice.tile)
+        return (self._depths.held * (math.prod(window) * voxel_in + math.prod(block) * voxel_out)
+                + self._fed(batch * voxel_in, batch * voxel_out, self.cost(choice.tile, choice.batch))
                 + _in_codecs(window, source.read_unit) * voxel_in
                 + _in_codecs(block, chunk_for(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
 
     def _sweep_bytes(self, level: int, sweep: Sweep) -> int:
         """Windows ahead, one tile in the model, chunks in codecs."""
         window, voxel = sweep.window, self.source.shape[0] * self.source.dtype.itemsize
-        return ((AHEAD + 2) * math.prod(window) * voxel + self._reduction_cost(level, sweep.field.tile).bytes
+        tile = math.prod(sweep.field.tile) * voxel
+        return (self._depths.held * math.prod(window) * voxel
+                + self._fed(tile, 0, self._reduction_cost(level, sweep.field.tile))
                 + _in_codecs(window, self.source.read_unit) * voxel + LIBRARIES)
+
+    def _fed(self, given: int, result: int, cost: Cost) -> int:
+        """Of the passes that are under way at once, each with what it is given and its result."""
+        inside = cost.bytes if self.device_memory is None else PINNED * (given + result)
+        return self._depths.feeders * (given + inside)
+
+    @property
+    def _depths(self) -> Depths:
+        return Depths(self.workers, feeders_of(self.predictor))
+
+    @cached_property
+    def device_memory(self) -> int | None:
+        """For one pass on its device; None where passes take the machine's own memory."""
+        return device_memory_of(self.predictor)
+
+    def pass_bytes(self, choice: Choice) -> int:
+        """Of the greediest pass, where it runs."""
+        levels = range(len(self.predictor.reductions)) if is_global(self.predictor) else ()
+        return max([self.cost(choice.tile, choice.batch).bytes,
+                    *(self._reduction_cost(level, choice.tile).bytes for level in levels)])
+
+    def fits_devices(self, choice: Choice) -> bool:
+        return self.device_memory is None or self.pass_bytes(choice) <= self.device_memory
+
+    def fits(self, choice: Choice, budget: Budget) -> bool:
+        return self.bytes(choice) <= budget.left and self.fits_devices(choice)
 
     @property
     def _found_bytes(self) -> int:
@@ -135,7 +165,7 @@ class Workload:
         """As many tiles of a block as make a forward pass worth its overhead, and fit."""
         a_block = -(-self.traffic(tile, block).tiles // len(Grid(self.region, block)))
         batch = max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
-        while batch > 1 and self.bytes(Choice(tile, block, batch)) > budget.left:
+        while batch > 1 and not self.fits(Choice(tile, block, batch), budget):
             batch //= 2
         return batch
 
@@ -239,10 +269,16 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Bu
         If none fits; the message says the least that would do.
     """
     choices = [Choice(tile, block or block_for(load, tile), batch or 1) for tile in _candidates(load)]
-    needs = {choice: load.bytes(choice) for choice in choices}
-    fitting = [choice for choice in choices if needs[choice] <= budget.left]
+    on_device = [choice for choice in choices if load.fits_devices(choice)]
+    if not on_device:
+        least = min(choices, key=load.pass_bytes)
+        raise MemoryBudgetError(
+            f"a device has {(load.device_memory or 0) // MB} MB for a pass, too little: the least that would do is "
+            f"{load.pass_bytes(least) // MB + 1} MB, with tile {spell(least.tile)} (--device, --batch)")
+    needs = {choice: load.bytes(choice) for choice in on_device}
+    fitting = [choice for choice in on_device if needs[choice] <= budget.left]
     if not fitting:
-        least = min(choices, key=needs.__getitem__)
+        least = min(on_device, key=needs.__getitem__)
         raise MemoryBudgetError(
             f"a memory budget of {budget.bytes // MB} MB is too small: the least that would do is "
             f"{(budget.used + needs[least]) // MB + 1} MB, with tile {spell(least.tile)} (--memory)")

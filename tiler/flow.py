@@ -5,10 +5,45 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LEAST = 2
+"""Windows that are read ahead and results that wait to be written, at least, so that neither is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """How many blocks a process has in each step at once, at most.
+
+    Parameters
+    ----------
+    workers
+        Threads that read, and as many that write.
+    feeders
+        Threads that compute.
+    """
+
+    workers: int
+    feeders: int
+
+    @property
+    def beside(self) -> int:
+        """Read ahead of the model; as many are written behind it."""
+        return max(LEAST, self.workers, self.feeders)
+
+    @property
+    def fed(self) -> int:
+        """With the feeders: where there are several, one more, which waits for the first of them to be free."""
+        return self.feeders + (self.feeders > 1)
+
+    @property
+    def held(self) -> int:
+        """Windows in memory, and as many results: one more of each is being mirrored, or compressed."""
+        return self.beside + self.fed + 1
 
 
 def bounded_map(

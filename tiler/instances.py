@@ -53,6 +53,10 @@ class InstancesJob:
     dtype: np.dtype[np.unsignedinteger[npt.NBitBase]]
     numbered: int = 0
 
+    @property
+    def feeders(self) -> int:
+        return 1
+
     def where(self, index: int) -> str:
         return f"slice {index}"
 

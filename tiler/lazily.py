@@ -225,7 +225,7 @@ def make_block(work: Work, block: int, cells: list[Cell], *parts: Array) -> Arra
         source = _with_parts(source, placed)
     job = SegmentJob(work.plan, source, work.predictor, open_sink(None, work.spec))
     window = read(job, block)
-    with computing:
+    with computing(job):
         return work.folded(compute(job, window)[1])
 
 

@@ -191,10 +191,11 @@ def _stamp(file: Any) -> tuple[int, int] | None:
 
 
 def _settings(options: Options, region: Box | None) -> Settings:
+    workers = parse_count(options.workers, "--workers")
     return Settings(
         tile=parse_sizes(options.tile, "--tile"), block=parse_sizes(options.block, "--block"),
         batch=parse_count(options.batch, "--batch"), memory=_memory(options),
-        workers=parse_count(options.workers, "--workers"), region=region,
+        workers=workers, readers=None if options.executor == "dask" else workers, region=region,
         border=options.border, nan=str(options.nan))  # type: ignore[arg-type]  # checked in with_defaults
 
 

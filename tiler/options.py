@@ -65,8 +65,8 @@ class Options:
     nan
         "refuse" (default), or "zero" to take NaN and infinity as 0.
     device, precision, threads
-        Where and how the network runs: "auto", "cpu", "cuda:0", "mps"; "float32" (default), "bfloat16",
-        "float16", "float64"; processor threads per forward pass.
+        Where and how the network runs: "auto", "cpu", "cuda:0", "mps", several GPUs "cuda:0,cuda:1"; "float32"
+        (default), "bfloat16", "float16", "float64"; processor threads per forward pass.
     backend
         What carries it out: "torch" (default), "compile", "openvino", "onnxruntime", or "auto" for the fastest
         that is installed.

@@ -26,6 +26,7 @@ from tiler.choosing import (
     tile_on_canvas,
 )
 from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
+from tiler.flow import LEAST
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
 from tiler.plans import FORMAT, Estimate, Plan, Settings
@@ -63,7 +64,8 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     region = _region(settings.region, source)
     border = settings.border or predictor.border
     speed = speed_of(predictor, source, region) if tune else None
-    load = Workload(source, predictor, region, _canvas(border, source, predictor), speed)
+    load = Workload(source, predictor, region, _canvas(border, source, predictor), speed,
+                    settings.readers or LEAST)
     free = available_memory()
     budget = Budget(settings.memory or free // 2, anonymous_memory())
     choice = _choose(load, settings, budget)
@@ -77,6 +79,11 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         raise MemoryBudgetError(
             f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
             f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: {advice}")
+    if not load.fits_devices(choice):
+        raise MemoryBudgetError(
+            f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs "
+            f"{load.pass_bytes(choice) // MB + 1} MB of a device, {(load.device_memory or 0) // MB} MB are there for "
+            "each thread that feeds it: lower --tile or --batch")
     return Plan(
         region=region,
         tile=choice.tile,

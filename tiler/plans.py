@@ -31,7 +31,9 @@ class Settings:
     memory
         Bytes that the run may take; None for half of what is available.
     workers
-        Threads that read ahead and write behind.
+        Threads that read ahead and write behind; processes of dask.
+    readers
+        Threads of one process that read ahead, and as many that write behind.
     region
         Box of the volume to segment; None for all of it.
     border
@@ -45,6 +47,7 @@ class Settings:
     batch: int | None = None
     memory: int | None = None
     workers: int | None = None
+    readers: int | None = None
     region: Box | None = None
     border: Border | None = None
     nan: str = "refuse"

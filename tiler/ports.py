@@ -289,6 +289,19 @@ def tiling_of(predictor: Predictor) -> Tiling:
     return getattr(predictor, "tiling", "exact")
 
 
+def feeders_of(predictor: Predictor) -> int:
+    """How many threads may call a predictor at once; one unless it says otherwise.
+
+    Each is served by a device, or by a part of one. Which of them serves a call changes no result.
+    """
+    return getattr(predictor, "feeders", 1)
+
+
+def device_memory_of(predictor: Predictor) -> int | None:
+    """Bytes that each pass of a predictor may take on its device; None where passes take the machine's own memory."""
+    return getattr(predictor, "device_memory", None)
+
+
 @dataclass(frozen=True, slots=True)
 class Partial:
     """What global layers look at, reduced over a part of a network input: parts add up to the whole.
@@ -397,7 +410,16 @@ class Listener(Protocol):
 
 
 class Job(Protocol):
-    """The work of one stage, cut into numbered blocks. Picklable."""
+    """The work of one stage, cut into numbered blocks. Picklable.
+
+    Attributes
+    ----------
+    feeders
+        How many threads may compute at once.
+    """
+
+    @property
+    def feeders(self) -> int: ...
 
     def where(self, index: int) -> str:
         """The box of a block, for messages."""
@@ -408,7 +430,7 @@ class Job(Protocol):
         ...
 
     def compute(self, index: int, window: Any) -> Any:
-        """Turn it into the block's result. Runs in one thread per device."""
+        """Turn it into the block's result. Runs in as many threads as there are feeders."""
         ...
 
     def write(self, index: int, result: Any) -> Json:

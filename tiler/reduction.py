@@ -19,7 +19,7 @@ import numpy as np
 from tiler.block import Window, read_window
 from tiler.geometry import Box, Shape, Tile
 from tiler.plans import Plan
-from tiler.ports import Array, GlobalPredictor, Json, Known, Partial, Source
+from tiler.ports import Array, GlobalPredictor, Json, Known, Partial, Source, feeders_of
 from tiler.sweep import Field, Sweep, sweeps_of
 
 
@@ -70,6 +70,10 @@ class ReductionJob:
         plan = self.plan
         field = Field(self.source.shape, plan.region, plan.canvas, plan.tile, min(plan.block[0], plan.region.shape[0]))
         return Blocks(sweeps_of(self.predictor, field)[self.level])
+
+    @property
+    def feeders(self) -> int:
+        return feeders_of(self.predictor)
 
     def where(self, index: int) -> str:
         return str(self.blocks[index])

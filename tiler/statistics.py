@@ -45,6 +45,10 @@ class StatisticsJob:
     def grid(self) -> Grid:
         return Grid(Box.of_shape(self.source.shape[1:]), block_of(self.source))
 
+    @property
+    def feeders(self) -> int:
+        return 1
+
     def where(self, index: int) -> str:
         return str(self.grid[index])
 

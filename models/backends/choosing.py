@@ -10,7 +10,7 @@ import torch
 
 from tiler.errors import ModelError
 from tiler.models.backends import MODULES, Setting, open_backend
-from tiler.models.network import Network
+from tiler.models.network import Network, Session
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,13 @@ def _measured(names: list[str], setting: Setting, shape: tuple[int, ...]) -> Ite
         network = Network(setting, "none", name)
         image = torch.randn(shape, device=setting.device, dtype=network.exact_type)
         try:
-            with network.session():
-                yield name, min(_seconds(network, image) for _ in range(REPEATS + 1))  # the first one warms up
+            with network.session() as session:
+                yield name, min(_seconds(session, image) for _ in range(REPEATS + 1))  # the first one warms up
         except ModelError as error:
             log.info("%s is left out: %s", name, error)
 
 
-def _seconds(network: Network, image: torch.Tensor) -> float:
+def _seconds(session: Session, image: torch.Tensor) -> float:
     begun = time.perf_counter()
-    network(image).sum().item()  # the sum waits for the device
+    session(image).sum().item()  # the sum waits for the device
     return time.perf_counter() - begun

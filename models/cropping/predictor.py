@@ -12,6 +12,7 @@ from tiler.geometry import Box, Footprint, Shape, Span
 from tiler.models.averaging import Turn
 from tiler.models.backends.exported import KEPT_CROPS
 from tiler.models.cropping import NotCroppableError, Outline, check_crops
+from tiler.models.network import Session
 from tiler.models.torch_predictor import TorchPredictor
 from tiler.ports import Array, Cost
 
@@ -50,15 +51,16 @@ class CroppingTorchPredictor(TorchPredictor):
             batch = batch[:, :, crop.spans[0].slice]
         return self._run(batch, partial(self._compute_crop, crop=crop, tile=batch.shape[2:]))
 
-    def _compute_crop(self, part: Array, crop: Box, tile: Shape) -> Array:
+    def _compute_crop(self, session: Session, part: Array, crop: Box, tile: Shape) -> Array:
         """What is written in one box of the output for raw inputs ``(n, c, [z], y, x)``."""
-        x = self._prepared(part)
+        x = self._prepared(session, part)
         total = None
         for turn in self._turns:
-            made = turn.undo(self.network.cropped(turn.apply(x), self._turned(crop, turn, tile)))
+            made = turn.undo(session.cropped(turn.apply(x), self._turned(crop, turn, tile)))
             total = made if total is None else total.add_(made)
         assert total is not None
-        return self._written(total if len(self._turns) == 1 else total.div_(len(self._turns)))
+        mean = total if len(self._turns) == 1 else total.div_(len(self._turns))
+        return session.download(self._chosen(mean))
 
     def _turned(self, crop: Box, turn: Turn, tile: Shape) -> Box:
         """A box of the averaged output in the output for one orientation, on the network's axes."""

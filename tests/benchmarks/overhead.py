@@ -26,9 +26,9 @@ def bare(predictor, tiles) -> float:
     """Seconds of the network alone, on tiles that are ready."""
     network = predictor.network
     begun = time.perf_counter()
-    with network.session():
+    with network.session() as session:
         for tile in tiles:
-            network(tile)
+            session(tile)
     return time.perf_counter() - begun
 
 

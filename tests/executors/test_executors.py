@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
@@ -21,7 +23,7 @@ from distributed import Client, LocalCluster
 import tiler
 from tiler.errors import BlockFailed, Interrupted, PlanError, SinkError, TilerError
 from tiler.executors import NAMES, cluster, open_executor
-from tiler.executors.dask import Dask
+from tiler.executors.dask import Dask, run_block
 from tiler.testing.global_predictors import GatedNet
 from tiler.testing.predictors import PoolingNet
 
@@ -53,6 +55,7 @@ class SquareJob:
     """Squares of numbers, written to files; one of them may fail, kill its process, or wait at a gate."""
 
     folder: Path
+    feeders = 1
     failing: int | None = None
     killing: int | None = None
     pause: float = 0.0
@@ -178,6 +181,55 @@ def test_passes_over_whole_inputs_run_on_it_too(choice, tmp_path):
     output, net = tmp_path / "out.zarr", GatedNet(levels=2)
     tiler.segment(VOLUME, net, output, block="16", tile="28", **choice)
     np.testing.assert_array_equal(read(output), tiler.segment(VOLUME, net, executor="serial"))
+
+
+@dataclass(frozen=True)
+class MeetingJob(SquareJob):
+    """The first six blocks are computed three at a time or never."""
+
+    feeders = 3
+
+    def compute(self, index, window):
+        if index < 6:
+            MEETING.wait(20.0)
+        return super().compute(index, window)
+
+
+MEETING = threading.Barrier(3)
+
+
+def test_as_many_blocks_are_computed_at_once_as_there_are_feeders(tmp_path):
+    job = MeetingJob(tmp_path)
+    finished = list(open_executor("threads", 2).run(job, range(12), threading.Event()))
+    assert [f.index for f in finished] == list(range(12))
+    assert job.written() == {index: index**2 for index in range(12)}
+
+
+def test_an_error_beside_other_feeders_is_raised_when_they_have_ended(tmp_path):
+    job = MeetingJob(tmp_path, failing=4)
+    with pytest.raises(BlockFailed, match="block 4 at place 4 failed: device lost"):
+        list(open_executor("threads", 2).run(job, range(12), threading.Event()))
+    assert 4 not in job.written()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tiler-")]
+
+
+def test_threads_of_a_worker_compute_as_feeders_allow(tmp_path):
+    """Three at once where there are three, one at a time where there is one."""
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(partial(run_block, MeetingJob(tmp_path), driver=cluster.versions()), range(6)))
+        assert len(MeetingJob(tmp_path).written()) == 6
+        inside, at_once = [], []
+
+        class Alone(SquareJob):
+            def compute(self, index, window):
+                inside.append(index)
+                time.sleep(0.01)
+                at_once.append(len(inside))
+                inside.remove(index)
+                return 0
+
+        list(pool.map(partial(run_block, Alone(tmp_path), driver=cluster.versions()), range(6)))
+        assert at_once == [1] * 6
 
 
 # What is dask's alone.

@@ -197,7 +197,8 @@ def test_unknown_backends_are_named(net):
 def test_auto_takes_the_fastest_that_agrees(net, monkeypatch, caplog):
     pytest.importorskip("openvino")
     speed = {"torch": 2.0, "openvino": 1.0, "onnxruntime": 3.0}
-    monkeypatch.setattr(choosing, "_seconds", lambda network, image: network(image) is None or speed[network.backend])
+    monkeypatch.setattr(choosing, "_seconds",
+                        lambda session, image: session(image) is None or speed[session.feeder.backend])
     with caplog.at_level(logging.INFO, "tiler.models.backends.choosing"):
         assert opened(net, "auto").options.backend == "openvino"
         assert opened(net, "auto").identity["backend"].startswith("openvino")
@@ -209,13 +210,13 @@ def test_auto_takes_the_fastest_that_agrees(net, monkeypatch, caplog):
 
 def test_auto_is_resolved_once_and_stands_in_the_plan(net, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(choosing, "_seconds", lambda network, image: float(network.backend != "openvino"))
+    monkeypatch.setattr(choosing, "_seconds", lambda session, image: float(session.feeder.backend != "openvino"))
     output, stop = tmp_path / "out.zarr", StopAtOnce()
     np.save(tmp_path / "in.npy", VOLUME)
     options = {"head": "softmax", "tile": "60", "block": "16", "threads": 1, "device": "cpu"}
     with pytest.raises(Interrupted):
         tiler.segment(tmp_path / "in.npy", net, output, backend="auto", listener=stop, stop=stop.event, **options)
-    monkeypatch.setattr(choosing, "_seconds", lambda network, image: float(network.backend != "torch"))
+    monkeypatch.setattr(choosing, "_seconds", lambda session, image: float(session.feeder.backend != "torch"))
     with pytest.raises(PlanChangedError, match="backend was openvino"):
         tiler.segment(tmp_path / "in.npy", net, output, resume=True, backend="torch")
     tiler.segment(tmp_path / "in.npy", net, output, resume=True)

@@ -163,11 +163,16 @@ def test_seven_rotations_take_the_whole_slice(weights, batch):
         PredictorOptions(average="rot7")
 
 
+def opened_runner(predictor):
+    with predictor.network.session() as session:
+        return session.feeder.runner
+
+
 @pytest.mark.parametrize(("precision", "bound"), [("bfloat16", 2e-2), ("float16", 5e-3), ("float64", 1e-5)])
 def test_precisions(weights, batch, expected, precision, bound):
     predictor = narrow(weights, precision=precision)
     assert np.abs(predictor(batch) - expected).max() < bound
-    assert next(predictor.network.runner.module.parameters()).dtype == getattr(torch, precision)
+    assert next(opened_runner(predictor).module.parameters()).dtype == getattr(torch, precision)
     assert predictor.identity != narrow(weights).identity
 
 
@@ -199,7 +204,7 @@ def test_pickled_predictors_open_their_network_where_they_are_used(weights, batc
     run = subprocess.run([sys.executable, "-c", code], input=pickle.dumps((predictor, batch)), capture_output=True,
                          check=True)
     assert np.array_equal(pickle.loads(run.stdout), expected)
-    assert pickle.loads(sent).network.runner is predictor.network.runner
+    assert opened_runner(pickle.loads(sent)) is opened_runner(predictor)
 
 
 def test_threads_share_one_network(weights, batch):

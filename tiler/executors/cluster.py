@@ -23,30 +23,29 @@ TIMEOUT = 15.0
 
 Versions = dict[str, str | None]
 
-THREADS = 2
-"""Of each process: one reads or writes while the other computes."""
-
 
 @contextmanager
-def connected(workers: int, scheduler: str | None) -> Iterator[Client]:
-    """A client of the cluster at that address, or of as many processes of its own.
+def connected(workers: int, threads: int, scheduler: str | None) -> Iterator[Client]:
+    """A client of the cluster at that address, or of as many processes of its own, of so many threads each.
+
+    One thread of a process reads or writes while the others compute.
 
     Raises
     ------
     PlanError
         If there is no such cluster, or its workers have no tiler or another version of it.
     """
-    with (_local(workers) if scheduler is None else _remote(scheduler)) as client:
+    with (_local(workers, threads) if scheduler is None else _remote(scheduler)) as client:
         check_workers(client)
         log.info("dask: %d workers, dashboard at %s", len(client.nthreads()), client.dashboard_link)
         yield client
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[Client]:
+def _local(workers: int, threads: int) -> Iterator[Client]:
     """Processes without a memory limit of dask's: the plan has foretold what they take."""
     try:
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=THREADS, processes=True, memory_limit=0,
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, processes=True, memory_limit=0,
                                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
     except (TimeoutError, RuntimeError, OSError) as error:
         raise PlanError(f"{workers} dask workers could not be started ({_line(error)}): a script needs "

@@ -44,7 +44,7 @@ class Dask:
     scheduler: str | None = None
 
     def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
-        with connected(self.workers, self.scheduler) as client:
+        with connected(self.workers, 1 + job.feeders, self.scheduler) as client:
             check_reach(job, client.nthreads())
             yield from _Stream(client, job).run(until(stop, indices))
 
@@ -145,9 +145,10 @@ def _itself(job: Job) -> Job:
 
 
 def run_block(job: Job, index: int, driver: Versions) -> Finished:
-    """All steps of a block. Runs in a worker: its other threads read and write while one computes."""
+    """All steps of a block. Runs in a worker: other threads read and write while as many compute as there are
+    feeders."""
     check_here(driver)
     window = read(job, index)
-    with computing:
+    with computing(job):
         result = compute(job, window)
     return write(job, result)

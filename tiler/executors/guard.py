@@ -12,9 +12,33 @@ from tiler.ports import Finished, Job
 
 Numbered = tuple[int, Any]
 
-computing = threading.Lock()
-"""Held while computing where several threads of a process do whole blocks, so that one has all cores and the
-memory that was foretold, while the others read and write."""
+
+class _Turns:
+    """Lets as many threads in as a job has feeders.
+
+    Where several threads of a process do whole blocks, those that compute have all cores and the memory that was
+    foretold, while the others read and write.
+    """
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._left = threading.Condition()
+
+    @contextmanager
+    def __call__(self, job: Job) -> Iterator[None]:
+        with self._left:
+            self._left.wait_for(lambda: self._inside < job.feeders)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._left:
+                self._inside -= 1
+                self._left.notify_all()
+
+
+computing = _Turns()
+"""Of this process."""
 
 
 def until(stop: threading.Event, indices: Iterable[int]) -> Iterator[int]:

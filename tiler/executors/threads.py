@@ -1,21 +1,20 @@
-"""Readers ahead, the model in the calling thread, writers behind.
+"""Readers ahead, the model in the calling thread, or in one for each of its feeders, writers behind.
 
 ::
 
-    indices -> read (threads) -> compute (caller) -> write (threads) -> finished
+    indices -> read (threads) -> compute (caller, or a thread for each feeder) -> write (threads) -> finished
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from tiler.choosing import AHEAD, BEHIND
-from tiler.executors.guard import compute, read, until, write
-from tiler.flow import bounded_map
+from tiler.executors.guard import Numbered, compute, read, until, write
+from tiler.flow import Depths, bounded_map
 from tiler.ports import Finished, Job
 
 
@@ -32,9 +31,16 @@ class Threads:
     workers: int = 2
 
     def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
-        windows = bounded_map(partial(read, job), until(stop, indices), workers=self.workers, depth=AHEAD)
-        with closing(windows):
-            results = (compute(job, window) for window in windows)
-            finished = bounded_map(partial(write, job), results, workers=self.workers, depth=BEHIND)
+        depths = Depths(self.workers, job.feeders)
+        windows = bounded_map(partial(read, job), until(stop, indices), workers=self.workers, depth=depths.beside)
+        with closing(windows), closing(_computed(job, windows, depths)) as results:
+            finished = bounded_map(partial(write, job), results, workers=self.workers, depth=depths.beside)
             with closing(finished):
                 yield from finished
+
+
+def _computed(job: Job, windows: Iterable[Numbered], depths: Depths) -> Generator[Numbered, None, None]:
+    """The results in order. One feeder alone needs no thread: the caller has nothing else to do."""
+    if depths.feeders == 1:
+        return (compute(job, window) for window in windows)
+    return bounded_map(partial(compute, job), windows, workers=depths.feeders, depth=depths.fed)
