@@ -110,7 +110,7 @@ def test_chunks_are_decoded_as_often_as_planned(case, executor):
 def test_a_smaller_cache_never_decodes_more_than_foretold(case, budget):
     source, net, plan = case
     axes = chunks(plan, source)
-    visit = best_visit(axes, 8, budget)
+    visit = best_visit(axes, 8, budget, 2)
     assert visit.memory <= budget
     cached = CachedSource(source, visit.cache, later(plan, source, visit.strip))
     outcome(replace(plan, strip=visit.strip), cached, net)
@@ -122,8 +122,8 @@ def test_a_large_volume_is_decoded_little_more_than_once():
     """Blocks of 384 with 188 voxels of context between chunks of 64: 2.4 times along each axis without a cache."""
     starts = range(0, 20_000, 384)
     axis = AxisChunks([Span(max(0, at - 92), min(20_000, at + 480)) for at in starts], 64, 20_000)
-    assert best_visit([axis] * 3, 1, 0).decodes > 3
-    best = best_visit([axis] * 3, 1, 6 << 30)
+    assert best_visit([axis] * 3, 1, 0, 2).decodes > 3
+    best = best_visit([axis] * 3, 1, 6 << 30, 2)
     assert best.decodes < 1.2
     assert best.memory <= 6 << 30
 

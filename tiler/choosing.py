@@ -207,7 +207,8 @@ class Workload:
         """In which order the blocks of the last pass are visited, and what is kept of what they share."""
         # Where voxels are there without being decoded, keeping them would only copy them.
         spare = budget.left - self.bytes(choice) if self._chunked else 0
-        return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare)
+        return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare,
+                          self._depths.beside)
 
     def decodes_little(self, choice: Choice, budget: Budget) -> bool:
         return not self._chunked or self.visit(choice, budget).decodes <= FEW_DECODES

@@ -22,9 +22,6 @@ import numpy as np
 
 from tiler.geometry import Shape, Span
 
-READERS = 2
-"""Threads that read; each takes one window apart, and holds chunks of it that no other needs."""
-
 ENOUGH = 1.05
 """Chunks that are decoded as often as that on average are decoded once, for all that it costs."""
 
@@ -118,7 +115,7 @@ class AxisChunks:
         return sorted({-(-count // parts) for parts in PARTS if parts <= count} | {1})
 
 
-def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int) -> Visit:
+def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int, readers: int) -> Visit:
     """The smallest cache with which about as little is decoded as with any that fits.
 
     Parameters
@@ -129,6 +126,8 @@ def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int) -> Visit:
         Bytes of all channels of a voxel.
     budget
         Bytes that the cache may take.
+    readers
+        Threads that read; each takes one window apart, and holds chunks of it that no other needs.
     """
     whole = math.prod(axis.whole for axis in axes)
     ones = (1,) * len(axes)
@@ -137,8 +136,8 @@ def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int) -> Visit:
     window = math.prod(axis.window for axis in axes) * voxel
     for strip in product(*(axis.lengths for axis in axes)):
         found = [axis.strips(length) for axis, length in zip(axes, strip, strict=True)]
-        kept = _to_keep(axes, [longest for _, longest in found], strip) * voxel
-        memory = kept + READERS * window
+        kept = _to_keep(axes, [longest for _, longest in found], strip, readers) * voxel
+        memory = kept + readers * window
         if strip != ones and memory <= budget:
             decoded = math.prod(total for total, _ in found)
             visits.append(Visit(strip, kept, memory, decoded, decoded / whole))
@@ -146,13 +145,13 @@ def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int) -> Visit:
     return min((visit for visit in visits if visit.decodes <= bound), key=lambda visit: (visit.cache, visit.decoded))
 
 
-def _to_keep(axes: Sequence[AxisChunks], strips: Sequence[int], lengths: Shape) -> int:
+def _to_keep(axes: Sequence[AxisChunks], strips: Sequence[int], lengths: Shape, readers: int) -> int:
     """Voxels of chunks that are needed again later, at most, and of the windows under way.
 
     What two layers of a strip share is kept for as long as a layer takes: for all of it where some of the next layer
     is visited already, hence one window more.
     """
-    kept = READERS * math.prod(axis.window for axis in axes)
+    kept = readers * math.prod(axis.window for axis in axes)
     for number, (axis, length) in enumerate(zip(axes, lengths, strict=True)):
         if length > 1:
             inner = zip(axes[number + 1 :], strips[number + 1 :], lengths[number + 1 :], strict=True)
