@@ -3,6 +3,9 @@
 The network alone is timed, as the engine calls it: a tile in, its core out. Backends take turns at every size.
 
     python tests/benchmarks/curves.py [--base 64] [--tiles 380 572 1148 2044] [--backends torch openvino]
+        [--device cuda]
+
+Takes about twenty minutes on two cores, most of them for the tile of 2044 and for compiling.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ WAYS = {"torch": ("torch", "float32"), "torch-bf16": ("torch", "bfloat16"), "com
 
 def microseconds(predictor, tile: int, calls: int) -> float:
     """Per pixel that the tile may write; the fastest of some calls after one that compiles."""
-    network, batch = predictor.network, torch.rand(1, 1, tile, tile)
+    network, batch = predictor.network, torch.rand(1, 1, tile, tile, device=predictor.network.device)
     core = predictor.footprint.core((1, tile, tile))[1]
     taken = []
     with network.session() as session:
-        session(batch)
+        session.download(session(batch))
         for _ in range(calls):
             begun = time.perf_counter()
-            session(batch)
+            session.download(session(batch))
             taken.append(time.perf_counter() - begun)
     return 1e6 * min(taken) / core**2
 
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[380, 572, 1148, 2044])
     parser.add_argument("--backends", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--calls", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     wanted = parser.parse_args()
     module = UNet(base=wanted.base).eval()
     print(f"U-Net base {wanted.base}, {torch.get_num_threads()} threads, us per pixel of the core\n")
@@ -49,7 +53,8 @@ def main() -> None:
         for way in wanted.backends:
             backend, precision = WAYS[way]
             try:
-                options = PredictorOptions(head="softmax", backend=backend, precision=precision)
+                options = PredictorOptions(head="softmax", backend=backend, precision=precision,
+                                           device=wanted.device)
                 predictor = open_predictor(module, options=options)
                 cells.append(f"{microseconds(predictor, tile, wanted.calls):.2f}")
             except ModelError as error:
