@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
 
 import tiler
 from tiler.errors import BlockFailed, Interrupted, PlanError, SinkError, TilerError
 from tiler.executors import NAMES, cluster, open_executor
-from tiler.executors.dask import Dask, run_block
+from tiler.executors.dask import Dask, _Stream, run_block
 from tiler.testing.global_predictors import GatedNet
 from tiler.testing.predictors import PoolingNet
 
@@ -277,6 +278,17 @@ def test_a_lost_scheduler_is_one_line_and_the_run_can_go_on(tmp_path):
                       scheduler=running.scheduler_address)
     tiler.segment(tmp_path / "in.npy", PoolingNet(), output, resume=True)
     np.testing.assert_array_equal(read(output), whole())
+
+
+def test_a_scheduler_lost_before_a_result_was_fetched_is_the_same_line(tmp_path):
+    class Finished:
+        key = "block"
+
+        def result(self):
+            raise CommClosedError("in <TCP (closed) ConnectionPool.gather>")
+
+    with pytest.raises(TilerError, match=r"scheduler was lost.*--resume"):
+        _Stream(None, SquareJob(tmp_path), {"block": 3})._result(Finished())
 
 
 def test_a_cluster_that_was_there_stays(scheduler, tmp_path):

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Future, KilledWorker, as_completed
+from distributed.comm.core import CommClosedError
 
 from tiler.errors import BlockFailed, PlanError, TilerError
 from tiler.executors.cluster import Versions, check_here, check_workers, connected, versions
@@ -95,7 +96,7 @@ class _Stream:
         index = self.indices.pop(str(future.key))
         try:
             finished: Finished = future.result()
-        except CancelledError as error:
+        except (CancelledError, CommClosedError) as error:  # the latter where it had finished, and was not fetched
             raise TilerError("the dask scheduler was lost, or the run was cancelled there; finished blocks stay so: "
                              "the same command with --resume goes on (--scheduler)") from error
         except BlockFailed as error:
