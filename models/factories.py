@@ -88,31 +88,6 @@ def source_hash(module: ModuleType) -> str | None:
     return file_hash(Path(source)) if source else None
 
 
-def architecture_hash(module: nn.Module) -> str:
-    """SHA-256 of what a network is beside its values: its layers, their plain settings, and their own code.
-
-    Two networks of equal values may still compute different things: a ReLU and a tanh hold no values at all.
-    """
-    digest = hashlib.sha256(repr(module).encode())
-    for name, layer in module.named_modules():
-        plain = {key: value for key, value in sorted(vars(layer).items())
-                 if key != "training" and isinstance(value, (bool, int, float, str, tuple))}
-        digest.update(f"{name} {plain}".encode())
-    for kind in sorted({type(layer) for layer in module.modules()}, key=lambda kind: kind.__qualname__):
-        if not kind.__module__.startswith("torch."):
-            digest.update(_code(kind))
-    return digest.hexdigest()
-
-
-def _code(kind: type[nn.Module]) -> bytes:
-    """The source of a class; what it was compiled to where it was typed at a prompt."""
-    try:
-        return inspect.getsource(kind).encode()
-    except (OSError, TypeError):
-        compiled = getattr(kind.forward, "__code__", None)
-        return b"" if compiled is None else compiled.co_code
-
-
 def first_line(error: BaseException) -> str:
     """Of what an error says."""
     return (str(error).strip().splitlines() or ["no message"])[0]

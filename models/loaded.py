@@ -13,7 +13,7 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
-from tiler.models.factories import architecture_hash
+from tiler.models.architecture import architecture_hash
 from tiler.models.heads import Head
 from tiler.models.recipes import Recipe
 from tiler.models.steps import NO_STEPS, Measured, Steps
