@@ -82,6 +82,8 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--channel", "1"], "has 1 channel.*--channel"),
     (["--axes", "yx"], "has 3 axes.*--axes"),
     (["--device", "abacus"], "'abacus' is no device.*--device"),
+    (["--device", "cuda:77"], "no device cuda:77 here.*--device"),
+    (["--device", "cpu,cpu"], "several devices are GPUs.*--device"),
     (["--normalise", "often"], "a normalisation is weights, volume or MEAN,STD.*--normalise"),
     (["--classes", "cat"], "no class 'cat'.*--classes"),
     (["--as", "instances", "--dtype", "uint8"], "'uint8' is not one of uint32, uint64.*--dtype"),
