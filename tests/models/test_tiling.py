@@ -158,6 +158,21 @@ def test_an_opaque_module_is_named():
         tiler.segment(GREY, Hourglass(Opaque()), **CPU)
 
 
+class ThroughNumpy(nn.Module):
+    """Leaves torch, and comes back with something that depends on all of the input."""
+
+    def forward(self, x):
+        values = x.numpy()
+        return torch.from_numpy(values - values.mean())
+
+
+def test_what_is_computed_outside_of_torch_is_refused_until_somebody_consents():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), ThroughNumpy(), nn.Conv2d(4, 2, 3, padding=1))
+    with pytest.raises(ModelError, match=r"the output: does not come from the input by operators of torch.*whole"):
+        tiler.segment(GREY, module, **CPU)
+    assert tiler.segment(GREY, module, tiling="whole", **EXACT64).shape == (2, 90, 110)
+
+
 def test_what_makes_no_sense_is_refused():
     exact, attention = Hourglass(), Hourglass(SelfAttention())
     for model, options, said in [
