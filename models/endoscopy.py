@@ -42,7 +42,7 @@ class Levels:
         ``1 - min(r, g, b) / max(r, g, b)`` is at most the other.
     red
         A pixel is red whose share of red, ``r / (r + g + b)``, is at least this. It does not depend on the light;
-        bleeding is sought in such normalised colours by A. Kundu et al., doi:10.1155/2018/9423062.
+        bleeding is sought in such normalised colours in doi:10.1155/2018/9423062.
     """
 
     pale_value: float
