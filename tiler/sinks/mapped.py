@@ -12,7 +12,7 @@ import numpy as np
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import Array, Json, OutputSpec
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
 
@@ -93,7 +93,7 @@ class MappedSink:
         check_box(self.name, self.spec.shape, box)
         return self.layout.load(self._open().array, box)
 
-    def finish(self, attributes: Json) -> None:
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Store the provenance beside the output, then give it its final name; may be called again."""
         self._close()
         with writing(self.target.path):

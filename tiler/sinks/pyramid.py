@@ -126,6 +126,16 @@ def cells(whole: Index, sizes: Shape) -> Iterator[Index]:
                     for at, size, part in zip(start, sizes, whole, strict=True))
 
 
+def count_cells(shape: Shape, sizes: Shape) -> int:
+    """How many cells of a grid cover an array."""
+    return math.prod(-(-length // size) for length, size in zip(shape, sizes, strict=True))
+
+
+def voxels_of(index: Index) -> int:
+    """Of a slice of an array."""
+    return math.prod(part.stop - part.start for part in index)
+
+
 def reduced(values: Array, steps: Shape, reduce: Reduction) -> Array:
     """Every group of ``steps`` voxels as one; what is missing from the last groups is repeated from the face."""
     padding = [(0, -size % step) for size, step in zip(values.shape, steps, strict=True)]
