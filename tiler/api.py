@@ -76,6 +76,8 @@ def check(output: str | Path | Address, *, source: Any = None, model: Any = None
 
     Raises
     ------
+    SinkError
+        If there is no output.
     JournalError
         If there is no journal, or it is damaged.
     """

@@ -102,6 +102,15 @@ def test_the_numbers_of_a_check(segment, tiler):
     assert (none["windows"], none["share"], none["sound"]) == (0, 0, True)
 
 
+@pytest.mark.parametrize(("name", "words"), [
+    ("nope.zarr", "nope.zarr does not exist: there is nothing to check"),
+    ("stack.tif", "there is no journal stack.tif.journal")])
+def test_what_is_no_output_is_not_checked(tiler, name, words):
+    outcome = tiler("check", name)
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert words in outcome.err
+
+
 def test_an_unfinished_output_is_not_certified(segment, tiler, folder):
     segment("stack.tif", "-o", "out.zarr")
     journal = Path("out.zarr.journal")
