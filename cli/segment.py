@@ -23,7 +23,7 @@ from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 from tiler.sinks import FORMATS
 from tiler.sources.files import PRECOMPUTED, split_inner
-from tiler.stores.address import Place, is_address, place_of
+from tiler.stores.address import Place, is_address, is_label, place_of
 
 log = logging.getLogger("tiler.cli")
 
@@ -33,8 +33,8 @@ DEFAULT_SUFFIX = ".zarr"
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
-           help=".zarr, .tif, .ome.tif, .h5 or .npy file, s3:// or gs:// zarr, or a folder. "
-                "[default: STEM_segmented.zarr]"),
+           help=".zarr, .tif, .ome.tif, .h5 or .npy file, s3:// or gs:// zarr, IMAGE.zarr/labels/NAME (labels of an "
+                "OME-Zarr image), or a folder. [default: STEM_segmented.zarr]"),
 )
 GOING_ON = together(
     option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
@@ -111,7 +111,7 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
         raise click.UsageError("the name of an input or output is empty")
     for source in filter(is_address, (name.removeprefix(PRECOMPUTED) for name in inputs)):
         place_of(source)  # one that holds credentials is refused before it is printed anywhere
-    is_file = output is not None and Path(output).name.lower().endswith(SUFFIXES)
+    is_file = output is not None and (Path(output).name.lower().endswith(SUFFIXES) or is_label(place_of(output)))
     is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
     if output and len(inputs) == 1 and (is_file or not is_folder):
         pairs = [Pair(inputs[0], place_of(output))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.journal import Journal, exclusive, journal_path
-from tiler.opening import Opened, describe_model, describe_source, open_all
+from tiler.opening import DEFAULTS, Opened, describe_model, describe_source, open_all
 from tiler.options import FREE, Options, parse_count
 from tiler.planning import essence_of
 from tiler.plans import Plan
@@ -30,7 +30,7 @@ from tiler.resuming import (
     state_of,
 )
 from tiler.run import Memo, agrees_with, perform, remove_stage
-from tiler.sinks import check_output
+from tiler.sinks import check_output, ngff_of
 from tiler.stores.address import Place
 from tiler.task import Task, final_sink, model_sink
 from tiler.version import __version__
@@ -81,7 +81,13 @@ def run_to_file(request: Request, output: Place, listener: Listener, stop: threa
         _begin(request, output, listener, stop)
 
 
+def fitted(options: Options, output: Place) -> Options:
+    """The options as an output wants them: a label image has the version of its image."""
+    return replace(options, ngff=ngff_of(output, options.ngff, options.kind or DEFAULTS["kind"]))
+
+
 def _begin(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+    request = replace(request, options=fitted(request.options, output))
     opened = _open(request, request.options)
     plan = opened.plan()
     final_sink(_task(opened, plan, output, {}))  # what it refuses is refused before anything is written

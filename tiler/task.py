@@ -12,7 +12,7 @@ from tiler.geometry import Box, Shape
 from tiler.plans import Plan
 from tiler.ports import Calibration, Json, OutputSpec, Predictor, Sink, Source, VolumeShape
 from tiler.sinks import open_sink
-from tiler.stores.address import Place
+from tiler.stores.address import Place, beside
 
 MANY_CHUNKS = 10_000
 """From here on the chunks of a block go into one shard: file systems suffer from more."""
@@ -65,7 +65,7 @@ def model_sink(task: Task) -> Sink:
 
 def stage_path(output: Place | None) -> Place | None:
     """Where labels wait for their numbers."""
-    return None if output is None else output.with_name(f"{output.name}.stage.zarr")
+    return None if output is None else beside(output, ".stage.zarr")
 
 
 def instance_rows(plan: Plan) -> int:

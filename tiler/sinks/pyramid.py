@@ -66,6 +66,12 @@ def levels_of(spec: OutputSpec, layout: Layout, *, halve_z: bool = True) -> tupl
     return tuple(levels)
 
 
+def levels_by(layout: Layout, factors: Sequence[Shape]) -> tuple[Level, ...]:
+    """The levels of an output that cover so many voxels of level 0 each, along each axis of the array."""
+    shapes = [tuple(-(-size // step) for size, step in zip(layout.shape, each, strict=True)) for each in factors]
+    return tuple(Level(str(number), *pair) for number, pair in enumerate(zip(shapes, factors, strict=True)))
+
+
 def _steps(spec: OutputSpec, layout: Layout, finer: Level, halve_z: bool) -> Shape:
     halved = {"y", "x", "z"} if halve_z and _z_is_fine(spec, layout, finer) else {"y", "x"}
     return tuple(2 if axis in halved and size > 1 else 1 for axis, size in zip(layout.axes, finer.shape, strict=True))
