@@ -18,7 +18,7 @@ from tiler import api
 from tiler.cli import completion
 from tiler.cli.logs import set_up_logging, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
-from tiler.cli.table import plan_table
+from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 from tiler.sinks import FORMATS
@@ -95,10 +95,10 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
 def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     """Show what `tiler segment` with the same options would do. Reads no voxel.
 
-    With --json one object a line for each input: source, output, format, fingerprint, region, tile, block, chunk,
-    batch, workers, memory, border, nan, canvas, footprint, strip, cache, essence (all that can change the result) and
-    estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written, flops, redundant, peak_bytes, exact, passes,
-    decodes, seconds).
+    With --json one object a line for each input: source, output, disk_free (bytes; null on an object store), format,
+    fingerprint, region, tile, block, chunk, batch, workers, memory, border, nan, canvas, footprint, strip, cache,
+    essence (all that can change the result) and estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written,
+    flops, redundant, peak_bytes, exact, passes, decodes, seconds, disk_bytes, temporary_bytes).
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
@@ -119,7 +119,8 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
         folder = place_of(output or ".")
         if is_file:
             raise PlanError(f"{len(inputs)} inputs need a folder for their outputs, {output} names one file (-o)")
-        pairs = [Pair(source, folder / f"{_stem(source)}_segmented{DEFAULT_SUFFIX}") for source in inputs]
+        suffix = "" if is_label(folder / "name") else DEFAULT_SUFFIX
+        pairs = [Pair(source, folder / f"{_stem(source)}_segmented{suffix}") for source in inputs]
     _refuse_twins(pairs)
     return pairs
 
@@ -146,9 +147,10 @@ def _refuse_twins(pairs: list[Pair]) -> None:
 def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int:
     wanted = {name: value for name, value in options.items() if name not in INTENT}
     for pair in pairs:
-        made = api.plan(pair.source, **wanted)
+        made = api.plan(pair.source, output=pair.output, **wanted)
         if as_json:
-            click.echo(json.dumps({"source": pair.source, "output": str(pair.output), **made.to_json()}))
+            told = {"source": pair.source, "output": str(pair.output), "disk_free": room_for(pair.output)}
+            click.echo(json.dumps({**told, **made.to_json()}))
         else:
             plan_table(pair.source, pair.output, made)
     return 0

@@ -136,6 +136,25 @@ class OutputSpec:
     ngff: str = "0.5"
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an output takes of the disk, in bytes before compression.
+
+    Parameters
+    ----------
+    output
+        The output itself, with its levels.
+    temporary
+        What lies beside it until it is whole.
+    reserved
+        Whether all of it is taken as soon as the output is created: nothing is compressed.
+    """
+
+    output: int
+    temporary: int = 0
+    reserved: bool = False
+
+
 class Watch(Protocol):
     """Hears how far a sink has got with finishing its output, and may stop it between two pieces."""
 
@@ -185,6 +204,11 @@ class Sink(Protocol):
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)`` as stored, from the partial or the finished output."""
+        ...
+
+    @property
+    def room(self) -> Room:
+        """What it takes of the disk; nothing for what is kept in memory."""
         ...
 
     def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tiler.geometry import Box, Shape
 from tiler.plans import Plan
-from tiler.ports import Calibration, Json, OutputSpec, Predictor, Sink, Source, VolumeShape
+from tiler.ports import Calibration, Json, OutputSpec, Predictor, Room, Sink, Source, VolumeShape
 from tiler.sinks import open_sink
 from tiler.stores.address import Place, beside
 
@@ -61,6 +61,12 @@ def final_sink(task: Task) -> Sink:
 def model_sink(task: Task) -> Sink:
     """Where the blocks of the model go: labels that wait for their numbers, or the output itself."""
     return open_sink(stage_path(task.output), label_spec(task)) if task.kind == "instances" else final_sink(task)
+
+
+def room_of(task: Task) -> Room:
+    """What the output takes of the disk, the labels that wait for their numbers included."""
+    room = final_sink(task).room
+    return replace(room, temporary=room.temporary + model_sink(task).room.output) if task.kind == "instances" else room
 
 
 def stage_path(output: Place | None) -> Place | None:

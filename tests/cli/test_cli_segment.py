@@ -238,4 +238,4 @@ def test_the_place_of_labels_is_an_output_also_where_it_is_a_folder(folder):
         assert pair.output == Path("image.zarr/labels/cells")
         (folder / "image.zarr/labels/cells").mkdir(parents=True, exist_ok=True)
     (pair,) = pair_up(("image.zarr",), "image.zarr/labels")
-    assert pair.output == Path("image.zarr/labels/image_segmented.zarr")
+    assert pair.output == Path("image.zarr/labels/image_segmented")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tiler
-from tiler.errors import Interrupted
+from tiler.errors import Interrupted, SinkError
 from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
 from tiler.run import Silent
@@ -133,3 +133,45 @@ def test_a_run_is_stopped_while_it_finishes_and_resumed(name, tmp_path):
     found = tiler.open_volume(tmp_path / name)
     expected = tiler.segment(volume, LabelNet(), tile="62")
     np.testing.assert_array_equal(found.read(Box.of_shape(found.shape[1:]))[0], expected)
+
+
+LEVELS = 2 * (1100 * 80 + 550 * 40 + 275 * 20)
+
+
+@pytest.mark.parametrize(("name", "kind", "output", "temporary"), [
+    ("out.zarr", "labels", LEVELS, 0), ("out.zarr", "instances", 4 * LEVELS, LEVELS),
+    ("out.ome.tif", "labels", 2 * 1100 * 80, 2 * 1100 * 80), ("out.tif", "labels", 2 * 1100 * 80, 0),
+    ("out.h5", "instances", 4 * 2 * 1100 * 80, (4 * 2 * 1100 * 80) + LEVELS), ("out.npy", "labels", 2 * 1100 * 80, 0)])
+def test_a_plan_tells_what_its_output_takes_of_the_disk(name, kind, output, temporary, tmp_path):
+    plan = tiler.plan(np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / name, kind=kind)
+    assert (plan.estimate.disk_bytes, plan.estimate.temporary_bytes) == (output, temporary)
+    assert plan.fingerprint == tiler.plan(np.zeros(SIZES, np.uint8), LabelNet(), kind=kind).fingerprint
+    assert not list(tmp_path.iterdir())
+
+
+class Warned(Silent):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+
+@pytest.mark.parametrize(("name", "needed"), [("out.npy", 176_000), ("out.tif", 176_000), ("out.zarr", LEVELS),
+                                              ("out.h5", 2 * 176_000)])
+def test_a_disk_that_may_not_hold_the_output(name, needed, tmp_path, monkeypatch):
+    call = (np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / name)
+    monkeypatch.setattr("tiler.session.free_disk", lambda output: needed - 1)
+    listener = Warned()
+    if name in ("out.npy", "out.tif"):
+        with pytest.raises(SinkError, match=r"takes 1 MB, 0 MB are free: choose another disk or a compressed format"):
+            tiler.segment(*call, kind="labels", listener=listener)
+        assert not list(tmp_path.iterdir())
+    else:
+        tiler.segment(*call, kind="labels", listener=listener)
+        (warning,) = listener.warnings
+        assert "takes up to 1 MB while it is made" in warning
+    monkeypatch.setattr("tiler.session.free_disk", lambda output: needed)
+    listener = Warned()
+    tiler.segment(*call, kind="labels", overwrite=True, listener=listener)
+    assert listener.warnings == []

@@ -9,7 +9,7 @@ import numpy as np
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Watch
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.target import provenance
 
@@ -32,6 +32,7 @@ class ArraySink:
 
     name = "array"
     write_unit: Shape = (1, 1, 1)
+    room = Room(0)
 
     def __init__(self, spec: OutputSpec) -> None:
         self.spec = spec

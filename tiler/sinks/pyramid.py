@@ -66,6 +66,11 @@ def levels_of(spec: OutputSpec, layout: Layout, *, halve_z: bool = True) -> tupl
     return tuple(levels)
 
 
+def bytes_of(levels: Sequence[Level], spec: OutputSpec) -> int:
+    """Of all voxels of some levels, before compression."""
+    return sum(math.prod(level.shape) for level in levels) * np.dtype(spec.dtype).itemsize
+
+
 def levels_by(layout: Layout, factors: Sequence[Shape]) -> tuple[Level, ...]:
     """The levels of an output that cover so many voxels of level 0 each, along each axis of the array."""
     shapes = [tuple(-(-size // step) for size, step in zip(layout.shape, each, strict=True)) for each in factors]

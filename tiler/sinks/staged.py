@@ -14,9 +14,9 @@ from typing import Any
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Watch
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
-from tiler.sinks.pyramid import Level
+from tiler.sinks.pyramid import Level, bytes_of
 from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
 from tiler.sinks.zarr import ZarrSink
 
@@ -70,6 +70,12 @@ class StagedSink:
     def write_unit(self) -> Shape:
         """That of the staged zarr."""
         return self.stage.write_unit
+
+    @property
+    def room(self) -> Room:
+        """The stage has the same levels."""
+        whole = bytes_of(self.levels(), self.spec)
+        return Room(whole, whole)
 
     def create(self) -> None:
         """Make the empty stage under the partial name."""

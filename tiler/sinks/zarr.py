@@ -14,10 +14,10 @@ from zarr.storage import LocalStore
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Watch
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
-from tiler.sinks.pyramid import Level, count_cells, fill_level, levels_of, voxels_of
+from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, voxels_of
 from tiler.sinks.target import provenance, writing
 from tiler.sinks.zarr_files import Folder
 from tiler.sinks.zarr_objects import Objects
@@ -168,6 +168,10 @@ class ZarrSink:
     def levels(self) -> Sequence[Level]:
         """Of the output, from level 0 on."""
         return levels_of(self.spec, self.layout)
+
+    @property
+    def room(self) -> Room:
+        return Room(bytes_of(self.levels(), self.spec))
 
     def pieces(self, levels: Sequence[Level]) -> int:
         """In how many pieces `build` makes them."""
