@@ -107,7 +107,8 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
     ports = source or header["source"], model or header["model"]
     as_run = open_all(*ports, Options(**stored), trust)
     _check_ports(plan, as_run, moved=source is not None)
-    scores = {} if header["kind"] == "probabilities" else {"kind": "probabilities", "classes": "all", "dtype": None}
+    scores = {} if header["kind"] == "probabilities" else \
+        {"kind": "probabilities", "classes": "all", "dtype": None, "min_size": None}
     scored = open_all(*ports, Options(**{**stored, **scores}), trust)
     task = Task(plan, as_run.source, as_run.predictor, output, header["kind"], as_run.statistics,
                 int(stored.get("min_size", 0)), as_run.instance_dtype, str(as_run.options.ngff), {})
