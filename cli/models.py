@@ -18,7 +18,7 @@ from tiler.models.registry import ModelEntry, describe, names
 @click.command()
 @click.argument("name", required=False, shell_complete=completion.models)
 @json_option("an array of name, exactness, description, weights, source; with NAME one object of these and of "
-             "doi, arguments, parameters, classes, geometry")
+             "doi, left_open, arguments, parameters, classes, geometry")
 def models(name: str | None, as_json: bool) -> None:
     """List the registered networks, or show all about one of them by NAME."""
     facts = _facts(describe(name)) if name else [_summary(describe(each)) for each in names()]
@@ -74,6 +74,7 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
     return {
         **_summary(entry),
         "doi": entry.doi or "none",
+        "left_open": entry.left_open or "nothing that decides the network",
         "arguments": dict(module.arguments),
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "classes": classes,

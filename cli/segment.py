@@ -18,12 +18,12 @@ from tiler import api
 from tiler.cli import completion
 from tiler.cli.logs import set_up_logging, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
-from tiler.cli.table import plan_table
+from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 from tiler.sinks import FORMATS
 from tiler.sources.files import PRECOMPUTED, split_inner
-from tiler.stores.address import Place, is_address, place_of
+from tiler.stores.address import Place, is_address, is_label, place_of
 
 log = logging.getLogger("tiler.cli")
 
@@ -33,8 +33,8 @@ DEFAULT_SUFFIX = ".zarr"
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
-           help=".zarr, .tif, .ome.tif, .h5 or .npy file, s3:// or gs:// zarr, or a folder. "
-                "[default: STEM_segmented.zarr]"),
+           help=".zarr, .tif, .ome.tif, .h5 or .npy file, s3:// or gs:// zarr, IMAGE.zarr/labels/NAME (labels of an "
+                "OME-Zarr image), or a folder. [default: STEM_segmented.zarr]"),
 )
 GOING_ON = together(
     option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
@@ -95,10 +95,10 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
 def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     """Show what `tiler segment` with the same options would do. Reads no voxel.
 
-    With --json one object a line for each input: source, output, format, fingerprint, region, tile, block, chunk,
-    batch, workers, memory, border, nan, canvas, footprint, strip, cache, essence (all that can change the result) and
-    estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written, flops, redundant, peak_bytes, exact, passes,
-    decodes, seconds).
+    With --json one object a line for each input: source, output, disk_free (bytes; null on an object store), format,
+    fingerprint, region, tile, block, chunk, batch, workers, memory, border, nan, canvas, footprint, strip, cache,
+    essence (all that can change the result) and estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written,
+    flops, redundant, peak_bytes, exact, passes, decodes, seconds, disk_bytes, temporary_bytes).
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
@@ -111,7 +111,7 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
         raise click.UsageError("the name of an input or output is empty")
     for source in filter(is_address, (name.removeprefix(PRECOMPUTED) for name in inputs)):
         place_of(source)  # one that holds credentials is refused before it is printed anywhere
-    is_file = output is not None and Path(output).name.lower().endswith(SUFFIXES)
+    is_file = output is not None and (Path(output).name.lower().endswith(SUFFIXES) or is_label(place_of(output)))
     is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
     if output and len(inputs) == 1 and (is_file or not is_folder):
         pairs = [Pair(inputs[0], place_of(output))]
@@ -119,7 +119,8 @@ def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
         folder = place_of(output or ".")
         if is_file:
             raise PlanError(f"{len(inputs)} inputs need a folder for their outputs, {output} names one file (-o)")
-        pairs = [Pair(source, folder / f"{_stem(source)}_segmented{DEFAULT_SUFFIX}") for source in inputs]
+        suffix = "" if is_label(folder / "name") else DEFAULT_SUFFIX
+        pairs = [Pair(source, folder / f"{_stem(source)}_segmented{suffix}") for source in inputs]
     _refuse_twins(pairs)
     return pairs
 
@@ -146,9 +147,10 @@ def _refuse_twins(pairs: list[Pair]) -> None:
 def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int:
     wanted = {name: value for name, value in options.items() if name not in INTENT}
     for pair in pairs:
-        made = api.plan(pair.source, **wanted)
+        made = api.plan(pair.source, output=pair.output, **wanted)
         if as_json:
-            click.echo(json.dumps({"source": pair.source, "output": str(pair.output), **made.to_json()}))
+            told = {"source": pair.source, "output": str(pair.output), "disk_free": room_for(pair.output)}
+            click.echo(json.dumps({**told, **made.to_json()}))
         else:
             plan_table(pair.source, pair.output, made)
     return 0

@@ -7,7 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tiler.machine import free_disk
 from tiler.plans import Plan
+from tiler.stores.address import Place
 
 TILING = {
     "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
@@ -15,9 +17,10 @@ TILING = {
 }
 
 
-def plan_table(source: str, output: Path, plan: Plan) -> None:
+def plan_table(source: str, output: Place, plan: Plan) -> None:
     """Print a plan; unlike progress this is the result, so it goes to stdout."""
     estimate = plan.estimate
+    while_made = estimate.disk_bytes + estimate.temporary_bytes
     rows = {
         "input": source,
         "output": str(output),
@@ -32,11 +35,15 @@ def plan_table(source: str, output: Path, plan: Plan) -> None:
         "to read, to decode": f"{size(estimate.bytes_read)}, {size(estimate.bytes_decoded)}",
         "decoding": f"each chunk {estimate.decodes:.2f} times, {size(plan.cache)} of them kept",
         "to write": size(estimate.bytes_written),
+        "disk, until it is whole": f"{size(estimate.disk_bytes)}, {size(while_made)} before compression",
         "floating-point operations": f"{estimate.flops:.3g} ({estimate.redundant:.1%} for context)",
         "expected time": "not measured" if estimate.seconds is None else duration(estimate.seconds),
         "peak memory": f"{size(estimate.peak_bytes)} of {size(plan.memory)}",
         "fingerprint": plan.fingerprint[:16],
     }
+    free = room_for(output)
+    if free is not None:
+        rows["disk that is free"] = size(free)
     if estimate.passes > 1:
         rows["passes"] = f"{estimate.passes}; the first ones find what global layers need of every whole input"
     if plan.tiling != "exact":
@@ -47,6 +54,11 @@ def plan_table(source: str, output: Path, plan: Plan) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     Console(soft_wrap=True, highlight=False).print(table)
+
+
+def room_for(output: Place) -> int | None:
+    """Bytes that are free where an output goes; None on an object store."""
+    return free_disk(output) if isinstance(output, Path) else None
 
 
 def by(shape: tuple[int, ...]) -> str:

@@ -42,6 +42,9 @@ class ModelEntry:
         What the factory is called with where neither weights nor the user say otherwise.
     weights
         The bundled default weights, None where there are none.
+    left_open
+        What the source does not state or contradicts, and what stands here for it; empty where it states all that
+        decides the network.
     """
 
     name: str
@@ -51,6 +54,7 @@ class ModelEntry:
     exactness: str = "EXACT"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
+    left_open: str = ""
 
     @property
     def paper(self) -> str:
@@ -91,7 +95,8 @@ _ALL = (
                "U-Net; the bundled weights find membranes in serial-section transmission EM", _UNET,
                weights=_BUNDLED / "unet-isbi2012.safetensors"),
     ModelEntry("unet-wide", "tiler.models.zoo.unetpp:wide_unet",
-               "same-padded U-Net with as many weights as U-Net++, its control", _UNETPP),
+               "same-padded U-Net with as many weights as U-Net++, its control", _UNETPP,
+               left_open="the paper prints 9.13 M parameters for these widths, its code has 9,282,246, as here"),
     ModelEntry("unetpp", _NESTED, "U-Net++: nested dense skips, deconvolutions", _UNETPP),
     ModelEntry("unetpp-ds", _NESTED, "U-Net++ with four heads: accurate, fast or pruned", _UNETPP,
                arguments={"heads": "accurate"}),
@@ -112,20 +117,28 @@ _ALL = (
     ModelEntry("fcn8s-at-once", _CONVOLUTIONAL, "FCN-8s trained in one go, by scaled streams", _FCN,
                arguments={"stride": 8, "at_once": True}),
     ModelEntry("fcn-alexnet", _CONVOLUTIONAL, "FCN-32s on AlexNet", _FCN, arguments={"body": "alexnet"}),
-    ModelEntry("fcn-googlenet", _CONVOLUTIONAL, "FCN-32s on GoogLeNet", _FCN, arguments={"body": "googlenet"}),
-    ModelEntry("ciresan-n4", _WINDOW, "pixel classifier in a window of 95, as a dense network", _CIRESAN),
+    ModelEntry("fcn-googlenet", _CONVOLUTIONAL, "FCN-32s on GoogLeNet", _FCN, arguments={"body": "googlenet"},
+               left_open="no head was published: a first padding of 3, kernel 63 and crop 1 are chosen"),
+    ModelEntry("ciresan-n4", _WINDOW, "pixel classifier in a window of 95, as a dense network", _CIRESAN,
+               left_open="the activation is not stated: ReLU is chosen, tanh is an argument"),
     ModelEntry("ciresan-n65", _WINDOW, "pixel classifier in a window of 65, approximated", _CIRESAN,
-               arguments={"variant": "n65"}),
+               arguments={"variant": "n65"},
+               left_open="the layers of the published windows of 65 are not to be had: those of a later "
+                         "approximation, which uses 60 of the 65 pixels"),
     ModelEntry("cnn-full-resolution", "tiler.models.zoo.ciresan:FullResolutionNet",
-               "convolutions only, nothing pooled: a baseline", _CIRESAN),
+               "convolutions only, nothing pooled: a baseline", _CIRESAN,
+               left_open="never published: the reviews name such a baseline without its layers, all are chosen"),
     ModelEntry("esfpnet-t", _PYRAMID, "ESFPNet-T, on a Mix Transformer B0, for video frames", _ESFPNET, "BLEND",
                {"variant": "b0"}),
     ModelEntry("esfpnet-s", _PYRAMID, "ESFPNet-S, on a Mix Transformer B2", _ESFPNET, "BLEND", {"variant": "b2"}),
     ModelEntry("esfpnet-l", _PYRAMID, "ESFPNet-L, on a Mix Transformer B4", _ESFPNET, "BLEND", {"variant": "b4"}),
     ModelEntry("caunet", "tiler.models.zoo.caunet:CAUNet",
-               "U-Net with attention on its skips and atrous pooling", _CBAM, "EXACT_2PASS"),
+               "U-Net with attention on its skips and atrous pooling", _CBAM, "EXACT_2PASS",
+               left_open="no paper could be obtained and no size was published: where CBAM and ASPP lie, and their "
+                         "rates and channels, are chosen"),
     ModelEntry("gain-resnet50", "tiler.models.zoo.gain:GAINResNet50",
-               "classifier of whole images with an attention map", _GAIN, "WHOLE"),
+               "classifier of whole images with an attention map", _GAIN, "WHOLE",
+               left_open="how 2048 maps become one attention map is not stated: Grad-CAM is chosen"),
 )
 
 _ENTRIES = {entry.name: entry for entry in _ALL}

@@ -95,7 +95,8 @@ def test_nothing_imports_the_command_line():
 
 
 @pytest.mark.parametrize("statement", [
-    "import tiler", "import tiler; tiler.segment", "import tiler.models", "from tiler.cli.main import main"])
+    "import tiler", "import tiler; tiler.segment", "import tiler.models", "import tiler.models.endoscopy",
+    "from tiler.cli.main import main"])
 def test_an_import_is_light(statement):
     heavy = ["torch", "dask", *([] if "cli" in statement else ["click"])]
     code = f"import sys; {statement}; print([name for name in {heavy} if name in sys.modules])"

@@ -388,6 +388,8 @@ def test_check_finds_a_wrong_context(source, tmp_path):
 
 def test_check_needs_a_journal(source, tmp_path):
     with pytest.raises(JournalError, match="no journal"):
+        tiler.check(source)
+    with pytest.raises(SinkError, match="does not exist"):
         tiler.check(tmp_path / "none.zarr")
 
 

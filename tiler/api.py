@@ -13,7 +13,8 @@ from tiler.plans import Plan
 from tiler.ports import Array, Listener, Source
 from tiler.resuming import Intent
 from tiler.run import Silent
-from tiler.session import Request, run_in_memory, run_to_file
+from tiler.session import Request, fitted, run_in_memory, run_to_file, with_room
+from tiler.sinks import check_output
 from tiler.sources import open_source
 from tiler.stores.address import Address, Place, place_of
 from tiler.verifying import CheckReport, verify
@@ -46,15 +47,29 @@ def open_volume(source: Any, *, axes: str | None = None, channel: Any = None, ti
     return open_source(source, axes=axes, channel=channel, time=time)
 
 
-def plan(source: Any, model: Any, *, trust: bool = False, **options: Any) -> Plan:
+def plan(source: Any, model: Any, output: str | Path | Address | None = None, *, trust: bool = False,
+         **options: Any) -> Plan:
     """What `segment` with the same arguments would do. Reads no voxel.
+
+    Parameters
+    ----------
+    source, model, trust, **options
+        As for `segment`.
+    output
+        As for `segment`; the plan then tells what it takes of the disk, too.
 
     Raises
     ------
-    PlanError
+    TilerError
         If it cannot be done.
     """
-    return open_all(source, model, Options(**options), trust).plan()
+    wanted = Options(**options)
+    if output is None:
+        return open_all(source, model, wanted, trust).plan()
+    place = place_of(output)
+    check_output(place, wanted.ngff)
+    opened = open_all(source, model, fitted(wanted, place), trust)
+    return with_room(opened, opened.plan(), place)[0]
 
 
 def check(output: str | Path | Address, *, source: Any = None, model: Any = None, trust: bool = False,
@@ -76,6 +91,8 @@ def check(output: str | Path | Address, *, source: Any = None, model: Any = None
 
     Raises
     ------
+    SinkError
+        If there is no output.
     JournalError
         If there is no journal, or it is damaged.
     """

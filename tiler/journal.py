@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tiler.errors import JournalError, SinkError
 from tiler.ports import Json
 from tiler.stores import asking
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Address, Place, beside
 
 FORMAT = 1
 Records = dict[str, dict[int, Json]]
@@ -53,7 +53,7 @@ class FileLines:
 
 
 def journal_path(output: Place) -> Place:
-    return output.with_name(output.name + ".journal")
+    return beside(output, ".journal")
 
 
 def exclusive(output: Place) -> AbstractContextManager[None]:
@@ -74,9 +74,9 @@ def exclusive(output: Place) -> AbstractContextManager[None]:
 
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    lock = FileLock(output.with_name(output.name + ".lock"), timeout=0)
+    lock = FileLock(str(beside(output, ".lock")), timeout=0)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         if not Path(lock.lock_file).exists():  # filelock takes a lock that cannot be made for one that is held

@@ -1,8 +1,9 @@
-"""What the machine has: memory that may be used, memory in use, cores."""
+"""What the machine has: memory that may be used, memory in use, room on a disk, cores."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,12 @@ def anonymous_memory() -> int:
         return int(psutil.Process().memory_info().rss)
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     return int(fields["RssAnon"].split()[0]) * 1024
+
+
+def free_disk(path: Path) -> int:
+    """Bytes that can still be written under a path, which need not exist yet."""
+    whole = path.absolute()
+    return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.is_dir())).free
 
 
 def cores() -> int:

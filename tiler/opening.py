@@ -19,6 +19,7 @@ from tiler.plans import Plan, Settings
 from tiler.ports import Json, Predictor, Source
 from tiler.slices import Measures, ScaledSlices, needs_slices
 from tiler.sources import open_source
+from tiler.sources.files import PRECOMPUTED
 from tiler.statistics import parse_rule
 from tiler.stores.address import Address, is_address
 
@@ -86,6 +87,9 @@ def with_defaults(options: Options) -> Options:
         _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
     if filled.kind == "labels":
         _check_choice("--dtype", filled.dtype, ("uint8", None))
+    if filled.classes is not None and filled.kind != "probabilities":
+        raise PlanError(f"{filled.kind} are made of all classes, one cannot be chosen: leave out --classes, or say "
+                        "--as probabilities")
     if filled.min_size and filled.kind != "instances":
         raise PlanError(f"{filled.kind} have no objects of {filled.min_size} voxels: say --as instances, or leave out "
                         "--min-size")
@@ -232,7 +236,10 @@ def describe_source(source: Any) -> str:
     """A path as absolute text, anything else as its type: enough to find it again, or to say that one cannot."""
     if not isinstance(source, (str, Path, Address)):
         return f"<{type(source).__name__}>"
-    return str(source) if is_address(source) or "://" in str(source) else str(Path(str(source)).absolute())
+    if is_address(source):
+        return str(source)
+    scheme = PRECOMPUTED if str(source).startswith(PRECOMPUTED) else ""
+    return scheme + str(Path(str(source).removeprefix(scheme)).absolute())
 
 
 def describe_model(model: Any) -> str:

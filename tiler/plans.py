@@ -10,7 +10,7 @@ from typing import Any
 
 from tiler.errors import PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape
-from tiler.ports import Border, Json, Tiling
+from tiler.ports import Border, Json, Room, Tiling
 from tiler.visiting import in_strips
 
 FORMAT = 1
@@ -79,6 +79,9 @@ class Estimate:
         How often a chunk is decoded on average in the last pass, where one process visits all blocks.
     seconds
         That one process will take for all passes of the network, None where its speed was not measured.
+    disk_bytes, temporary_bytes
+        Of the disk, before compression: the output with its levels, and what lies beside it until it is whole; 0
+        where no output was named.
     """
 
     blocks: int
@@ -93,6 +96,8 @@ class Estimate:
     passes: int = 1
     decodes: float = 1.0
     seconds: float | None = None
+    disk_bytes: int = 0
+    temporary_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,10 @@ class Plan:
         if plan.fingerprint != content["fingerprint"]:
             raise PlanError("the stored plan does not match its fingerprint: start anew with --overwrite")
         return plan
+
+    def with_room(self, room: Room) -> Plan:
+        """The same plan, of which it is known what its output takes of the disk."""
+        return replace(self, estimate=replace(self.estimate, disk_bytes=room.output, temporary_bytes=room.temporary))
 
     def with_resources(self, batch: int | None, workers: int | None) -> Plan:
         """The same plan, run with another batch or other workers."""

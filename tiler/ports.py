@@ -136,6 +136,47 @@ class OutputSpec:
     ngff: str = "0.5"
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an output takes of the disk, in bytes before compression.
+
+    Parameters
+    ----------
+    output
+        The output itself, with its levels.
+    temporary
+        What lies beside it until it is whole.
+    reserved
+        Whether all of it is taken as soon as the output is created: nothing is compressed.
+    """
+
+    output: int
+    temporary: int = 0
+    reserved: bool = False
+
+
+class Watch(Protocol):
+    """Hears how far a sink has got with finishing its output, and may stop it between two pieces."""
+
+    def begin(self, total: int) -> None:
+        """There are ``total`` pieces to make."""
+        ...
+
+    def made(self, voxels: int) -> None:
+        """One more is made; what this raises ends the work, which then can be begun again."""
+        ...
+
+
+class Unwatched:
+    """Nobody looks."""
+
+    def begin(self, total: int) -> None: ...
+    def made(self, voxels: int) -> None: ...
+
+
+UNWATCHED = Unwatched()
+
+
 @runtime_checkable
 class Sink(Protocol):
     """Where the result goes. Coordinates are those of the output: its first voxel is at the origin.
@@ -165,8 +206,16 @@ class Sink(Protocol):
         """``(c, *box.shape)`` as stored, from the partial or the finished output."""
         ...
 
-    def finish(self, attributes: Json) -> None:
-        """Store metadata and provenance, then give the output its final name; may be called again."""
+    @property
+    def room(self) -> Room:
+        """What it takes of the disk; nothing for what is kept in memory."""
+        ...
+
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
+        """Store metadata and provenance, then give the output its final name; may be called again.
+
+        Whatever takes its time here (levels, compression, conversion) is told to ``watch`` piece by piece.
+        """
         ...
 
 
@@ -397,7 +446,7 @@ class Listener(Protocol):
     """Hears what a run does. Called from the driver's thread only."""
 
     def started(self, total: int, done: int) -> None:
-        """A stage of ``total`` blocks begins, of which ``done`` are already journalled."""
+        """A stage of ``total`` blocks (in "finish": pieces) begins, of which ``done`` are already journalled."""
         ...
 
     def finished_block(self, index: int, voxels: int) -> None: ...

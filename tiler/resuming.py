@@ -14,7 +14,7 @@ from tiler.plans import Plan
 from tiler.ports import Json, Sink
 from tiler.sinks import discard_unfinished, is_unfinished, is_whole
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, is_address, place_of
+from tiler.stores.address import Address, Place, is_address, is_label, place_of
 
 
 class State(Enum):
@@ -62,7 +62,7 @@ def refuse_own_input(source: object, output: Place) -> None:
     Raises
     ------
     SinkError
-        If the output is the input, holds it, or lies inside an input that is a zarr.
+        If the output is the input, holds it, or lies inside an input that is a zarr, unless as one of its labels.
     """
     if not isinstance(source, (str, Path, Address)) or is_address(source) != isinstance(output, Address):
         return
@@ -71,7 +71,7 @@ def refuse_own_input(source: object, output: Place) -> None:
         raise SinkError(f"{output} is the input: choose another output (-o)")
     if wanted in given.parents:
         raise SinkError(f"{output} holds the input {source}: choose another output (-o)")
-    if any(folder == given and folder.suffix == ".zarr" for folder in wanted.parents):
+    if not is_label(output) and any(folder == given and folder.suffix == ".zarr" for folder in wanted.parents):
         raise SinkError(f"{output} lies inside the input {source}: choose another output (-o)")
 
 

@@ -89,7 +89,7 @@ def perform(task: Task, record: Record, executor: Executor, listener: Listener, 
     if task.kind == "instances":
         _number(task, stages, staged, sink)
     listener.stage("finish")
-    sink.finish({**task.attributes, **approximation})
+    sink.finish({**task.attributes, **approximation}, _Finishing(listener, stop))
     record.append("finish", 0, found)
     remove_stage(task.output)
     return sink
@@ -120,6 +120,28 @@ def _passes_agree(task: Task, predictor: Predictor, record: Record, samples: int
 
 def _sampled(done: dict[int, Json], samples: int) -> list[int]:
     return sorted(done)[:: max(1, len(done) // samples)]
+
+
+@dataclass(slots=True)
+class _Finishing:
+    """What a sink does when all blocks are there, as one more stage that can be stopped between two pieces."""
+
+    listener: Listener
+    stop: threading.Event
+    total: int = 0
+    done: int = 0
+
+    def begin(self, total: int) -> None:
+        self.total = total
+        if total:
+            self.listener.started(total, 0)
+
+    def made(self, voxels: int) -> None:
+        self.listener.finished_block(self.done, voxels)
+        self.done += 1
+        if self.stop.is_set() and self.done < self.total:
+            raise Interrupted("stopped while the finished blocks were put together; the same command with --resume "
+                              "goes on")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import platform
 import threading
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tiler.choosing import MB
 from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.journal import Journal, exclusive, journal_path
-from tiler.opening import Opened, describe_model, describe_source, open_all
+from tiler.machine import free_disk
+from tiler.opening import DEFAULTS, Opened, describe_model, describe_source, open_all
 from tiler.options import FREE, Options, parse_count
 from tiler.planning import essence_of
 from tiler.plans import Plan
-from tiler.ports import Array, Executor, Json, Listener
+from tiler.ports import Array, Executor, Json, Listener, Room
 from tiler.resuming import (
     Intent,
     State,
@@ -30,9 +32,9 @@ from tiler.resuming import (
     state_of,
 )
 from tiler.run import Memo, agrees_with, perform, remove_stage
-from tiler.sinks import check_output
-from tiler.stores.address import Place
-from tiler.task import Task, final_sink, model_sink
+from tiler.sinks import check_output, ngff_of
+from tiler.stores.address import Address, Place
+from tiler.task import Task, model_sink, room_of
 from tiler.version import __version__
 
 
@@ -81,10 +83,16 @@ def run_to_file(request: Request, output: Place, listener: Listener, stop: threa
         _begin(request, output, listener, stop)
 
 
+def fitted(options: Options, output: Place) -> Options:
+    """The options as an output wants them: a label image has the version of its image."""
+    return replace(options, ngff=ngff_of(output, options.ngff, options.kind or DEFAULTS["kind"]))
+
+
 def _begin(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+    request = replace(request, options=fitted(request.options, output))
     opened = _open(request, request.options)
-    plan = opened.plan()
-    final_sink(_task(opened, plan, output, {}))  # what it refuses is refused before anything is written
+    plan, room = with_room(opened, opened.plan(), output)  # what the sink refuses is refused before anything is written
+    _check_room(room, output, listener)
     with exclusive(output):
         start_over(output)
         header = {"plan": plan.to_json(), **_provenance(request, opened)}
@@ -96,6 +104,32 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
                     start_over(output)  # there is nothing to resume
                     remove_stage(output)
                 raise
+
+
+def with_room(opened: Opened, plan: Plan, output: Place) -> tuple[Plan, Room]:
+    """The plan with what its output takes of the disk."""
+    room = room_of(_task(opened, plan, output, {}))
+    return plan.with_room(room), room
+
+
+def _check_room(room: Room, output: Place, listener: Listener) -> None:
+    """Refuse what cannot be held; what will be compressed may fit all the same, so that it is only told.
+
+    Raises
+    ------
+    SinkError
+        If the output is not compressed and larger than what is free.
+    """
+    if isinstance(output, Address):
+        return
+    free, needed = free_disk(output), room.output + room.temporary
+    if needed <= free:
+        return
+    if room.reserved:
+        raise SinkError(f"{output} takes {needed // MB + 1} MB, {free // MB} MB are free: choose another disk or a "
+                        "compressed format, .zarr, .ome.tif or .h5 (-o), or a region (--roi)")
+    listener.warn(f"{output} takes up to {needed // MB + 1} MB while it is made, depending on how well it can be "
+                  f"compressed; {free // MB} MB are free")
 
 
 def _go_on(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from tiler.geometry import Box, Shape
 from tiler.plans import Plan
-from tiler.ports import Calibration, Json, OutputSpec, Predictor, Sink, Source, VolumeShape
+from tiler.ports import Calibration, Json, OutputSpec, Predictor, Room, Sink, Source, VolumeShape
 from tiler.sinks import open_sink
-from tiler.stores.address import Place
+from tiler.stores.address import Place, beside
 
 MANY_CHUNKS = 10_000
 """From here on the chunks of a block go into one shard: file systems suffer from more."""
@@ -63,9 +63,15 @@ def model_sink(task: Task) -> Sink:
     return open_sink(stage_path(task.output), label_spec(task)) if task.kind == "instances" else final_sink(task)
 
 
+def room_of(task: Task) -> Room:
+    """What the output takes of the disk, the labels that wait for their numbers included."""
+    room = final_sink(task).room
+    return replace(room, temporary=room.temporary + model_sink(task).room.output) if task.kind == "instances" else room
+
+
 def stage_path(output: Place | None) -> Place | None:
     """Where labels wait for their numbers."""
-    return None if output is None else output.with_name(f"{output.name}.stage.zarr")
+    return None if output is None else beside(output, ".stage.zarr")
 
 
 def instance_rows(plan: Plan) -> int:

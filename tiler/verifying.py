@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.instances import bands
 from tiler.journal import Journal, journal_path
@@ -23,7 +24,7 @@ from tiler.planning import essence_of
 from tiler.plans import Plan
 from tiler.ports import Sink
 from tiler.recomputing import Compared, Recomputation, other_tile
-from tiler.resuming import check_same
+from tiler.resuming import State, check_same, state_of
 from tiler.seams import Seams
 from tiler.stores.address import Place
 from tiler.task import Task, final_sink, instance_rows
@@ -89,11 +90,15 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
 
     Raises
     ------
+    SinkError
+        If there is no output.
     JournalError
         If there is no journal, or it is damaged.
     PlanChangedError
         If source or model are not those of the run.
     """
+    if state_of(output) is State.NOTHING:
+        raise SinkError(f"{output} does not exist: there is nothing to check")
     journal = Journal.load(journal_path(output))
     header = journal.header
     plan = Plan.from_json(header["plan"])
@@ -102,7 +107,8 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
     ports = source or header["source"], model or header["model"]
     as_run = open_all(*ports, Options(**stored), trust)
     _check_ports(plan, as_run, moved=source is not None)
-    scores = {} if header["kind"] == "probabilities" else {"kind": "probabilities", "classes": "all", "dtype": None}
+    scores = {} if header["kind"] == "probabilities" else \
+        {"kind": "probabilities", "classes": "all", "dtype": None, "min_size": None}
     scored = open_all(*ports, Options(**{**stored, **scores}), trust)
     task = Task(plan, as_run.source, as_run.predictor, output, header["kind"], as_run.statistics,
                 int(stored.get("min_size", 0)), as_run.instance_dtype, str(as_run.options.ngff), {})

@@ -95,6 +95,9 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
 def _whole(trace: Trace) -> Derivation:
     """An output without any axis of the image: a classifier, unless its axes were lost on the way."""
     offences = _causes(trace.offences)
+    if trace.output is None:
+        offences.append(Offence("the output", "unknown", "does not come from the input by operators of torch: "
+                                "something else computes it, such as numpy"))
     lost = any(offence.kind == "unknown" for offence in offences)
     if not lost:
         shape = f"has shape {trace.shape}, without any axis of the image"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ from tiler.ports import Border
 
 Exactness = Literal["EXACT", "EXACT_2PASS", "BLEND", "WHOLE"]
 AXES = ("z", "y", "x")
+_ALIKE = 6
+"""From how many more on layers with the same reason are counted instead of listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class ProbeReport:
             rows = zip(AXES, self.footprint.axes, pairs, strict=True)
             lines += [_axis_line(name, reach, *needed) for name, reach, needed in list(rows)[3 - self.ndim:]]
         lines += [f"  pass {number}: {self._pass_line(each)}" for number, each in enumerate(self.passes, 1)]
-        lines += [f"  {offence}" for offence in self.offending]
+        lines += [f"  {line}" for line in _offence_lines(self.offending)]
         lines += [f"  {part}" for part in self.proof]
         return "\n".join(lines)
 
@@ -100,6 +103,19 @@ class ProbeReport:
         low, high = (_by(sides[3 - self.ndim:]) for sides in (each.footprint.low, each.footprint.high))
         layers = f"{len(each.sites)} global layer{'s' if len(each.sites) > 1 else ''}"
         return f"{layers} over the whole input, context {low} before and {high} after"
+
+
+def _offence_lines(offending: Iterable[Offence]) -> Iterator[str]:
+    """One line each; of many that are alike the first, and how many more there are."""
+    alike: dict[str, list[Offence]] = {}
+    for offence in offending:
+        alike.setdefault(offence.reason, []).append(offence)
+    for first, *others in alike.values():
+        yield str(first)
+        if len(others) < _ALIKE:
+            yield from map(str, others)
+        else:
+            yield f"and {len(others)} more like it, the last one {others[-1].layer}"
 
 
 def _by(shape: Shape) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import product
+from typing import Protocol
 
 from torch import nn
 
@@ -14,10 +16,15 @@ from tiler.models.probe.graph import Trace
 from tiler.models.probe.modules import on_meta, quiet
 from tiler.models.probe.trace import trace_forward
 
-Tracer = Callable[[tuple[int, ...]], Trace]
 _META_STARTS = (1024, 512, 2048, 256)
 _CPU_STARTS = {2: (64, 128, 256, 512), 3: (32, 64, 128)}
 _LONGEST_PERIOD = 256
+
+
+class Tracer(Protocol):
+    """Makes a trace at these sizes, which may end as soon as what was seen of it is ``unwanted``."""
+
+    def __call__(self, sizes: tuple[int, ...], unwanted: Callable[[Trace], bool] = ...) -> Trace: ...
 
 
 def trace_in_phase(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trace, Tracer]:
@@ -32,8 +39,7 @@ def trace_in_phase(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trac
     """
     errors = []
     for carrier, starts in _carriers(module, ndim):
-        def trace_of(sizes: tuple[int, ...], carrier: nn.Module = carrier) -> Trace:
-            return trace_forward(carrier, in_channels, sizes)
+        trace_of = partial(trace_forward, carrier, in_channels)
         for start in starts:
             trace = in_phase(trace_of, ndim, start)
             if trace.error is None:
@@ -63,14 +69,17 @@ def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
     did until then tells enough. Sizes that lose nothing at all are preferred to those that are merely halved
     (a 3x3 convolution of stride 2 and padding 1 halves an even size, and leaves its last window half used); and
     where there are neither, the sizes at which least is dropped. All tiles being of one class, any will do.
+    A pass ends where it has lost all that is looked for, mostly at its first poolings.
     """
     first = trace_of((start,) * ndim)
     period = min(max((max(node.down) for node in first.nodes), default=1), _LONGEST_PERIOD)
     even: dict[bool, dict[int, int]] = {True: {}, False: {}}
-    traces = [first]
+
+    def unwanted(trace: Trace) -> bool:
+        return not any(trace.even(axis, axis in even[False]) for axis in range(ndim))
+
     for size in range(start, start + period):
-        trace = first if size == start else trace_of((size,) * ndim)
-        traces.append(trace)
+        trace = first if size == start else trace_of((size,) * ndim, unwanted)
         for strict, axis in product((True, False), range(ndim)):
             if trace.even(axis, strict):
                 even[strict].setdefault(axis, size)
@@ -81,7 +90,7 @@ def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
             trace = trace_of(tuple(even[strict][axis] for axis, strict in enumerate(choice)))
             if _usable(trace) and all(trace.even(axis, strict) for axis, strict in enumerate(choice)):
                 return trace
-    runs = [trace for trace in traces if trace.error is None]
+    runs = [trace for size in range(start, start + period) if (trace := trace_of((size,) * ndim)).error is None]
     return max(runs, key=lambda trace: (_usable(trace), -len(trace.unequal), _kept(trace)), default=first)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -29,12 +29,18 @@ _EMPTY_FACTORIES = frozenset({"empty", "empty_strided", "empty_like", "new_empty
 _SILENT = frozenset({"sym_size", "sym_stride", "sym_numel", "is_same_size", "set_", "resize_"})
 
 
+class EnoughError(Exception):
+    """A pass that ends early, since what was seen of it says that its size is not wanted."""
+
+
 class _Recorder(TorchDispatchMode):
     """Turns every aten call into nodes of a trace."""
 
-    def __init__(self, trace: Trace, image: torch.Tensor, names: LayerNames) -> None:
+    def __init__(
+        self, trace: Trace, image: torch.Tensor, names: LayerNames, unwanted: Callable[[Trace], bool]
+    ) -> None:
         super().__init__()
-        self.trace, self.names = trace, names
+        self.trace, self.names, self.unwanted = trace, names, unwanted
         self.numbers: dict[int, int] = {id(image): 0}
         self.uniform: set[int] = set()
         self.calls: Counter[str] = Counter()
@@ -120,6 +126,8 @@ class _Recorder(TorchDispatchMode):
             self._offend(layer, kind, reason)
         trace.strided += call.strided
         trace.padded |= call.padded
+        if (call.strided or trace.unequal) and self.unwanted(trace):
+            raise EnoughError(f"no pass of {trace.sizes} is wanted")
 
     def _offend(self, layer: str, kind: Kind, reason: str) -> None:
         offence = Offence(layer, kind, reason)
@@ -154,10 +162,13 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str
     return {**named, **{a.name: value for a, value in zip(schema, args, strict=False)}, **kwargs}
 
 
-def trace_forward(module: nn.Module, in_channels: int, sizes: Sequence[int]) -> Trace:
+def trace_forward(
+    module: nn.Module, in_channels: int, sizes: Sequence[int], unwanted: Callable[[Trace], bool] = lambda _: False
+) -> Trace:
     """Watch one forward pass of ``(1, in_channels, *sizes)`` on the module's own device.
 
-    An error that the network raises is kept in the trace, together with all that was seen before it.
+    An error that the network raises is kept in the trace, together with all that was seen before it; so is an
+    `EnoughError` where the pass was ended because what was seen of it is ``unwanted``.
 
     Raises
     ------
@@ -171,7 +182,7 @@ def trace_forward(module: nn.Module, in_channels: int, sizes: Sequence[int]) -> 
         # Without optimisation TorchScript would fuse operators from its second run on, and hide them.
         with quiet(), torch.no_grad(), torch.jit.optimized_execution(False):
             image = torch.zeros(1, in_channels, *sizes, dtype=like.dtype, device=like.device)
-            recorder = _Recorder(trace, image, names)
+            recorder = _Recorder(trace, image, names, unwanted)
             with recorder:
                 output = module(image)
     except Exception as error:  # a network may raise anything at a size that it does not like

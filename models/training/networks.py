@@ -67,16 +67,12 @@ def registered(name: str) -> registry.ModelEntry:
     Raises
     ------
     ModelError
-        If there is no such network, or labels of pixels do not teach it.
+        If there is no such network.
     """
     if ":" in name:
         raise ModelError(f"{name} is not tiler's own, and tiler trains no others: known are "
                          f"{', '.join(registry.names())} (--model)")
-    entry = registry.describe(name)
-    if entry.exactness == "WHOLE":
-        raise ModelError(f"{name} says what a whole image shows, which labels of pixels do not: it cannot be trained "
-                         "by tiler; take a network that segments (--model)")
-    return entry
+    return registry.describe(name)
 
 
 def _on_meta(entry: registry.ModelEntry) -> Any:

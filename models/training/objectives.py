@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tiler.models.losses.attention import guided_attention_loss
 from tiler.models.losses.ms_ssim import LEAST
 from tiler.models.losses.overlap import bce_dice_loss, bce_dice_loss_as_printed, bce_dice_loss_of_batch
 from tiler.models.losses.structure import structure_loss
@@ -25,30 +27,20 @@ class Objective:
     channels
         Of the network: 2 for a soft-max over background and object, 1 for a sigmoid of the object alone.
     of
-        Scalar from scores ``(n, channels, y, x)`` float32, classes ``(n, y, x)`` int64 and weights ``(n, y, x)``.
+        Scalar from what `supervised` gives, classes ``(n, y, x)`` int64 and weights ``(n, y, x)`` float32.
     weighted
         Whether the weights of the pixels enter.
     least
         Smallest side of an output that it takes, in pixels.
+    guides
+        Whether it teaches classifiers of whole images where to look, and no others.
     """
 
     channels: int
-    of: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    of: Callable[[Supervised, torch.Tensor, torch.Tensor], torch.Tensor]
     weighted: bool = False
     least: int = 1
-
-    def __call__(self, found: Supervised, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Scalar: mean over the supervised outputs, plus that of the presence scores where there are any.
-
-        Parameters
-        ----------
-        found
-            See `supervised`.
-        classes, weights
-            ``(n, y, x)`` int64 and float32.
-        """
-        loss = deep_supervision(found.outputs, classes, lambda scores, truth: self.of(scores.float(), truth, weights))
-        return loss if found.presence is None else loss + presence_loss(found.presence.float(), classes[:, None])
+    guides: bool = False
 
 
 def supervised(module: nn.Module, images: torch.Tensor) -> Supervised:
@@ -77,20 +69,46 @@ def weighted_cross_entropy(scores: torch.Tensor, classes: torch.Tensor, weights:
     return (weights * F.cross_entropy(scores.float(), classes, reduction="none")).mean()
 
 
+def guided_attention(found: Supervised, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Scalar: `guided_attention_loss` of a tile, in which something is there where any pixel is 1; no pixel has a
+    weight."""
+    assert found.presence is not None
+    mask = classes[:, None].to(torch.float32)
+    (attention,) = found.outputs
+    return guided_attention_loss(found.presence.float(), classes.flatten(1).amax(1), attention.float(), mask)
+
+
+def _of_heads(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], channels: int,
+              **more: Any) -> Objective:
+    """The mean of a loss over the supervised outputs, plus that of the presence scores where there are any.
+
+    Parameters
+    ----------
+    loss
+        Of scores ``(n, channels, y, x)`` float32, classes and weights.
+    """
+    def of(found: Supervised, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        mean = deep_supervision(found.outputs, classes, lambda scores, truth: loss(scores.float(), truth, weights))
+        return mean if found.presence is None else mean + presence_loss(found.presence.float(), classes[:, None])
+
+    return Objective(channels, of, **more)
+
+
 def _of_masks(loss: Loss, least: int = 1) -> Objective:
     """A loss that compares one channel of scores with a mask."""
-    return Objective(1, lambda scores, classes, _: loss(scores, classes[:, None].to(scores.dtype)), least=least)
+    return _of_heads(lambda scores, classes, _: loss(scores, classes[:, None].to(scores.dtype)), 1, least=least)
 
 
 OBJECTIVES = {
-    "cross-entropy": Objective(2, weighted_cross_entropy, weighted=True),
+    "cross-entropy": _of_heads(weighted_cross_entropy, 2, weighted=True),
     "bce-dice": _of_masks(bce_dice_loss),
     "bce-dice-of-batch": _of_masks(bce_dice_loss_of_batch),
     "bce-dice-as-printed": _of_masks(bce_dice_loss_as_printed),
     "full-scale": _of_masks(full_scale_loss, LEAST),
     "structure": _of_masks(structure_loss),
+    "guided-attention": Objective(2, guided_attention, guides=True),
 }
 """``cross-entropy``: of the soft-max, each pixel weighted (U-Net, FCN, CA-U-Net, sliding window). ``bce-dice`` and its
-two variants: U-Net++. ``full-scale``: focal + MS-SSIM + IoU (UNet 3+). ``structure``: ESFPNet. See
-`tiler.models.losses`.
+two variants: U-Net++. ``full-scale``: focal + MS-SSIM + IoU (UNet 3+). ``structure``: ESFPNet.
+``guided-attention``: GAIN-ResNet-50. See `tiler.models.losses`.
 """

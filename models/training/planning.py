@@ -130,6 +130,10 @@ def _recipe(options: TrainingOptions, otherwise: Recipe, model: str, device: tor
     if made.weights != WeightMap() and not OBJECTIVES[made.loss].weighted:
         raise PlanError(f"the loss {made.loss} gives pixels no weights: leave out --weight-map and --balance, or take "
                         "another one (--set loss=cross-entropy)")
+    if OBJECTIVES[made.loss].guides != (registered(model).exactness == "WHOLE"):
+        raise PlanError(f"{model} is not trained by {made.loss}: guided-attention is for classifiers of whole images, "
+                        "all other losses are for networks that segment; its own is "
+                        f"{own_loss(model)} (--set loss=...)")
     return made
 
 

@@ -252,7 +252,7 @@ class Run:
         classes = torch.from_numpy(tiles.classes).to(self.device, torch.int64)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             found = supervised(self.module, images)
-        loss = OBJECTIVES[self.recipe.loss](found, classes, torch.from_numpy(tiles.weights).to(self.device))
+        loss = OBJECTIVES[self.recipe.loss].of(found, classes, torch.from_numpy(tiles.weights).to(self.device))
         self.optimiser.zero_grad()
         loss.backward()
         return loss.item()

@@ -10,6 +10,7 @@ import numpy as np
 from tiler.api import plan, segment
 from tiler.errors import PlanError, TilerError
 from tiler.metrics import Isbi2012
+from tiler.models.registry import describe
 from tiler.models.training.data import Slice
 
 CHOSEN_BY = "v_rand_thinned"
@@ -58,6 +59,9 @@ def require_validation(weights: Path, model: str, item: Slice, device: str, thre
     PlanError
         With what the engine says.
     """
+    if describe(model).exactness == "WHOLE":
+        raise PlanError(f"{model} cannot be validated: it says what a whole image shows, which scores of segmentation "
+                        "do not measure; train without (--validate)")
     try:
         plan(item.image[:, None], model, weights=weights, axes="czyx", device=device, threads=threads)
     except TilerError as error:

@@ -17,7 +17,8 @@ class Supervised(NamedTuple):
     Parameters
     ----------
     outputs
-        Scores ``(n, classes, y, x)`` of every head, in the order in which the network names its heads.
+        Scores ``(n, classes, y, x)`` of every head, in the order in which the network names its heads; of a classifier
+        of whole images the one map ``(n, 1, y, x)`` in [0, 1] of its attention.
     presence
         ``(n, 2)`` scores of "nothing there" and "something there"; None without a classifier.
     """

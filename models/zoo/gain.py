@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from tiler.models.zoo.blocks import require
+from tiler.models.zoo.blocks import Supervised, require
 from tiler.models.zoo.resnet import ResNet50
 
 
@@ -67,6 +67,12 @@ class GAINResNet50(nn.Module):
         maps = self.body(x)
         attention = torch.einsum("nchw,c->nhw", maps, self.fc.weight[category])[:, None].relu()
         return Explained(self.fc(self.pool(maps).flatten(1)), _unit_range(attention))
+
+    def supervised(self, x: torch.Tensor) -> Supervised:
+        """Its attention on the grid of the image, and its scores."""
+        explained = self.explain(x)
+        spread = nn.functional.interpolate(explained.attention, size=x.shape[2:], mode="bilinear", align_corners=False)
+        return Supervised((spread,), explained.scores)
 
     def position_scores(self, x: torch.Tensor) -> torch.Tensor:
         """``(n, classes, y / 32, x / 32)``: the linear layer at every position; the mean over them is `forward`."""

@@ -39,7 +39,7 @@ def damage(output, place):
 @pytest.mark.parametrize("output", ["out.zarr", "out.npy", "out.tif"])
 @pytest.mark.parametrize("options", [
     (), ("--dtype", "float16"), ("--precision", "float64", "--dtype", "float64"), ("--as", "labels"),
-    ("--as", "instances")])
+    ("--as", "instances", "--min-size", "2")])
 def test_one_damaged_block_of_many_is_found_and_named(segment, tiler, output, options):
     classes = () if "--as" in options else ("--classes", "class 1")
     assert segment("stack.tif", "-o", output, *options, *classes).code == 0
@@ -100,6 +100,15 @@ def test_the_numbers_of_a_check(segment, tiler):
     assert report["sound"]
     none = json.loads(tiler("check", "out.zarr", "--json", "--windows", "0").out)
     assert (none["windows"], none["share"], none["sound"]) == (0, 0, True)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("nope.zarr", "nope.zarr does not exist: there is nothing to check"),
+    ("stack.tif", "there is no journal stack.tif.journal")])
+def test_what_is_no_output_is_not_checked(tiler, name, words):
+    outcome = tiler("check", name)
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert words in outcome.err
 
 
 def test_an_unfinished_output_is_not_certified(segment, tiler, folder):

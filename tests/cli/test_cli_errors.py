@@ -89,6 +89,7 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--as", "instances", "--dtype", "uint8"], "'uint8' is not one of uint32, uint64.*--dtype"),
     (["--border", "zero"], "--border mirror"),
     (["--min-size", "5"], "probabilities have no objects of 5 voxels: say --as instances.*--min-size"),
+    (["--as", "labels", "--classes", "all"], "labels are made of all classes.*leave out --classes"),
     (["-o", "out.tif", "--ngff", "0.4"], "out.tif is no OME-Zarr of version 0.4: leave out --ngff"),
     (["-o", "s3://bucket/out.tif"], "outputs on object stores are .zarr; got .tif .-o"),
     (["--resume", "--overwrite"], "not both"),

@@ -34,6 +34,7 @@ def test_models_tells_about_networks_without_weights_as_they_were_published(tile
     shown = tiler("models", "gain-resnet50").out
     assert "23,512,130" in shown
     assert "WHOLE" in shown
+    assert "left_open    no head was published" in tiler("models", "fcn-googlenet").out
     assert tiler("models", "ciresan-n4").err == ""
 
 

@@ -185,8 +185,11 @@ def test_a_real_disk_that_is_full_for_a_while(segment, disk, name):
     output = disk / name
     for how in ((), ("--resume",)):
         outcome = segment("stack.tif", "-o", output, "--quiet", *how)
-        assert (outcome.code, len(outcome.lines)) == (1, 1)
-        assert "No space left on device" in outcome.err
+        assert outcome.code == 1
+        if name == "out.zarr" and not how:  # which might have been compressed enough
+            assert "takes up to 1 MB" in outcome.lines[0]
+        *_, line = outcome.lines
+        assert ("No space left on device" if name == "out.zarr" else "takes 1 MB, 0 MB are free") in line
         assert not output.exists()
     assert mount("-o", "remount,size=10m", disk) == 0
     assert segment("stack.tif", "-o", output, "--resume").code == 0

@@ -19,6 +19,7 @@ import zarr
 from conftest import BLOCKS, PLAN, STACK
 
 from tiler import api
+from tiler.cli.segment import pair_up
 from tiler.cli.talk import Bars
 
 
@@ -229,3 +230,12 @@ def test_a_pipe_that_closes_early_is_no_traceback(outside, folder):
     run.process.communicate(timeout=60)
     assert run.process.returncode == 0, Path("log.txt").read_text()
     assert (folder / "out.zarr").is_dir()
+
+
+def test_the_place_of_labels_is_an_output_also_where_it_is_a_folder(folder):
+    for _ in range(2):
+        (pair,) = pair_up(("image.zarr",), "image.zarr/labels/cells")
+        assert pair.output == Path("image.zarr/labels/cells")
+        (folder / "image.zarr/labels/cells").mkdir(parents=True, exist_ok=True)
+    (pair,) = pair_up(("image.zarr",), "image.zarr/labels")
+    assert pair.output == Path("image.zarr/labels/image_segmented")

@@ -22,6 +22,8 @@ from torch import nn
 from tiler.errors import ModelError, OutputShapeError
 from tiler.models.probe import derive, probe
 from tiler.models.probe.derivation import round_context
+from tiler.models.probe.sizes import in_phase
+from tiler.models.probe.trace import trace_forward
 from tiler.models.unet import UNet
 
 VALID = {2: (20, 20), 3: (44, 48), 4: (92, 96), 5: (188, 192)}
@@ -80,6 +82,28 @@ def test_a_network_that_accepts_any_size_is_in_phase_only_at_some():
     assert network(torch.zeros(1, 1, 33, 35)).shape[2:] == (33, 35)
     reach = derive(network, 1).footprint.axes[-1]
     assert [size for size in range(32, 41) if reach.in_phase(size)] == [32, 36, 40]
+
+
+@pytest.mark.parametrize("network", [UNet(base=2, depth=3), PaddedSkips(), Strided()],
+                         ids=lambda network: type(network).__name__)
+def test_ending_hopeless_passes_early_changes_no_size(network):
+    """Against a search of which every pass runs to its end."""
+    network, sought, whole = network.eval(), [], []
+
+    def ending(sizes, unwanted=lambda _: False):
+        sought.append(trace_forward(network, 1, sizes, unwanted))
+        return sought[-1]
+
+    def running_on(sizes, unwanted=None):
+        whole.append(trace_forward(network, 1, sizes))
+        return whole[-1]
+
+    assert in_phase(ending, 2, 256).sizes == in_phase(running_on, 2, 256).sizes
+    assert sum(len(trace.nodes) for trace in sought) <= sum(len(trace.nodes) for trace in whole)
+    if isinstance(network, UNet | Strided):
+        ended = [trace for trace in sought if "EnoughError" in str(trace.error)]
+        assert ended
+        assert max(len(trace.nodes) for trace in ended) < max(len(trace.nodes) for trace in whole)
 
 
 def test_even_strided_convolutions_are_halved_though_their_last_window_is_half_used():

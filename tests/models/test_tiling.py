@@ -30,8 +30,8 @@ def esfpnet(tmp_path_factory):
     return module, {"weights": saved(tmp_path_factory.mktemp("weights"), "esfpnet-t", module), "axes": "cyx"}
 
 
-def whole(module, size=(96, 128)):
-    canvas = np.pad(FRAME, [(0, 0), *((0, full - own) for full, own in zip(size, FRAME.shape[1:], strict=True))],
+def whole(module, frame, size=(96, 128)):
+    canvas = np.pad(frame, [(0, 0), *((0, full - own) for full, own in zip(size, frame.shape[1:], strict=True))],
                     mode="reflect")
     with torch.no_grad():
         return module.double()(torch.from_numpy(canvas)[None].double())[0, :, :90, :110].numpy()
@@ -43,11 +43,12 @@ def test_attention_is_refused_by_name_with_what_could_be_done(esfpnet):
         tiler.segment(FRAME, "esfpnet-t", **options, **CPU)
 
 
-def test_a_frame_in_one_piece_is_the_plain_call(esfpnet):
+def test_frames_in_one_piece_are_the_plain_call_of_each(esfpnet):
     module, options = esfpnet
-    found = np.asarray(tiler.segment(FRAME, "esfpnet-t", tiling="whole", **options, **EXACT64))
-    expected = whole(module)
-    assert np.abs(found - expected).max() <= 1e-10 * np.ptp(expected)
+    video = np.stack([FRAME, FRAME[::-1]])
+    found = np.asarray(tiler.segment(video, "esfpnet-t", tiling="whole", **options | {"axes": "zcyx"}, **EXACT64))
+    expected = np.stack([whole(module, frame) for frame in video])
+    assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-10 * np.ptp(expected)
 
 
 def test_blended_it_says_by_how_much(esfpnet, tmp_path, capsys):
@@ -156,6 +157,21 @@ class Opaque(nn.Module):
 def test_an_opaque_module_is_named():
     with pytest.raises(ModelError, match=r"bottleneck \(Opaque\).*declare its footprint, or --tiling blend"):
         tiler.segment(GREY, Hourglass(Opaque()), **CPU)
+
+
+class ThroughNumpy(nn.Module):
+    """Leaves torch, and comes back with something that depends on all of the input."""
+
+    def forward(self, x):
+        values = x.numpy()
+        return torch.from_numpy(values - values.mean())
+
+
+def test_what_is_computed_outside_of_torch_is_refused_until_somebody_consents():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), ThroughNumpy(), nn.Conv2d(4, 2, 3, padding=1))
+    with pytest.raises(ModelError, match=r"the output: does not come from the input by operators of torch.*whole"):
+        tiler.segment(GREY, module, **CPU)
+    assert tiler.segment(GREY, module, tiling="whole", **EXACT64).shape == (2, 90, 110)
 
 
 def test_what_makes_no_sense_is_refused():

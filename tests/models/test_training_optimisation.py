@@ -91,7 +91,16 @@ def test_the_loss_is_the_mean_over_the_outputs_and_that_of_the_presence_beside_i
     scores = [torch.tensor([[[[-2.0, 3.0]]]]), torch.tensor([[[[1.0, 1.0]]]])]
     presence = torch.tensor([[0.5, 2.0]])
     ones, objective = torch.ones(1, 1, 2), OBJECTIVES["bce-dice"]
-    alone = [objective(Supervised((each,), None), classes, ones).item() for each in scores]
-    together = objective(Supervised(tuple(scores), presence), classes, ones).item()
+    alone = [objective.of(Supervised((each,), None), classes, ones).item() for each in scores]
+    together = objective.of(Supervised(tuple(scores), presence), classes, ones).item()
     there = math.log(1 + math.exp(0.5)) / 2 + math.log(1 + math.exp(-2.0)) / 2
     assert together == pytest.approx(sum(alone) / 2 + there, rel=1e-6)
+
+
+def test_a_classifier_learns_from_a_mask_whether_and_where():
+    """The first tile shows nothing, the second an object in one of its two pixels."""
+    classes, presence = torch.tensor([[[0, 0]], [[0, 1]]]), torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])
+    attention = torch.tensor([[[[0.5, 0.0]]], [[[0.0, 0.5]]]])
+    found = OBJECTIVES["guided-attention"].of(Supervised((attention,), presence), classes, torch.ones(2, 1, 2))
+    expected = 0.9 * (math.log(2) - math.log(0.75)) / 2 + 0.1 * (0.25 + 0.25) / 4
+    assert found.item() == pytest.approx(expected, rel=1e-6)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from zoo_cases import assert_tiled_is_whole, on_meta, varied
+from zoo_cases import on_meta, varied
 
 from tiler.errors import ModelError
-from tiler.models.probe import derive, probe
+from tiler.models.probe import derive
 from tiler.models.zoo.ciresan import LAYOUTS, SlidingWindowNet
 
 
@@ -76,18 +76,7 @@ def test_geometry():
     assert (found.footprint.low, found.footprint.high) == ((0, 8, 8), (0, 8, 8))
 
 
-def test_the_footprint_is_proved():
-    report = probe(varied("ciresan-n65", base=2, hidden=3), 1)
-    assert report.proved, str(report)
-
-
 @pytest.mark.parametrize("wrong", [{"variant": "n1"}, {"activation": "gelu"}, {"base": 0}])
 def test_impossible_arguments_of_the_window_are_refused(wrong):
     with pytest.raises(ModelError, match=r"sliding-window|activation"):
         SlidingWindowNet(**wrong)
-
-
-@pytest.mark.parametrize("name", ["ciresan-n4", "ciresan-n65", "cnn-full-resolution"])
-def test_tiled_is_whole(tmp_path, name):
-    narrow = {} if name == "cnn-full-resolution" else {"hidden": 3}
-    assert_tiled_is_whole(tmp_path, name, varied(name, base=2, **narrow), (45, 38), (11, 20, 45), "mirror")

@@ -76,6 +76,9 @@ def test_no_tiling_is_exact_and_the_layer_is_named():
     report = probe(on_meta("esfpnet-t", base=2), 3)
     assert report.exactness == "BLEND"
     assert not report.proof
+    assert len(report.offending) == 8
+    assert str(report).count("every position meets every other") == 1
+    assert "and 7 more like it, the last one encoder.stages.3.blocks.1.attention (Attention)" in str(report)
     with pytest.raises(UnboundedContextError, match=r"encoder\.stages\.0\.blocks\.0\.attention .*attention"):
         require_exact(report)
 

@@ -43,7 +43,7 @@ PARAMETERS = [
     ("fcn8s-at-once", {}, 134_362_751),
     ("fcn-alexnet", {}, 56_954_261),
     ("fcn-googlenet", {}, 5_995_077),  # left open: nobody published this head
-    ("ciresan-n4", {}, 219_290),
+    ("ciresan-n4", {}, 219_290),  # the activation that is left open has no weights
     ("ciresan-n65", {}, 270_746),  # left open: an approximation, the published layers are not to be had
     ("esfpnet-t", {}, 3_532_129),
     ("esfpnet-t", {"variant": "b1", "base": None}, 13_998_785),
@@ -72,6 +72,28 @@ def test_parameters(name, arguments, parameters):
 
 def test_every_network_is_in_the_table():
     assert {name for name, _, _ in PARAMETERS} | OPEN == set(registry.names())
+
+
+@pytest.mark.parametrize("name", ["unet-wide", "fcn-googlenet", "ciresan-n65", "caunet", "cnn-full-resolution"])
+def test_a_size_that_its_source_leaves_open_is_marked(name):
+    assert registry.describe(name).left_open
+
+
+def test_parameters_of_the_released_unet():
+    """Of its last level, which comes up with 128 channels instead of 64; the rest is that of the paper."""
+    with torch.device("meta"):
+        module = UNet()
+        module.up[-1], module.dec[-1][0] = nn.ConvTranspose2d(128, 128, 2, 2), nn.Conv2d(192, 64, 3)
+    assert count(module) == 31_100_354
+
+
+def test_parameters_of_normalised_convolutions_without_a_bias():
+    module = on_meta("unet", batch_norm=True)
+    for block in (*module.enc, *module.dec):
+        for layer in block:
+            if isinstance(layer, nn.Conv2d):
+                layer.bias = None
+    assert count(module) == 31_036_546
 
 
 def test_parameters_of_the_baselines_of_unet3plus():

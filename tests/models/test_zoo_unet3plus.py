@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from zoo_cases import assert_tiled_is_whole, on_meta, varied
+from torch.utils.flop_counter import FlopCounterMode
+from zoo_cases import on_meta, varied
 
 from tiler.errors import ModelError
 from tiler.models.probe import derive, probe
@@ -22,6 +23,12 @@ def test_a_level_joins_five_branches_of_equal_width():
     assert sources == [[64, 320, 320, 320, 1024], [64, 128, 320, 320, 1024], [64, 128, 256, 320, 1024],
                        [64, 128, 256, 512, 1024]]
     assert all(fuse[0].in_channels == fuse[0].out_channels == 320 for fuse in module.fuse)
+
+
+def test_work_on_a_tile_of_320():
+    with FlopCounterMode(display=False) as counter:
+        on_meta("unet3plus")(torch.zeros(1, 3, 320, 320, device="meta"))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(309, abs=0.5)
 
 
 def test_geometry():
@@ -95,9 +102,3 @@ def test_presence_is_the_maximum_over_the_deepest_map(guided):
 def test_wrong_sizes_are_refused():
     with pytest.raises(ModelError, match=r"UNet 3\+"):
         UNet3Plus(depth=0)
-
-
-@pytest.mark.parametrize("border", ["zero", "mirror"])
-def test_tiled_is_whole(tmp_path, border):
-    module = varied("unet3plus-ds", base=2, depth=2, in_channels=2)
-    assert_tiled_is_whole(tmp_path, "unet3plus-ds", module, (131, 118), (5, 8, 13), border)

@@ -21,16 +21,16 @@ SHAPE, SCALE, OFFSET = (2, 600, 520), (50.0, 4.0, 4.0), (100.0, 8.0, 16.0)
 def write(request, tmp_path):
     """An output of two levels, of a region of a volume."""
 
-    def make(kind, dtype):
+    def make(kind, dtype, place=None):
         calibration = Calibration(("z", "y", "x"), SHAPE, SCALE, ("nanometer",) * 3, OFFSET)
         spec = OutputSpec(shape=(1, *SHAPE), dtype=np.dtype(dtype), calibration=calibration, classes=("cell",),
                           channel_axis=False, block=SHAPE, chunk=(1, 300, 260), kind=kind, ngff=request.param)
         values = np.random.default_rng(0).integers(0, 2, (1, *SHAPE)).astype(dtype)
-        sink = open_sink(tmp_path / f"{kind}.zarr", spec)
+        sink = open_sink(tmp_path / (place or f"{kind}.zarr"), spec)
         sink.create()
         sink.write(Box.of_shape(SHAPE), values)
         sink.finish({})
-        return str(tmp_path / f"{kind}.zarr"), values[0]
+        return sink.name, values[0]
 
     return make
 
@@ -60,3 +60,20 @@ def test_napari_ome_zarr_makes_a_layer_of_the_right_type(write, kind, dtype, sho
     assert found == shown
     np.testing.assert_array_equal(np.asarray(data[0]), values)
     assert tuple(look["scale"]) == SCALE  # of the transformations of 0.4 and 0.5, 0.10 of the plugin takes the first
+
+
+def test_both_find_the_labels_of_an_image(write):
+    reader = pytest.importorskip("ome_zarr.reader", reason="ome-zarr is not installed (pip install ome-zarr)")
+    plugin = pytest.importorskip("napari_ome_zarr._reader", reason="napari-ome-zarr is not installed")
+    from ome_zarr.io import parse_url
+
+    path, grey = write("probabilities", "float32", "image.zarr")
+    _, values = write("instances", "uint32", "image.zarr/labels/cells")
+    found = [node.data for node in reader.Reader(parse_url(path))() if node.data]  # the group of labels has none
+    assert [[level.shape for level in data] for data in found] == 2 * [[SHAPE, (2, 300, 260)]]
+    for data, expected in zip(found, (grey, values), strict=True):
+        np.testing.assert_array_equal(np.asarray(data[0]), expected)
+    layers = plugin.napari_get_reader(path)(path)
+    assert [kind for *_, kind in layers] == ["image", "labels"]
+    np.testing.assert_array_equal(np.asarray(layers[1][0][0]), values)
+    assert tuple(layers[1][1]["scale"]) == SCALE

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tiler.ports import UNWATCHED
 from tiler.sinks import open_sink
 from tiler.sinks.hdf5 import Hdf5Sink
 from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, written
@@ -63,7 +64,7 @@ def test_without_units_there_is_no_resolution(tmp_path):
 
 def test_one_chunk_is_read_at_a_time(tmp_path):
     sink, _ = written(lambda spec: Hdf5Sink(tmp_path / "a.h5", spec), EXAMPLES["shards"])
-    (array,), reads = sink.stage.build(sink.levels()), []
+    (array,), reads = sink.stage.build(sink.levels(), UNWATCHED), []
 
     class Counting:
         shape, chunks = array.shape, array.chunks
@@ -72,7 +73,7 @@ def test_one_chunk_is_read_at_a_time(tmp_path):
             reads.append(array[index])
             return reads[-1]
 
-    sink.convert([Counting()], tmp_path / "b.h5")
+    sink.convert([Counting()], tmp_path / "b.h5", UNWATCHED)
     assert max(read.size for read in reads) == 4 * 8 * 16
 
 

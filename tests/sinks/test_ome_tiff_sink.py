@@ -9,7 +9,7 @@ import tifffile
 
 from tiler.errors import SinkError
 from tiler.geometry import Box
-from tiler.ports import Calibration, OutputSpec
+from tiler.ports import UNWATCHED, Calibration, OutputSpec
 from tiler.sinks import open_sink
 from tiler.sinks.ome_tiff import OmeTiffSink
 from tiler.sinks.pyramid import mean_of, mode_of, reduced
@@ -88,7 +88,7 @@ def test_one_band_of_a_page_is_read_at_a_time(tmp_path):
     spec = replace(large("labels", "uint8", 1), shape=(1, 2, 2100, 300), block=(2, 2100, 300), chunk=(2, 700, 300))
     spec = replace(spec, calibration=replace(spec.calibration, sizes=(2, 2100, 300)))
     sink, _ = written(lambda spec: OmeTiffSink(tmp_path / "a.ome.tif", spec), spec)
-    (array, *_), reads = sink.stage.build(sink.levels()), []
+    (array, *_), reads = sink.stage.build(sink.levels(), UNWATCHED), []
 
     class Counting:
         shape, chunks, dtype = array.shape, array.chunks, array.dtype
@@ -97,7 +97,7 @@ def test_one_band_of_a_page_is_read_at_a_time(tmp_path):
             reads.append(array[index])
             return reads[-1]
 
-    sink.convert([Counting()], tmp_path / "b.ome.tif")
+    sink.convert([Counting()], tmp_path / "b.ome.tif", UNWATCHED)
     assert {read.shape for read in reads} == {(512, 300), (52, 300)}
 
 

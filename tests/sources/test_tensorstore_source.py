@@ -8,6 +8,7 @@ import tensorstore
 
 from tiler.errors import SourceError
 from tiler.geometry import Box
+from tiler.opening import describe_source
 from tiler.ports import Calibration
 from tiler.sources import open_source
 from tiler.testing.sources import SourceConformance, refused
@@ -86,6 +87,15 @@ def test_further_axes_of_n5_are_channels_and_time(tmp_path):
     movie = np.stack([VALUES, VALUES + np.uint16(1)])
     found = open_source(n5(tmp_path / "a.n5/t", movie), time=1)
     np.testing.assert_array_equal(whole(found), movie[1])
+
+
+def test_a_relative_folder_is_remembered_as_an_absolute_one(tmp_path, monkeypatch):
+    precomputed(tmp_path / "em", VALUES)
+    monkeypatch.chdir(tmp_path)
+    told = describe_source("precomputed://em")
+    assert told == f"precomputed://{tmp_path}/em"
+    assert open_source(told).identity == open_source("precomputed://em").identity
+    assert describe_source("em") == str(tmp_path / "em")
 
 
 @pytest.mark.parametrize("encoding", [

@@ -1,7 +1,13 @@
-"""An S3 server on loopback (moto's), behind a front that answers late, badly or not at all when it is told to."""
+"""An S3 server on loopback (moto's), behind a front that answers late, badly or not at all when it is told to.
+
+Before it a `Google` may stand, which makes it speak the XML API of Google Cloud Storage: that of S3 but for the
+conditions of writes. No emulator of that store in the registries serves this API, which obstore speaks.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import random
 import socket
@@ -84,6 +90,36 @@ class Front:
         return _half(answer, environ) if fault == "cut" else answer
 
 
+class Google:
+    """A WSGI application that numbers the contents of objects: https://cloud.google.com/storage/docs/xml-api/overview
+
+    A write may name the number that it replaces, 0 for none; marks of other kinds are not looked at.
+    """
+
+    def __init__(self, behind) -> None:
+        self.behind = behind
+        self._numbers, self._generations, self._lock = itertools.count(1700000000), {}, threading.RLock()
+
+    def __call__(self, environ, start_response):
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        wanted = environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None)
+        if environ.get("HTTP_AUTHORIZATION", "").startswith("Bearer"):
+            del environ["HTTP_AUTHORIZATION"]  # S3 signs in another way
+
+        def started(status, headers, *more):
+            if status[0] == "2" and method in ("PUT", "DELETE"):
+                self._generations[path] = next(self._numbers) if method == "PUT" else 0
+            number = [("x-goog-generation", str(self._generations.get(path, 0)))]
+            return start_response(status, [*headers, *number], *more)
+
+        with self._lock:
+            if wanted is not None and int(wanted) != self._generations.get(path, 0):
+                _drain(environ)
+                start_response("412 Precondition Failed", [("Content-Length", "0")])
+                return [b""]
+            return list(self.behind(environ, started))
+
+
 def _drain(environ) -> None:
     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
 
@@ -130,16 +166,28 @@ class Server:
                 "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
 
 
+@dataclass(frozen=True)
+class GoogleServer(Server):
+    """One that speaks as Google's store does."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        account = {"gcs_base_url": self.url, "disable_oauth": True, "client_email": "", "private_key": SECRET,
+                   "private_key_id": ""}
+        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+
+
 @contextmanager
-def serving():
-    """A server with an empty bucket."""
+def serving(google=False):
+    """A server with no bucket yet."""
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    front = Front(DomainDispatcherApplication(create_backend_app))
+    behind = DomainDispatcherApplication(create_backend_app)
+    front = Front(Google(behind) if google else behind)
     http = make_server(LOOPBACK, 0, front, threaded=True)
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Server(f"http://{LOOPBACK}:{http.server_port}", front)
+        yield (GoogleServer if google else Server)(f"http://{LOOPBACK}:{http.server_port}", front)
     finally:
         http.shutdown()
         thread.join()

@@ -113,6 +113,23 @@ def test_labels_are_numbered_there_and_a_new_run_replaces_an_older_one(source, o
     assert kept == {"volume.zarr", "out.zarr", "out.zarr.journal"}
 
 
+def test_labels_are_added_to_an_image(root, source):
+    image, few = f"{root}/image.zarr", {"tile": "62", "block": "1x32x53"}
+    tiler.segment(source, PoolingNet(), image, **few)
+    for name in ("cells", "others"):
+        stopping = Stopping(after=3)
+        with pytest.raises(Interrupted):
+            tiler.segment(source, LabelNet(), f"{image}/labels/{name}", kind="instances", listener=stopping,
+                          stop=stopping.stop, **few)
+        tiler.segment(source, LabelNet(), f"{image}/labels/{name}", resume=True)
+    content = json.loads(asking().get(Address.parse(f"{image}/labels/zarr.json")).content)
+    assert content["attributes"]["ome"] == {"version": "0.5", "labels": ["cells", "others"]}
+    np.testing.assert_array_equal(read(f"{image}/labels/cells"), tiler.segment(VOLUME, LabelNet(), kind="instances"))
+    kept = {each.key.split("/")[0] for each in asking().listing(Address.parse(root))}
+    assert kept == {"volume.zarr", "image.zarr", "image.zarr.journal", "image.zarr.labels.cells.journal",
+                    "image.zarr.labels.others.journal"}
+
+
 def test_what_was_damaged_is_found_and_computed_again(source, output, local):
     stopping = Stopping(after=20)
     with pytest.raises(Interrupted):

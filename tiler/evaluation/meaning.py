@@ -18,6 +18,7 @@ from tiler.geometry import Box
 from tiler.ports import Array
 from tiler.sinks import open_finished
 from tiler.sources.files import split_inner
+from tiler.stores.address import is_label
 
 CELL = frozenset({"cell", "cells", "interior", "inside", "foreground", "cytoplasm", "neuron", "neurite", "object"})
 MEMBRANE = frozenset({"membrane", "membranes", "boundary", "boundaries", "border", "borders", "background",
@@ -96,9 +97,9 @@ def written_by_tiler(source: Any) -> Written:
 
 
 def _container(path: Path) -> Path:
-    """The zarr or the HDF5 file that a path leads into; other paths as they are."""
+    """The zarr, label image or HDF5 file that a path leads into; other paths as they are."""
     file = Path(split_inner(path)[0])
-    return next((part for part in (file, *file.parents) if part.suffix == ".zarr"), file)
+    return next((part for part in (file, *file.parents) if part.suffix == ".zarr" or is_label(part)), file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tiler.errors import SinkError
 from tiler.ports import Json, OutputSpec, Sink
 from tiler.sinks.target import Target, remove
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, place_of
+from tiler.stores.address import Address, Place, is_label, place_of
 
 __all__ = ["FORMATS", "Format", "check_output", "discard_unfinished", "is_unfinished", "is_whole", "open_finished",
            "open_sink", "partial_path"]
@@ -47,14 +47,18 @@ FORMATS = (
 )
 
 
+LABELS = Format("tiler.sinks.labels:LabelSink", ())
+"""A label image inside an OME-Zarr image."""
+
+
 def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec) -> Sink:
     """The sink for an output, by its suffix; nothing is made on the disk before `create`.
 
     Parameters
     ----------
     output
-        A path that ends in a suffix of `FORMATS`, or the address of a zarr; None for an array in memory, which is
-        then the sink's attribute ``array``.
+        A path that ends in a suffix of `FORMATS`, the address of a zarr, or ``IMAGE.zarr/labels/NAME`` for a label
+        image of an OME-Zarr image; None for an array in memory, which is then the sink's attribute ``array``.
     spec
         What is written.
 
@@ -81,8 +85,23 @@ def check_output(output: Place, ngff: str | None) -> None:
     SinkError
         In one line.
     """
-    if _format_of(output) is not FORMATS[0] and ngff is not None:
+    if _format_of(output) not in (FORMATS[0], LABELS) and ngff is not None:
         raise SinkError(f"{output} is no OME-Zarr of version {ngff}: leave out --ngff, or choose a .zarr (-o)")
+
+
+def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:
+    """The version of OME-NGFF that an output will have: for a label image that of its image.
+
+    Raises
+    ------
+    SinkError
+        If that is not the wanted one, there is no such image, or ``kind`` is no kind of labels.
+    """
+    if _format_of(output) is not LABELS:
+        return wanted
+    from tiler.sinks.labels import version_over
+
+    return version_over(output, wanted, kind)
 
 
 def partial_path(output: str | os.PathLike[str]) -> Path:
@@ -129,7 +148,7 @@ def open_finished(output: str | os.PathLike[str] | Address) -> Json | None:
     known = _format_of(place)
     if not is_whole(place):
         return None
-    if known is FORMATS[0]:
+    if known in (FORMATS[0], LABELS):
         from tiler.sinks.zarr import stored_attributes
 
         return stored_attributes(place)
@@ -144,6 +163,9 @@ def open_finished(output: str | os.PathLike[str] | Address) -> Json | None:
 
 
 def _format_of(path: Place) -> Format:
+    if is_label(path):
+        _check_label_name(path)
+        return LABELS
     if isinstance(path, Address) and not path.name.lower().endswith(FORMATS[0].suffixes):
         raise SinkError(f"{path}: outputs on object stores are .zarr; got {path.suffix or 'no suffix'} (-o)")
     for known in FORMATS:
@@ -151,3 +173,11 @@ def _format_of(path: Place) -> Format:
             return known
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise SinkError(f"{path}: outputs end in {supported}; got {path.suffix or 'no suffix'} (-o)")
+
+
+def _check_label_name(path: Place) -> None:
+    """Nothing but zarr lies inside a zarr."""
+    others = tuple(suffix for known in FORMATS[1:] for suffix in known.suffixes)
+    if path.name.lower().endswith(others):
+        raise SinkError(f"{path} is the place of a label image inside a zarr, which is zarr itself: leave out "
+                        f"{path.suffix}, or choose another folder (-o)")

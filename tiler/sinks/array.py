@@ -9,7 +9,7 @@ import numpy as np
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import Array, Json, OutputSpec
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.target import provenance
 
@@ -32,6 +32,7 @@ class ArraySink:
 
     name = "array"
     write_unit: Shape = (1, 1, 1)
+    room = Room(0)
 
     def __init__(self, spec: OutputSpec) -> None:
         self.spec = spec
@@ -67,7 +68,7 @@ class ArraySink:
         check_box(self.name, self.spec.shape, box)
         return self.layout.load(self.array, box)
 
-    def finish(self, attributes: Json) -> None:
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Keep the provenance; may be called again."""
         _ = self.array
         self.attributes = provenance(self.spec.kind, self.spec.classes, attributes)

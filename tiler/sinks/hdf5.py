@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from tiler.geometry import Box
-from tiler.ports import Array, OutputSpec
-from tiler.sinks.pyramid import Level, cells, levels_of
+from tiler.ports import Array, OutputSpec, Watch
+from tiler.sinks.pyramid import Level, cells, count_cells, levels_of, voxels_of
 from tiler.sinks.staged import StagedSink
 from tiler.sinks.units import NANOMETRES, seconds_per_frame
 
@@ -29,7 +29,10 @@ class Hdf5Sink(StagedSink):
     def levels(self) -> Sequence[Level]:
         return levels_of(self.spec, self.layout)[:1]
 
-    def convert(self, levels: Sequence[Any], path: Path) -> None:
+    def pieces(self, levels: Sequence[Level]) -> int:
+        return count_cells(levels[0].shape, self.stage.chunk)
+
+    def convert(self, levels: Sequence[Any], path: Path, watch: Watch) -> None:
         (array,) = levels
         chunks = tuple(min(pair) for pair in zip(array.chunks, array.shape, strict=True))
         with h5py.File(path, "w") as file:
@@ -38,6 +41,7 @@ class Hdf5Sink(StagedSink):
             describe(dataset, self.spec, self.layout.axes)
             for index in cells(tuple(slice(0, size) for size in array.shape), chunks):
                 dataset[index] = array[index]
+                watch.made(voxels_of(index))
 
     def load(self, path: Path, box: Box) -> Array:
         with h5py.File(path, "r") as file:

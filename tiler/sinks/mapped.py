@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import Array, Json, OutputSpec
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
 
@@ -67,6 +68,10 @@ class MappedSink:
         """Single voxels: nothing is encoded together."""
         return (1, 1, 1)
 
+    @property
+    def room(self) -> Room:
+        return Room(math.prod(self.spec.shape) * np.dtype(self.spec.dtype).itemsize, reserved=True)
+
     def create(self) -> None:
         """Make the file under its partial name, all its space reserved, zeros in it."""
         self._close()
@@ -93,7 +98,7 @@ class MappedSink:
         check_box(self.name, self.spec.shape, box)
         return self.layout.load(self._open().array, box)
 
-    def finish(self, attributes: Json) -> None:
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Store the provenance beside the output, then give it its final name; may be called again."""
         self._close()
         with writing(self.target.path):

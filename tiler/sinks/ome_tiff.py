@@ -16,8 +16,8 @@ import numpy as np
 import tifffile
 
 from tiler.errors import SinkError
-from tiler.geometry import Box
-from tiler.ports import Array, OutputSpec
+from tiler.geometry import Box, Shape
+from tiler.ports import Array, OutputSpec, Watch
 from tiler.sinks.layout import Index
 from tiler.sinks.pyramid import Level, levels_of
 from tiler.sinks.staged import StagedSink
@@ -52,7 +52,12 @@ class OmeTiffSink(StagedSink):
         levels = levels_of(self.spec, self.layout, halve_z=False)
         return levels if max(self.layout.shape[-2:]) > LARGE_PLANE else levels[:1]
 
-    def convert(self, levels: Sequence[Any], path: Path) -> None:
+    def pieces(self, levels: Sequence[Level]) -> int:
+        """Bands of pages."""
+        band = band_of(self.stage.chunk)
+        return sum(math.prod(level.shape[:-2]) * -(-level.shape[-2] // band) for level in levels)
+
+    def convert(self, levels: Sequence[Any], path: Path, watch: Watch) -> None:
         voxels = sum(math.prod(array.shape) for array in levels)
         big = voxels * np.dtype(self.spec.dtype).itemsize > CLASSIC_LIMIT
         order = stored_order(self.layout)
@@ -62,8 +67,9 @@ class OmeTiffSink(StagedSink):
                 places = [self.layout.axes.index(axis) for axis in order]
                 options: dict[str, Any] = {"metadata": None, "subfiletype": 1} if number else \
                     {"metadata": described, "subifds": len(levels) - 1}
-                tiff.write(tiles(array, places), shape=[array.shape[place] for place in places], dtype=array.dtype,
-                           tile=(TILE, TILE), compression="zlib", photometric="minisblack", **options)
+                tiff.write(tiles(array, places, watch), shape=[array.shape[place] for place in places],
+                           dtype=array.dtype, tile=(TILE, TILE), compression="zlib", photometric="minisblack",
+                           **options)
 
     def load(self, path: Path, box: Box) -> Array:
         with tifffile.TiffFile(path) as tiff:
@@ -72,7 +78,12 @@ class OmeTiffSink(StagedSink):
                                     box)
 
 
-def tiles(array: Any, places: Sequence[int]) -> Iterator[Array]:
+def band_of(chunk: Shape) -> int:
+    """Rows of a page that are read at once, in whole tiles: about as many as a chunk has."""
+    return TILE * max(1, round(chunk[-2] / TILE))
+
+
+def tiles(array: Any, places: Sequence[int], watch: Watch) -> Iterator[Array]:
     """The tiles of all pages, in the order of the file; memory holds a band of a page.
 
     Parameters
@@ -81,9 +92,11 @@ def tiles(array: Any, places: Sequence[int]) -> Iterator[Array]:
         A zarr array whose chunks are one page deep.
     places
         Which of its axes stands where in the file.
+    watch
+        Told of each band.
     """
     height, width = array.shape[-2:]
-    band = TILE * max(1, round(array.chunks[-2] / TILE))
+    band = band_of(array.chunks)
     for page in product(*(range(array.shape[place]) for place in places[:-2])):
         index: list[Any] = [0] * len(array.shape)
         for place, at in zip(places[:-2], page, strict=True):
@@ -91,6 +104,7 @@ def tiles(array: Any, places: Sequence[int]) -> Iterator[Array]:
         for top in range(0, height, band):
             index[-2:] = slice(top, min(top + band, height)), slice(0, width)
             rows = np.asarray(array[tuple(index)])
+            watch.made(rows.size)
             for y, x in product(range(0, len(rows), TILE), range(0, width, TILE)):
                 yield np.ascontiguousarray(rows[y:y + TILE, x:x + TILE])
 

@@ -66,6 +66,17 @@ def levels_of(spec: OutputSpec, layout: Layout, *, halve_z: bool = True) -> tupl
     return tuple(levels)
 
 
+def bytes_of(levels: Sequence[Level], spec: OutputSpec) -> int:
+    """Of all voxels of some levels, before compression."""
+    return sum(math.prod(level.shape) for level in levels) * np.dtype(spec.dtype).itemsize
+
+
+def levels_by(layout: Layout, factors: Sequence[Shape]) -> tuple[Level, ...]:
+    """The levels of an output that cover so many voxels of level 0 each, along each axis of the array."""
+    shapes = [tuple(-(-size // step) for size, step in zip(layout.shape, each, strict=True)) for each in factors]
+    return tuple(Level(str(number), *pair) for number, pair in enumerate(zip(shapes, factors, strict=True)))
+
+
 def _steps(spec: OutputSpec, layout: Layout, finer: Level, halve_z: bool) -> Shape:
     halved = {"y", "x", "z"} if halve_z and _z_is_fine(spec, layout, finer) else {"y", "x"}
     return tuple(2 if axis in halved and size > 1 else 1 for axis, size in zip(layout.axes, finer.shape, strict=True))
@@ -124,6 +135,16 @@ def cells(whole: Index, sizes: Shape) -> Iterator[Index]:
     for start in product(*ranges):
         yield tuple(slice(at, min(at + size, part.stop))
                     for at, size, part in zip(start, sizes, whole, strict=True))
+
+
+def count_cells(shape: Shape, sizes: Shape) -> int:
+    """How many cells of a grid cover an array."""
+    return math.prod(-(-length // size) for length, size in zip(shape, sizes, strict=True))
+
+
+def voxels_of(index: Index) -> int:
+    """Of a slice of an array."""
+    return math.prod(part.stop - part.start for part in index)
 
 
 def reduced(values: Array, steps: Shape, reduce: Reduction) -> Array:

@@ -14,9 +14,9 @@ from typing import Any
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import Array, Json, OutputSpec
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
-from tiler.sinks.pyramid import Level
+from tiler.sinks.pyramid import Level, bytes_of
 from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
 from tiler.sinks.zarr import ZarrSink
 
@@ -47,7 +47,11 @@ class StagedSink:
         """Of the output, from level 0 on."""
         raise NotImplementedError
 
-    def convert(self, levels: Sequence[Any], path: Path) -> None:
+    def pieces(self, levels: Sequence[Level]) -> int:
+        """In how many pieces `convert` makes the file."""
+        raise NotImplementedError
+
+    def convert(self, levels: Sequence[Any], path: Path, watch: Watch) -> None:
         """Make the file from the zarr arrays of all levels, in memory that does not grow with them."""
         raise NotImplementedError
 
@@ -66,6 +70,12 @@ class StagedSink:
     def write_unit(self) -> Shape:
         """That of the staged zarr."""
         return self.stage.write_unit
+
+    @property
+    def room(self) -> Room:
+        """The stage has the same levels."""
+        whole = bytes_of(self.levels(), self.spec)
+        return Room(whole, whole)
 
     def create(self) -> None:
         """Make the empty stage under the partial name."""
@@ -91,7 +101,7 @@ class StagedSink:
         with readable(current):
             return self.load(current, box)
 
-    def finish(self, attributes: Json) -> None:
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Convert the stage, store the provenance beside the output, then give it its final name.
 
         May be called again: what was not finished is made anew.
@@ -99,7 +109,9 @@ class StagedSink:
         draft = self.target.partial / self.target.path.name
         with writing(self.target.path):
             if self.target.partial.exists():
-                self.convert(self.stage.build(self.levels()), draft)
+                levels = self.levels()
+                watch.begin(self.stage.pieces(levels) + self.pieces(levels))
+                self.convert(self.stage.build(levels, watch), draft, watch)
                 sync(draft)
                 write_json(self.target.sidecar, provenance(self.spec.kind, self.spec.classes, attributes))
             self.target.promote(draft)

@@ -14,10 +14,10 @@ from zarr.storage import LocalStore
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import Array, Json, OutputSpec
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
-from tiler.sinks.pyramid import Level, fill_level, levels_of
+from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, voxels_of
 from tiler.sinks.target import provenance, writing
 from tiler.sinks.zarr_files import Folder
 from tiler.sinks.zarr_objects import Objects
@@ -131,12 +131,17 @@ class ZarrSink:
         z, y, x = self._shard or self.spec.chunk
         return self._depth(z), y, x
 
+    @property
+    def chunk(self) -> Shape:
+        """Of the arrays, in their axes."""
+        return self._stored(self.spec.chunk, 1)
+
     def create(self) -> None:
         """Make the group and its empty array, not whole yet."""
         self._close()
         with writing(self.keeping.draft_name):
             self.keeping.prepare()
-            levels = levels_of(self.spec, self.layout)[:1]
+            levels = self.levels()[:1]
             attributes = self.keeping.drafted(self._attributes(levels, {}))
             group = zarr.create_group(self.keeping.draft(), zarr_format=ZARR_FORMATS[self.spec.ngff],
                                       attributes=dict(attributes))
@@ -160,13 +165,28 @@ class ZarrSink:
         check_box(self.name, self.spec.shape, box)
         return self.layout.load(self._open(), box)
 
-    def build(self, levels: Sequence[Level]) -> list[Any]:
+    def levels(self) -> Sequence[Level]:
+        """Of the output, from level 0 on."""
+        return levels_of(self.spec, self.layout)
+
+    @property
+    def room(self) -> Room:
+        return Room(bytes_of(self.levels(), self.spec))
+
+    def pieces(self, levels: Sequence[Level]) -> int:
+        """In how many pieces `build` makes them."""
+        unit = self._stored(self._shard, self.spec.shape[0]) if self._shard else self.chunk
+        return sum(count_cells(level.shape, unit) for level in levels[1:])
+
+    def build(self, levels: Sequence[Level], watch: Watch) -> list[Any]:
         """The zarr arrays of all levels, each made from the one before; what an interrupted attempt left is replaced.
 
         Parameters
         ----------
         levels
             From level 0 on.
+        watch
+            Told of each of the `pieces`.
         """
         group = zarr.open_group(self.keeping.draft(), mode="r+")
         arrays: list[Any] = [group[levels[0].path]]
@@ -176,10 +196,11 @@ class ZarrSink:
             steps = tuple(b // a for a, b in zip(finer.factors, level.factors, strict=True))
             for index in fill_level(arrays[-2], arrays[-1], steps, self.spec.kind):
                 self.keeping.sync_chunks(level.path, arrays[-1], index)
+                watch.made(voxels_of(index))
             self.keeping.sync_metadata(level.path)
         return arrays
 
-    def finish(self, attributes: Json) -> None:
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Build the coarser levels, store the provenance in the group, which is whole then.
 
         May be called again: what was not finished is made anew.
@@ -187,8 +208,9 @@ class ZarrSink:
         self._close()
         with writing(self.name):
             if self.keeping.unfinished:
-                levels = levels_of(self.spec, self.layout)
-                self.build(levels)
+                levels = self.levels()
+                watch.begin(self.pieces(levels))
+                self.build(levels, watch)
                 group = zarr.open_group(self.keeping.draft(), mode="r+")
                 group.update_attributes(self._attributes(levels, attributes))
                 self.keeping.sync_metadata()
@@ -205,7 +227,7 @@ class ZarrSink:
         if ZARR_FORMATS[self.spec.ngff] == 2:
             options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
         return group.create_array(level.path, shape=level.shape, dtype=self.spec.dtype, fill_value=0,
-                                  chunks=self._stored(self.spec.chunk, 1),
+                                  chunks=self.chunk,
                                   shards=self._shard and self._stored(self._shard, self.spec.shape[0]), **options)
 
     @property

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import psutil
 
 from tiler.errors import JournalError, StoreError
-from tiler.stores.address import Address
-from tiler.stores.objects import Stored, Taken, delete, get, put_if
+from tiler.stores.address import Address, beside
+from tiler.stores.objects import Mark, Stored, Taken, delete, get, put_if
 
 RENEWED, EXPIRES = 20.0, 90.0
 log = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def leased(output: Address) -> Iterator[None]:
     JournalError
         If another run holds it.
     """
-    address = output.with_name(f"{output.name}.lock")
+    address = beside(output, ".lock")
+    assert isinstance(address, Address)
     holder = _Holder(address)
     holder.take(output)
     renewing = threading.Thread(target=holder.renew, name="tiler-lease", daemon=True)
@@ -55,7 +56,7 @@ class _Holder:
 
     def __init__(self, address: Address) -> None:
         self.address, self.released = address, threading.Event()
-        self._id, self._etag = uuid.uuid4().hex, ""
+        self._id, self._mark = uuid.uuid4().hex, Mark(None, None)
 
     def _content(self) -> bytes:
         return json.dumps({"id": self._id, "host": socket.gethostname(), "process": os.getpid(),
@@ -69,7 +70,7 @@ class _Holder:
                                f"of {said.age:.0f} s ago (after {EXPIRES:.0f} s it counts as dead): wait for it, or "
                                "choose another -o")
         try:
-            self._etag = put_if(self.address, self._content(), None if found is None else found.etag) or ""
+            self._mark = put_if(self.address, self._content(), None if found is None else found.mark)
         except Taken:
             raise JournalError(f"another run has just begun to write {output}: wait for it, or choose another -o") \
                 from None
@@ -78,7 +79,7 @@ class _Holder:
         """Until it is released; a store that does not answer is asked again at the next turn."""
         while not self.released.wait(RENEWED):
             try:
-                self._etag = put_if(self.address, self._content(), self._etag) or ""
+                self._mark = put_if(self.address, self._content(), self._mark)
             except Taken:
                 log.warning("%s was taken over by another run", self.address)
                 return
@@ -89,7 +90,7 @@ class _Holder:
         """Unless another run has it by now."""
         try:
             found = get(self.address)
-            if found is not None and found.etag == self._etag:
+            if found is not None and found.mark == self._mark:
                 delete(self.address)
         except StoreError as error:  # it expires; what is raised already matters more
             log.warning("the lock could not be given back: %s", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,11 +34,29 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A store's mark of an object's content: S3 compares the tag, Google's store the version (its generation)."""
+
+    etag: str | None
+    version: str | None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Mark:
+        return cls(told.get("e_tag"), told.get("version"))
+
+    @property
+    def condition(self) -> dict[str, str]:
+        """Of a write that replaces just this content."""
+        known = {"e_tag": self.etag, "version": self.version}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """An object: its content and the store's mark of it."""
 
     content: bytes
-    etag: str | None
+    mark: Mark
 
 
 ANSWERS = (AlreadyExistsError, PreconditionError, NotSupportedError, NotImplementedError)
@@ -67,7 +85,7 @@ def get(address: Address) -> Stored | None:
     """An object; None only if the store says that there is none."""
     def ask() -> Stored:
         found = obstore.get(client(address), str(address.path))
-        return Stored(bytes(found.bytes()), found.meta["e_tag"])
+        return Stored(bytes(found.bytes()), Mark.of(found.meta))
 
     try:
         return _asked(address, ask)
@@ -80,32 +98,30 @@ def exists(address: Address) -> bool:
     return get(address) is not None or next(listing(address), None) is not None
 
 
-def put(address: Address, content: bytes) -> str | None:
+def put(address: Address, content: bytes) -> Mark:
     """Write an object, durably; gives the store's mark of it."""
-    mark: str | None = _asked(address, lambda: obstore.put(client(address), str(address.path), content))["e_tag"]
-    return mark
+    return Mark.of(_asked(address, lambda: obstore.put(client(address), str(address.path), content)))
 
 
-def put_if(address: Address, content: bytes, etag: str | None) -> str | None:
-    """Write an object only if it is new (no ``etag``), or still has that mark.
+def put_if(address: Address, content: bytes, mark: Mark | None) -> Mark:
+    """Write an object only if it is new (no ``mark``), or still has that mark.
 
     Raises
     ------
     Taken
         If it is not so. An answer that was lost on the way is looked for: what was written is then ours.
     """
-    mode: Any = "create" if etag is None else {"e_tag": etag}
+    mode: Any = "create" if mark is None else mark.condition
     try:
-        mark: str | None = _asked(
-            address, lambda: obstore.put(client(address), str(address.path), content, mode=mode))["e_tag"]
+        told = _asked(address, lambda: obstore.put(client(address), str(address.path), content, mode=mode))
     except (AlreadyExistsError, PreconditionError):
         found = get(address)
         if found is None or found.content != content:
             raise Taken from None
-        return found.etag
+        return found.mark
     except (NotSupportedError, NotImplementedError):
         return put(address, content)  # a store without conditions: as good as it gets
-    return mark
+    return Mark.of(told)
 
 
 def delete(address: Address) -> None:

@@ -38,6 +38,11 @@ class SinkConformance:
     def test_blocks_are_whole_write_units(self, make: Make, spec: OutputSpec) -> None:
         assert all(block % unit == 0 for block, unit in zip(spec.block, make(spec).write_unit, strict=True))
 
+    def test_what_it_takes_of_the_disk_is_told_before_it_is_made(self, make: Make, spec: OutputSpec) -> None:
+        room, voxels = make(spec).room, example_values(spec).nbytes
+        assert room.output in (0, voxels)  # the examples are too small for levels
+        assert room.temporary in (0, voxels)
+
     def test_blocks_in_any_order(self, make: Make, spec: OutputSpec) -> None:
         sink, values = created(make, spec), example_values(spec)
         blocks = list(blocks_of(spec))
