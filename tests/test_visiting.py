@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tiler.block import SegmentJob
 from tiler.caching import CachedSource
-from tiler.choosing import Choice, Workload
 from tiler.executors import open_executor
 from tiler.geometry import Box, Footprint, Span
 from tiler.planning import resolve
@@ -24,6 +23,7 @@ from tiler.sources import open_source
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 from tiler.testing.sources import SourceConformance
 from tiler.visiting import AxisChunks, best_visit, in_strips
+from tiler.workload import Choice, Workload
 
 pytestmark = pytest.mark.usefixtures("small_process")
 

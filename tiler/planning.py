@@ -13,18 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.choosing import (
-    MB,
-    Budget,
-    Choice,
-    Workload,
-    best_tile,
-    block_for,
-    chunk_for,
-    least_tile,
-    spell,
-    tile_on_canvas,
-)
+from tiler.choosing import MB, best_tile, block_for, least_tile, spell, tile_on_canvas
 from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
 from tiler.flow import LEAST
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
@@ -34,6 +23,7 @@ from tiler.ports import Border, Json, Predictor, Source, tiling_of
 from tiler.sweep import is_global
 from tiler.tuning import speed_of
 from tiler.visiting import Visit
+from tiler.workload import Budget, Choice, Workload, chunk_for
 
 AXES = ("z", "y", "x")
 

@@ -13,7 +13,6 @@ from typing import Protocol
 from tiler.blending import segment_job
 from tiler.block import checksum
 from tiler.caching import CachedSource
-from tiler.choosing import Choice, Workload
 from tiler.errors import Interrupted
 from tiler.executors.serial import Serial
 from tiler.geometry import Box, Grid
@@ -27,6 +26,7 @@ from tiler.stores import asking
 from tiler.stores.address import Address, Place
 from tiler.sweep import is_global
 from tiler.task import Task, final_sink, instance_rows, label_spec, model_sink, stage_path
+from tiler.workload import Choice, Workload
 
 log = logging.getLogger(__name__)
 

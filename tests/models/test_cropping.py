@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 import tiler
-from tiler.choosing import Choice, Workload
 from tiler.geometry import Box, Grid, Span, tiles_of
 from tiler.models import PredictorOptions, UNet, open_predictor, registry
 from tiler.models.backends.exported import Exported
@@ -25,6 +24,7 @@ from tiler.models.probe.modules import on_meta
 from tiler.models.probe.proof import random_copy
 from tiler.ports import CroppingPredictor
 from tiler.sources import open_source
+from tiler.workload import Choice, Workload
 
 OPTIONS = PredictorOptions(precision="float64", dtype="float64", head="softmax", classes="all", threads=1)
 
