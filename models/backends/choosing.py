@@ -49,9 +49,9 @@ def _there(name: str, setting: Setting) -> bool:
 def _measured(names: list[str], setting: Setting, shape: tuple[int, ...]) -> Iterator[tuple[str, float]]:
     for name in names:
         network = Network(setting, "none", name)
-        image = torch.randn(shape, device=setting.device, dtype=network.exact_type)
         try:
             with network.session() as session:
+                image = torch.randn(shape, device=session.feeder.device, dtype=network.exact_type)
                 yield name, min(_seconds(session, image) for _ in range(REPEATS + 1))  # the first one warms up
         except ModelError as error:
             log.info("%s is left out: %s", name, error)

@@ -25,10 +25,10 @@ WAYS = {"torch": ("torch", "float32"), "torch-bf16": ("torch", "bfloat16"), "com
 
 def microseconds(predictor, tile: int, calls: int) -> float:
     """Per pixel that the tile may write; the fastest of some calls after one that compiles."""
-    network, batch = predictor.network, torch.rand(1, 1, tile, tile, device=predictor.network.device)
     core = predictor.footprint.core((1, tile, tile))[1]
     taken = []
-    with network.session() as session:
+    with predictor.network.session() as session:
+        batch = torch.rand(1, 1, tile, tile, device=session.feeder.device)
         session.download(session(batch))
         for _ in range(calls):
             begun = time.perf_counter()
