@@ -95,7 +95,6 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
     _check_room(room, output, listener)
     with exclusive(output):
         start_over(output)
-        remove_stage(output)
         header = {"plan": plan.to_json(), **_provenance(request, opened)}
         with closing(begin_journal(output, header)) as journal:
             try:
@@ -103,7 +102,6 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
             except TilerError:
                 if not journal.begun:
                     start_over(output)  # there is nothing to resume
-                    remove_stage(output)
                 raise
 
 
