@@ -13,7 +13,7 @@ from tiler.ports import Calibration, OutputSpec
 from tiler.run import Silent
 from tiler.sinks import open_finished, open_sink, partial_path
 from tiler.testing.predictors import PoolingNet
-from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, written
+from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, Counting, Stopped, written
 
 SIZES = (2, 1100, 80)
 SPEC = OutputSpec((1, *SIZES), np.dtype("uint8"), Calibration.plain("zyx", SIZES), ("cell",), False, (2, 256, 80),
@@ -22,25 +22,6 @@ SPEC = OutputSpec((1, *SIZES), np.dtype("uint8"), Calibration.plain("zyx", SIZES
 OUTPUTS = {"out.zarr": (SPEC, 2 * (5 + 3)), "old.zarr": (replace(SPEC, ngff="0.4"), 2 * (5 + 3)),
            "shards.zarr": (replace(SPEC, shard=(2, 256, 80)), 3 + 2),
            "out.ome.tif": (SPEC, 2 * 3), "out.h5": (SPEC, 2 * 9), "out.npy": (SPEC, 0), "out.tif": (SPEC, 0)}
-
-
-class Stopped(Exception):
-    """By the watch."""
-
-
-class Counting:
-    """A watch that counts, and stops the work after some pieces."""
-
-    def __init__(self, after=None):
-        self.total, self.pieces, self.voxels, self.after = 0, 0, 0, after
-
-    def begin(self, total):
-        self.total = total
-
-    def made(self, voxels):
-        self.pieces, self.voxels = self.pieces + 1, self.voxels + voxels
-        if self.pieces == self.after:
-            raise Stopped
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
