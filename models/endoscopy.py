@@ -131,9 +131,12 @@ def appearance(frame: Array, levels: Levels, inside: Array | None = None) -> App
     Raises
     ------
     PlanError
-        If the frame is no such array, or no pixel is to be looked at.
+        If the frame is no such array, ``inside`` is not bool or has another size, or no pixel is to be looked at.
     """
     pixels = _unit_range(frame)
+    if inside is not None and (inside.dtype != bool or inside.shape != frame.shape[1:]):
+        raise PlanError(f"the pixels that are looked at are told by bool of the frame's {frame.shape[1:]} (y, x), got "
+                        f"{inside.dtype} of {inside.shape}")  # numbers would be taken for places
     pixels = pixels.reshape(3, -1) if inside is None else pixels[:, inside]
     if not pixels.size:
         raise PlanError("no pixel of the frame is inside: there is nothing to measure")

@@ -41,6 +41,20 @@ def free_disk(path: Path) -> int:
     return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.is_dir())).free
 
 
+def used_disk(path: Path) -> int:
+    """Bytes that a file or a folder takes, 0 where there is none; what is reserved in a file counts."""
+    inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(_taken(file) for file in ([path] if path.is_file() else inside))
+
+
+def _taken(file: Path) -> int:
+    try:
+        found = file.lstat()
+    except FileNotFoundError:  # removed meanwhile
+        return 0
+    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -12,6 +12,7 @@ from tiler.journal import Journal, journal_path
 from tiler.planning import as_loaded
 from tiler.plans import Plan
 from tiler.ports import Json, Sink
+from tiler.run import remove_stage
 from tiler.sinks import discard_unfinished, is_unfinished, is_whole
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, is_address, is_label, place_of
@@ -141,6 +142,7 @@ def start_over(output: Place) -> None:
         else:
             journal.unlink(missing_ok=True)
         discard_unfinished(output)
+        remove_stage(output)
     except StoreError:
         raise
     except OSError as error:

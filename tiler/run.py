@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import escape
+from pathlib import Path
 from typing import Protocol
 
 from tiler.blending import segment_job
@@ -253,9 +254,14 @@ def _number(task: Task, stages: _Stages, staged: Sink, sink: Sink) -> None:
 
 def remove_stage(output: Place | None) -> None:
     """Remove the labels that waited for their numbers."""
-    path = stage_path(output)
-    if isinstance(path, Address):
-        asking().remove(path)
-    elif path is not None:
-        for leftover in path.parent.glob(f"{escape(path.name)}*"):
+    if isinstance(output, Address):
+        asking().remove(stage_path(output))
+    elif output is not None:
+        for leftover in stage_leftovers(output):
             shutil.rmtree(leftover)
+
+
+def stage_leftovers(output: Path) -> list[Path]:
+    """What there is of the labels that waited for their numbers, whole or not."""
+    path = Path(str(stage_path(output)))
+    return list(path.parent.glob(f"{escape(path.name)}*"))

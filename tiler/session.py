@@ -14,7 +14,7 @@ from tiler.choosing import MB
 from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.journal import Journal, exclusive, journal_path
-from tiler.machine import free_disk
+from tiler.machine import free_disk, used_disk
 from tiler.opening import DEFAULTS, Opened, describe_model, describe_source, open_all
 from tiler.options import FREE, Options, parse_count
 from tiler.planning import essence_of
@@ -31,8 +31,8 @@ from tiler.resuming import (
     start_over,
     state_of,
 )
-from tiler.run import Memo, agrees_with, perform, remove_stage
-from tiler.sinks import check_output, ngff_of
+from tiler.run import Memo, agrees_with, perform, remove_stage, stage_leftovers
+from tiler.sinks import check_output, ngff_of, partial_path
 from tiler.stores.address import Address, Place
 from tiler.task import Task, model_sink, room_of
 from tiler.version import __version__
@@ -102,7 +102,6 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
             except TilerError:
                 if not journal.begun:
                     start_over(output)  # there is nothing to resume
-                    remove_stage(output)
                 raise
 
 
@@ -115,21 +114,24 @@ def with_room(opened: Opened, plan: Plan, output: Place) -> tuple[Plan, Room]:
 def _check_room(room: Room, output: Place, listener: Listener) -> None:
     """Refuse what cannot be held; what will be compressed may fit all the same, so that it is only told.
 
+    What an older run left counts as free: it is removed before anything is made, but not before this is known.
+
     Raises
     ------
     SinkError
-        If the output is not compressed and larger than what is free.
+        If the output itself is not compressed and larger than what is free.
     """
     if isinstance(output, Address):
         return
     free, needed = free_disk(output), room.output + room.temporary
-    if needed <= free:
-        return
-    if room.reserved:
-        raise SinkError(f"{output} takes {needed // MB + 1} MB, {free // MB} MB are free: choose another disk or a "
-                        "compressed format, .zarr, .ome.tif or .h5 (-o), or a region (--roi)")
-    listener.warn(f"{output} takes up to {needed // MB + 1} MB while it is made, depending on how well it can be "
-                  f"compressed; {free // MB} MB are free")
+    if needed > free:
+        free += sum(used_disk(left) for left in (partial_path(output), *stage_leftovers(output)))
+    if room.reserved and room.output > free:
+        raise SinkError(f"{output} takes {room.output // MB + 1} MB, {free // MB} MB are free: choose another disk or "
+                        "a compressed format, .zarr, .ome.tif or .h5 (-o), or a region (--roi)")
+    if needed > free:
+        listener.warn(f"{output} takes up to {needed // MB + 1} MB while it is made, depending on how well it can be "
+                      f"compressed; {free // MB} MB are free")
 
 
 def _go_on(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:

@@ -123,6 +123,15 @@ def test_what_is_no_frame_is_refused(frame, says):
         appearance(frame, LEVELS)
 
 
+@pytest.mark.parametrize(("inside", "got"), [
+    (np.ones((4, 5), np.uint8), r"uint8 of \(4, 5\)"), (np.ones((5, 4), bool), r"bool of \(5, 4\)"),
+    (np.ones(4, bool), r"bool of \(4,\)"), (np.ones((3, 4, 5), bool), r"bool of \(3, 4, 5\)"),
+])
+def test_a_mask_that_is_none_of_the_frame_is_refused(inside, got):
+    with pytest.raises(PlanError, match=rf"by bool of the frame's \(4, 5\) \(y, x\), got {got}$"):
+        appearance(uniform(9, 9, 9), LEVELS, inside)
+
+
 def test_impossible_requests_are_refused():
     with pytest.raises(PlanError, match="equally bright everywhere"):
         field_of_view(uniform(9, 9, 9))

@@ -13,7 +13,7 @@ from tiler.ports import Calibration, OutputSpec
 from tiler.run import Silent
 from tiler.sinks import open_finished, open_sink, partial_path
 from tiler.testing.predictors import PoolingNet
-from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, written
+from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, Counting, Stopped, written
 
 SIZES = (2, 1100, 80)
 SPEC = OutputSpec((1, *SIZES), np.dtype("uint8"), Calibration.plain("zyx", SIZES), ("cell",), False, (2, 256, 80),
@@ -22,25 +22,6 @@ SPEC = OutputSpec((1, *SIZES), np.dtype("uint8"), Calibration.plain("zyx", SIZES
 OUTPUTS = {"out.zarr": (SPEC, 2 * (5 + 3)), "old.zarr": (replace(SPEC, ngff="0.4"), 2 * (5 + 3)),
            "shards.zarr": (replace(SPEC, shard=(2, 256, 80)), 3 + 2),
            "out.ome.tif": (SPEC, 2 * 3), "out.h5": (SPEC, 2 * 9), "out.npy": (SPEC, 0), "out.tif": (SPEC, 0)}
-
-
-class Stopped(Exception):
-    """By the watch."""
-
-
-class Counting:
-    """A watch that counts, and stops the work after some pieces."""
-
-    def __init__(self, after=None):
-        self.total, self.pieces, self.voxels, self.after = 0, 0, 0, after
-
-    def begin(self, total):
-        self.total = total
-
-    def made(self, voxels):
-        self.pieces, self.voxels = self.pieces + 1, self.voxels + voxels
-        if self.pieces == self.after:
-            raise Stopped
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -175,3 +156,46 @@ def test_a_disk_that_may_not_hold_the_output(name, needed, tmp_path, monkeypatch
     listener = Warned()
     tiler.segment(*call, kind="labels", overwrite=True, listener=listener)
     assert listener.warnings == []
+
+
+class Impatient(Listening):
+    """Stops a run after its first block."""
+
+    def finished_block(self, index, voxels):
+        self.stop.set()
+
+
+@pytest.mark.parametrize(("name", "needed"), [("out.npy", 176_000), ("out.zarr", LEVELS)])
+def test_what_an_older_run_left_counts_as_free(name, needed, tmp_path, monkeypatch):
+    """It gives back what it had taken, but only to a run that fits."""
+    call, stopped = (np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / name), Impatient()
+    with pytest.raises(Interrupted):
+        tiler.segment(*call, kind="instances", tile="62", block="1x200x80", listener=stopped, stop=stopped.stop)
+    before = sorted(tmp_path.rglob("*"))
+    assert {f"{name}.partial", f"{name}.stage.zarr.partial"} <= {path.name for path in tmp_path.iterdir()}
+    taken = sum(path.stat().st_blocks * 512 for path in before if path.is_file() and path.suffix != ".journal")
+    listener = Warned()
+    if name == "out.npy":
+        monkeypatch.setattr("tiler.session.free_disk", lambda output: needed - taken - 1)
+        with pytest.raises(SinkError, match="takes 1 MB, 0 MB are free"):
+            tiler.segment(*call, kind="labels", overwrite=True)
+        assert sorted(tmp_path.rglob("*")) == before
+    monkeypatch.setattr("tiler.session.free_disk", lambda output: needed - taken)
+    stages = []
+    listener.stage = lambda name: stages.append(list(tmp_path.glob("*.stage.zarr*")))
+    tiler.segment(*call, kind="labels", overwrite=True, listener=listener)
+    assert listener.warnings == []
+    assert stages
+    assert not any(stages)
+
+
+def test_only_what_is_not_compressed_must_fit(tmp_path, monkeypatch):
+    """Labels that wait for their numbers are compressed, whatever becomes of them."""
+    call, whole = (np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / "out.npy"), 4 * 176_000
+    monkeypatch.setattr("tiler.session.free_disk", lambda output: whole - 1)
+    with pytest.raises(SinkError, match="takes 1 MB, 0 MB are free"):
+        tiler.segment(*call, kind="instances")
+    monkeypatch.setattr("tiler.session.free_disk", lambda output: whole)
+    listener = Warned()
+    tiler.segment(*call, kind="instances", listener=listener)
+    assert ["takes up to 1 MB while it is made" in warning for warning in listener.warnings] == [True]

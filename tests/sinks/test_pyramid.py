@@ -1,5 +1,7 @@
 """The levels of a zarr output: which there are, what they hold, where they lie."""
 
+import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
 from tiler.sinks import open_sink, pyramid
 from tiler.sinks.layout import Layout
-from tiler.sinks.pyramid import cells, fill_level, levels_of, mean_of, mode_of, reduced
+from tiler.sinks.pyramid import cells, fill_level, levels_by, levels_of, mean_of, mode_of, reduced
 from tiler.sources import open_source
 from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, blocks_of, example_values, part, written
 
@@ -53,7 +55,7 @@ def test_channels_are_never_halved_and_slices_only_where_asked():
 
 
 def corners_of(*values, dtype):
-    return [np.array([value], dtype) for value in values]
+    return np.array(values, dtype)[:, None]
 
 
 @pytest.mark.parametrize(("values", "dtype", "mean"), [
@@ -74,6 +76,29 @@ def test_mode_by_hand(values, mode):
     assert mode_of(corners_of(*values, dtype="uint64"))[0] == mode
 
 
+def mode_by_counting(values):
+    """Of the commonest the one that comes first."""
+    counted = Counter(values)  # in the order of the first of each
+    return max(counted, key=counted.get)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40).flatmap(lambda length: st.lists(
+    st.lists(st.integers(0, 4), min_size=length, max_size=length), min_size=1, max_size=5)),
+    st.sampled_from([0, 100]))
+def test_few_and_many_voxels_have_the_same_mode(groups, few):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyramid, "FEW", few)
+        found = mode_of(np.array(groups, np.uint32).T)
+    assert found.tolist() == [mode_by_counting(group) for group in groups]
+
+
+def test_more_voxels_than_a_byte_counts():
+    """312 of the one and 200 of the other."""
+    values = np.random.default_rng(0).permutation([5] * 312 + [9] * 200).reshape(8, 8, 8)
+    assert reduced(values, (8, 8, 8), mode_of).tolist() == [[[5]]]
+
+
 def test_what_is_missing_at_the_end_is_repeated():
     assert reduced(np.array([[0, 2, 7]], np.uint8), (1, 2), mean_of).tolist() == [[1, 7]]
     assert reduced(np.array([[4, 6, 8]], np.uint8), (2, 2), mean_of).tolist() == [[5, 8]]
@@ -83,7 +108,8 @@ def test_what_is_missing_at_the_end_is_repeated():
 @given(data=st.data(), kind=st.sampled_from(["probabilities", "labels"]))
 def test_a_level_made_in_pieces_is_that_of_the_whole(data, kind):
     shape = data.draw(st.tuples(*[st.integers(1, 13)] * 3))
-    steps = data.draw(st.tuples(*[st.sampled_from([1, 2])] * 3))
+    steps = data.draw(st.tuples(*[st.sampled_from([1, 2, 3, 7])] * 3))
+    at_once = data.draw(st.sampled_from([1, 60, 10**6]))
     chunk = data.draw(st.tuples(*[st.integers(2, 5)] * 3))
     times = data.draw(st.none() | st.tuples(*[st.integers(1, 3)] * 3))
     shards = times and tuple(a * b for a, b in zip(chunk, times, strict=True))
@@ -91,26 +117,54 @@ def test_a_level_made_in_pieces_is_that_of_the_whole(data, kind):
     source = zarr.create_array({}, data=values, chunks=(3, 4, 5))
     coarse = tuple(-(-size // step) for size, step in zip(shape, steps, strict=True))
     target = zarr.create_array({}, shape=coarse, dtype=values.dtype, chunks=chunk, shards=shards)
-    done = sum(int(np.prod([part.stop - part.start for part in index]))
-               for index in fill_level(source, target, steps, kind))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyramid, "AT_ONCE", at_once)
+        done = sum(int(np.prod([part.stop - part.start for part in index]))
+                   for index in fill_level(source, target, steps, kind))
     assert done == np.prod(coarse)
+    steps = pyramid.within(shape, steps)
     np.testing.assert_array_equal(target[...], reduced(values, steps, mean_of if kind == "probabilities" else mode_of))
 
 
+class Ones:
+    """A level that remembers how much of it was read at once."""
+
+    def __init__(self, shape):
+        self.shape, self.reads = shape, []
+
+    def __getitem__(self, index):
+        self.reads.append(tuple(part.stop - part.start for part in index))
+        return np.ones(self.reads[-1], np.uint8)
+
+
 def test_memory_holds_what_one_chunk_is_made_from():
-    class Counting:
-        shape = (64, 64, 64)
-        reads = ()
-
-        def __getitem__(self, index):
-            lengths = [part.stop - part.start for part in index]
-            self.reads = (*self.reads, tuple(lengths))
-            return np.ones(lengths, np.uint8)
-
-    source = Counting()
+    source = Ones((64, 64, 64))
     target = zarr.create_array({}, shape=(32, 32, 32), dtype="uint8", chunks=(4, 8, 8), shards=(8, 16, 16))
     assert len(list(fill_level(source, target, (2, 2, 2), "labels"))) == 16
     assert set(source.reads) == {(8, 16, 16)}
+
+
+def test_memory_does_not_grow_with_the_steps(monkeypatch):
+    monkeypatch.setattr(pyramid, "AT_ONCE", 64 * 64)
+    source, target = Ones((2, 512, 300)), zarr.create_array({}, shape=(2, 16, 10), dtype="uint8", chunks=(1, 16, 10))
+    assert len(list(fill_level(source, target, (1, 32, 32), "labels"))) == 2
+    assert max(map(math.prod, source.reads)) == 64 * 64
+    assert sum(map(math.prod, source.reads)) == 2 * 512 * 300  # nothing twice
+    assert target[...].min() == 1
+
+
+def test_steps_longer_than_the_image_make_one_voxel_of_what_there_is():
+    source, target = Ones((3, 5)), zarr.create_array({}, shape=(1, 1), dtype="uint8", chunks=(4, 4))
+    assert list(fill_level(source, target, (10**12, 10**12), "labels")) == [(slice(0, 1), slice(0, 1))]
+    assert source.reads == [(3, 5)]
+
+
+def test_levels_that_lie_too_far_apart_are_refused():
+    layout = Layout.of(spec_of("zyx", (9, 5000, 5000), (4, 4, 4)))
+    near = [(1, 1, 1), (2, 64, 64), (4, 10**9, 10**9)]
+    assert [level.shape for level in levels_by(layout, near)] == [(9, 5000, 5000), (5, 79, 79), (3, 1, 1)]
+    with pytest.raises(SinkError, match=r"one voxel of level 1 covers 1x4100x4100 of level 0, more than 16777216"):
+        levels_by(layout, [(1, 1, 1), (1, 4100, 4100)])
 
 
 def test_cells_start_where_the_slice_does():

@@ -76,6 +76,8 @@ class TestNpy(Stored):
 
 
 class TestArray(SinkConformance):
+    in_memory = True
+
     @pytest.fixture
     def make(self):
         return lambda spec: open_sink(None, spec)

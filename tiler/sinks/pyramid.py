@@ -11,19 +11,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
+from tiler.errors import SinkError
 from tiler.geometry import Shape
 from tiler.ports import Array, OutputSpec
 from tiler.sinks.layout import Index, Layout
 
-Reduction = Callable[[Sequence[Array]], Array]
+Reduction = Callable[[Array], Array]
+"""Makes ``shape`` of ``(n, *shape)``: the n voxels of each group, in their order."""
 
 SMALL_PLANE = 512
 """Voxels along y and x from which on a plane needs no coarser level: a viewer loads it at once."""
+AT_ONCE = 2**22
+"""Voxels of the finer level that are read at once, if its chunks are not larger."""
+GROUP = 2**24
+"""Voxels that may become one: all of them are held."""
+FEW = 8
+"""Voxels of a group up to which each is counted against each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +80,32 @@ def bytes_of(levels: Sequence[Level], spec: OutputSpec) -> int:
 
 
 def levels_by(layout: Layout, factors: Sequence[Shape]) -> tuple[Level, ...]:
-    """The levels of an output that cover so many voxels of level 0 each, along each axis of the array."""
+    """The levels of an output that cover so many voxels of level 0 each, along each axis of the array.
+
+    Raises
+    ------
+    SinkError
+        If one voxel of a level is made from more than can be held.
+    """
     shapes = [tuple(-(-size // step) for size, step in zip(layout.shape, each, strict=True)) for each in factors]
-    return tuple(Level(str(number), *pair) for number, pair in enumerate(zip(shapes, factors, strict=True)))
+    levels = tuple(Level(str(number), *pair) for number, pair in enumerate(zip(shapes, factors, strict=True)))
+    for finer, level in pairwise(levels):
+        group = within(finer.shape, steps_between(finer, level))
+        if math.prod(group) > GROUP:
+            raise SinkError(f"one voxel of level {level.path} covers {'x'.join(map(str, group))} of level "
+                            f"{finer.path}, more than {GROUP} voxels: give the image levels between them, or choose "
+                            "another .zarr (-o)")
+    return levels
+
+
+def steps_between(finer: Level, coarser: Level) -> Shape:
+    """Voxels of one level that become one of the next, along each axis."""
+    return tuple(b // a for a, b in zip(finer.factors, coarser.factors, strict=True))
+
+
+def within(shape: Shape, steps: Shape) -> Shape:
+    """The steps, none longer than the array."""
+    return tuple(min(step, size) for step, size in zip(steps, shape, strict=True))
 
 
 def _steps(spec: OutputSpec, layout: Layout, finer: Level, halve_z: bool) -> Shape:
@@ -100,7 +131,10 @@ def method_of(kind: str) -> str:
 
 
 def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[Index]:
-    """Make a level from the one before; memory holds one write unit of it and what one chunk of it is made from.
+    """Make a level from the one before, in memory that does not grow with the steps.
+
+    It holds one write unit of the level and `AT_ONCE` voxels of the finer one; more, where a chunk or what becomes
+    one voxel has more.
 
     Parameters
     ----------
@@ -117,16 +151,27 @@ def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[In
         What has been written: whole shards, or chunks where there are none.
     """
     reduce: Reduction = {"mean": mean_of, "mode": mode_of}[method_of(kind)]
+    steps = within(source.shape, steps)
+    part = part_of(target.chunks, steps)
     for unit in cells(tuple(slice(0, size) for size in target.shape), target.shards or target.chunks):
-        out = np.empty([part.stop - part.start for part in unit], target.dtype)
-        for piece in cells(unit, target.chunks):
-            finer = tuple(slice(part.start * step, min(part.stop * step, size))
-                          for part, step, size in zip(piece, steps, source.shape, strict=True))
-            inside = tuple(slice(part.start - whole.start, part.stop - whole.start)
-                           for part, whole in zip(piece, unit, strict=True))
+        out = np.empty([side.stop - side.start for side in unit], target.dtype)
+        for piece in (piece for chunk in cells(unit, target.chunks) for piece in cells(chunk, part)):
+            finer = tuple(slice(side.start * step, min(side.stop * step, size))
+                          for side, step, size in zip(piece, steps, source.shape, strict=True))
+            inside = tuple(slice(side.start - whole.start, side.stop - whole.start)
+                           for side, whole in zip(piece, unit, strict=True))
             out[inside] = reduced(np.asarray(source[finer]), steps, reduce)
         target[unit] = out
         yield unit
+
+
+def part_of(chunk: Shape, steps: Shape) -> Shape:
+    """What of a chunk is made at once: all of it, or what is left when what it is made from is halved until it fits."""
+    part, most = list(chunk), max(AT_ONCE, math.prod(chunk))  # chunks of the finer level are decoded whole anyway
+    while math.prod(part) * math.prod(steps) > most and max(part) > 1:
+        longest = max(range(len(part)), key=lambda axis: (part[axis] > 1, part[axis] * steps[axis]))
+        part[longest] = -(-part[longest] // 2)
+    return tuple(part)
 
 
 def cells(whole: Index, sizes: Shape) -> Iterator[Index]:
@@ -151,14 +196,15 @@ def reduced(values: Array, steps: Shape, reduce: Reduction) -> Array:
     """Every group of ``steps`` voxels as one; what is missing from the last groups is repeated from the face."""
     padding = [(0, -size % step) for size, step in zip(values.shape, steps, strict=True)]
     full = np.pad(values, padding, mode="edge") if any(after for _, after in padding) else values
-    corners = product(*(range(step) for step in steps))
-    return reduce([full[tuple(slice(at, None, step) for at, step in zip(corner, steps, strict=True))]
-                   for corner in corners])
+    coarse = tuple(size // step for size, step in zip(full.shape, steps, strict=True))
+    pairs = full.reshape([each for pair in zip(coarse, steps, strict=True) for each in pair])
+    inside, outside = range(1, pairs.ndim, 2), range(0, pairs.ndim, 2)
+    return reduce(pairs.transpose(*inside, *outside).reshape(math.prod(steps), *coarse))
 
 
-def mean_of(corners: Sequence[Array]) -> Array:
-    """The mean in the voxels' own dtype, to the nearest integer where it is one."""
-    dtype = corners[0].dtype
+def mean_of(corners: Array) -> Array:
+    """The mean along the first axis in the voxels' own dtype, to the nearest integer where it is one."""
+    dtype = corners.dtype
     exact = np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64
     total: Array = corners[0].astype(exact)
     for corner in corners[1:]:
@@ -167,18 +213,32 @@ def mean_of(corners: Sequence[Array]) -> Array:
     return (np.rint(total) if dtype.kind in "iu" else total).astype(dtype)
 
 
-def mode_of(corners: Sequence[Array]) -> Array:
-    """The commonest value; of several the first in the order of the voxels."""
-    best, most = corners[0].copy(), _votes(corners[0], corners)
-    for corner in corners[1:]:
-        votes = _votes(corner, corners)
-        np.copyto(best, corner, where=votes > most)
-        np.maximum(most, votes, out=most)
+def mode_of(corners: Array) -> Array:
+    """The commonest value along the first axis; of several the first in the order of the voxels."""
+    best: Array = corners[0].copy()
+    mixed = (corners != best).any(0)
+    if mixed.any():  # at the faces of objects only: everywhere else all are one value
+        best[mixed] = (_by_votes if len(corners) <= FEW else _by_runs)(corners[:, mixed])
     return best
 
 
-def _votes(value: Array, corners: Sequence[Array]) -> Array:
-    votes = np.zeros(value.shape, np.uint8)
-    for corner in corners:
-        votes += value == corner
-    return votes
+def _by_votes(columns: Array) -> Array:
+    """Of each column, each voxel counted against each: quick while they are few."""
+    votes = np.array([np.sum(columns == value, axis=0, dtype=np.uint8) for value in columns])  # at most FEW
+    found: Array = np.take_along_axis(columns, votes.argmax(0)[None], 0)[0]
+    return found
+
+
+def _by_runs(columns: Array) -> Array:
+    """Of each column, by the lengths of the runs of equal values once it is sorted."""
+    rows = np.ascontiguousarray(columns.T)
+    count, length = rows.shape
+    order = np.argsort(rows, axis=1, kind="stable")  # a run begins with the first of its voxels
+    ordered = np.take_along_axis(rows, order, 1)
+    new = np.ones(rows.shape, bool)
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=new[:, 1:])
+    starts = np.flatnonzero(new)
+    ranks = np.diff(starts, append=rows.size) * length - order.ravel()[starts]
+    most = np.maximum.reduceat(ranks, np.searchsorted(starts, np.arange(count) * length))
+    found: Array = rows[np.arange(count), -most % length]
+    return found

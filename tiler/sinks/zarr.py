@@ -17,7 +17,7 @@ from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
-from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, voxels_of
+from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
 from tiler.sinks.target import provenance, writing
 from tiler.sinks.zarr_files import Folder
 from tiler.sinks.zarr_objects import Objects
@@ -193,8 +193,7 @@ class ZarrSink:
         for finer, level in pairwise(levels):
             self.keeping.discard(level.path)
             arrays.append(self._create_array(group, level))
-            steps = tuple(b // a for a, b in zip(finer.factors, level.factors, strict=True))
-            for index in fill_level(arrays[-2], arrays[-1], steps, self.spec.kind):
+            for index in fill_level(arrays[-2], arrays[-1], steps_between(finer, level), self.spec.kind):
                 self.keeping.sync_chunks(level.path, arrays[-1], index)
                 watch.made(voxels_of(index))
             self.keeping.sync_metadata(level.path)
