@@ -33,6 +33,8 @@ DROPPING = ("unet", "ciresan-n4", "ciresan-n65", "cnn-full-resolution")
 """Networks that drop voxels: they have no zero border."""
 TWINS = {"fcn32s-fixed": "fcn32s"}
 """Networks that compute what another one does."""
+OFTEN = ("fcn8s", "fcn-alexnet", "fcn-googlenet")
+"""FCNs whose law is tested in every run, and of the first two the proof too; they take seconds each."""
 CASES = [*((name, "mirror") for name in NARROW), *((name, "zero") for name in NARROW if name not in DROPPING)]
 EXACT64 = {"device": "cpu", "precision": "float64", "dtype": "float64", "threads": 1, "head": "none",
            "classes": "all"}
@@ -76,12 +78,17 @@ def one_pass(module: nn.Module, volume: np.ndarray, footprint: Footprint, border
     return result[(slice(None), *(slice(a, a + size) for a, size in zip(offsets, shape, strict=True)))]
 
 
+def slow_unless(quick: bool, *values: str):
+    """A case of a parametrised test, which is left to the slow runs unless it is quick."""
+    return pytest.param(*values, id="-".join(values), marks=[] if quick else pytest.mark.slow)
+
+
 def test_the_table_is_complete():
     exact = {name for name in registry.names() if registry.describe(name).exactness == "EXACT"}
     assert set(NARROW) | set(TWINS) == exact
 
 
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("name", [slow_unless(name not in WIDTHS or name in OFTEN[:2], name) for name in NARROW])
 def test_the_footprint_is_proved_and_one_voxel_less_fails(name):
     module, found = network(name)
     assert found.exactness == "EXACT"
@@ -90,7 +97,8 @@ def test_the_footprint_is_proved_and_one_voxel_less_fails(name):
     assert [part.name for part in parts if part.passed] == ["context", "control", "agreement"], parts
 
 
-@pytest.mark.parametrize(("name", "border"), CASES, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "border"), [
+    slow_unless(name not in WIDTHS or name in OFTEN, name, border) for name, border in CASES])
 def test_tiled_is_whole(tmp_path, name, border):
     module, found = network(name)
     size, strides = image_and_strides(name, border)
