@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from tiler.errors import JournalError, SinkError
 from tiler.ports import Json
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, beside
+from tiler.stores.address import Address, Place
+from tiler.stores.label_places import beside
 
 FORMAT = 1
 Records = dict[str, dict[int, Json]]

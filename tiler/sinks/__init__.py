@@ -15,7 +15,8 @@ from tiler.errors import SinkError
 from tiler.ports import Json, OutputSpec, Sink
 from tiler.sinks.target import PARTIAL, REPLACED, Target, remove
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, is_label, place_of
+from tiler.stores.address import Address, Place, place_of
+from tiler.stores.label_places import is_label
 
 __all__ = ["FORMATS", "Format", "check_output", "discard_unfinished", "is_unfinished", "is_whole", "open_finished",
            "open_sink", "partial_path"]

@@ -35,7 +35,8 @@ from tiler.sinks.pyramid import Level, levels_by
 from tiler.sinks.target import sync, write_json, writing
 from tiler.sinks.zarr import ZarrSink
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, beside
+from tiler.stores.address import Address, Place
+from tiler.stores.label_places import beside
 
 KINDS = ("labels", "instances")
 FILES = {"0.5": "zarr.json", "0.4": ".zattrs"}
