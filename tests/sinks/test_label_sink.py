@@ -176,7 +176,7 @@ def test_a_crash_before_the_list_is_written_is_mended(image, ngff, monkeypatch):
 
     place = image / "labels/cells"
     with monkeypatch.context() as patch:
-        patch.setattr("tiler.sinks.labels.add_label", crash)
+        patch.setattr("tiler.sinks.listing.Listing.add", crash)
         with pytest.raises(Crash):
             tiler.segment(image, LabelNet(), place, kind="labels", **CHOICES)
     assert not (image / "labels" / FILES[ngff]).exists()

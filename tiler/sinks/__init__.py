@@ -103,9 +103,9 @@ def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:
     """
     if _format_of(output) is not LABELS:
         return wanted
-    from tiler.sinks.labels import version_over
+    from tiler.sinks.labels import image_over
 
-    return version_over(output, wanted, kind)
+    return image_over(output, wanted, kind).version
 
 
 def partial_path(output: str | os.PathLike[str]) -> Path:

@@ -44,11 +44,11 @@ def beside(output: Place, suffix: str) -> Place:
     if outermost is None:
         return output.with_name(output.name + suffix)
     _, image, *_ = output.absolute().parents
-    steps = [*_steps(image.resolve(), outermost), "labels", output.name]
-    return outermost.with_name(f"{outermost.name}.{'.'.join(map(_quoted, steps))}{suffix}")
+    names = [*steps(image.resolve(), outermost), "labels", output.name]
+    return outermost.with_name(f"{outermost.name}.{'.'.join(map(_quoted, names))}{suffix}")
 
 
-def _steps(inner: Place, outer: Place) -> tuple[str, ...]:
+def steps(inner: Place, outer: Place) -> tuple[str, ...]:
     """Names of the folders on the way."""
     return _path(inner).parts[len(_path(outer).parts):]
 
