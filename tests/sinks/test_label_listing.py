@@ -104,10 +104,11 @@ def test_what_was_kept_of_an_older_label_image_is_gone(plate, ngff):
 def test_two_runs_that_finish_at_once_are_both_there(plate, ngff, monkeypatch):
     """The second one begins when the first one has read the plate's metadata and not yet written them."""
     write, others = listing.write_json, []
+    zarr.open_group(plate / "A/1", use_consolidated=False).create_group("labels/nuclei")
 
     def late(path: Path, content):
         if path == plate / KEPT[ngff] and not others:
-            others.append(threading.Thread(target=make_labels, args=(plate, "nuclei", ngff)))
+            others.append(threading.Thread(target=Listing(plate / "A/1", ngff).add, args=("nuclei", [])))
             others[0].start()
             others[0].join(0.5)
         write(path, content)
