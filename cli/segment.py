@@ -23,7 +23,8 @@ from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
 from tiler.sinks import FORMATS
 from tiler.sources.files import PRECOMPUTED, split_inner
-from tiler.stores.address import Place, is_address, is_label, place_of
+from tiler.stores.address import Place, is_address, place_of
+from tiler.stores.label_places import is_label
 
 log = logging.getLogger("tiler.cli")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -94,6 +95,10 @@ def test_a_lock_that_cannot_be_made_is_not_taken_for_another_run(tmp_path, monke
     with pytest.raises(SinkError, match=r"cannot write .*out.zarr: nothing can be made in .*\(-o\)"), \
             exclusive(tmp_path / "out.zarr"):
         pass
+    with pytest.raises(SinkError, match=f"nothing can be made in {re.escape(str(tmp_path))} ") as refusal, \
+            exclusive(tmp_path / "image.zarr/labels/cells"):  # whose lock lies beside the image
+        pass
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_second_run_on_one_output_is_refused_also_from_another_process(tmp_path):

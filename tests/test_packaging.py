@@ -33,7 +33,8 @@ LAYERS = [
     {"tiler"},
 ]
 LEAVES = {"tiler.sources": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address"},
-          "tiler.sinks": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address"},
+          "tiler.sinks": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address",
+                          "tiler.stores.label_places"},
           "tiler.stores": {"tiler.errors"},
           "tiler.metrics": {"tiler.errors", "tiler.geometry", "tiler.ports"}}
 

@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from tiler.errors import JournalError, SinkError
 from tiler.ports import Json
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, beside
+from tiler.stores.address import Address, Place
+from tiler.stores.label_places import beside
 
 FORMAT = 1
 Records = dict[str, dict[int, Json]]
@@ -74,22 +75,23 @@ def exclusive(output: Place) -> AbstractContextManager[None]:
 
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    lock = FileLock(str(beside(output, ".lock")), timeout=0)
+    path = Path(str(beside(output, ".lock")))
+    lock = FileLock(path, timeout=0)
     try:
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        if not Path(lock.lock_file).exists():  # filelock takes a lock that cannot be made for one that is held
-            raise SinkError(f"cannot write {output}: nothing can be made in {output.parent} (-o)") from None
+        if not path.exists():  # filelock takes a lock that cannot be made for one that is held
+            raise SinkError(f"cannot write {output}: nothing can be made in {path.parent} (-o)") from None
         raise JournalError(f"another run is writing {output}: wait for it, or choose another -o") from None
     except (FileExistsError, NotADirectoryError):
-        raise SinkError(f"cannot write {output}: its folder {output.parent} is a file (-o)") from None
+        raise SinkError(f"cannot write {output}: its folder {path.parent} is a file (-o)") from None
     except OSError as error:
         raise SinkError(f"cannot write {output}: {error.strerror or error} (-o)") from error
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         lock.release()
 
 

@@ -15,7 +15,8 @@ from tiler.ports import Json, Sink
 from tiler.run import remove_stage
 from tiler.sinks import discard_unfinished, is_unfinished, is_whole
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, is_address, is_label, place_of
+from tiler.stores.address import Address, Place, is_address, place_of
+from tiler.stores.label_places import is_label
 
 
 class State(Enum):

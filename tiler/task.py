@@ -12,7 +12,8 @@ from tiler.geometry import Box, Shape
 from tiler.plans import Plan
 from tiler.ports import Calibration, Json, OutputSpec, Predictor, Room, Sink, Source, VolumeShape
 from tiler.sinks import open_sink
-from tiler.stores.address import Place, beside
+from tiler.stores.address import Place
+from tiler.stores.label_places import beside
 
 MANY_CHUNKS = 10_000
 """From here on the chunks of a block go into one shard: file systems suffer from more."""

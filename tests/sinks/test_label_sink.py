@@ -176,7 +176,7 @@ def test_a_crash_before_the_list_is_written_is_mended(image, ngff, monkeypatch):
 
     place = image / "labels/cells"
     with monkeypatch.context() as patch:
-        patch.setattr("tiler.sinks.labels.add_label", crash)
+        patch.setattr("tiler.sinks.listing.Listing.add", crash)
         with pytest.raises(Crash):
             tiler.segment(image, LabelNet(), place, kind="labels", **CHOICES)
     assert not (image / "labels" / FILES[ngff]).exists()
@@ -223,6 +223,8 @@ def test_consolidated_metadata_know_the_labels(image, ngff):
     ("image.zarr/labels/cells", {"kind": "probabilities"}, "probabilities are none: say --as labels or --as instances"),
     ("image.zarr/labels/cells.tif", {}, r"is the place of a label image inside a zarr.*leave out \.tif"),
     ("image.zarr/labels/deeper/cells", {}, "outputs end in .zarr"),
+    *((f"image.zarr/labels/{name}", {"overwrite": True}, f"a label image cannot be called {name}, since names that")
+      for name in ("cells.partial", "Cells.Replaced", "zarr.json", ".zattrs", ".zgroup", ".zmetadata", "__cells")),
 ])
 def test_where_no_labels_can_be_is_said_in_one_line(tmp_path, place, options, message):
     make_image(tmp_path / "image.zarr")

@@ -17,6 +17,7 @@ import tiler
 from tiler.errors import Interrupted, JournalError, SinkError
 from tiler.journal import Journal, exclusive, journal_path
 from tiler.run import Silent
+from tiler.sinks.listing import Listing
 from tiler.stores import asking
 from tiler.stores.address import Address
 from tiler.testing.predictors import PoolingNet
@@ -128,6 +129,50 @@ def test_labels_are_added_to_an_image(root, source):
     kept = {each.key.split("/")[0] for each in asking().listing(Address.parse(root))}
     assert kept == {"volume.zarr", "image.zarr", "image.zarr.journal", "image.zarr.labels.cells.journal",
                     "image.zarr.labels.others.journal"}
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_labels_that_are_replaced_are_not_listed_until_they_are_whole_again(root, source):
+    """Nothing can be made beside the old ones there: they are gone as soon as the run begins."""
+    image, few = f"{root}/image.zarr", {"tile": "62", "block": "1x32x53"}
+    tiler.segment(source, PoolingNet(), image, **few)
+    tiler.segment(source, LabelNet(), f"{image}/labels/cells", kind="labels", **few)
+    zarr.consolidate_metadata(asking("zarr_store").zarr_store(Address.parse(image), read_only=False))
+    stopping = Stopping(after=1)
+    with pytest.raises(Interrupted):
+        tiler.segment(source, LabelNet(), f"{image}/labels/cells", kind="labels", overwrite=True, listener=stopping,
+                      stop=stopping.stop, **few)
+    assert labels_of(image) == []
+    tiler.segment(source, LabelNet(), f"{image}/labels/cells", resume=True)
+    assert labels_of(image) == ["cells"]
+
+
+def labels_of(image):
+    """Names in the list, which are those of the groups in the metadata that are kept in one piece."""
+    content = json.loads(asking().get(Address.parse(f"{image}/labels/zarr.json")).content)
+    store = asking("zarr_store").zarr_store(Address.parse(image), read_only=True)
+    kept = zarr.open_consolidated(store, mode="r")["labels"]
+    listed = sorted(content["attributes"]["ome"]["labels"])
+    assert listed == sorted(kept.attrs["ome"]["labels"]) == sorted(kept.group_keys())
+    return listed
+
+
+def test_a_list_that_another_run_changes_meanwhile_is_read_again(root, source, monkeypatch):
+    image = Address.parse(f"{root}/image.zarr")
+    tiler.segment(source, PoolingNet(), str(image), tile="62", block="1x32x53")
+    objects, others = asking(), []
+    write = objects.put_if
+
+    def late(address, content, mark):
+        if address.name == "zarr.json" and not others:
+            others.append(address)
+            Listing(image, "0.5").add("others", [])
+        return write(address, content, mark)
+
+    monkeypatch.setattr(objects, "put_if", late)
+    Listing(image, "0.5").add("cells", [])
+    content = json.loads(objects.get(image / "labels/zarr.json").content)
+    assert content["attributes"]["ome"]["labels"] == ["others", "cells"]
 
 
 def test_what_was_damaged_is_found_and_computed_again(source, output, local):

@@ -18,7 +18,7 @@ from tiler.geometry import Box
 from tiler.ports import Array
 from tiler.sinks import open_finished
 from tiler.sources.files import split_inner
-from tiler.stores.address import is_label
+from tiler.stores.label_places import is_label
 
 CELL = frozenset({"cell", "cells", "interior", "inside", "foreground", "cytoplasm", "neuron", "neurite", "object"})
 MEMBRANE = frozenset({"membrane", "membranes", "boundary", "boundaries", "border", "borders", "background",

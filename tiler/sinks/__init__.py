@@ -13,9 +13,10 @@ from pathlib import Path
 
 from tiler.errors import SinkError
 from tiler.ports import Json, OutputSpec, Sink
-from tiler.sinks.target import Target, remove
+from tiler.sinks.target import PARTIAL, REPLACED, Target, remove
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, is_label, place_of
+from tiler.stores.address import Address, Place, place_of
+from tiler.stores.label_places import is_label
 
 __all__ = ["FORMATS", "Format", "check_output", "discard_unfinished", "is_unfinished", "is_whole", "open_finished",
            "open_sink", "partial_path"]
@@ -49,6 +50,9 @@ FORMATS = (
 
 LABELS = Format("tiler.sinks.labels:LabelSink", ())
 """A label image inside an OME-Zarr image."""
+
+RESERVED = (".", "__", "zarr.json")
+"""Beginnings of names that are zarr's own inside a group."""
 
 
 def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec) -> Sink:
@@ -99,9 +103,9 @@ def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:
     """
     if _format_of(output) is not LABELS:
         return wanted
-    from tiler.sinks.labels import version_over
+    from tiler.sinks.labels import image_over
 
-    return version_over(output, wanted, kind)
+    return image_over(output, wanted, kind).version
 
 
 def partial_path(output: str | os.PathLike[str]) -> Path:
@@ -176,8 +180,13 @@ def _format_of(path: Place) -> Format:
 
 
 def _check_label_name(path: Place) -> None:
-    """Nothing but zarr lies inside a zarr."""
+    """Nothing but zarr lies inside a zarr, and none of its names means something else there."""
+    name = path.name.lower()
     others = tuple(suffix for known in FORMATS[1:] for suffix in known.suffixes)
-    if path.name.lower().endswith(others):
+    if name.endswith(others):
         raise SinkError(f"{path} is the place of a label image inside a zarr, which is zarr itself: leave out "
                         f"{path.suffix}, or choose another folder (-o)")
+    if name.endswith((PARTIAL, REPLACED)) or name.startswith(RESERVED):
+        raise SinkError(f"{path}: a label image cannot be called {path.name}, since names that end in {PARTIAL} or "
+                        f"{REPLACED} are those of what is not whole, and names that begin with . or __ or are "
+                        "zarr.json belong to zarr: choose another name (-o)")

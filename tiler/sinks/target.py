@@ -13,6 +13,9 @@ from pathlib import Path
 from tiler.errors import SinkError, TilerError
 from tiler.ports import Json
 
+PARTIAL, REPLACED = ".partial", ".replaced"
+"""What the names of an output that is not whole, and of an older one until it is deleted, end in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -29,7 +32,7 @@ class Target:
     @property
     def partial(self) -> Path:
         """Its name until it is whole."""
-        return self.path.with_name(self.path.name + ".partial")
+        return self.path.with_name(self.path.name + PARTIAL)
 
     @property
     def sidecar(self) -> Path:
@@ -81,7 +84,7 @@ class Target:
         whole
             What gets the name, where it was made inside the partial output, of which nothing else stays.
         """
-        aside = self.path.with_name(self.path.name + ".replaced")
+        aside = self.path.with_name(self.path.name + REPLACED)
         if self.partial.exists():
             source = whole or self.partial
             if self.path.is_dir() or (source.is_dir() and self.path.exists()):

@@ -12,8 +12,7 @@ from zarr.storage import LocalStore
 from tiler.ports import Json
 from tiler.sinks.layout import Index
 from tiler.sinks.target import Target, remove, sync
-
-METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+from tiler.stores.label_places import METADATA
 
 
 class Folder:

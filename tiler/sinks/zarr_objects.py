@@ -17,9 +17,9 @@ from tiler.ports import Json
 from tiler.sinks.layout import Index
 from tiler.stores import asking
 from tiler.stores.address import Address
+from tiler.stores.label_places import METADATA
 
 MARK = "unfinished"
-METADATA = ("zarr.json", ".zattrs", ".zgroup")
 
 
 class Objects:

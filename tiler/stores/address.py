@@ -12,7 +12,6 @@ from tiler.errors import StoreError
 
 SCHEMES = ("s3", "gs", "https", "http")
 WRITABLE = ("s3", "gs")
-METADATA = ("zarr.json", ".zgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,35 +114,6 @@ def place_of(text: str | os.PathLike[str] | Address) -> Place:
     if isinstance(text, Address):
         return text
     return Address.parse(str(text)) if is_address(text) else Path(text)
-
-
-def is_label(output: Place) -> bool:
-    """Whether a place is that of a label image, ``IMAGE.zarr/labels/NAME``; NAME.zarr is one, too."""
-    labels, *images = _above(output) or [output]
-    if labels.name != "labels" or not images:
-        return False
-    return any(map(_is_zarr, images)) or any((images[0] / name).exists() for name in METADATA
-                                             if isinstance(images[0], Path))
-
-
-def beside(output: Place, suffix: str) -> Place:
-    """Where a file about an output lies: beside it, or for a label image beside the whole zarr that it is part of."""
-    if not is_label(output):
-        return output.with_name(output.name + suffix)
-    _, image, *_ = above = _above(output)
-    *_, top = image, *filter(_is_zarr, above)
-    inner = str(output.absolute()).removeprefix(str(top)).replace(os.sep, ".").replace("/", ".")
-    return top.with_name(f"{top.name}{inner}{suffix}")
-
-
-def _above(output: Place) -> list[Place]:
-    """All that holds it, the nearest first."""
-    return list(output.absolute().parents)
-
-
-def _is_zarr(folder: Place) -> bool:
-    """By its name."""
-    return folder.suffix.lower() == ".zarr"
 
 
 def is_address(text: object) -> bool:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import psutil
 
 from tiler.errors import JournalError, StoreError
-from tiler.stores.address import Address, beside
+from tiler.stores.address import Address
+from tiler.stores.label_places import beside
 from tiler.stores.objects import Mark, Stored, Taken, delete, get, put_if
 
 RENEWED, EXPIRES = 20.0, 90.0

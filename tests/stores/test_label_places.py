@@ -1,0 +1,55 @@
+"""One name for what lies beside an output, however it is reached, and another one for every other output."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tiler.errors import JournalError
+from tiler.journal import exclusive
+from tiler.stores.address import place_of
+from tiler.stores.label_places import beside, is_label
+
+
+@pytest.mark.parametrize(("output", "told"), [
+    ("s3://lab/a.zarr/labels/x", True), ("s3://lab/p.zarr/A/1/labels/x.zarr", True), ("s3://lab/a/labels/x", False),
+    ("s3://lab/x.zarr", False), ("s3://lab/labels/x.zarr", False), ("/x.zarr", False),
+    ("/labels/x.zarr", False), ("/nowhere/a.ZARR/labels/x", True), ("/nowhere/a.zarr/labels/deep/x", False)])
+def test_label_images_are_known_by_their_place(output, told):
+    output = place_of(output)
+    assert is_label(output) == told
+    assert told or beside(output, ".lock") == output.with_name(output.name + ".lock")
+
+
+PLACES = ["p.zarr/A/1/labels/x", "p.zarr/A.1/labels/x", "p.zarr/A=2E1/labels/x", "p.zarr/A.1/labels/x.zarr",
+          "p.zarr/A/labels/labels/x", "p.zarr/A.labels/labels/x", "p.zarr/labels/x", "q.zarr/labels/x"]
+
+
+@pytest.mark.parametrize("root", ["s3://lab", "/nowhere"])
+def test_two_outputs_share_no_file(root):
+    for one, other in itertools.combinations(PLACES, 2):
+        assert beside(place_of(f"{root}/{one}"), ".journal") != beside(place_of(f"{root}/{other}"), ".journal")
+    assert str(beside(place_of(f"{root}/p.zarr/A/1/labels/x"), ".journal")) == f"{root}/p.zarr.A.1.labels.x.journal"
+
+
+def make_group(folder: Path) -> Path:
+    """A zarr that does not say so by its name."""
+    folder.mkdir(parents=True)
+    (folder / "zarr.json").write_text("{}")
+    return folder
+
+
+def test_it_lies_outside_of_every_zarr(tmp_path):
+    collection = make_group(tmp_path / "collection")
+    image = make_group(collection / "more" / "image")
+    assert beside(image / "labels/x", ".lock") == tmp_path / "collection.more.image.labels.x.lock"
+
+
+@pytest.mark.parametrize("real", ["real.zarr", "real"])
+def test_links_lead_to_one_lock(tmp_path, real):
+    make_group(tmp_path / "data" / real)
+    (tmp_path / "alias.zarr").symlink_to(tmp_path / "data" / real)
+    by_link, directly = tmp_path / "alias.zarr/labels/x", tmp_path / "data" / real / "labels/x"
+    assert beside(by_link, ".journal") == beside(directly, ".journal") == tmp_path / f"data/{real}.labels.x.journal"
+    with exclusive(by_link), pytest.raises(JournalError, match="another run is writing"), exclusive(directly):
+        pass

@@ -1,0 +1,71 @@
+"""Where label images of OME-Zarr images lie, ``IMAGE.zarr/labels/NAME``, and what lies beside an output.
+
+An image may be part of larger zarrs, a plate or a collection. What belongs to the run and is no zarr lies beside the
+outermost of them, since readers complain of it inside::
+
+    plate.zarr/A/1/labels/cells             an output
+    plate.zarr.A.1.labels.cells.journal     beside it
+
+On a local disk a folder is a zarr by its name or by the metadata in it, and links are followed, so that one output has
+one name however it is reached. On object stores names alone are looked at, since every look is a request: an image
+there is part of a zarr that is called so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+from tiler.stores.address import Address, Place
+
+METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
+"""Files in which a zarr describes itself; the first two hold attributes."""
+
+GROUPS = ("zarr.json", ".zgroup")
+
+
+def is_label(output: Place) -> bool:
+    """Whether a place is that of a label image; ``NAME.zarr`` is one, too."""
+    return zarr_over(output) is not None
+
+
+def zarr_over(output: Place) -> Place | None:
+    """The outermost zarr that a label image is part of; None where the place is not that of one."""
+    above: list[Place] = list(output.absolute().parents)
+    if len(above) < 2 or above[0].name != "labels" or not (any(map(_named, above)) or _is_zarr(above[1])):
+        return None
+    image = above[1].resolve()
+    zarrs: list[Place] = [image, *filter(_is_zarr, image.parents)]
+    return zarrs[-1]
+
+
+def beside(output: Place, suffix: str) -> Place:
+    """Where a file about an output lies: beside it, or for a label image beside the whole zarr that it is part of."""
+    outermost = zarr_over(output)
+    if outermost is None:
+        return output.with_name(output.name + suffix)
+    _, image, *_ = output.absolute().parents
+    names = [*steps(image.resolve(), outermost), "labels", output.name]
+    return outermost.with_name(f"{outermost.name}.{'.'.join(map(_quoted, names))}{suffix}")
+
+
+def steps(inner: Place, outer: Place) -> tuple[str, ...]:
+    """Names of the folders on the way."""
+    return _path(inner).parts[len(_path(outer).parts):]
+
+
+def _path(place: Place) -> PurePath:
+    return place.path if isinstance(place, Address) else place
+
+
+def _quoted(name: str) -> str:
+    """Without the dot, which stands between names: ``A/1`` and ``A.1`` are two places."""
+    return name.replace("=", "=3D").replace(".", "=2E")
+
+
+def _named(folder: Place) -> bool:
+    """A zarr by its name."""
+    return folder.suffix.lower() == ".zarr"
+
+
+def _is_zarr(folder: Place) -> bool:
+    return _named(folder) or (isinstance(folder, Path) and any((folder / name).exists() for name in GROUPS))
