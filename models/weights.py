@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tiler.errors import ModelError, WeightsError
 
@@ -101,7 +101,8 @@ def save_weights(
         "provenance": dict(card.provenance),
     }
     tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(_COUNTER)}
-    save_file(tensors, path, {key: json.dumps(value) for key, value in metadata.items()})
+    # Not save_file, whose files only their owner may read.
+    path.write_bytes(save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
 def read_card(path: Path) -> WeightsCard | None:

@@ -40,6 +40,11 @@ def test_values_survive_without_batch_counters(stored):
     assert state_hash(other.state_dict()) == state_hash(narrow().state_dict())
 
 
+def test_others_may_read_a_file_as_the_umask_says(stored, tmp_path):
+    (tmp_path / "any").touch()
+    assert stored.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_a_module_without_memory_is_filled(stored):
     with torch.device("meta"):
         empty = UNet(**narrow().arguments)
