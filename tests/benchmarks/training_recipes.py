@@ -1,20 +1,20 @@
-"""Train with several recipes for the same time, side by side, and draw their curves.
+"""Train with several recipes for the same processor time, and draw their curves.
 
     python tests/benchmarks/training_recipes.py IMAGES.tif LABELS.tif FOLDER --time 30min --validate 20:25
     python tests/benchmarks/training_recipes.py IMAGES.tif LABELS.tif FOLDER --draw
 
-Recipes take turns in steps of a tenth of the time, each in a process of its own, so that what else the machine
-does meets them alike. Writes one weights file and CSV a recipe, and recipes.png; --draw only draws.
+Each recipe trains on one thread for as many steps as that thread makes in the time; what a step takes is measured
+first, in seconds of the processor, which a busy machine does not lengthen as it does those of the clock. Writes one
+weights file and CSV a recipe, and recipes.png; --draw only draws.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import math
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from tiler.models.training.options import parse_time
 
 mpl.use("agg")
 
-TURNS = 10
+REHEARSALS = (2, 10)
+"""Steps of the two runs whose difference is what a step takes."""
 SCORES = ("loss", "v_rand_thinned", "pixel_error")
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--time", default="30min", help="for each recipe")
+    parser.add_argument("--time", default="30min", help="of one thread, for each recipe")
     parser.add_argument("--validate", default="20:25")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["default", "paper"])
     parser.add_argument("--base", default="32")
@@ -43,45 +44,49 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
     if not given.draw:
-        train_in_turns(given, {name: ["--recipe", name, "--base", given.base] for name in given.recipes})
-    draw(given.folder, given.recipes)
+        train_alike(given, {name: ["--recipe", name, "--base", given.base] for name in given.recipes})
+    draw(given.folder, given.recipes, parse_time(given.time) / 60)
 
 
-def train_in_turns(given: argparse.Namespace, runs: Mapping[str, list[object]]) -> None:
-    """Several `tiler train` of that time each; ``runs`` holds the options of each by the name of its weights."""
-    for turn in range(TURNS):
-        for name, options in runs.items():
-            begin = ["--time", given.time, "--validate", given.validate, "--overwrite", *options]
-            how = ["--resume"] if turn else begin
-            # The last turn ends with the last step, or there would be no weights.
-            limit = parse_time(given.time) / TURNS if turn < TURNS - 1 else math.inf
-            output = given.folder / f"{name}.safetensors"
-            run_for(limit, ["train", given.images, given.labels, "-o", output, "-q", *how])
-            print(f"turn {turn + 1} of {TURNS}: {name}", flush=True)
+def train_alike(given: argparse.Namespace, runs: Mapping[str, list[object]]) -> None:
+    """One `tiler train` of that time each; ``runs`` holds the options of each by the name of its weights."""
+    for name, options in runs.items():
+        command = ["train", given.images, given.labels, "--threads", 1, "--overwrite", "-q", *options]
+        seconds = seconds_a_step(command, given.folder / "rehearsal.safetensors")
+        steps = round(parse_time(given.time) / seconds)
+        print(f"{name}: {steps} steps of {seconds:.2f} s of one thread", flush=True)
+        output = given.folder / f"{name}.safetensors"
+        run([*command, "-o", output, "--validate", given.validate, "--steps", steps])
 
 
-def run_for(seconds: float, arguments: list[object]) -> None:
-    """The command, asked to stop after a while; it keeps a checkpoint."""
-    process = subprocess.Popen([sys.executable, "-m", "tiler.cli", *map(str, arguments)])
-    begun = time.monotonic()
-    while process.poll() is None and time.monotonic() - begun < seconds:
-        time.sleep(0.5)
-    if process.poll() is None:
-        process.terminate()
-    if process.wait() not in (0, 130):
-        raise SystemExit(f"tiler {' '.join(map(str, arguments))} ended with {process.returncode}")
+def seconds_a_step(command: list[object], output: Path) -> float:
+    """Of the processor, without what a run takes to begin and to end."""
+    few, many = REHEARSALS
+    spent = [run([*command, "-o", output, "--steps", steps]) for steps in REHEARSALS]
+    return (spent[1] - spent[0]) / (many - few)
 
 
-def draw(folder: Path, names: list[str]) -> None:
+def run(arguments: list[object]) -> float:
+    """Processor seconds of the command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "tiler.cli", *map(str, arguments)], check=False)
+    if done.returncode:
+        raise SystemExit(f"tiler {' '.join(map(str, arguments))} ended with {done.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def draw(folder: Path, names: list[str], minutes: float) -> None:
     figure, axes = plt.subplots(1, len(SCORES), figsize=(15, 4.2), dpi=130, layout="constrained")
     for name in names:
         with (folder / f"{name}.csv").open() as file:
             rows = list(csv.DictReader(file))
+        of_step = minutes / int(rows[-1]["step"])
         for ax, score in zip(axes, SCORES, strict=True):
-            points = [(float(row["seconds"]) / 60, float(row[score])) for row in rows if row[score]]
+            points = [(int(row["step"]) * of_step, float(row[score])) for row in rows if row[score]]
             ax.plot(*zip(*points, strict=True), label=name, marker="." if score != "loss" else None)
     for ax, score in zip(axes, SCORES, strict=True):
-        ax.set(xlabel="minutes", ylabel=score)
+        ax.set(xlabel="minutes of one thread", ylabel=score)
         ax.legend()
     figure.savefig(folder / "recipes.png")
 

@@ -6,14 +6,13 @@
 
 The slices of --test (25:30) are cut off first: nothing trains on them, and nothing is chosen by them. Each network
 has its own loss; the recipe is the default one for all of them, or with `--recipe own` what was published with each.
-They take turns, so that what else the machine does meets them alike. Prints one row a network, as Markdown; with
---score of weights that are there already.
+The time is the processor's, as in training_recipes.py. Prints one row a network, as Markdown; with --score of weights
+that are there already.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 import tifffile
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from training_recipes import train_in_turns
+from training_recipes import train_alike
 
 import tiler
 from tiler.models import read_card, registry
@@ -45,7 +44,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, nargs="?")
     parser.add_argument("labels", type=Path, nargs="?")
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--time", default="30min", help="for each network")
+    parser.add_argument("--time", default="30min", help="of one thread, for each network")
     parser.add_argument("--validate", default="20:25")
     parser.add_argument("--test", default="25:30")
     parser.add_argument("--recipe", default="default", help="of all of them, or own")
@@ -71,9 +70,9 @@ def train_and_score(given: argparse.Namespace) -> None:
             tifffile.imwrite(path, np.delete(stack, test, 0), photometric="minisblack")
             setattr(given, name, path)
         own = given.recipe == "own"
-        train_in_turns(given, {name: [*NETWORKS[name], "--model", name, *([] if own else ["--recipe", given.recipe])]
+        train_alike(given, {name: [*NETWORKS[name], "--model", name, *([] if own else ["--recipe", given.recipe])]
                                for name in given.networks})
-    columns = ("network", "parameters", "recipe", "loss", "steps", "minutes", *SCORES)
+    columns = ("network", "parameters", "recipe", "loss", "steps", *SCORES)
     print_row(columns)
     print_row(["---"] * len(columns))
     for name in given.networks:
@@ -82,14 +81,12 @@ def train_and_score(given: argparse.Namespace) -> None:
 
 def score_row(name: str, weights: Path, images: np.ndarray, labels: np.ndarray) -> list[str]:
     card = read_card(weights)
-    with weights.with_suffix(".csv").open() as file:
-        *_, last = csv.DictReader(file)
     found = tiler.segment(images, name, weights=weights, axes="zyx")
     scores = tiler.evaluate(found, labels).scores
     module = registry.build(name, **card.arguments)
     recipe = card.provenance["recipe"]
-    return [name, f"{count(module):,}", recipe["name"], recipe["loss"], last["step"],
-            f"{float(last['seconds']) / 60:.0f}", *(f"{scores[score]:.5f}" for score in SCORES)]
+    return [name, f"{count(module):,}", recipe["name"], recipe["loss"],
+            str(card.provenance["steps"]), *(f"{scores[score]:.5f}" for score in SCORES)]
 
 
 def print_speed(names: list[str] | tuple[str, ...]) -> None:
