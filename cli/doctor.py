@@ -54,7 +54,7 @@ def _lines(found: Installation) -> Iterator[str]:
 
 def _section(name: str, rows: dict[str, str]) -> Iterator[str]:
     yield name
-    yield from (f"  {key:<16} {value}" for key, value in rows.items())
+    yield from (f"  {key:<20} {value}" for key, value in rows.items())
 
 
 def _backend(backend: Backend) -> str:

@@ -72,10 +72,10 @@ _EXPORTED = {"openvino": Overhead(1.3, 4.0, 75 * _MIB, 3.4), "onnxruntime": Over
 
 def overhead(device: str, dtype: torch.dtype, backend: str = "torch") -> Overhead:
     """Of that device, type of activations, and backend."""
-    if backend in _EXPORTED:
-        return _EXPORTED[backend]
     if device != "cpu":
         return _ACCELERATOR
+    if backend in _EXPORTED:
+        return _EXPORTED[backend]
     return _CPU_UNFOLDED if unfolds(dtype) else _CPU
 
 

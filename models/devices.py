@@ -1,17 +1,20 @@
-"""Devices, number formats and threads: what torch must be told so that float32 means IEEE float32."""
+"""Devices, number formats and threads: what torch must be told so that float32 means IEEE float32, or TF32 if asked."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from tiler.errors import MemoryBudgetError, ModelError
 
-Precision = Literal["float32", "bfloat16", "float16", "float64"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
+
+TF32_SINCE = (8, 0)
+"""Compute capability from which on NVIDIA's GPUs have TF32 (CUDA C++ Programming Guide, 8.x: Ampere)."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -80,57 +83,78 @@ def available() -> tuple[str, ...]:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of weights and activations."""
-    known = {"float32", "bfloat16", "float16", "float64"}
-    if name not in known:
-        raise ModelError(f"{name!r} is no precision: it is float32, bfloat16, float16 or float64 (--precision)")
+    """The type of weights and activations; in tf32 that is float32, whose products alone are rounded.
+
+    Raises
+    ------
+    ModelError
+        If there is no such precision, or the device does not have it.
+    """
+    if name not in get_args(Precision):
+        raise ModelError(f"{name!r} is no precision: it is float32, tf32, bfloat16, float16 or float64 (--precision)")
+    if name == "tf32":
+        _require_tf32(device)
+        return torch.float32
     if name == "float64" and device.type == "mps":
         raise ModelError("mps has no float64: use --device cpu or --precision float32")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 
-class _IeeeFloat32:
-    """TF32 and bfloat16 shortcuts off while any thread computes.
+def _require_tf32(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise ModelError(f"tf32 is a format of CUDA devices, {device} has none: use --precision float32, or a GPU "
+                         "(--device cuda)")
+    has = torch.cuda.get_device_capability(device)
+    if has < TF32_SINCE:
+        raise ModelError(f"{device} ({model_of(device)}, compute capability {has[0]}.{has[1]}) has no tf32, which came "
+                         f"with {TF32_SINCE[0]}.{TF32_SINCE[1]}: use --precision float32")
+
+
+class _Float32Products:
+    """What float32 means while any thread computes: IEEE float32, or TF32 where it was asked for, never bfloat16.
 
     These switches belong to the process, so the first thread in sets them and the last one out restores what
-    the caller's program had.
+    the caller's program had. Threads that want the other meaning wait until then; a thread inside must not ask for it.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
+        self._changed = threading.Condition()
+        self._inside, self._tf32 = 0, False
         self._restore = ExitStack()
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
+    def __call__(self, tf32: bool = False) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside == 0 or self._tf32 == tf32)
             if self._inside == 0:
-                self._restore.enter_context(_strict_matmul())
+                self._tf32 = tf32
+                self._restore.enter_context(_matmul("high" if tf32 else "highest"))
                 self._restore.enter_context(
-                    torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+                    torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
                 )
             self._inside += 1
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._inside -= 1
                 if self._inside == 0:
                     self._restore.close()
+                    self._changed.notify_all()
 
 
 @contextmanager
-def _strict_matmul() -> Iterator[None]:
+def _matmul(precision: str) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision(precision)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
 
 
-ieee_float32 = _IeeeFloat32()
+float32_products = _Float32Products()
 
 
 @contextmanager

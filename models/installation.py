@@ -81,7 +81,7 @@ class Backend:
     version
         None where it cannot be used.
     precisions
-        That it has on the processor.
+        That it has on the processor; TensorRT on a GPU.
     note
         What is missing.
     """
@@ -181,20 +181,21 @@ def _machine() -> Machine:
 def _backend(name: str) -> Backend:
     try:
         backend = backends.open_backend(name)
-        version = backend.version()
+        device = torch.device("cuda" if name == "onnxruntime:tensorrt" else "cpu")
+        version = backend.version(device)
     except ModelError as error:
         return Backend(None, note=str(error))
     if name == "compile" and not ("CXX" in os.environ or any(map(shutil.which, COMPILERS))):
         return Backend(None, note="torch.compile needs a C++ compiler for the processor, and none was found")
-    cpu = torch.device("cpu")
-    fitting = []
+    fitting, refusals = [], []
     for precision in PRECISIONS:
         try:
-            backend.check(cpu, resolve_precision(precision, cpu))
-        except ModelError:
+            backend.check(device, resolve_precision(precision, device), False)
+        except ModelError as error:
+            refusals.append(str(error))
             continue
         fitting.append(precision)
-    return Backend(version, tuple(fitting))
+    return Backend(version, tuple(fitting)) if fitting else Backend(None, note=refusals[0])
 
 
 def _numba_cache() -> str | None:

@@ -13,7 +13,7 @@ import torch
 
 from tiler.geometry import Box
 from tiler.models.backends import Setting
-from tiler.models.devices import device_errors, ieee_float32, threads_of
+from tiler.models.devices import device_errors, float32_products, threads_of
 from tiler.models.feeders import Feeder, Feeders, ways_to
 from tiler.models.heads import Head, probabilities
 from tiler.models.probe.inject import Answers, Injected, Site, reduced
@@ -125,7 +125,7 @@ class Network:
             # In inference mode composite operators hide those that they consist of, and so do fused ones.
             torch.no_grad() if self.watched else torch.inference_mode(),
             torch.jit.optimized_execution(not self.watched),
-            ieee_float32(),
+            float32_products(self.setting.tf32),
             threads_of(self.setting.threads),
             device_errors(feeder.device, self.precision),
             feeder.session(),
@@ -141,7 +141,7 @@ class Network:
     def _shared(self) -> Feeders:
         setting = self.setting
         parts = [dict(setting.model.identity), list(map(str, ways_to(self.devices))), str(setting.precision),
-                 setting.threads, self.backend]
+                 setting.tf32, setting.threads, self.backend]
         key = json.dumps(parts, sort_keys=True)
         if key not in _latest:
             _latest.clear()

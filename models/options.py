@@ -29,10 +29,11 @@ class PredictorOptions:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or several GPUs of one model, which share the
         work: ``"cuda:0,cuda:1"``.
     precision
-        Of weights and activations: float32 (IEEE, never TF32), bfloat16, float16, float64.
+        Of weights and activations: float32 (IEEE, never TF32), bfloat16, float16, float64; tf32 is float32 whose
+        products CUDA devices round to TF32.
     backend
-        ``"torch"``, ``"compile"``, ``"openvino"``, ``"onnxruntime"``, or ``"auto"`` for the fastest of them that is
-        installed and gives torch's result, compiling excepted.
+        ``"torch"``, ``"compile"``, ``"openvino"``, ``"onnxruntime"``, ``"onnxruntime:tensorrt"``, or ``"auto"`` for
+        the fastest of them that is installed and gives torch's result, those excepted that compile.
     threads
         Of one forward call on the CPU; None takes as many as torch has when the predictor is opened.
     head

@@ -12,7 +12,7 @@ from torch import nn
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models import heads
-from tiler.models.backends import CPU_ONLY, Setting, open_backend
+from tiler.models.backends import CPU_FIRST, Setting, open_backend
 from tiler.models.backends.choosing import fastest
 from tiler.models.cost import Tracer, unfolds
 from tiler.models.cropping.predictor import with_crops
@@ -64,7 +64,7 @@ def open_predictor(
         If no context is enough for it.
     """
     loaded = load_model(model, weights, trust)
-    devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_ONLY else options.device)
+    devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_FIRST else options.device)
     device = devices[0]
     precision = resolve_precision(options.precision, device)
     geometry = _geometry(loaded, options)
@@ -74,13 +74,14 @@ def open_predictor(
         warn_of_halo(loaded, plain)
     if geometry.as_map or options.resize is not None:
         loaded = on_whole_images(loaded, options.resize)
-    setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads())
+    setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads(),
+                      options.precision == "tf32")
     options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
     least = plain.smallest if geometry.tiling == "exact" else tuple(map(max, plain.smallest, LEAST_WINDOW))
     small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
     shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
     # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
-    traced = torch.float32 if options.backend in CPU_ONLY else precision
+    traced = torch.float32 if options.backend in CPU_FIRST else precision
     tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
     options = _resolved(options, loaded, names, devices)
@@ -177,7 +178,7 @@ def _backend(name: str, setting: Setting, plain: Footprint) -> str:
     if name == "auto":
         tile = plain.covering((1 if plain.flat else MEASURED[0], *MEASURED[1:]))
         return fastest(setting, (1, setting.model.in_channels, *tile[3 - setting.model.ndim :]))
-    open_backend(name).check(setting.device, setting.precision)
+    open_backend(name).check(setting.device, setting.precision, setting.tf32)
     return name
 
 

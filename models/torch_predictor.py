@@ -121,7 +121,7 @@ class TorchPredictor:
         cpu = device.type == "cpu"
         return {
             **self.model.identity,
-            "backend": open_backend(self.options.backend).version(),
+            "backend": open_backend(self.options.backend).version(device),
             "device": device.type if cpu else f"{device.type} {model_of(device)}",
             "threads": self.options.threads if cpu else None,
             "precision": self.options.precision,

@@ -66,10 +66,10 @@ class Options:
         "refuse" (default), or "zero" to take NaN and infinity as 0.
     device, precision, threads
         Where and how the network runs: "auto", "cpu", "cuda:0", "mps", several GPUs "cuda:0,cuda:1"; "float32"
-        (default), "bfloat16", "float16", "float64"; processor threads per forward pass.
+        (default), "tf32" (of CUDA devices), "bfloat16", "float16", "float64"; processor threads per forward pass.
     backend
-        What carries it out: "torch" (default), "compile", "openvino", "onnxruntime", or "auto" for the fastest
-        that is installed.
+        What carries it out: "torch" (default), "compile", "openvino", "onnxruntime", "onnxruntime:tensorrt", or "auto"
+        for the fastest that is installed and need not be compiled.
     tiling
         "exact", "blend" (overlapping windows, averaged: an approximation, whose seams are measured) or "whole" (every
         input in one piece); by default exact, and whole for networks that give no map.

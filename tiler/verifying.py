@@ -29,7 +29,7 @@ from tiler.seams import Seams
 from tiler.stores.address import Place
 from tiler.task import Task, final_sink, instance_rows
 
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 5e-3, "bfloat16": 2e-2}
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 2e-2}
 STEP = {"uint8": 1.0, "float16": 1e-3}
 """What rounding to the output's type may add: one grey value, or the spacing of half precision below 1."""
 

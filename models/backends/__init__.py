@@ -2,9 +2,9 @@
 
 Each is a module with three functions, imported when it is first chosen::
 
-    version()                  "openvino 2026.4.1", for the plan
-    check(device, precision)   raises ModelError for what it cannot do
-    open_runner(setting)       a `Runner`
+    version(device)                 "openvino 2026.4.1", for the plan
+    check(device, precision, tf32)  raises ModelError for what it cannot do
+    open_runner(setting)            a `Runner`
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ MODULES = {
     "compile": "tiler.models.backends.compiled",
     "openvino": "tiler.models.backends.openvino",
     "onnxruntime": "tiler.models.backends.onnxruntime",
+    "onnxruntime:tensorrt": "tiler.models.backends.tensorrt",
 }
 NAMES = ("auto", *MODULES)
-CPU_ONLY = ("openvino", "onnxruntime")
+CPU_FIRST = ("openvino", "onnxruntime")
+"""Run on the CPU where no device is named: the packages that most have run there alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +48,24 @@ class Setting:
         Of weights and activations.
     threads
         Of one call on the CPU.
+    tf32
+        Whether float32 is rounded to TF32 where it is multiplied.
     """
 
     model: LoadedModel
     device: torch.device
     precision: torch.dtype
     threads: int
+    tf32: bool = False
 
 
 class Backend(Protocol):
     """What the modules offer."""
 
     @staticmethod
-    def version() -> str: ...
+    def version(device: torch.device) -> str: ...
     @staticmethod
-    def check(device: torch.device, precision: torch.dtype) -> None: ...
+    def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None: ...
     @staticmethod
     def open_runner(setting: Setting) -> Runner: ...
 
@@ -78,7 +83,8 @@ def open_backend(name: str) -> Backend:
     try:
         backend: Backend = import_module(MODULES[name])
     except ModuleNotFoundError as error:
-        raise ModelError(f"--backend {name} needs the package {error.name}: pip install 'em-tiler[{name}]'") from error
+        raise ModelError(f"--backend {name} needs the package {error.name}: pip install "
+                         f"'em-tiler[{name.partition(':')[0]}]'") from error
     return backend
 
 

@@ -14,8 +14,8 @@ from tiler.models.network import Network, Session
 
 log = logging.getLogger(__name__)
 
-CANDIDATES = tuple(name for name in MODULES if name != "compile")
-"""Compiling takes longer than most images."""
+CANDIDATES = tuple(name for name in MODULES if name not in ("compile", "onnxruntime:tensorrt"))
+"""Compiling takes longer than most images, and so does building an engine of TensorRT."""
 REPEATS = 3
 
 
@@ -40,7 +40,7 @@ def fastest(setting: Setting, shape: tuple[int, ...]) -> str:
 
 def _there(name: str, setting: Setting) -> bool:
     try:
-        open_backend(name).check(setting.device, setting.precision)
+        open_backend(name).check(setting.device, setting.precision, setting.tf32)
     except ModelError:
         return False
     return True

@@ -9,11 +9,11 @@ from tiler.models.backends import Runner, Setting
 from tiler.models.backends.eager import Eager, place
 
 
-def version() -> str:
+def version(device: torch.device) -> str:
     return f"compile (torch {torch.__version__})"
 
 
-def check(device: torch.device, precision: torch.dtype) -> None:
+def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
     """As torch."""
 
 

@@ -15,11 +15,11 @@ from tiler.models.backends import Setting
 from tiler.models.cropping import Cropper
 
 
-def version() -> str:
+def version(device: torch.device) -> str:
     return f"torch {torch.__version__}"
 
 
-def check(device: torch.device, precision: torch.dtype) -> None:
+def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
     """Torch runs everything; what a device cannot do shows when it is tried."""
 
 

@@ -14,11 +14,11 @@ from tiler.models.backends.exported import Exported, Program
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
-def version() -> str:
+def version(device: torch.device) -> str:
     return f"openvino {openvino.get_version().split('-')[0]}"
 
 
-def check(device: torch.device, precision: torch.dtype) -> None:
+def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
     """Raise for anything but float32 and bfloat16 on a CPU that has them."""
     if device.type != "cpu":
         raise ModelError(f"OpenVINO runs on the CPU here, not on {device}: use --device cpu or --backend torch")

@@ -17,7 +17,7 @@ from torch import nn
 
 from tiler.errors import Interrupted, ModelError
 from tiler.flow import bounded_map
-from tiler.models.devices import device_errors, ieee_float32, threads_of
+from tiler.models.devices import device_errors, float32_products, threads_of
 from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
 from tiler.models.training.curves import write_csv, write_png
 from tiler.models.training.data import Slice, Tiles, TileSampler
@@ -221,7 +221,7 @@ class Run:
         dtype = torch.bfloat16 if self.recipe.precision == "bfloat16" else torch.float32
         devices = [self.device] if self.device.type == "cuda" else []
         with (
-            torch.random.fork_rng(devices), ieee_float32(), threads_of(self.settings.threads),
+            torch.random.fork_rng(devices), float32_products(), threads_of(self.settings.threads),
             device_errors(self.device, dtype),
         ):
             yield

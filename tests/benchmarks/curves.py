@@ -18,8 +18,9 @@ import torch
 from tiler.errors import ModelError
 from tiler.models import PredictorOptions, UNet, open_predictor
 
-WAYS = {"torch": ("torch", "float32"), "torch-bf16": ("torch", "bfloat16"), "compile": ("compile", "float32"),
-        "openvino": ("openvino", "float32"), "openvino-bf16": ("openvino", "bfloat16"),
+WAYS = {"torch": ("torch", "float32"), "torch-tf32": ("torch", "tf32"), "torch-bf16": ("torch", "bfloat16"),
+        "compile": ("compile", "float32"), "openvino": ("openvino", "float32"),
+        "openvino-bf16": ("openvino", "bfloat16"),
         "onnxruntime": ("onnxruntime", "float32")}
 
 

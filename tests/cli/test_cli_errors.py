@@ -84,6 +84,7 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--device", "abacus"], "'abacus' is no device.*--device"),
     (["--device", "cuda:77"], "no device cuda:77 here.*--device"),
     (["--device", "cpu,cpu"], "several devices are GPUs.*--device"),
+    (["--device", "cpu", "--precision", "tf32"], "tf32 is a format of CUDA devices, cpu has none.*--precision"),
     (["--normalise", "often"], "a normalisation is weights, volume or MEAN,STD.*--normalise"),
     (["--classes", "cat"], "no class 'cat'.*--classes"),
     (["--as", "instances", "--dtype", "uint8"], "'uint8' is not one of uint32, uint64.*--dtype"),

@@ -176,7 +176,7 @@ def test_what_a_backend_cannot_do_is_said_when_it_is_opened(net, backend, option
 @pytest.mark.parametrize("backend", EXPORTING)
 def test_other_devices_are_refused_and_auto_is_the_cpu(net, backend, monkeypatch):
     with pytest.raises(ModelError, match="--device cpu or --backend torch"):
-        open_backend(backend).check(torch.device("cuda"), torch.float32)
+        open_backend(backend).check(torch.device("cuda"), torch.float32, False)
     monkeypatch.setattr("tiler.models.devices.available", lambda: ("cuda", "cpu"))
     assert opened(net, backend, device="auto").options.device == "cpu"
 

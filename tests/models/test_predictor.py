@@ -13,7 +13,7 @@ from torch import nn
 from tiler.errors import MemoryBudgetError, ModelError, OutputShapeError, TilerError
 from tiler.geometry import Footprint
 from tiler.models import Normalisation, PredictorOptions, UNet, WeightsCard, open_predictor, save_weights
-from tiler.models.devices import device_errors, ieee_float32, resolve_device, threads_of
+from tiler.models.devices import device_errors, float32_products, resolve_device, threads_of
 from tiler.ports import Predictor
 
 CPU = PredictorOptions(device="cpu", threads=1)
@@ -314,8 +314,8 @@ def test_ieee_float32_holds_while_any_thread_is_inside_and_is_undone():
     before = flags.allow_tf32, torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        with ieee_float32():
-            with ieee_float32():
+        with float32_products():
+            with float32_products():
                 pass
             assert not flags.allow_tf32
             assert torch.get_float32_matmul_precision() == "highest"
