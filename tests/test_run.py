@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import zarr
 from scipy import ndimage
+from standins import LabelNet
 
 import tiler
 from tiler.errors import (
@@ -28,17 +29,6 @@ from tiler.testing.predictors import PoolingAxis, PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (5, 61, 53), dtype=np.uint8)
 EXECUTORS = ("serial", "threads")
-
-
-class LabelNet(PoolingNet):
-    """Two classes: labels of which instances are made."""
-
-    @property
-    def dtype(self):
-        return np.dtype(np.uint8)
-
-    def __call__(self, batch):
-        return (super().__call__(batch) > 125).astype(np.uint8)
 
 
 class Recorder:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from standins import LabelNet
 
 import tiler
 from tiler.errors import Interrupted, SinkError
@@ -12,7 +13,6 @@ from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
 from tiler.run import Silent
 from tiler.sinks import open_finished, open_sink, partial_path
-from tiler.testing.predictors import PoolingNet
 from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, Counting, Stopped, written
 
 SIZES = (2, 1100, 80)
@@ -64,17 +64,6 @@ def test_nothing_is_told_again_of_what_is_finished(tmp_path):
     watch = Counting()
     sink.finish(ATTRIBUTES, watch)
     assert watch.total == watch.pieces == 0
-
-
-class LabelNet(PoolingNet):
-    """Two classes, in a type that all formats hold."""
-
-    @property
-    def dtype(self):
-        return np.dtype(np.uint8)
-
-    def __call__(self, batch):
-        return (super().__call__(batch) > 125).astype(np.uint8)
 
 
 class Listening(Silent):

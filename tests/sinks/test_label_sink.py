@@ -1,7 +1,6 @@
 """Labels inside an OME-Zarr image: listed there, as many levels, its version, and nothing of it in the way."""
 
 import json
-import threading
 import warnings
 from pathlib import Path
 
@@ -9,33 +8,21 @@ import numpy as np
 import pytest
 import yaozarrs
 import zarr
+from standins import LabelNet, Stopping
 
 import tiler
 from tiler.errors import Interrupted, SinkError
 from tiler.evaluation.meaning import written_by_tiler
 from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
-from tiler.run import Silent
 from tiler.sinks import open_sink
 from tiler.sinks.pyramid import mode_of, reduced
-from tiler.testing.predictors import PoolingNet
 
 SIZES = (2, 600, 40)
 VOLUME = np.random.default_rng(0).integers(0, 250, SIZES, dtype=np.uint8)
 SCALE, OFFSET = (50.0, 4.0, 4.0), (100.0, 8.0, 16.0)
 FILES = {"0.5": "zarr.json", "0.4": ".zattrs"}
 CHOICES = {"tile": "62", "block": "1x200x40"}
-
-
-class LabelNet(PoolingNet):
-    """Two classes."""
-
-    @property
-    def dtype(self):
-        return np.dtype(np.uint8)
-
-    def __call__(self, batch):
-        return (super().__call__(batch) > 125).astype(np.uint8)
 
 
 def make_image(path, ngff="0.5"):
@@ -139,20 +126,8 @@ def test_the_levels_are_those_of_the_image(tmp_path):
     yaozarrs.validate_zarr_store(str(image))
 
 
-class Stopping(Silent):
-    """Stops a run after its third block."""
-
-    def __init__(self):
-        self.blocks, self.stop = 0, threading.Event()
-
-    def finished_block(self, index, voxels):
-        self.blocks += 1
-        if self.blocks == 3:
-            self.stop.set()
-
-
 def test_a_stopped_run_is_resumed_and_nothing_is_listed_before(image, ngff, tmp_path):
-    place, listener = image / "labels/cells", Stopping()
+    place, listener = image / "labels/cells", Stopping(after=3)
     with pytest.raises(Interrupted):
         tiler.segment(image, LabelNet(), place, kind="instances", listener=listener, stop=listener.stop, **CHOICES)
     assert names(image / "labels") == ["cells.partial"]

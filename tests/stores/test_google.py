@@ -1,34 +1,20 @@
 """gs:// against a server that speaks the XML API of Google Cloud Storage: whole runs, and writes under conditions."""
 
-import threading
-
 import numpy as np
 import pytest
 import zarr
 from s3_server import BUCKET, serving
+from standins import Stopping
 
 import tiler
 from tiler.errors import Interrupted, JournalError, SinkError, StoreError
 from tiler.journal import exclusive
-from tiler.run import Silent
 from tiler.stores import asking
 from tiler.stores.address import Address
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (2, 61, 53), dtype=np.uint8)
 CHOICES = {"tile": "22", "block": "1x32x32"}
-
-
-class Stopping(Silent):
-    """Stops a run after its third block."""
-
-    def __init__(self):
-        self.blocks, self.stop = 0, threading.Event()
-
-    def finished_block(self, index, voxels):
-        self.blocks += 1
-        if self.blocks == 3:
-            self.stop.set()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +40,7 @@ def test_a_run_is_stopped_resumed_and_checked_over_a_bad_line(server):
     source, output = f"gs://{BUCKET}/run/volume.zarr", f"gs://{BUCKET}/run/out.zarr"
     store = store_of(source, read_only=False)
     zarr.create_array(store, shape=VOLUME.shape, dtype="uint8", chunks=(1, 32, 32))[:] = VOLUME
-    listener, again = Stopping(), Stopping()
+    listener, again = Stopping(after=3), Stopping()
     with server.failing(share=0.05) as faults:
         with pytest.raises(Interrupted):
             tiler.segment(source, PoolingNet(), output, listener=listener, stop=listener.stop, **CHOICES)

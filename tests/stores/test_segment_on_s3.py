@@ -4,7 +4,6 @@ import json
 import logging
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import numpy as np
 import pytest
 import zarr
 from s3_server import SECRET
+from standins import LabelNet, Stopping
 
 import tiler
 from tiler.errors import Interrupted, JournalError, SinkError
 from tiler.journal import Journal, exclusive, journal_path
-from tiler.run import Silent
 from tiler.sinks.listing import Listing
 from tiler.stores import asking
 from tiler.stores.address import Address
@@ -25,29 +24,6 @@ from tiler.testing.predictors import PoolingNet
 VOLUME = np.random.default_rng(0).integers(0, 250, (2, 61, 53), dtype=np.uint8)
 CHOICES = {"tile": "22", "block": "16"}
 BLOCKS = 2 * 4 * 4
-
-
-class LabelNet(PoolingNet):
-    """Two classes."""
-
-    @property
-    def dtype(self):
-        return np.dtype(np.uint8)
-
-    def __call__(self, batch):
-        return (super().__call__(batch) > 125).astype(np.uint8)
-
-
-class Stopping(Silent):
-    """Stops a run after some blocks, and counts them."""
-
-    def __init__(self, after=None):
-        self.after, self.blocks, self.stop = after, 0, threading.Event()
-
-    def finished_block(self, index, voxels):
-        self.blocks += 1
-        if self.blocks == self.after:
-            self.stop.set()
 
 
 def read(address):

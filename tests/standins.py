@@ -1,0 +1,33 @@
+"""A network and a listener that several tests have run for them."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from tiler.run import Silent
+from tiler.testing.predictors import PoolingNet
+
+
+class LabelNet(PoolingNet):
+    """Two classes, in a type that all formats hold: labels of which instances can be made."""
+
+    @property
+    def dtype(self):
+        return np.dtype(np.uint8)
+
+    def __call__(self, batch):
+        return (super().__call__(batch) > 125).astype(np.uint8)
+
+
+class Stopping(Silent):
+    """Counts the blocks of a run, and asks it to stop after some of them."""
+
+    def __init__(self, after=None):
+        self.after, self.blocks, self.stop = after, 0, threading.Event()
+
+    def finished_block(self, index, voxels):
+        self.blocks += 1
+        if self.blocks == self.after:
+            self.stop.set()
