@@ -24,14 +24,6 @@ def running():
         yield server
 
 
-@pytest.fixture
-def server(running, monkeypatch):
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TILER_STORE_TIMEOUT", "5")
-    return running
-
-
 def store_of(address, read_only):
     return asking("zarr_store").zarr_store(Address.parse(address), read_only=read_only)
 
