@@ -7,6 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,8 @@ DEVELOPMENT = ("test", "figures")
 """Extras that nobody needs who only runs tiler."""
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 COMPILERS = ("c++", "g++", "clang++", "cl")
+SAME = {"onnxruntime": ("onnxruntime-gpu",)}
+"""Distributions that bring the package of another one; only one of them may be installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +164,10 @@ def packages_of(requirements: Sequence[str], extra: str = "") -> tuple[Package, 
 
 
 def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for distribution in (name, *SAME.get(name, ())):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return None
 
 
 def _machine() -> Machine:

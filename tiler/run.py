@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from tiler.ports import Executor, Finished, Job, Json, Known, Listener, Predicto
 from tiler.reduction import ReductionJob, stage_name
 from tiler.seams import note_of
 from tiler.sinks import open_sink
+from tiler.sinks.target import Target
 from tiler.statistics import StatisticsJob, scaling, strangeness
 from tiler.stores import asking
 from tiler.stores.address import Address, Place
@@ -262,6 +262,6 @@ def remove_stage(output: Place | None) -> None:
 
 
 def stage_leftovers(output: Path) -> list[Path]:
-    """What there is of the labels that waited for their numbers, whole or not."""
-    path = Path(str(stage_path(output)))
-    return list(path.parent.glob(f"{escape(path.name)}*"))
+    """What there is of the labels that waited for their numbers, whole or not; nothing else of a similar name."""
+    stage = Target(Path(str(stage_path(output))))
+    return [path for path in (stage.path, stage.partial, stage.aside) if path.is_dir()]

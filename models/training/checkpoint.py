@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from tiler.errors import JournalError, SinkError
@@ -53,7 +53,8 @@ class Checkpoint:
         """
         about = {"format": FORMAT, "step": self.step, "settings": self.settings, "record": self.record}
         metadata = {"tiler_training": json.dumps(about)}
-        write_whole(path, lambda new: save_file(dict(self.tensors), new, metadata), "checkpoint")
+        # Not save_file, whose files only their owner may read.
+        write_whole(path, lambda new: new.write_bytes(save(dict(self.tensors), metadata)), "checkpoint")
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

@@ -80,6 +80,16 @@ def test_extras_that_are_missing_are_no_fault_and_say_how_to_install_them(doctor
     assert re.search(r"^  here +installed$", outcome.out, re.M)
 
 
+def test_a_package_that_came_with_another_distribution_is_there(monkeypatch):
+    def version(name):
+        if name != "onnxruntime-gpu":
+            raise metadata.PackageNotFoundError(name)
+        return "1.31.1"
+
+    monkeypatch.setattr(installation.metadata, "version", version)
+    assert [package.installed for package in packages_of(["onnxruntime>=1.20", "torch"])] == ["1.31.1", None]
+
+
 def test_a_folder_that_cannot_be_written_is_found(doctor, found):
     there_is_none = folder_at(Path("/proc"))
     assert not there_is_none.writable

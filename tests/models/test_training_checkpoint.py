@@ -38,6 +38,8 @@ def test_what_was_packed_comes_back(tmp_path, kind):
     again = pack(other[0], other[1], other[2].state)
     assert again.keys() == tensors.keys()
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
+    (tmp_path / "any").touch()
+    assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode, "others may read it too"
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -47,7 +49,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(module, "save", full)
     with pytest.raises(SinkError, match=r"No space left on device.*--resume"):
         Checkpoint(2, {"a": torch.zeros(2)}, {}, {}).save(path)
     assert Checkpoint.load(path).step == 1

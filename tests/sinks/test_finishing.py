@@ -178,6 +178,13 @@ def test_what_an_older_run_left_counts_as_free(name, needed, tmp_path, monkeypat
     assert not any(stages)
 
 
+def test_what_only_has_a_similar_name_stays(tmp_path):
+    other = tmp_path / "out.npy.stage.zarr.notes"
+    other.mkdir()
+    tiler.segment(np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / "out.npy", kind="instances")
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {other.name}
+
+
 def test_only_what_is_not_compressed_must_fit(tmp_path, monkeypatch):
     """Labels that wait for their numbers are compressed, whatever becomes of them."""
     call, whole = (np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / "out.npy"), 4 * 176_000

@@ -35,6 +35,11 @@ class Target:
         return self.path.with_name(self.path.name + PARTIAL)
 
     @property
+    def aside(self) -> Path:
+        """The name of an older one until it is deleted."""
+        return self.path.with_name(self.path.name + REPLACED)
+
+    @property
     def sidecar(self) -> Path:
         """Where the provenance of a file stands."""
         return self.path.with_name(self.path.name + ".tiler.json")
@@ -84,7 +89,7 @@ class Target:
         whole
             What gets the name, where it was made inside the partial output, of which nothing else stays.
         """
-        aside = self.path.with_name(self.path.name + REPLACED)
+        aside = self.aside
         if self.partial.exists():
             source = whole or self.partial
             if self.path.is_dir() or (source.is_dir() and self.path.exists()):
