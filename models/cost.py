@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from tiler.errors import MemoryBudgetError
 from tiler.models.loaded import LoadedModel
+from tiler.models.observing import Observer
 from tiler.models.probe.inject import Site, Until, run_until
 
 Size = tuple[int, ...]
@@ -162,7 +162,7 @@ def _side(shape: Size) -> float:
     return math.prod(shape[2:]) ** (1 / len(shape[2:]))
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(Observer):
     """Counts operations and the bytes of the storages that are alive."""
 
     def __init__(self, unfolds: bool) -> None:
@@ -174,7 +174,7 @@ class _Watch(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = self.run(func, args, kwargs or {})
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)

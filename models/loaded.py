@@ -15,6 +15,7 @@ from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.architecture import architecture_hash
 from tiler.models.heads import Head
+from tiler.models.meta import without_values
 from tiler.models.recipes import Recipe
 from tiler.models.steps import NO_STEPS, Measured, Steps
 from tiler.models.weights import Normalisation, WeightsCard, read_card, state_hash
@@ -88,7 +89,7 @@ class LoadedModel:
     def meta(self) -> nn.Module:
         """The network on the meta device: shapes without values."""
         network = frozen(self.recipe.meta())
-        with torch.device("meta"):
+        with without_values():
             return self.steps.around(network).eval()
 
 

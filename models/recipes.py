@@ -16,6 +16,7 @@ from tiler.errors import ModelError, WeightsError
 from tiler.models import registry
 from tiler.models.factories import call_factory, first_line
 from tiler.models.files import ModelFile
+from tiler.models.meta import without_values
 from tiler.models.weights import file_hash, load_into
 
 
@@ -45,7 +46,7 @@ class RegisteredRecipe:
         return module
 
     def meta(self) -> nn.Module:
-        with torch.device("meta"):
+        with without_values():
             module: nn.Module = registry.resolve(self.factory)(**dict(self.arguments))
         return module
 

@@ -141,7 +141,9 @@ def test_weights_of_all_windows_are_one(stride, length, extra, data):
     block = Span(canvas.start + canvas.size // 3, canvas.stop)
     layout = BlendedAxis(tile, Reach(0, 0, 0, 0, stride), canvas, canvas.stop, 1)
     reads = [piece.read.spans[0] for piece in layout.tiles(block)]
-    assert max(r.stop for r in reads) - min(r.start for r in reads) <= layout.window(block.size)
+    hull = Span(min(read.start for read in reads), max(read.stop for read in reads))
+    assert layout.reads(block) == (len(reads), hull)
+    assert hull.size <= layout.window(block.size)
 
 
 def test_shifted_windows_lie_elsewhere():

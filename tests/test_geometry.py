@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiler.errors import GeometryError
-from tiler.geometry import Box, Footprint, Grid, Reach, Span, canvas_of, hull, tiles_of
+from tiler.geometry import Box, Footprint, Grid, Reach, Span, canvas_of, hull, reads_of, tiles_of
 
 UNET = Footprint((0, 92, 92), (0, 96, 96), (0, 92, 92), (0, 92, 92), (1, 16, 16))
 EXAMPLES = settings(deadline=None, max_examples=200)
@@ -80,7 +80,9 @@ def test_covering_is_the_smallest_legal_tile_with_that_core(reach, core):
 def test_tiles_write_every_voxel_of_a_block_once_with_all_of_its_context(reach, start, size, core):
     block, tile = Box((Span(start, start + size),)), (reach.covering(core),)
     counts = np.zeros(size, int)
-    for piece in tiles_of(block, tile, Footprint.of([reach])):
+    tiles = tiles_of(block, tile, Footprint.of([reach]))
+    assert reads_of(block.spans[0], *tile, reach) == (len(tiles), hull([piece.read for piece in tiles]).spans[0])
+    for piece in tiles:
         counts[piece.write.back((start,)).slices] += 1
         first = piece.write.start[0] // reach.stride * reach.stride
         last = -(-piece.write.stop[0] // reach.stride) * reach.stride
@@ -103,7 +105,10 @@ def test_tiles_never_leave_a_canvas_and_keep_their_phase(size, stride, times, co
     start = data.draw(st.integers(0, size - 1))
     block = Box((Span(start, data.draw(st.integers(start + 1, size))),))
     tile = (min(reach.covering(core), canvas.shape[0]),)
-    for piece in tiles_of(block, tile, Footprint.of([reach]), canvas):
+    tiles = tiles_of(block, tile, Footprint.of([reach]), canvas)
+    found = reads_of(block.spans[0], *tile, reach, canvas.spans[0])
+    assert found == (len(tiles), hull([piece.read for piece in tiles]).spans[0])
+    for piece in tiles:
         assert canvas.contains(piece.read)
         assert piece.read.shape == tile
         assert piece.read.start[0] % stride == 0

@@ -27,8 +27,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from tiler.block import SegmentJob
 from tiler.errors import PlanError
 from tiler.executors.guard import compute, computing, read
-from tiler.geometry import Box, Footprint, Reach, Shape, Span, hull, tiles_of
-from tiler.mirror import mirrored_indices
+from tiler.geometry import Box, Reach, Shape, Span, reads_of
 from tiler.opening import Opened, open_all
 from tiler.options import Options
 from tiler.plans import Plan
@@ -40,6 +39,7 @@ from tiler.sources.volume import VolumeSource
 from tiler.sweep import is_global
 from tiler.task import Task as Run
 from tiler.task import label_spec
+from tiler.traffic import inside
 
 Cell = tuple[int, ...]
 Key = tuple[str | int, ...] | str
@@ -211,10 +211,7 @@ class Work:
 @lru_cache(maxsize=4096)
 def _needed(block: Span, tile: int, reach: Reach, canvas: Span | None, size: int) -> Span:
     """What of the volume is read for a block, on one axis."""
-    held = None if canvas is None else Box((canvas,))
-    tiles = tiles_of(Box((block,)), (tile,), Footprint.of([reach]), held)
-    places = mirrored_indices(hull([piece.read for piece in tiles]).spans[0], size)
-    return Span(int(places.min()), int(places.max()) + 1)
+    return inside(reads_of(block, tile, reach, canvas)[1], size)
 
 
 def make_block(work: Work, block: int, cells: list[Cell], *parts: Array) -> Array:

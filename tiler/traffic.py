@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tiler.geometry import Box, Footprint, Reach, Span, Tile, hull, tiles_of
+from tiler.geometry import Box, Footprint, Reach, Span, Tile, reads_of, tiles_of
 from tiler.mirror import mirrored_indices
 
 
@@ -54,25 +54,33 @@ class AxisLayout:
     unit: int
     phase: int = 0
 
+    @property
+    def _held(self) -> Span | None:
+        return None if self.canvas is None else self.canvas.shift(-self.phase)
+
     def tiles(self, block: Span) -> list[Tile]:
-        canvas = None if self.canvas is None else Box((self.canvas.shift(-self.phase),))
+        canvas = None if self._held is None else Box((self._held,))
         return tiles_of(Box((block,)), (self.tile,), Footprint.of([self.reach]), canvas)
+
+    def reads(self, block: Span) -> tuple[int, Span]:
+        """How many tiles a block has, and the hull of what they read of the canvas."""
+        return reads_of(block, self.tile, self.reach, self._held)
 
     def traffic(self, blocks: Iterable[Span]) -> Traffic:
         tiles = read = decoded = 0
         for span in blocks:
-            pieces = self.tiles(span)
-            needed = self._needed(pieces)
-            tiles, read = tiles + len(pieces), read + needed.size
+            count, hull = self.reads(span)
+            needed = self._of_volume(hull)
+            tiles, read = tiles + count, read + needed.size
             decoded += min(-(-needed.stop // self.unit) * self.unit, self.size) - needed.start // self.unit * self.unit
         return Traffic(tiles, read, decoded)
 
     def needed(self, block: Span) -> Span:
         """What of the volume is read for a block."""
-        return self._needed(self.tiles(block))
+        return self._of_volume(self.reads(block)[1])
 
-    def _needed(self, pieces: list[Tile]) -> Span:
-        return inside(hull([piece.read for piece in pieces]).spans[0].shift(self.phase), self.size)
+    def _of_volume(self, read: Span) -> Span:
+        return inside(read.shift(self.phase), self.size)
 
     def window(self, block: int) -> int:
         """Length of the hull of a block's tiles, wherever the block begins."""

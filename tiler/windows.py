@@ -76,9 +76,15 @@ class BlendedAxis(AxisLayout):
     """Where windows lie on one axis of a volume."""
 
     def tiles(self, block: Span) -> list[Tile]:
+        return [_tile((window,), (block,)) for window in self._windows(block)]
+
+    def reads(self, block: Span) -> tuple[int, Span]:
+        windows = self._windows(block)
+        return len(windows), Span(min(window.start for window in windows), max(window.stop for window in windows))
+
+    def _windows(self, block: Span) -> list[Span]:
         assert self.canvas is not None, "windows lie on a canvas that ends"
-        lattice = Lattice(self.canvas, self.tile, self.reach.stride)
-        return [_tile((window,), (block,)) for window in lattice.windows(block)]
+        return Lattice(self.canvas, self.tile, self.reach.stride).windows(block)
 
     def window(self, block: int) -> int:
         assert self.canvas is not None

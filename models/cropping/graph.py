@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tiler.models.observing import Observer
 from tiler.models.probe.inject import operator_name
 from tiler.models.probe.modules import quiet
 
@@ -87,7 +87,7 @@ def _leaves(tree: Any) -> list[Any]:
     return tree_leaves(tree, is_leaf=lambda leaf: isinstance(leaf, (Ref, Weight)))
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Observer):
     """Keeps every call that reads what came from the input."""
 
     def __init__(self, module: nn.Module, image: torch.Tensor) -> None:
@@ -103,7 +103,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _by_name(func, args, kwargs or {})
         storages = {id(leaf.untyped_storage()) for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)}
-        result = func(*args, **(kwargs or {}))
+        result = self.run(func, args, kwargs or {})
         first = result[0] if isinstance(result, (tuple, list)) else result
         if isinstance(first, torch.Tensor):
             self.alive += [first, first.untyped_storage()]

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tiler.errors import ModelError
 from tiler.geometry import Box, Span
+from tiler.models.observing import Observer
 from tiler.ports import Partial
 
 CallSite = tuple[str, int]
@@ -115,7 +115,7 @@ class Site:
         return extreme.flatten(), 0
 
 
-class Injected(TorchDispatchMode):
+class Injected(Observer):
     """Within this context one forward pass is told the results of global layers.
 
     Parameters
@@ -135,7 +135,7 @@ class Injected(TorchDispatchMode):
         site = name, self._calls[name]
         self._calls[name] += 1
         self.see(site, args)
-        own = func(*args, **(kwargs or {}))
+        own = self.run(func, args, kwargs or {})
         if site not in self.answers:
             return own
         self._told += 1

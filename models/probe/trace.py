@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tiler.errors import OutputShapeError
+from tiler.models.observing import Observer
 from tiler.models.probe import layout_rules, spatial_rules  # noqa: F401 - they register their rules
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, elements, plain
 from tiler.models.probe.graph import Atom, Kind, Node, Offence, Trace, axes_of
@@ -33,7 +33,7 @@ class EnoughError(Exception):
     """A pass that ends early, since what was seen of it says that its size is not wanted."""
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Observer):
     """Turns every aten call into nodes of a trace."""
 
     def __init__(
@@ -52,7 +52,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = self.run(func, args, kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         given = _by_name(func, args, kwargs)
         inputs = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]

@@ -14,6 +14,7 @@ from tiler.errors import GeometryError, ModelError
 from tiler.geometry import Footprint
 from tiler.models import registry
 from tiler.models.factories import first_line
+from tiler.models.meta import without_values
 from tiler.models.probe import probe
 from tiler.models.probe.modules import on_meta, quiet
 from tiler.models.training.objectives import OBJECTIVES, supervised
@@ -76,7 +77,7 @@ def registered(name: str) -> registry.ModelEntry:
 
 
 def _on_meta(entry: registry.ModelEntry) -> Any:
-    with torch.device("meta"):
+    with without_values():
         return registry.build(entry.name)
 
 

@@ -21,6 +21,7 @@ import tiler
 from tiler.errors import GeometryError, Interrupted, JournalError, ModelError, PlanChangedError, PlanError, SinkError
 from tiler.models.training import SilentTraining, train
 from tiler.models.training import api as door
+from tiler.models.training import run as loop
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
 from tiler.models.weights import read_card
 
@@ -55,6 +56,13 @@ class Heard(SilentTraining):
 def equal(one, other):
     one, other = load_file(one), load_file(other)
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch, request):
+    """But for `undisturbed`, which is made before, and where they are what is asked about."""
+    if "picture" not in request.node.name:
+        monkeypatch.setattr(loop, "write_png", lambda rows, path: True)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +148,7 @@ def test_learning_curves_stand_beside_the_weights(undisturbed):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["3", "6"]
     assert all(float(row["loss"]) > 0 and 0 <= float(row["v_rand_thinned"]) <= 1 for row in rows)
+    assert undisturbed.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_matplotlib_the_picture_is_left_out_with_a_hint(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ which pools repeats exactly only under a shift by its total stride.
 
 from tiler.geometry.boxes import Box, Grid, Shape, Span, hull
 from tiler.geometry.footprints import Footprint, Reach
-from tiler.geometry.tiles import Tile, canvas_of, tiles_of
+from tiler.geometry.tiles import Tile, canvas_of, reads_of, tiles_of
 
-__all__ = ["Box", "Footprint", "Grid", "Reach", "Shape", "Span", "Tile", "canvas_of", "hull", "tiles_of"]
+__all__ = ["Box", "Footprint", "Grid", "Reach", "Shape", "Span", "Tile", "canvas_of", "hull", "reads_of",
+           "tiles_of"]

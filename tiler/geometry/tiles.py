@@ -40,19 +40,32 @@ def _pieces(block: Span, tile: int, reach: Reach, canvas: Span | None) -> Iterat
     strides, since tile and canvas are in the same residue class, so the phase is kept; and only the read
     moves, never the write. A tile as long as the canvas has no neighbour: all of the block is its core.
     """
-    whole = canvas is not None and tile == canvas.size
-    core = max(block.size, 1) if whole else reach.core(tile)
-    first = block.start if whole else block.start // reach.stride * reach.stride
-    for start in range(first, block.stop, core):
-        read = _hold(Span(start - reach.low, start - reach.low + tile), canvas)
-        write = Span(start, start + core).intersect(block)
+    starts = _starts(block, tile, reach, canvas)
+    for start in starts:
+        read = _read(start, tile, reach, canvas)
+        write = Span(start, start + starts.step).intersect(block)
         yield _Piece(read, write, write.shift(-(read.start + reach.shrink_low)))
 
 
-def _hold(read: Span, canvas: Span | None) -> Span:
+def _starts(block: Span, tile: int, reach: Reach, canvas: Span | None) -> range:
+    """Where cores start; the step is their length."""
+    if canvas is not None and tile == canvas.size:
+        return range(block.start, block.stop, max(block.size, 1))
+    return range(block.start // reach.stride * reach.stride, block.stop, reach.core(tile))
+
+
+def _read(start: int, tile: int, reach: Reach, canvas: Span | None) -> Span:
+    read = Span(start - reach.low, start - reach.low + tile)
     if canvas is None:
         return read
     return read.shift(max(canvas.start, min(read.start, canvas.stop - read.size)) - read.start)
+
+
+def reads_of(block: Span, tile: int, reach: Reach, canvas: Span | None = None) -> tuple[int, Span]:
+    """How many tiles write a block along one axis, and the hull of what they read; see `tiles_of`."""
+    starts = _starts(block, tile, reach, canvas)
+    first, last = (_read(start, tile, reach, canvas) for start in (starts[0], starts[-1]))
+    return len(starts), Span(first.start, last.stop)
 
 
 def tiles_of(block: Box, tile: Shape, footprint: Footprint, canvas: Box | None = None) -> list[Tile]:

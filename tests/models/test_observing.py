@@ -1,0 +1,53 @@
+"""What is worked out in torch's place is what torch gives."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tiler.models.meta import without_values
+from tiler.models.observing import Observer
+
+aten = torch.ops.aten
+CALLS = [
+    (aten.cat.default, lambda zeros: ([zeros(2, 3, 5), zeros(2, 4, 5)], 1)),
+    (aten.cat.default, lambda zeros: ([zeros(2, 3, 5), zeros(2, 3, 1)], -1)),
+    (aten.cat.default, lambda zeros: ([zeros(2, 3)],)),
+    (aten.cat.default, lambda zeros: ([zeros(0), zeros(2, 3)], 1)),
+    (aten.cat.default, lambda zeros: ([zeros(2, 3), zeros(2, 3).double()],)),
+    (aten.native_batch_norm.default,
+     lambda zeros: (zeros(2, 3, 5, 5), zeros(3), None, zeros(3), zeros(3), False, 0.1, 1e-5)),
+    (aten.native_batch_norm.default,
+     lambda zeros: (zeros(2, 3, 5, 5), None, None, zeros(3), zeros(3), True, 0.1, 1e-5)),
+]
+
+
+def described(result):
+    return [(tensor.shape, tensor.dtype) for tensor in (result if isinstance(result, tuple) else (result,))]
+
+
+@pytest.mark.parametrize(("func", "given"), CALLS)
+def test_shapes_are_those_that_torch_gives(func, given):
+    """On the processor, where there are values to make them of."""
+    with without_values():
+        found = Observer.run(func, given(torch.zeros), {})
+    assert all(tensor.is_meta for tensor in (found if isinstance(found, tuple) else (found,)))
+    assert described(found) == described(func(*given(torch.zeros)))
+
+
+def test_tensors_with_values_are_computed_and_drawn():
+    with without_values():
+        weight = torch.zeros(20, device="cpu")
+        nn.init.normal_(weight)
+        assert weight.std() > 0
+        assert nn.init.normal_(torch.zeros(3)).is_meta
+        assert torch.zeros(3).normal_().is_meta
+    assert torch.equal(Observer.run(aten.cat.default, ([weight, weight],), {})[20:], weight)
+
+
+def test_opening_a_network_does_not_import_the_compiler():
+    code = ("import sys, numpy as np, tiler; tiler.plan(np.zeros((1, 64, 64), np.uint8), 'unet'); "
+            "sys.exit('torch._dynamo' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
