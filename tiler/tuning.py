@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 WORTH = 2e13
 """Operations from which on a measurement is a small part of a run: some two minutes of two processor cores."""
 
-SECONDS = 4.0
-"""That a measurement may take, opening and compiling of the network left out."""
+SECONDS = 10.0
+"""That a measurement may take, opening and compiling of the network left out. Long enough for a core of 1024 with a
+U-Net of base 32 on two processor cores: a tensor of more than 32 MiB, which the allocator gives back each time, costs
+more than its operations say."""
 
 CORES = (32, 96, 256, 512, 1024)
 """Sides of the cores that are measured; those of networks of volumes are of as many voxels."""
