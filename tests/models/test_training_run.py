@@ -148,6 +148,10 @@ def test_learning_curves_stand_beside_the_weights(undisturbed):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["3", "6"]
     assert all(float(row["loss"]) > 0 and 0 <= float(row["v_rand_thinned"]) <= 1 for row in rows)
+
+
+def test_a_picture_of_the_learning_curves_stands_beside_them(undisturbed):
+    pytest.importorskip("matplotlib")
     assert undisturbed.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
