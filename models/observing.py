@@ -6,7 +6,9 @@ compiler: that takes longer than all else when a network is opened. What a U-Net
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from types import MethodType
 from typing import Any
 
 import torch
@@ -16,18 +18,24 @@ aten = torch.ops.aten
 
 
 class Observer(TorchDispatchMode):
-    """A dispatch mode that calls operations by `run`."""
+    """A dispatch mode that calls operations by `run`, and is hidden from torch's compiler once that is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if "torch._dynamo" in sys.modules:  # else no network is compiled
+            hidden = torch.compiler.disable(type(self).__torch_dispatch__)
+            self.__torch_dispatch__ = MethodType(hidden, self)  # type: ignore[method-assign]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No: torch would import its compiler to hide the mode from it, which compiles nothing inside a mode."""
+        """No: torch would import its compiler to hide the mode from it."""
         return False
 
     @staticmethod
     def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What an aten operation gives."""
         if func is aten.cat.default and _alike(args[0]):
-            return _cat(*args)
+            return _cat(*args, **kwargs)
         if func is aten.native_batch_norm.default and args[0].is_meta:
             return _batch_norm(*args)
         return func(*args, **kwargs)
@@ -38,9 +46,9 @@ def _alike(tensors: Sequence[torch.Tensor]) -> bool:
     return all(tensor.is_meta for tensor in tensors) and len({(tensor.ndim, tensor.dtype) for tensor in tensors}) == 1
 
 
-def _cat(tensors: Sequence[torch.Tensor], axis: int = 0) -> torch.Tensor:
+def _cat(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
     shape = list(tensors[0].shape)
-    shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
+    shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
     return tensors[0].new_empty(shape)
 
 

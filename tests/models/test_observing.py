@@ -47,6 +47,23 @@ def test_tensors_with_values_are_computed_and_drawn():
     assert torch.equal(Observer.run(aten.cat.default, ([weight, weight],), {})[20:], weight)
 
 
+class Plain(Observer):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return self.run(func, args, kwargs or {})
+
+
+def test_a_compiled_network_is_observed_and_not_compiled():
+    graphs = []
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval()
+    compiled = torch.compile(network, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    image = torch.rand(1, 1, 8, 8)
+    with torch.no_grad():
+        with Plain():
+            found = compiled(image)
+        assert not graphs
+        assert torch.equal(found, network(image))
+
+
 def test_opening_a_network_does_not_import_the_compiler():
     code = ("import sys, numpy as np, tiler; tiler.plan(np.zeros((1, 64, 64), np.uint8), 'unet'); "
             "sys.exit('torch._dynamo' in sys.modules)")
