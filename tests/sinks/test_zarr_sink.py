@@ -45,6 +45,15 @@ def test_metadata_say_what_the_voxels_are(tmp_path):
     assert group["0"].metadata.dimension_names == ("t", "c", "z", "y", "x")
 
 
+def test_what_a_killed_run_was_writing_to_is_removed(tmp_path):
+    sink, values = written(lambda spec: open_sink(tmp_path / "out.zarr", spec), EXAMPLES["a stack"])
+    (chunk,) = {file.parent for file in (tmp_path / "out.zarr.partial").rglob("c/0/0/0")}
+    (chunk / "0.8e23ed22488d417389704a09eecb4305.partial").write_bytes(b"half")
+    sink.finish(ATTRIBUTES)
+    assert not [*tmp_path.rglob("*.partial")]
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr/0", mode="r"), values[0])
+
+
 def test_labels_name_their_classes_without_display_settings(tmp_path):
     finished(tmp_path / "out.zarr", EXAMPLES["labels of a stack"])
     attributes = zarr.open_group(tmp_path / "out.zarr", mode="r").attrs

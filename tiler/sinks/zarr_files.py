@@ -11,7 +11,7 @@ from zarr.storage import LocalStore
 
 from tiler.ports import Json
 from tiler.sinks.layout import Index
-from tiler.sinks.target import Target, remove, sync
+from tiler.sinks.target import PARTIAL, Target, remove, sync
 from tiler.stores.label_places import METADATA
 
 
@@ -99,4 +99,7 @@ class Folder:
         self._known.update(chain)
 
     def promote(self) -> None:
+        # What zarr was writing to when an earlier run was killed; that chunk has been written again since.
+        for left in self.target.partial.rglob(f"*{PARTIAL}"):
+            left.unlink()
         self.target.promote()
