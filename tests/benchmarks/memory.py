@@ -5,7 +5,7 @@ sparse uint8 zarr arrays: chunks that are not there read as zeros, so that 64 Gi
 
     python tests/benchmarks/memory.py            # all cases: about three quarters of an hour on two cores
     python tests/benchmarks/memory.py small      # 2 and 16 GiB through one convolution
-    python tests/benchmarks/memory.py negative   # 2 and 64 GiB through the tiles of a U-Net, without arithmetic
+    python tests/benchmarks/memory.py negative   # 2, 8 and 64 GiB through the tiles of a U-Net, without arithmetic
     python tests/benchmarks/memory.py unet       # base 64 at tiles 572 and 1148
     python tests/benchmarks/memory.py tiny       # 64 and 256 MiB, in half a minute: whether the script works
 """
@@ -28,7 +28,7 @@ from tiler.ports import Cost
 MIB = 1 << 20
 SERIES = {
     "small": {"2 GiB": (128, 4096, 4096), "16 GiB": (1024, 4096, 4096)},
-    "negative": {"2 GiB": (128, 4096, 4096), "64 GiB": (4096, 4096, 4096)},
+    "negative": {"2 GiB": (128, 4096, 4096), "8 GiB": (512, 4096, 4096), "64 GiB": (4096, 4096, 4096)},
     "tiny": {"64 MiB": (16, 2048, 2048), "256 MiB": (64, 2048, 2048)},
 }
 TILES = (572, 1148)
