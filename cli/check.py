@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from tiler import api
+from tiler.checking.verify import CheckReport
 from tiler.cli import completion
 from tiler.cli.options import json_option
 from tiler.cli.table import by
-from tiler.verifying import CheckReport
 
 
 @click.command()

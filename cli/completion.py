@@ -35,7 +35,7 @@ def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 
 def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Registered networks, and files."""
-    from tiler.models.registry import describe, names
+    from tiler.models.zoo.registry import describe, names
 
     found = [CompletionItem(name, help=describe(name).description) for name in names() if name.startswith(incomplete)]
     return found or files(ctx, parameter, incomplete)

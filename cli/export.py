@@ -30,8 +30,8 @@ def export(model: str, output: str, weights: str | None, trust: bool, head: Any,
 
     A package holds weights, normalisation, head, test images, and the sizes and halo that the network needs.
     """
-    from tiler.models.exporting import ExportOptions, export
-    from tiler.models.packages.writing import Imprint
+    from tiler.models.exporting.export import ExportOptions, export
+    from tiler.models.exporting.package import Imprint
 
     imprint = Imprint(tuple(options["authors"]), options["licence"])
     wanted = ExportOptions(head, imprint, options["overwrite"])

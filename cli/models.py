@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tiler.cli import completion
 from tiler.cli.options import json_option
-from tiler.models.registry import ModelEntry, describe, names
+from tiler.models.zoo.registry import ModelEntry, describe, names
 
 
 @click.command()
@@ -42,8 +42,8 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
 
     Exit code 0 says that the network can be tiled exactly and that the proof succeeded.
     """
-    from tiler.models.loaded import warn_of_halo
-    from tiler.models.loading import load_model
+    from tiler.models.loading.loaded_model import warn_of_halo
+    from tiler.models.loading.open_model import load_model
     from tiler.models.probe import probe as probed
 
     loaded = load_model(model, weights, trust)
@@ -85,13 +85,13 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
 def _default(entry: ModelEntry) -> tuple[Any, list[str]]:
     """A network without its values, as the bundled weights have it where there are any; and its classes."""
     if entry.weights is not None:
-        from tiler.models.loading import load_model
+        from tiler.models.loading.open_model import load_model
 
         loaded = load_model(entry.name)
         return loaded.meta(), list(loaded.classes or ())
     import torch
 
-    from tiler.models.registry import build
+    from tiler.models.zoo.registry import build
 
     with torch.device("meta"):
         module = build(entry.name)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tiler.machine import free_disk
-from tiler.plans import Plan
+from tiler.planning.plan import Plan
 from tiler.stores.address import Place
 
 TILING = {

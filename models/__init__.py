@@ -8,31 +8,31 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tiler.models.registry import ModelEntry, describe, names
+from tiler.models.zoo.registry import ModelEntry, describe, names
 
 if TYPE_CHECKING:
-    from tiler.models.loading import LoadedModel, load_model
-    from tiler.models.options import PredictorOptions
-    from tiler.models.predictor import open_predictor
-    from tiler.models.torch_predictor import TorchPredictor
+    from tiler.models.loading.open_model import LoadedModel, load_model
+    from tiler.models.loading.weights import Normalisation, WeightsCard, read_card, save_weights
+    from tiler.models.predictor.open_predictor import open_predictor
+    from tiler.models.predictor.options import PredictorOptions
+    from tiler.models.predictor.torch_predictor import TorchPredictor
     from tiler.models.training.api import train
     from tiler.models.training.catalogue import recipe
     from tiler.models.training.options import TrainingOptions
     from tiler.models.training.recipes import Recipe
-    from tiler.models.unet import UNet
-    from tiler.models.weights import Normalisation, WeightsCard, read_card, save_weights
+    from tiler.models.zoo.unet import UNet
 
 _HOMES = {
-    "LoadedModel": "loading",
-    "load_model": "loading",
-    "PredictorOptions": "options",
-    "TorchPredictor": "torch_predictor",
-    "open_predictor": "predictor",
-    "UNet": "unet",
-    "Normalisation": "weights",
-    "WeightsCard": "weights",
-    "read_card": "weights",
-    "save_weights": "weights",
+    "LoadedModel": "loading.loaded_model",
+    "load_model": "loading.open_model",
+    "PredictorOptions": "predictor.options",
+    "TorchPredictor": "predictor.torch_predictor",
+    "open_predictor": "predictor.open_predictor",
+    "UNet": "zoo.unet",
+    "Normalisation": "loading.weights",
+    "WeightsCard": "loading.weights",
+    "read_card": "loading.weights",
+    "save_weights": "loading.weights",
     "train": "training.api",
     "TrainingOptions": "training.options",
     "Recipe": "training.recipes",

@@ -18,8 +18,8 @@ from packaging.requirements import Requirement
 
 from tiler.errors import ModelError
 from tiler.machine import available_memory, cores
-from tiler.models import backends
-from tiler.models.devices import available, resolve_precision
+from tiler.models.inference import backends
+from tiler.models.inference.devices import available, resolve_precision
 from tiler.version import __version__
 
 DISTRIBUTION = "em-tiler"

@@ -33,7 +33,7 @@ def shared():
 def small_process():
     """Planning in a process of 200 MB, whatever the tests before have left in this one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiler.planning.anonymous_memory", lambda: 200 * 10**6)
+        patch.setattr("tiler.planning.resolve.anonymous_memory", lambda: 200 * 10**6)
         yield
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import tiler
 from tiler.errors import GeometryError, Interrupted, MemoryBudgetError, PlanError
 from tiler.geometry import Box, Footprint, Reach, Span
+from tiler.planning.blend_windows import BlendedAxis, Lattice, Windows
 from tiler.ports import Cost, WindowedPredictor
-from tiler.windows import BlendedAxis, Lattice, Windows
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (2, 57, 70), dtype=np.uint8)
 

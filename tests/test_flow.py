@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tiler.flow import bounded_map
+from tiler.bounded_map import bounded_map
 
 
 def live_threads():

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiler.errors import JournalError, SinkError
-from tiler.journal import Journal, exclusive
+from tiler.running.journal import Journal, exclusive
 
 RECORD = st.tuples(st.sampled_from(["statistics", "model"]), st.integers(0, 50))
 RECORDS = st.lists(RECORD, unique=True, max_size=12)
@@ -103,7 +103,7 @@ def test_a_lock_that_cannot_be_made_is_not_taken_for_another_run(tmp_path, monke
 
 def test_a_second_run_on_one_output_is_refused_also_from_another_process(tmp_path):
     output = tmp_path / "out.zarr"
-    code = ("import sys; from pathlib import Path; from tiler.journal import exclusive; "
+    code = ("import sys; from pathlib import Path; from tiler.running.journal import exclusive; "
             "from tiler.errors import JournalError\n"
             "try:\n    exclusive(Path(sys.argv[1])).__enter__()\nexcept JournalError as e:\n    print(e)")
     with exclusive(output):

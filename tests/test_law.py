@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiler import mirror
-from tiler.block import Window, predict_window
 from tiler.errors import TilerError
 from tiler.geometry import Box, Grid, Reach, Span, canvas_of, hull, tiles_of
 from tiler.geometry import tiles as geometry
-from tiler.mirror import read_mirrored
+from tiler.jobs import read_mirrored as mirror
+from tiler.jobs.read_mirrored import read_mirrored
+from tiler.jobs.segment import Window, predict_window
 from tiler.sources import open_source
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 

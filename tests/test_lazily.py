@@ -168,6 +168,6 @@ def test_the_layer_is_a_mapping_of_its_keys():
 def test_without_dask_it_says_how_to_install_it(monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "tiler.lazily", None)
+    monkeypatch.setitem(sys.modules, "tiler.running.lazy_array", None)
     with pytest.raises(PlanError, match=r"pip install 'em-tiler\[dask\]'"):
         tiler.lazy(VOLUME, PoolingNet())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiler.geometry import Box, Span
-from tiler.mirror import mirrored_indices, read_mirrored
+from tiler.jobs.read_mirrored import mirrored_indices, read_mirrored
 from tiler.sources import open_source
 
 EXAMPLES = settings(deadline=None, max_examples=200)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiler
-from tiler import reduction
 from tiler.errors import GeometryError, Interrupted, MemoryBudgetError, PlanChangedError, PlanError
 from tiler.geometry import Box, Reach
-from tiler.journal import Journal, journal_path
+from tiler.jobs import reduce as reduction
 from tiler.ports import Known, Reduction
+from tiler.running.journal import Journal, journal_path
 from tiler.testing.global_predictors import GatedNet, GlobalPredictorConformance
 from tiler.testing.predictors import PoolingAxis, PredictorConformance
 
@@ -97,7 +97,7 @@ def test_tiled_is_whole_also_in_a_region(case):
 
 def test_small_blocks_of_the_first_pass_change_nothing(monkeypatch):
     case = Case(SLICES, VOLUME, "zero", (1, 28, 28), (2, 16, 16), ())
-    monkeypatch.setattr("tiler.sweep.BLOCK_VOXELS", 1)
+    monkeypatch.setattr("tiler.planning.reduction_grid.BLOCK_VOXELS", 1)
     np.testing.assert_array_equal(run(case), whole(SLICES, VOLUME, "zero"))
 
 
@@ -156,7 +156,7 @@ OPTIONS = {"tile": "28", "block": "1x32x32", "executor": "serial"}
 
 @pytest.mark.parametrize("after", [1, 8])
 def test_a_run_stopped_in_a_first_pass_goes_on_there(source, tmp_path, monkeypatch, after):
-    monkeypatch.setattr("tiler.sweep.BLOCK_VOXELS", 1500)
+    monkeypatch.setattr("tiler.planning.reduction_grid.BLOCK_VOXELS", 1500)
     straight, broken = tmp_path / "straight.npy", tmp_path / "broken.npy"
     tiler.segment(source, NESTED, straight, **OPTIONS)
     first, again = Recorder(after), Recorder()
@@ -174,7 +174,7 @@ def test_a_run_stopped_in_a_first_pass_goes_on_there(source, tmp_path, monkeypat
 
 
 def test_another_input_is_noticed_before_the_last_pass(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("tiler.sweep.BLOCK_VOXELS", 1000)
+    monkeypatch.setattr("tiler.planning.reduction_grid.BLOCK_VOXELS", 1000)
     heard, output = Recorder(2), tmp_path / "out.npy"
     with pytest.raises(Interrupted):
         tiler.segment(source, NESTED, output, listener=heard, stop=heard.stop, **OPTIONS)

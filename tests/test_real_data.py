@@ -11,7 +11,7 @@ import tifffile
 import torch
 
 import tiler
-from tiler.models.unet import UNet
+from tiler.models.zoo.unet import UNet
 
 FLOAT64 = 1e-12
 FLOAT32 = 1e-5

@@ -23,8 +23,8 @@ from tiler.errors import (
     SourceError,
 )
 from tiler.executors import open_executor
-from tiler.journal import Journal
-from tiler.statistics import scaling
+from tiler.jobs.statistics import scaling
+from tiler.running.journal import Journal
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (5, 61, 53), dtype=np.uint8)

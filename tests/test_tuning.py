@@ -10,14 +10,15 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 import pytest
 
-from tiler import api, tuning
+from tiler import api
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
-from tiler.planning import resolve
-from tiler.plans import Plan, Settings
+from tiler.planning import speed as tuning
+from tiler.planning.plan import Plan, Settings
+from tiler.planning.resolve import resolve
+from tiler.planning.speed import Speed, measure, speed_of
 from tiler.sources import open_source
 from tiler.testing.predictors import PoolingNet
-from tiler.tuning import Speed, measure, speed_of
 
 pytestmark = pytest.mark.usefixtures("small_process")
 
@@ -148,7 +149,7 @@ def test_the_plan_foretells_the_time_and_prefers_what_was_measured_as_fast(home,
     cheap = Speed(((1e12, 1e-3),))
     tiles = []
     for speed in (dear, cheap):
-        monkeypatch.setattr("tiler.planning.speed_of", lambda *_, speed=speed: speed)
+        monkeypatch.setattr("tiler.planning.resolve.speed_of", lambda *_, speed=speed: speed)
         plan = resolve(settings, SOURCE, Slow(), tune=True)
         tiles.append(plan.tile[1])
         assert plan.estimate.seconds == pytest.approx(speed.passes(plan.estimate.flops, plan.estimate.tiles))

@@ -11,19 +11,19 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiler.block import SegmentJob
-from tiler.caching import CachedSource
 from tiler.executors import open_executor
 from tiler.geometry import Box, Footprint, Span
-from tiler.planning import resolve
-from tiler.plans import Plan, Settings
+from tiler.jobs.segment import SegmentJob
+from tiler.planning.block_order import AxisChunks, best_visit, in_strips
+from tiler.planning.plan import Plan, Settings
+from tiler.planning.resolve import resolve
+from tiler.planning.workload import Choice, Workload
 from tiler.ports import OutputSpec
 from tiler.sinks import open_sink
 from tiler.sources import open_source
+from tiler.sources.cached import CachedSource
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 from tiler.testing.sources import SourceConformance
-from tiler.visiting import AxisChunks, best_visit, in_strips
-from tiler.workload import Choice, Workload
 
 pytestmark = pytest.mark.usefixtures("small_process")
 

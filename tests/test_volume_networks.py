@@ -10,8 +10,8 @@ import torch
 import tiler
 from tiler.errors import ModelError
 from tiler.models import UNet, open_predictor
-from tiler.models.options import PredictorOptions
-from tiler.models.slices import SlicesAsChannels
+from tiler.models.loading.slices_as_channels import SlicesAsChannels
+from tiler.models.predictor.options import PredictorOptions
 
 NETWORKS = {
     "valid": lambda: UNet(base=2, depth=1, ndim=3),

@@ -6,18 +6,18 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tiler.checking.verify import CheckReport, verify
 from tiler.errors import PlanError
 from tiler.opening import open_all
 from tiler.options import Options
-from tiler.plans import Plan
+from tiler.planning.plan import Plan
 from tiler.ports import Array, Listener, Source
-from tiler.resuming import Intent
-from tiler.run import Silent
-from tiler.session import Request, fitted, run_in_memory, run_to_file, with_room
+from tiler.running.output_state import Intent
+from tiler.running.stages import Silent
+from tiler.running.start import Request, fitted, run_in_memory, run_to_file, with_room
 from tiler.sinks import check_output
 from tiler.sources import open_source
 from tiler.stores.address import Address, Place, place_of
-from tiler.verifying import CheckReport, verify
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -188,7 +188,7 @@ def lazy(source: Any, model: Any, *, trust: bool = False, **options: Any) -> da.
     In every process one block at a time is in the network; the other threads read. Each of them holds one window.
     """
     try:
-        from tiler.lazily import lazy_result
+        from tiler.running.lazy_array import lazy_result
     except ModuleNotFoundError as error:
         raise PlanError(f"tiler.lazy needs the package {error.name}: pip install 'em-tiler[dask]'") from error
     return lazy_result(source, model, Options(**options), trust)

@@ -12,15 +12,15 @@ import numpy as np
 
 from tiler.errors import PlanError
 from tiler.geometry import Box
+from tiler.jobs.slice_scaling import Measures, ScaledSlices, needs_slices
+from tiler.jobs.statistics import parse_rule
 from tiler.machine import available_memory, cores
 from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_sizes
-from tiler.planning import resolve
-from tiler.plans import Plan, Settings
+from tiler.planning.plan import Plan, Settings
+from tiler.planning.resolve import resolve
 from tiler.ports import Json, Predictor, Source
-from tiler.slices import Measures, ScaledSlices, needs_slices
 from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
-from tiler.statistics import parse_rule
 from tiler.stores.address import Address, is_address
 
 KINDS = ("probabilities", "labels", "instances")
@@ -179,7 +179,7 @@ def _kept_predictor(model: Any, weights: Any, trust: bool, given: Given, stamps:
 
 def _open_predictor(model: Any, weights: Any, trust: bool, given: Given) -> Predictor:
     """Torch is imported here and nowhere else."""
-    models = importlib.import_module("tiler.models.predictor")
+    models = importlib.import_module("tiler.models.predictor.open_predictor")
     options = models.PredictorOptions(**dict(given))
     predictor: Predictor = models.open_predictor(model, weights=weights, trust=trust, options=options)
     return predictor

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tiler.models.observing import Observer
+from tiler.models.aten.observer import Observer
 from tiler.models.probe.inject import operator_name
 from tiler.models.probe.modules import quiet
 

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 from tiler.geometry import Box, Footprint, Shape, Span
-from tiler.models.averaging import Turn
-from tiler.models.backends.exported import KEPT_CROPS
 from tiler.models.cropping import NotCroppableError, Outline, check_crops
-from tiler.models.network import Session
-from tiler.models.torch_predictor import TorchPredictor
+from tiler.models.inference.backends.exported import KEPT_CROPS
+from tiler.models.inference.network import Session
+from tiler.models.predictor.averaging import Turn
+from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.ports import Array, Cost
 
 BACKENDS = ("torch", "openvino")

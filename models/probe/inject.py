@@ -19,7 +19,7 @@ import torch
 
 from tiler.errors import ModelError
 from tiler.geometry import Box, Span
-from tiler.models.observing import Observer
+from tiler.models.aten.observer import Observer
 from tiler.ports import Partial
 
 CallSite = tuple[str, int]

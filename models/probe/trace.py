@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from tiler.errors import OutputShapeError
-from tiler.models.observing import Observer
+from tiler.models.aten.observer import Observer
 from tiler.models.probe import layout_rules, spatial_rules  # noqa: F401 - they register their rules
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, elements, plain
 from tiler.models.probe.graph import Atom, Kind, Node, Offence, Trace, axes_of

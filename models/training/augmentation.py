@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tiler.errors import PlanError
 from tiler.geometry import Span
-from tiler.mirror import mirrored_indices
+from tiler.jobs.read_mirrored import mirrored_indices
 from tiler.ports import Array
 
 Places = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def take_image(image: Array, places: Places) -> Floats:
     Parameters
     ----------
     image
-        ``(c, y, x)``; its canvas is the image mirrored without end, as in `tiler.mirror`.
+        ``(c, y, x)``; its canvas is the image mirrored without end, as in `tiler.jobs.read_mirrored`.
     places
         ``(2, y, x)`` in pixels of the image; whole numbers give the pixels themselves.
     """

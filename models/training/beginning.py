@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tiler.errors import WeightsError
-from tiler.models import registry
-from tiler.models.weights import WeightsCard, load_into, read_card
+from tiler.models.loading.weights import WeightsCard, load_into, read_card
+from tiler.models.zoo import registry
 
 
 def begin_with(module: nn.Module, model: str, path: Path) -> WeightsCard | None:

@@ -82,7 +82,7 @@ weights began with an ImageNet encoder.
 error of its attention, where the mask says whether and where the lesion is. Published are 80 epochs of whole frames of
 that size, beginning with ImageNet weights; tiles at random places of larger frames and their flips are chosen here.
 
-Sources: the classes of `tiler.models.zoo`, and `tiler.models.registry`.
+Sources: the classes of `tiler.models.zoo`, and `tiler.models.zoo.registry`.
 """
 
 _OWN = {

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tiler.errors import PlanError
 from tiler.geometry import Box
+from tiler.models.loading.weights import Normalisation
 from tiler.models.training.augmentation import Augmentation, take_image, take_labels
 from tiler.models.training.weight_maps import (
     WeightMap,
@@ -19,7 +20,6 @@ from tiler.models.training.weight_maps import (
     instances_of,
     separate_touching,
 )
-from tiler.models.weights import Normalisation
 from tiler.ports import Array
 from tiler.sources import open_source
 

@@ -12,13 +12,13 @@ from torch import nn
 
 from tiler.errors import GeometryError, ModelError
 from tiler.geometry import Footprint
-from tiler.models import registry
-from tiler.models.factories import first_line
-from tiler.models.meta import without_values
+from tiler.models.aten.meta_device import without_values
+from tiler.models.loading.user_code import first_line
 from tiler.models.probe import probe
 from tiler.models.probe.modules import on_meta, quiet
 from tiler.models.training.objectives import OBJECTIVES, supervised
 from tiler.models.training.recipes import Recipe
+from tiler.models.zoo import registry
 
 _WIDTHS = {"unet": 32}
 """First levels that are narrower than published, unless the user says otherwise."""

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from tiler.errors import GeometryError, PlanError
-from tiler.models.devices import resolve_device
+from tiler.models.inference.devices import resolve_device
+from tiler.models.loading.weights import file_hash
 from tiler.models.training.beginning import begin_with
 from tiler.models.training.catalogue import own_loss, own_recipe, recipe
 from tiler.models.training.data import Slice, normalisation_of
@@ -21,7 +22,6 @@ from tiler.models.training.options import TrainingOptions, parse_slices
 from tiler.models.training.recipes import Recipe
 from tiler.models.training.settings import Settings
 from tiler.models.training.weight_maps import WeightMap
-from tiler.models.weights import file_hash
 from tiler.version import __version__
 
 DEFAULT_STEPS = 5000

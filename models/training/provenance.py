@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tiler.models.loading.weights import WeightsCard
 from tiler.models.training.settings import Settings
-from tiler.models.weights import WeightsCard
 
 
 def card_of(settings: Settings, trained_on: int, best: Mapping[str, float] | None, licence: str) -> WeightsCard:

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from tiler.bounded_map import bounded_map
 from tiler.errors import Interrupted, ModelError
-from tiler.flow import bounded_map
-from tiler.models.devices import device_errors, float32_products, threads_of
+from tiler.models.inference.devices import device_errors, float32_products, threads_of
+from tiler.models.loading.weights import save_weights
 from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
 from tiler.models.training.curves import write_csv, write_png
 from tiler.models.training.data import Slice, Tiles, TileSampler
@@ -27,7 +28,6 @@ from tiler.models.training.planning import share_of
 from tiler.models.training.provenance import card_of
 from tiler.models.training.settings import Settings
 from tiler.models.training.validation import CHOSEN_BY, require_validation, validate
-from tiler.models.weights import save_weights
 
 ROW_EVERY = 10
 """Steps whose mean loss makes a row of the learning curves."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tiler.errors import PlanChangedError, PlanError
+from tiler.models.loading.weights import Normalisation
 from tiler.models.training.recipes import Recipe
-from tiler.models.weights import Normalisation
 
 
 @dataclass(frozen=True, slots=True)

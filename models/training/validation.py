@@ -10,8 +10,8 @@ import numpy as np
 from tiler.api import plan, segment
 from tiler.errors import PlanError, TilerError
 from tiler.metrics import Isbi2012
-from tiler.models.registry import describe
 from tiler.models.training.data import Slice
+from tiler.models.zoo.registry import describe
 
 CHOSEN_BY = "v_rand_thinned"
 """The score, higher being better, by which the best weights are chosen."""

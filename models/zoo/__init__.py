@@ -1,1 +1,1 @@
-"""Published networks beside the U-Net, one module for each family; see `tiler.models.registry` for their names."""
+"""Published networks beside the U-Net, one module for each family; see `tiler.models.zoo.registry` for their names."""

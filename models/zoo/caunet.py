@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from tiler.models.unet import UNet
 from tiler.models.zoo.aspp import ASPP
 from tiler.models.zoo.blocks import he_normal, require
 from tiler.models.zoo.cbam import CBAM
+from tiler.models.zoo.unet import UNet
 
 
 class CAUNet(UNet):

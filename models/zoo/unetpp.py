@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from tiler.models.unet import UNet
 from tiler.models.zoo.blocks import Supervised, double_conv, he_normal, mean_of_heads, require
+from tiler.models.zoo.unet import UNet
 
 Up = Literal["deconv", "bilinear", "corners"]
 Heads = Literal["one", "accurate", "fast"]

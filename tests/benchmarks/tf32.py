@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tiler.models import UNet, registry
-from tiler.models.loading import load_model
+from tiler.models import UNet
+from tiler.models.loading.open_model import load_model
+from tiler.models.zoo import registry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from rounding import MULTIPLYING, multiplying

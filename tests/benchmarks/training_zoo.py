@@ -23,11 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_recipes import train_alike
 
 import tiler
-from tiler.models import read_card, registry
+from tiler.models import read_card
 from tiler.models.probe.modules import on_meta
 from tiler.models.training.networks import Rehearsal
 from tiler.models.training.options import parse_slices
 from tiler.models.training.validation import SCORES
+from tiler.models.zoo import registry
 
 NETWORKS = {
     "unet": ["--base", 16],

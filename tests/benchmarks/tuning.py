@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import tiler
-from tiler import tuning
 from tiler.models import PredictorOptions, UNet, open_predictor
+from tiler.planning import speed as tuning
 
 
 def compare(wanted: argparse.Namespace, backend: str) -> float:

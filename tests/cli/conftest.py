@@ -19,7 +19,7 @@ NETWORK = '''
 import os, time
 import torch
 from torch import nn
-from tiler.models.unet import UNet
+from tiler.models.zoo.unet import UNet
 
 
 class Net(nn.Module):

@@ -14,9 +14,9 @@ import zarr
 from conftest import BLOCKS
 
 from tiler.geometry import Box
-from tiler.journal import Journal
-from tiler.models.predictor import TorchPredictor
-from tiler.planning import Plan
+from tiler.models.predictor.open_predictor import TorchPredictor
+from tiler.planning.resolve import Plan
+from tiler.running.journal import Journal
 
 CHUNK = 20
 

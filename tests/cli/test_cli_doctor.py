@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_written_is_found(doctor, found):
 def test_backends_that_cannot_be_used_say_why(found, monkeypatch):
     monkeypatch.setattr(installation.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setitem(installation.backends.MODULES, "openvino", "tiler.models.backends.no_such_module")
+    monkeypatch.setitem(installation.backends.MODULES, "openvino", "tiler.models.inference.backends.no_such_module")
     here = examine()
     assert "C++ compiler" in here.backends["compile"].note
     assert here.backends["openvino"].version is None

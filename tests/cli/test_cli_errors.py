@@ -16,8 +16,8 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from tiler.models.unet import UNet
-from tiler.models.weights import WeightsCard, save_weights
+from tiler.models.loading.weights import WeightsCard, save_weights
+from tiler.models.zoo.unet import UNet
 from tiler.sinks.zarr import ZarrSink
 
 CARD = WeightsCard("vgg", {}, ("membrane", "cell"), None, "none", "none")

@@ -11,8 +11,8 @@ import torch
 
 import tiler as engine
 from tiler.models import Normalisation, UNet, WeightsCard, load_model, save_weights
-from tiler.models.packages.contents import open_contents
-from tiler.models.packages.description import describe
+from tiler.models.loading.packages.contents import open_contents
+from tiler.models.loading.packages.description import describe
 
 pytest.importorskip("bioimageio.spec")
 pytest.importorskip("onnx")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import BLOCKS, PLAN, count_lines, tree
 
-from tiler import planning
 from tiler.errors import SinkError
-from tiler.journal import Journal
+from tiler.planning import resolve as planning
+from tiler.running.journal import Journal
 from tiler.sinks.npy import NpySink
 from tiler.sinks.tiff import TiffSink
 from tiler.sinks.zarr import ZarrSink

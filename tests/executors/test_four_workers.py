@@ -16,8 +16,8 @@ from distributed import Client
 
 import tiler
 from tiler.errors import TilerError
-from tiler.journal import Journal
 from tiler.models import UNet
+from tiler.running.journal import Journal
 
 pytestmark = pytest.mark.slow  # each starts four processes with torch
 

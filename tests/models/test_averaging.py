@@ -10,8 +10,8 @@ from torch.nn import functional
 from tiler.errors import ModelError
 from tiler.geometry import Box, Footprint, Reach, tiles_of
 from tiler.models import UNet
-from tiler.models.averaging import TURNS, mean_over, union
-from tiler.models.rotation import ANGLES, Rotations
+from tiler.models.predictor.averaging import TURNS, mean_over, union
+from tiler.models.predictor.rotation import ANGLES, Rotations
 
 FLAT = Reach(0, 0, 0, 0, 1)
 NARROW = Footprint((0, 20, 20), (0, 24, 24), (0, 20, 20), (0, 20, 20), (1, 4, 4))
@@ -189,7 +189,7 @@ def test_the_first_angle_is_the_plain_pass_and_every_angle_counts(forward, image
     plain = mirrored(image, Box.between((0, -20, -20), (1, 60, 76)))
     expected = forward(plain)[..., :37, :53]
     mean = rotated_mean(forward, image)
-    monkeypatch.setattr("tiler.models.rotation.ANGLES", ANGLES[:1])
+    monkeypatch.setattr("tiler.models.predictor.rotation.ANGLES", ANGLES[:1])
     first = rotated_mean(forward, image)
     assert (first - expected).abs().max() < 1e-9
     assert (mean - expected).abs().max() > 1e-3

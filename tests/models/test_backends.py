@@ -17,10 +17,10 @@ from torch import nn
 import tiler
 from tiler.errors import Interrupted, ModelError, PlanChangedError
 from tiler.geometry import Footprint, Reach
-from tiler.journal import Journal
 from tiler.models import PredictorOptions, UNet, open_predictor
-from tiler.models.backends import choosing, open_backend
-from tiler.models.backends.exported import Exported
+from tiler.models.inference.backends import choosing, open_backend
+from tiler.models.inference.backends.exported import Exported
+from tiler.running.journal import Journal
 
 CPU = PredictorOptions(device="cpu", threads=1, head="softmax", classes="all", normalise="125,70")
 BOUND = 1e-5
@@ -177,13 +177,13 @@ def test_what_a_backend_cannot_do_is_said_when_it_is_opened(net, backend, option
 def test_other_devices_are_refused_and_auto_is_the_cpu(net, backend, monkeypatch):
     with pytest.raises(ModelError, match="--device cpu or --backend torch"):
         open_backend(backend).check(torch.device("cuda"), torch.float32, False)
-    monkeypatch.setattr("tiler.models.devices.available", lambda: ("cuda", "cpu"))
+    monkeypatch.setattr("tiler.models.inference.devices.available", lambda: ("cuda", "cpu"))
     assert opened(net, backend, device="auto").options.device == "cpu"
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_a_missing_package_is_one_line_with_what_to_install(net, backend, monkeypatch):
-    monkeypatch.delitem(sys.modules, f"tiler.models.backends.{backend}", raising=False)
+    monkeypatch.delitem(sys.modules, f"tiler.models.inference.backends.{backend}", raising=False)
     monkeypatch.setitem(sys.modules, backend, None)
     with pytest.raises(ModelError, match=rf"--backend {backend} needs .*pip install 'em-tiler\[{backend}\]'"):
         opened(net, backend)
@@ -199,7 +199,7 @@ def test_auto_takes_the_fastest_that_agrees(net, monkeypatch, caplog):
     speed = {"torch": 2.0, "openvino": 1.0, "onnxruntime": 3.0}
     monkeypatch.setattr(choosing, "_seconds",
                         lambda session, image: session(image) is None or speed[session.feeder.backend])
-    with caplog.at_level(logging.INFO, "tiler.models.backends.choosing"):
+    with caplog.at_level(logging.INFO, "tiler.models.inference.backends.choosing"):
         assert opened(net, "auto").options.backend == "openvino"
         assert opened(net, "auto").identity["backend"].startswith("openvino")
     assert "seconds per forward pass" in caplog.text

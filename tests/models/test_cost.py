@@ -8,7 +8,7 @@ from torch import nn
 
 from tiler.errors import MemoryBudgetError
 from tiler.models import PredictorOptions, UNet, load_model, open_predictor
-from tiler.models.cost import Trace, Tracer, extrapolate, overhead, trace, unfolds
+from tiler.models.inference.cost import Trace, Tracer, extrapolate, overhead, trace, unfolds
 
 
 def on_meta(module_of, *args, **kwargs) -> nn.Module:

@@ -7,7 +7,7 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from tiler.errors import PlanError
-from tiler.models.endoscopy import Appearance, Levels, Limits, appearance, faults, field_of_view, otsu_threshold
+from tiler.models.zoo.endoscopy import Appearance, Levels, Limits, appearance, faults, field_of_view, otsu_threshold
 
 LEVELS = Levels(pale_value=0.8, pale_saturation=0.2, red=0.75)
 LIMITS = Limits(darkest=0.2, brightest=0.7, pale=0.3, red=0.5)

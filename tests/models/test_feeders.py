@@ -16,10 +16,11 @@ from torch import nn
 
 import tiler
 from tiler.errors import BlockFailed, Interrupted, ModelError
-from tiler.models import PredictorOptions, UNet, feeders, open_predictor
-from tiler.models.devices import resolve_devices
-from tiler.models.feeders import Feeder, Feeders, StreamFeeder, ways_to
-from tiler.models.network import Network
+from tiler.models import PredictorOptions, UNet, open_predictor
+from tiler.models.inference import feeders
+from tiler.models.inference.devices import resolve_devices
+from tiler.models.inference.feeders import Feeder, Feeders, StreamFeeder, ways_to
+from tiler.models.inference.network import Network
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (3, 61, 53), dtype=np.uint8)
 OPTIONS = PredictorOptions(device="cpu", threads=1, head="softmax")
@@ -31,7 +32,7 @@ PATIENCE = 30.0
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Feeders that no other test has left."""
-    monkeypatch.setattr("tiler.models.network._latest", {})
+    monkeypatch.setattr("tiler.models.inference.network._latest", {})
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +255,7 @@ def test_every_feeder_of_a_gpu_has_a_stream(predictor, expected, fake_cuda, thre
 @pytest.fixture
 def gpus(monkeypatch):
     names = ["H100", "H100", "A100"]
-    monkeypatch.setattr("tiler.models.devices.available", lambda: ("cuda", "cpu"))
+    monkeypatch.setattr("tiler.models.inference.devices.available", lambda: ("cuda", "cpu"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.models import load_model
-from tiler.models.foreign.onnx import OnnxNetwork, with_shapes
+from tiler.models.loading.foreign.onnx import OnnxNetwork, with_shapes
 from tiler.models.probe import probe
 
 onnx = pytest.importorskip("onnx")

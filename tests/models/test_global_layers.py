@@ -16,8 +16,8 @@ import tiler
 from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
-from tiler.models.averaging import TURNS
-from tiler.models.global_predictor import GlobalTorchPredictor
+from tiler.models.predictor.averaging import TURNS
+from tiler.models.predictor.global_predictor import GlobalTorchPredictor
 from tiler.models.probe import derive, probe
 from tiler.models.probe.inject import Injected, answers_of
 from tiler.models.probe.modules import quiet
@@ -95,7 +95,7 @@ def registered(request, tmp_path):
 
 
 def test_the_table_is_complete():
-    from tiler.models import registry
+    from tiler.models.zoo import registry
 
     assert set(ZOO) == {name for name in registry.names() if registry.describe(name).exactness == "EXACT_2PASS"}
 
@@ -143,7 +143,7 @@ def test_what_one_tile_says_is_not_what_the_slice_says(registered, monkeypatch):
     assert apart(tiler.segment(ramp, name, **options), expected) <= TOLERANCE
     monkeypatch.setattr(GlobalTorchPredictor, "reduce", first_tile_only)
     if name == "unet3plus-cgm":
-        monkeypatch.setattr("tiler.models.global_predictor.answers_of", misled)
+        monkeypatch.setattr("tiler.models.predictor.global_predictor.answers_of", misled)
     assert apart(tiler.segment(ramp, name, **options), expected) > 1e-4
 
 

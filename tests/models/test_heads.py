@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tiler.errors import ModelError
-from tiler.models.heads import choose, labels, probabilities, quantise
+from tiler.models.predictor.heads import choose, labels, probabilities, quantise
 
 NAMES = ("membrane", "cell", "vesicle")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tiler.errors import ModelError, TilerError, WeightsError
 from tiler.models import Normalisation, UNet, WeightsCard, load_model, save_weights
-from tiler.models.weights import state_hash
+from tiler.models.loading.weights import state_hash
 
 FACTORY = """
     import torch
@@ -58,7 +58,7 @@ def refusal(*args, **kwargs) -> str:
 def in_another_process(loaded) -> str:
     """Hash of the values of a network that a fresh process builds."""
     code = (
-        "import sys, pickle; from tiler.models.weights import state_hash;"
+        "import sys, pickle; from tiler.models.loading.weights import state_hash;"
         "print(state_hash(pickle.load(sys.stdin.buffer).build().state_dict()))"
     )
     run = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(loaded), capture_output=True, check=True)
@@ -116,10 +116,10 @@ def test_factory_in_a_file(source):
 
 
 def test_factory_in_a_package():
-    loaded = load_model("tiler.models.unet:UNet")
+    loaded = load_model("tiler.models.zoo.unet:UNet")
     assert loaded.in_channels == 1
     assert len(loaded.identity["source"]) == 64
-    assert "gives a UNetArguments" in refusal("tiler.models.unet:UNetArguments")
+    assert "gives a UNetArguments" in refusal("tiler.models.zoo.unet:UNetArguments")
 
 
 def test_factory_that_draws_its_weights_anew_is_refused(source):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from tiler.models.meta import without_values
-from tiler.models.observing import Observer
+from tiler.models.aten.meta_device import without_values
+from tiler.models.aten.observer import Observer
 
 aten = torch.ops.aten
 CALLS = [

@@ -13,9 +13,9 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.models import PredictorOptions, open_predictor
-from tiler.models.backends import Setting, choosing, exported, open_backend
+from tiler.models.inference.backends import Setting, choosing, exported, open_backend
 from tiler.models.installation import _backend
-from tiler.models.loading import load_model
+from tiler.models.loading.open_model import load_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -54,7 +54,7 @@ def offering(monkeypatch):
 @pytest.fixture
 def gpus(monkeypatch):
     """Two GPUs of one model that are not here."""
-    monkeypatch.setattr("tiler.models.devices.available", lambda: ("cuda", "cpu"))
+    monkeypatch.setattr("tiler.models.inference.devices.available", lambda: ("cuda", "cpu"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some Card")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
@@ -152,7 +152,7 @@ def test_tensorrt_is_only_ever_chosen_by_name():
 
 
 def test_a_missing_package_names_the_extra(net, monkeypatch):
-    monkeypatch.delitem(sys.modules, "tiler.models.backends.tensorrt", raising=False)
+    monkeypatch.delitem(sys.modules, "tiler.models.inference.backends.tensorrt", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match=r"pip install 'em-tiler\[onnxruntime\]'"):
         open_backend("onnxruntime:tensorrt")

@@ -22,7 +22,7 @@ from torch import nn
 import tiler
 from tiler.errors import ModelError
 from tiler.models import load_model
-from tiler.models.packages.recipes import Ordered
+from tiler.models.loading.packages.recipes import Ordered
 
 pytest.importorskip("bioimageio.spec")
 IMAGE = np.random.default_rng(3).gamma(2.0, 300.0, (40, 56)).astype(np.uint16)
@@ -197,7 +197,7 @@ def test_values_in_an_architecture_of_the_package_or_of_a_library(tmp_path):
     network, content = small(), state_of(small())
     code = CODE.format(before="").encode()
     own = {"source": "code.py", "sha256": sha(code), "callable": "Small", "kwargs": {"width": 3}}
-    library = {"import_from": "tiler.models.unet", "callable": "UNet", "kwargs": {"base": 2, "depth": 1}}
+    library = {"import_from": "tiler.models.zoo.unet", "callable": "UNet", "kwargs": {"base": 2, "depth": 1}}
     entry = {"source": "w.pth", "sha256": sha(content), "pytorch_version": "2.5", "architecture": own}
     folder = written(tmp_path / "pack", described({"pytorch_state_dict": entry}), {"w.pth": content, "code.py": code})
     image = torch.randn(1, 1, 20, 24)

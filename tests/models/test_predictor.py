@@ -13,7 +13,7 @@ from torch import nn
 from tiler.errors import MemoryBudgetError, ModelError, OutputShapeError, TilerError
 from tiler.geometry import Footprint
 from tiler.models import Normalisation, PredictorOptions, UNet, WeightsCard, open_predictor, save_weights
-from tiler.models.devices import device_errors, float32_products, resolve_device, threads_of
+from tiler.models.inference.devices import device_errors, float32_products, resolve_device, threads_of
 from tiler.ports import Predictor
 
 CPU = PredictorOptions(device="cpu", threads=1)
@@ -252,8 +252,8 @@ def test_another_output_shape_is_refused():
 
 def open_lying():
     from tiler.models import load_model
-    from tiler.models.backends import Setting
-    from tiler.models.network import Network
+    from tiler.models.inference.backends import Setting
+    from tiler.models.inference.network import Network
 
     return Network(Setting(load_model(Padded()), torch.device("cpu"), torch.float32, 1), "none")
 

@@ -24,7 +24,7 @@ from tiler.models.probe import derive, probe
 from tiler.models.probe.derivation import round_context
 from tiler.models.probe.sizes import in_phase
 from tiler.models.probe.trace import trace_forward
-from tiler.models.unet import UNet
+from tiler.models.zoo.unet import UNet
 
 VALID = {2: (20, 20), 3: (44, 48), 4: (92, 96), 5: (188, 192)}
 """Context before and after, by depth."""

@@ -15,7 +15,7 @@ from tiler.geometry import Footprint
 from tiler.models.probe import Context, derive, probe, prove, require_exact
 from tiler.models.probe.modules import quiet
 from tiler.models.probe.rules import POINTWISE
-from tiler.models.unet import UNet
+from tiler.models.zoo.unet import UNet
 
 
 def failed(parts):

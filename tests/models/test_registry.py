@@ -5,7 +5,7 @@ import pytest
 
 from tiler import models
 from tiler.errors import ModelError
-from tiler.models import registry
+from tiler.models.zoo import registry
 
 
 def test_every_name_has_its_card():

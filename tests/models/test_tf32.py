@@ -12,12 +12,12 @@ import pytest
 import torch
 from rounding import multiplying
 
+from tiler.checking.verify import TOLERANCE
 from tiler.errors import ModelError
 from tiler.models import PredictorOptions, UNet, open_predictor
-from tiler.models.backends import choosing
-from tiler.models.devices import float32_products, resolve_precision
-from tiler.models.network import Network
-from tiler.verifying import TOLERANCE
+from tiler.models.inference.backends import choosing
+from tiler.models.inference.devices import float32_products, resolve_precision
+from tiler.models.inference.network import Network
 
 GPU = torch.device("cuda", 0)
 OPTIONS = PredictorOptions(device="cpu", threads=1, head="softmax", precision="float32")
@@ -68,8 +68,8 @@ def test_backends_that_stay_on_the_processor_refuse_it(net, backend):
 @pytest.fixture
 def pretended(net, monkeypatch):
     """A predictor in TF32 whose GPU is a processor."""
-    monkeypatch.setattr("tiler.models.devices._require_tf32", lambda device: None)
-    monkeypatch.setattr("tiler.models.network._latest", {})
+    monkeypatch.setattr("tiler.models.inference.devices._require_tf32", lambda device: None)
+    monkeypatch.setattr("tiler.models.inference.network._latest", {})
     return open_predictor(net, options=replace(OPTIONS, precision="tf32"))
 
 
@@ -95,7 +95,7 @@ def test_it_stands_in_the_identity_and_shares_no_network_with_float32(net, prete
 def test_auto_measures_in_tf32_what_is_to_run_in_tf32(pretended, monkeypatch):
     setting, asked = pretended.network.setting, []
     monkeypatch.setattr(choosing, "CANDIDATES", ("torch",))
-    monkeypatch.setattr("tiler.models.backends.eager.check", lambda *given: asked.append(given))
+    monkeypatch.setattr("tiler.models.inference.backends.eager.check", lambda *given: asked.append(given))
     assert choosing.fastest(setting, (1, 1, 44, 44)) == "torch"
     assert asked == [(setting.device, torch.float32, True)]
 

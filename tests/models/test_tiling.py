@@ -14,8 +14,9 @@ from zoo_cases import saved, varied
 
 import tiler
 from tiler.errors import ModelError, OutputShapeError, PlanError, UnboundedContextError
-from tiler.models import PredictorOptions, open_predictor, registry
+from tiler.models import PredictorOptions, open_predictor
 from tiler.models.probe.proof import random_copy
+from tiler.models.zoo import registry
 from tiler.ports import WindowedPredictor
 
 CPU = {"device": "cpu", "threads": 1, "executor": "serial"}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tiler.errors import PlanError
 from tiler.geometry import Box, Span
-from tiler.mirror import read_mirrored
+from tiler.jobs.read_mirrored import read_mirrored
 from tiler.models.training.augmentation import (
     Augmentation,
     displacements,

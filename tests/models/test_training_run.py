@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 
 import tiler
 from tiler.errors import GeometryError, Interrupted, JournalError, ModelError, PlanChangedError, PlanError, SinkError
+from tiler.models.loading.weights import read_card
 from tiler.models.training import SilentTraining, train
 from tiler.models.training import api as door
 from tiler.models.training import run as loop
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
-from tiler.models.weights import read_card
 
 SAMPLE = Path(__file__).parents[2] / "data_samples"
 IMAGES, LABELS = (tifffile.imread(SAMPLE / name)[:4, :128, :128] for name in ("sstem.tif", "sstem_labels.tif"))

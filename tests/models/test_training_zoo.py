@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 
 import tiler
 from tiler.errors import GeometryError, Interrupted, ModelError, PlanError, WeightsError
-from tiler.models import load_model, read_card, registry
+from tiler.models import load_model, read_card
 from tiler.models.training import OBJECTIVES, RECIPES, SilentTraining, own_recipe, train
 from tiler.models.training import run as loop
 from tiler.models.training.networks import Rehearsal, Window, build
 from tiler.models.training.recipes import Recipe
+from tiler.models.zoo import registry
 
 WIDE = {"fcn-alexnet": 4, "esfpnet-t": 4, "esfpnet-s": 4, "esfpnet-l": 4}
 TILES = {"unet": 60, "unet3plus": 176, "unet3plus-ds": 176, "unet3plus-cgm": 176, "ciresan-n4": 98, "ciresan-n65": 64,

@@ -122,7 +122,7 @@ def test_the_code_of_a_package(tmp_path, canary):
 @pytest.fixture
 def strict(monkeypatch):
     """So that a bomb need not be large."""
-    monkeypatch.setattr("tiler.models.files.HARMLESS_BYTES", 1 << 20)
+    monkeypatch.setattr("tiler.models.loading.files.HARMLESS_BYTES", 1 << 20)
 
 
 def bomb(path, names, size=4 << 20):

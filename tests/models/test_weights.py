@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from tiler.errors import WeightsError
 from tiler.models import Normalisation, UNet, WeightsCard, describe, read_card, save_weights
-from tiler.models.weights import check_fits, file_hash, load_into, state_hash
+from tiler.models.loading.weights import check_fits, file_hash, load_into, state_hash
 
 
 def card_of(module: UNet) -> WeightsCard:

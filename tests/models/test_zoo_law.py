@@ -17,8 +17,8 @@ from zoo_cases import TOLERANCE, saved, varied
 import tiler
 from tiler.errors import TilerError
 from tiler.geometry import Footprint
-from tiler.models import registry
 from tiler.models.probe import Derivation, derive, prove
+from tiler.models.zoo import registry
 
 SHALLOW = {"base": 2, "depth": 2}
 WIDTHS = {"fcn32s": 1, "fcn16s": 1, "fcn8s": 1, "fcn8s-at-once": 1, "fcn-alexnet": 4, "fcn-googlenet": 2}

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from zoo_cases import count, on_meta, saved, varied
 
-from tiler.models import UNet, load_model, registry
+from tiler.models import UNet, load_model
 from tiler.models.probe import derive
+from tiler.models.zoo import registry
 from tiler.models.zoo.unetpp import UNetPlusPlus
 
 

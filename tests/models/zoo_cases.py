@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tiler.models import WeightsCard, registry, save_weights
+from tiler.models import WeightsCard, save_weights
 from tiler.models.probe.proof import random_copy
+from tiler.models.zoo import registry
 
 TOLERANCE = 1e-10
 """Largest difference as a share of the output's range."""

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import tiler
-from tiler.run import Silent
+from tiler.running.stages import Silent
 from tiler.testing.predictors import PoolingNet
 
 

@@ -8,7 +8,7 @@ from standins import Stopping
 
 import tiler
 from tiler.errors import Interrupted, JournalError, SinkError, StoreError
-from tiler.journal import exclusive
+from tiler.running.journal import exclusive
 from tiler.stores import asking
 from tiler.stores.address import Address
 from tiler.testing.predictors import PoolingNet

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tiler.errors import JournalError
-from tiler.journal import exclusive
+from tiler.running.journal import exclusive
 from tiler.stores.address import place_of
 from tiler.stores.label_places import beside, is_label
 

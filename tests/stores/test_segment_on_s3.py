@@ -15,7 +15,7 @@ from standins import LabelNet, Stopping
 
 import tiler
 from tiler.errors import Interrupted, JournalError, SinkError
-from tiler.journal import Journal, exclusive, journal_path
+from tiler.running.journal import Journal, exclusive, journal_path
 from tiler.sinks.listing import Listing
 from tiler.stores import asking
 from tiler.stores.address import Address

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from tiler.bounded_map import bounded_map
 from tiler.errors import Interrupted, PlanError
 from tiler.evaluation.meaning import Meaning
 from tiler.evaluation.pair import Pair
-from tiler.flow import bounded_map
 from tiler.geometry import Box
 from tiler.metrics import ContingencyTable, SliceScores, integer_hint, score_slice
 from tiler.ports import Array, Listener

@@ -23,8 +23,8 @@ from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
 
 from tiler.errors import BlockFailed, PlanError, TilerError
+from tiler.executors.block_steps import compute, computing, read, until, write
 from tiler.executors.cluster import Versions, check_here, check_workers, connected, versions
-from tiler.executors.guard import compute, computing, read, until, write
 from tiler.ports import Finished, Job
 from tiler.sinks.mapped import MappedSink
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tiler.executors.guard import compute, read, until, write
+from tiler.executors.block_steps import compute, read, until, write
 from tiler.ports import Finished, Job
 
 

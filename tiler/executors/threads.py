@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from tiler.executors.guard import Numbered, compute, read, until, write
-from tiler.flow import Depths, bounded_map
+from tiler.bounded_map import Depths, bounded_map
+from tiler.executors.block_steps import Numbered, compute, read, until, write
 from tiler.ports import Finished, Job
 
 

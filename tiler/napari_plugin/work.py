@@ -102,7 +102,7 @@ def temporary_folder() -> str:
 
 def model_names() -> list[str]:
     """Names of the registered networks, those with bundled weights first."""
-    registry = importlib.import_module("tiler.models.registry")
+    registry = importlib.import_module("tiler.models.zoo.registry")
     return sorted(registry.names(), key=lambda name: registry.describe(name).weights is None)
 
 

@@ -1,0 +1,92 @@
+"""The door to other programs: a network as a BioImage.IO package, as ONNX, as a torch.export or TorchScript program."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from tiler.errors import ModelError
+from tiler.models.exporting.package import Imprint, write_package
+from tiler.models.exporting.program import write_program
+from tiler.models.predictor.heads import Head
+from tiler.models.predictor.open_predictor import open_predictor
+from tiler.models.predictor.options import PredictorOptions
+from tiler.ports import tiling_of
+
+PROGRAMS = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript"}
+PACKAGE = ".zip"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What may be chosen about an export.
+
+    Parameters
+    ----------
+    head
+        What follows the last layer in a package; by default what belongs to the model. A program is the network
+        alone, whatever it is.
+    imprint
+        What people write on a package.
+    overwrite
+        Whether a file that is there may be replaced.
+    """
+
+    head: Head | None = None
+    imprint: Imprint = field(default_factory=Imprint)
+    overwrite: bool = False
+
+
+def export(
+    model: str | Path | nn.Module, output: str | Path, options: ExportOptions, *, weights: str | Path | None = None,
+    trust: bool = False
+) -> Path:
+    """Write a network for other programs.
+
+    Parameters
+    ----------
+    model, weights, trust
+        See `tiler.models.load_model`.
+    output
+        ``.zip`` is a BioImage.IO package, with normalisation and head; ``.onnx``, ``.pt2`` and ``.pt`` (TorchScript)
+        are the network alone, from normalised grey values to scores, for any legal size.
+    options
+        See `ExportOptions`.
+
+    Returns
+    -------
+    path
+        Of the file.
+
+    Raises
+    ------
+    ModelError
+        If the suffix is none of these, the file is there already, or the network cannot be written so.
+    """
+    path = Path(output)
+    if path.suffix not in (PACKAGE, *PROGRAMS):
+        raise ModelError(f"{path} has no suffix of an export: {', '.join((PACKAGE, *PROGRAMS))} (-o)")
+    if path.exists() and not options.overwrite:
+        raise ModelError(f"{path} exists: --overwrite replaces it, -o chooses another name")
+    wanted = PredictorOptions(device="cpu", head=options.head, classes="all")
+    predictor = open_predictor(model, weights=weights, trust=trust, options=wanted)
+    if tiling_of(predictor) == "whole":
+        raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
+                         "their input can be written")
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        if path.suffix == PACKAGE:
+            write_package(predictor, partial, options.imprint)
+        else:
+            loaded = predictor.model
+            partial.write_bytes(write_program(PROGRAMS[path.suffix], loaded.bare(), loaded.in_channels,
+                                              predictor.plain, loaded.ndim))
+        os.replace(partial, path)
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror or error} (-o)") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

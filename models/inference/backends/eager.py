@@ -1,0 +1,83 @@
+"""Torch as it is, operation by operation: the backend that all others are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from tiler.errors import ModelError
+from tiler.geometry import Box
+from tiler.models.cropping import Cropper
+from tiler.models.inference.backends import Setting
+
+
+def version(device: torch.device) -> str:
+    return f"torch {torch.__version__}"
+
+
+def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
+    """Torch runs everything; what a device cannot do shows when it is tried."""
+
+
+def open_runner(setting: Setting) -> Eager:
+    return Eager(place(setting), setting.precision, lambda: setting.model.meta().to(setting.precision))
+
+
+class Eager:
+    """Calls a module.
+
+    Parameters
+    ----------
+    module
+        On its device.
+    precision
+        Of its input.
+    meta
+        Gives the same without its values, for crops.
+    """
+
+    def __init__(self, module: nn.Module, precision: torch.dtype, meta: Callable[[], nn.Module]) -> None:
+        self.module, self.precision, self._meta = module, precision, meta
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return scores(self.module(self._laid_out(x)))
+
+    def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
+        """The same in a box of the output, for a network that `tiler.models.cropping` understands."""
+        return self._cropper(self._laid_out(x), crop)
+
+    @cached_property
+    def _cropper(self) -> Cropper:
+        with torch.inference_mode(False):  # it is recorded, which must not happen in inference mode
+            return Cropper(self.module, self._meta())
+
+    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.to(self.precision)
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def place(setting: Setting) -> nn.Module:
+    """A new copy of the network where it will run."""
+    module = setting.model.build().to(setting.device, setting.precision)
+    # Script modules keep their layout: torch rewrites their parameters only one by one.
+    if setting.model.ndim == 2 and not isinstance(module, torch.jit.ScriptModule):
+        module = module.to(memory_format=torch.channels_last)
+    return module
+
+
+def scores(result: Any) -> torch.Tensor:
+    """What a network returns, if it is one tensor.
+
+    Raises
+    ------
+    ModelError
+        If it is not.
+    """
+    if not isinstance(result, torch.Tensor):
+        raise ModelError(f"the network returns a {type(result).__name__}, one tensor is needed: wrap it in a "
+                         "module that returns the scores (--model)")
+    return result

@@ -1,0 +1,116 @@
+"""How a network is built, in a form that another process can follow."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from tiler.errors import ModelError, WeightsError
+from tiler.models.aten.meta_device import without_values
+from tiler.models.loading.files import ModelFile
+from tiler.models.loading.user_code import call_factory, first_line
+from tiler.models.loading.weights import file_hash, load_into
+from tiler.models.zoo import registry
+
+
+class Recipe(Protocol):
+    """Builds one network, always the same. Picklable."""
+
+    def build(self) -> nn.Module: ...
+    def meta(self) -> nn.Module:
+        """The same network without its values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredRecipe:
+    """One of tiler's networks, with the arguments that its weights carry."""
+
+    factory: str
+    arguments: tuple[tuple[str, Any], ...]
+    weights: Path
+    sha256: str
+
+    def build(self) -> nn.Module:
+        if file_hash(self.weights) != self.sha256:
+            raise WeightsError(f"{self.weights} was changed while it was in use: start again (--weights)")
+        module = self.meta()
+        load_into(module, self.weights)
+        return module
+
+    def meta(self) -> nn.Module:
+        with without_values():
+            module: nn.Module = registry.resolve(self.factory)(**dict(self.arguments))
+        return module
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryRecipe:
+    """The user's ``package.module:factory`` or ``file.py:factory``."""
+
+    source: str
+    attribute: str
+    weights: Path | None
+
+    def build(self) -> nn.Module:
+        module = call_factory(self.source, self.attribute)
+        return _with_weights(module, self.weights)
+
+    def meta(self) -> nn.Module:
+        return self.build().to("meta")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptRecipe:
+    """A TorchScript file that the user trusts."""
+
+    file: ModelFile
+
+    def build(self) -> nn.Module:
+        return _load_script(self.file)
+
+    def meta(self) -> nn.Module:
+        """Loaded on the CPU, and its tensors replaced: constants of a trace cannot be loaded without their values."""
+        module = self.build()
+        for layer in module.modules():
+            for name, value in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+                setattr(layer, name, torch.empty_like(value, device="meta", requires_grad=False))
+        return module
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InstanceRecipe:
+    """The user's module itself; it is copied, never changed."""
+
+    module: nn.Module
+    weights: Path | None
+
+    def build(self) -> nn.Module:
+        return _with_weights(copy.deepcopy(self.module).to("cpu"), self.weights)
+
+    def meta(self) -> nn.Module:
+        return copy.deepcopy(self.module).to("meta")
+
+
+def _load_script(file: ModelFile) -> nn.Module:
+    with warnings.catch_warnings():
+        # Deprecated in favour of torch.export, whose programs fix the tile size; there is no other loader.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            module: nn.Module = torch.jit.load(io.BytesIO(file.read()), map_location="cpu")
+        except RuntimeError as error:
+            raise ModelError(f"{file} cannot be loaded as TorchScript: {first_line(error)} (--model)") from error
+    return module
+
+
+def _with_weights(module: nn.Module, weights: Path | None) -> nn.Module:
+    if weights is not None:
+        load_into(module, weights)
+    return module

@@ -1,0 +1,63 @@
+"""Networks from files of other programs: TorchScript, torch.export and ONNX."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from tiler.errors import ModelError
+from tiler.models.loading.build_recipes import ScriptRecipe
+from tiler.models.loading.files import ModelFile, find, opened_zip
+from tiler.models.loading.foreign.exported import ExportedRecipe
+from tiler.models.loading.foreign.onnx import OnnxRecipe
+from tiler.models.loading.loaded_model import LoadedModel, foreign
+
+
+def open_file(path: Path, trust: bool) -> LoadedModel:
+    """A network that is a file with graph and weights.
+
+    Parameters
+    ----------
+    path
+        Of an ``.onnx`` or ``.pt2`` file, or of TorchScript under any other suffix.
+    trust
+        Whether what torch unpickles or runs to load it may run; ONNX is nothing but data.
+
+    Raises
+    ------
+    ModelError
+        If it is none of these, or is not trusted.
+    """
+    if path.suffix == ".safetensors":
+        raise ModelError(f"{path} holds weights, not a network: give it as --weights, with --model NAME")
+    if path.suffix == ".onnx":
+        file = find(path)
+        return foreign(OnnxRecipe(file), path.name, None, {"source": file.sha256})
+    if path.suffix == ".pt2":
+        _archive(path)
+        file = _trusted(path, trust, "a torch.export program: loading it may run its pickled objects")
+        return foreign(ExportedRecipe(file), path.name, None, {"source": file.sha256})
+    code = [name for name in _archive(path) if "/code/" in name and name.endswith(".py")]
+    if not code:
+        raise ModelError(f"{path} is a torch archive without a program (a state dict?): save it as safetensors "
+                         "and give it as --weights, with the network as --model")
+    file = _trusted(path, trust, "a TorchScript program: loading it would run its pickled objects and "
+                                 f"{len(code)} source files, such as {code[0]}")
+    return foreign(ScriptRecipe(file), path.name, None, {"source": file.sha256})
+
+
+def _archive(path: Path) -> list[str]:
+    """The names in a torch archive, which is a zip."""
+    try:
+        with opened_zip(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelError(f"{path} is no TorchScript or torch.export file ({error}); a Python file needs its factory: "
+                         "file.py:factory (--model)") from error
+
+
+def _trusted(path: Path, trust: bool, what: str) -> ModelFile:
+    file = find(path)
+    if not trust:
+        raise ModelError(f"{path} (sha256 {file.sha256[:12]}) is {what}; if you trust who made it, say --trust")
+    return file

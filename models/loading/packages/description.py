@@ -1,0 +1,199 @@
+"""What the yaml of a package says, read and upgraded to the latest format by `bioimageio.spec`."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tiler.errors import ModelError
+from tiler.models.loading.packages.contents import Contents
+from tiler.models.loading.packages.processing import postprocessing, preprocessing
+from tiler.models.loading.processing_steps import Measured, Steps
+from tiler.models.predictor.heads import Head
+
+SPACE = ("z", "y", "x")
+LARGEST_YAML = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Input or output of a network.
+
+    Parameters
+    ----------
+    axes
+        ``"bcyx"``, in its own order; b, c and z may be missing.
+    channels
+        Names of its channels.
+    """
+
+    axes: str
+    channels: tuple[str, ...]
+
+    @property
+    def ndim(self) -> int:
+        return sum(axis in SPACE for axis in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One set of weights: ``"onnx"``, ``"torchscript"`` or ``"pytorch_state_dict"``.
+
+    Parameters
+    ----------
+    source
+        Name within the package, or an address.
+    sha256
+        That it should have, None where the yaml does not say.
+    details
+        The rest of what the yaml says about it.
+    """
+
+    format: str
+    source: str
+    sha256: str | None
+    details: Any
+
+    @property
+    def local(self) -> bool:
+        return "://" not in self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What tiler uses of a yaml."""
+
+    name: str
+    given: Tensor
+    made: Tensor
+    names_channels: bool
+    halo: tuple[int, ...] | None
+    steps: Steps
+    measured: Measured | None
+    head: Head | None
+    weights: tuple[Weights, ...]
+
+
+FORMATS = ("torchscript", "pytorch_state_dict", "onnx")
+
+
+def describe(contents: Contents) -> Description:
+    """Read a package's yaml; formats 0.4 and 0.5.
+
+    Raises
+    ------
+    ModelError
+        If it is not valid, describes no network of one input and one output, or asks for what tiler cannot do.
+    """
+    content = _parsed(contents)
+    described = _validated(content, contents)
+    if len(described.inputs) != 1 or len(described.outputs) != 1:
+        raise ModelError(f"{described.name} has {len(described.inputs)} inputs and {len(described.outputs)} outputs, "
+                         "tiler runs networks with one of each (--model)")
+    given, made = described.inputs[0], described.outputs[0]
+    ids = [str(axis.id) for axis in given.axes if axis.type == "space"]
+    before, measured = preprocessing(given.preprocessing, (*ids, "channel"))
+    after, head = postprocessing(made.postprocessing)
+    return Description(
+        described.name, _tensor(given), _tensor(made), not str(content["format_version"]).startswith("0.4"),
+        _halo(made), Steps(before, after), measured, head, tuple(_weights(described, content)))
+
+
+def _parsed(contents: Contents) -> Mapping[str, Any]:
+    text = contents.file(contents.yaml.rpartition("/")[2]).read()
+    if len(text) > LARGEST_YAML:
+        raise ModelError(f"{contents.yaml} of {contents.root} has {len(text)} bytes, which no description needs "
+                         "(--model)")
+    yaml = library("ruyaml").YAML(typ="safe")
+    try:
+        content = yaml.load(text)
+    except Exception as error:  # every part of a YAML parser has errors of its own
+        raise ModelError(f"{contents.yaml} of {contents.root} is no YAML: {' '.join(str(error).split())[:200]} "
+                         "(--model)") from error
+    if not isinstance(content, dict) or content.get("type", "model") != "model" or "weights" not in content:
+        raise ModelError(f"{contents.yaml} of {contents.root} describes no model (--model)")
+    return content
+
+
+def _validated(content: Mapping[str, Any], contents: Contents) -> Any:
+    """A `bioimageio.spec.model.v0_5.ModelDescr`. Files are not looked at: tiler checks those that it reads."""
+    spec = library("bioimageio.spec")
+    with quiet(), spec.ValidationContext(file_name=contents.yaml, perform_io_checks=False, disable_cache=True,
+                                          log_warnings=False, progressbar=False):
+        described = spec.build_description(dict(content), format_version="latest")
+    if isinstance(described, spec.InvalidDescr):
+        first = next(error for detail in described.validation_summary.details for error in detail.errors)
+        where = ".".join(map(str, first.loc)) or "it"
+        raise ModelError(f"{contents.yaml} of {contents.root} is not valid: {where}: "
+                         f"{' '.join(first.msg.split())[:200]} (--model)")
+    return described
+
+
+def library(name: str) -> Any:
+    """A module that the extra brings.
+
+    Raises
+    ------
+    ModelError
+        If it is not installed.
+    """
+    try:
+        with quiet():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModelError(f"BioImage.IO packages need {error.name}: pip install 'em-tiler[bioimageio]' "
+                         "(--model)") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what bioimageio.spec warns of while it upgrades a description, and the files that it leaves open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, logging.root.manager.disable = logging.root.manager.disable, logging.WARNING
+        try:
+            yield
+        finally:
+            logging.root.manager.disable = before
+
+
+def _tensor(described: Any) -> Tensor:
+    letters, channels = "", ("channel",)
+    for axis in described.axes:
+        if axis.type not in ("batch", "channel", "space"):
+            raise ModelError(f"the package has an axis {axis.id} of type {axis.type}, tiler knows batch, channel and "
+                             "space (--model)")
+        letters += str(axis.id) if axis.type == "space" else axis.type[0]
+        if axis.type == "channel":
+            channels = tuple(str(name) for name in axis.channel_names)
+    tensor = Tensor(letters, channels)
+    if tensor.ndim not in (2, 3) or not {"y", "x"} <= set(letters):
+        raise ModelError(f"the package has the axes {letters!r}, tiler runs networks of (z), y and x (--model)")
+    return tensor
+
+
+def _halo(described: Any) -> tuple[int, ...] | None:
+    halos = {str(axis.id): getattr(axis, "halo", None) for axis in described.axes if axis.type == "space"}
+    if not any(halos.values()):
+        return None
+    return tuple(halos[axis] or 0 for axis in SPACE if axis in halos)
+
+
+def _weights(described: Any, content: Mapping[str, Any]) -> Iterator[Weights]:
+    """Hashes are those of the yaml as it was written, since an upgrade may lose them."""
+    for name in FORMATS:
+        entry = getattr(described.weights, name)
+        if entry is not None:
+            stated = content["weights"].get(name, {}).get("sha256") or entry.sha256
+            yield Weights(name, str(entry.source), stated and str(stated), entry)
+
+
+def first_of(formats: Sequence[str], weights: Sequence[Weights]) -> Weights | None:
+    """The first format of which the file comes with the package."""
+    found = {each.format: each for each in weights if each.local}
+    return next((found[name] for name in formats if name in found), None)

@@ -1,0 +1,187 @@
+"""The door to `TorchPredictor`: everything that the user left open is resolved here, once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tiler.errors import ModelError
+from tiler.geometry import Footprint
+from tiler.models.cropping.predictor import with_crops
+from tiler.models.inference.backends import CPU_FIRST, Setting, open_backend
+from tiler.models.inference.backends.choosing import fastest
+from tiler.models.inference.cost import Tracer, unfolds
+from tiler.models.inference.devices import resolve_devices, resolve_precision
+from tiler.models.inference.network import Network
+from tiler.models.loading.loaded_model import LoadedModel, warn_of_halo
+from tiler.models.loading.open_model import load_model
+from tiler.models.loading.weights import Normalisation
+from tiler.models.predictor import heads
+from tiler.models.predictor.global_predictor import with_passes
+from tiler.models.predictor.options import PredictorOptions, fixed_scaling
+from tiler.models.predictor.tiling_class import Geometry, geometry_of
+from tiler.models.predictor.torch_predictor import TorchPredictor
+from tiler.models.predictor.whole_images import on_whole_images
+from tiler.models.probe import ProbeReport, probe, prove
+from tiler.models.probe.passes import Pass
+
+__all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
+
+MEASURED = (32, 128, 128)
+"""Core of the tile that backends are measured with."""
+LEAST_WINDOW = (1, 64, 64)
+"""Size from which on networks without a context are looked at, which some need to be larger than a stride."""
+
+
+_latest_report: dict[str, ProbeReport] = {}
+
+
+def open_predictor(
+    model: str | Path | nn.Module,
+    *,
+    weights: str | Path | None = None,
+    trust: bool = False,
+    options: PredictorOptions,
+) -> TorchPredictor:
+    """Load a network, find its footprint, and resolve everything that is left open.
+
+    Parameters
+    ----------
+    model, weights, trust
+        See `tiler.models.load_model`.
+    options
+        See `PredictorOptions`.
+
+    Raises
+    ------
+    ModelError
+        If the network cannot be loaded or run, or the options do not go together.
+    UnboundedContextError
+        If no context is enough for it.
+    """
+    loaded = load_model(model, weights, trust)
+    devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_FIRST else options.device)
+    device = devices[0]
+    precision = resolve_precision(options.precision, device)
+    geometry = _geometry(loaded, options)
+    plain, passes = geometry.footprint, geometry.passes
+    options = _for_tiling(options, geometry)
+    if geometry.tiling == "exact":
+        warn_of_halo(loaded, plain)
+    if geometry.as_map or options.resize is not None:
+        loaded = on_whole_images(loaded, options.resize)
+    setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads(),
+                      options.precision == "tf32")
+    options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
+    least = plain.smallest if geometry.tiling == "exact" else tuple(map(max, plain.smallest, LEAST_WINDOW))
+    small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
+    shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
+    # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
+    traced = torch.float32 if options.backend in CPU_FIRST else precision
+    tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
+    names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
+    options = _resolved(options, loaded, names, devices)
+    assert options.head is not None
+    predictor = TorchPredictor(
+        model=loaded,
+        options=options,
+        network=Network(setting, options.head, options.backend, bool(passes), devices),
+        tracer=tracer,
+        plain=plain,
+        border="mirror" if options.average == "rot7" else geometry.border,
+        names=names,
+        chosen=heads.choose(options.classes, names, options.head),
+        scaling=_scaling(options, loaded),
+        inexact=geometry.inexact,
+    )
+    if geometry.tiling != "exact":
+        return predictor
+    return with_passes(predictor, passes) if passes else with_crops(predictor)
+
+
+def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
+    """Derived, or as declared. Networks of others are proved either way; tiler's own are proved by its tests."""
+    declared = options.footprint
+    if declared is None:
+        return geometry_of(_report(loaded, options.tiling != "whole"), options.tiling, options.resize)
+    proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
+    failed = [part for part in proof if not part.passed]
+    if failed:
+        raise ModelError(f"the footprint declared for {loaded.identity['model']} is not proved: {failed[0].name}: "
+                         f"{failed[0].detail}")
+    return Geometry(declared, "zero" if declared.keeps_size else "mirror")
+
+
+def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
+    """What the probe says; of a registered network it is kept, since large ones take seconds."""
+    if not loaded.registered:
+        return probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=prove_it)
+    key = json.dumps(dict(loaded.identity), sort_keys=True)
+    if key not in _latest_report:
+        _latest_report.clear()
+        _latest_report[key] = probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=False)
+    return _latest_report[key]
+
+
+def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:
+    """The options, checked against how the network is run."""
+    if geometry.tiling != "exact" and options.average == "rot7":
+        raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
+                         "--tiling")
+    if geometry.passes:
+        options = _for_passes(options, geometry.passes)
+    return replace(options, tiling=geometry.tiling)
+
+
+def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:
+    """The options of a network with global layers, whose operators are watched one by one."""
+    if options.backend not in ("auto", "torch"):
+        raise ModelError(f"the network has {sum(len(each.sites) for each in passes)} global layers, which --backend "
+                         f"{options.backend} cannot be told the results of: use --backend torch")
+    if options.average == "rot7":
+        raise ModelError("the network has global layers, and a rotated slice has no whole input that they could be "
+                         "reduced over: use --average d4")
+    return replace(options, backend="torch")
+
+
+def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
+    if loaded.classes is None:
+        return tuple(f"class {index}" for index in range(channels))
+    if len(loaded.classes) != channels:
+        raise ModelError(f"the weights name {len(loaded.classes)} classes, the network gives {channels} channels "
+                         "(--weights)")
+    return loaded.classes
+
+
+def _resolved(
+    options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...], devices: tuple[torch.device, ...]
+) -> PredictorOptions:
+    head = options.head or loaded.head
+    if head is None and loaded.registered:
+        head = "softmax" if len(names) > 1 else "sigmoid"
+    if head is None and (options.dtype == "uint8" or (options.kind != "probabilities" and len(names) == 1)):
+        raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
+                         "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
+    if head == "softmax" and len(names) == 1:
+        raise ModelError("soft-max over one channel is 1 everywhere: use --head sigmoid")
+    if options.kind != "probabilities" and len(names) > 256:
+        raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
+    dtype = "uint8" if options.kind != "probabilities" else options.dtype
+    return replace(options, head=head or "none", dtype=dtype, device=",".join(map(str, devices)))
+
+
+def _backend(name: str, setting: Setting, plain: Footprint) -> str:
+    if name == "auto":
+        tile = plain.covering((1 if plain.flat else MEASURED[0], *MEASURED[1:]))
+        return fastest(setting, (1, setting.model.in_channels, *tile[3 - setting.model.ndim :]))
+    open_backend(name).check(setting.device, setting.precision, setting.tf32)
+    return name
+
+
+def _scaling(options: PredictorOptions, loaded: LoadedModel) -> Normalisation | None:
+    scaling = loaded.normalisation if options.normalise == "weights" else fixed_scaling(options.normalise)
+    return None if scaling is None else scaling.checked(loaded.in_channels)

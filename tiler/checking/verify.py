@@ -1,0 +1,176 @@
+"""Is an output what its journal and its model say? The work behind `tiler check`.
+
+First every block is read and compared with its journalled checksum: that finds what was damaged since it was
+written. Then windows around the corners of tiles are computed again with tiles of another size, whose seams
+lie elsewhere: that finds what was wrong when it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tiler.checking.recompute import Compared, Recomputation, other_tile
+from tiler.errors import SinkError
+from tiler.geometry import Box, Shape
+from tiler.jobs.instances import bands
+from tiler.jobs.seams import Seams
+from tiler.opening import Opened, open_all
+from tiler.options import FREE, Options
+from tiler.planning.plan import Plan
+from tiler.planning.resolve import essence_of
+from tiler.ports import Sink
+from tiler.running.journal import Journal, journal_path
+from tiler.running.output_state import State, check_same, state_of
+from tiler.running.run_spec import Task, final_sink, instance_rows
+from tiler.stores.address import Place
+
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 2e-2}
+STEP = {"uint8": 1.0, "float16": 1e-3}
+"""What rounding to the output's type may add: one grey value, or the spacing of half precision below 1."""
+
+PASS_BLOCKS = 2
+"""Of each pass over whole inputs; they are larger than windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found.
+
+    Parameters
+    ----------
+    blocks, recorded
+        How many there are, and how many of them are journalled as finished.
+    damaged
+        Blocks whose voxels no longer give their checksum.
+    windows
+        How many were computed again.
+    share
+        Share of the output's voxels in them.
+    tile, other_tile
+        Of the run and of the check.
+    worst, allowed
+        Largest difference found, and the largest that the law allows.
+    wrong
+        Windows that differ by more.
+    passes
+        Blocks of the passes over whole inputs that were computed again, where the network has global layers.
+    passes_worst
+        Largest difference found in them, as a share of the largest value; it counts as wrong above the tolerance.
+    seams
+        Of a blended output: how far it is from one whose windows lie elsewhere. It is an approximation, and sound
+        all the same.
+    """
+
+    blocks: int
+    recorded: int
+    damaged: tuple[str, ...]
+    windows: int
+    share: float
+    tile: Shape
+    other_tile: Shape
+    worst: float
+    allowed: float
+    wrong: tuple[str, ...]
+    passes: int = 0
+    passes_worst: float = 0.0
+    seams: Seams | None = None
+
+    @property
+    def sound(self) -> bool:
+        return not self.damaged and not self.wrong and self.recorded == self.blocks
+
+
+def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
+    """Check an output; source and model are those of the run unless they are given.
+
+    Raises
+    ------
+    SinkError
+        If there is no output.
+    JournalError
+        If there is no journal, or it is damaged.
+    PlanChangedError
+        If source or model are not those of the run.
+    """
+    if state_of(output) is State.NOTHING:
+        raise SinkError(f"{output} does not exist: there is nothing to check")
+    journal = Journal.load(journal_path(output))
+    header = journal.header
+    plan = Plan.from_json(header["plan"])
+    stored = {name: value for name, value in header["options"].items() if name not in FREE}
+    stored |= {"tile": None, "block": None, "border": plan.border}
+    ports = source or header["source"], model or header["model"]
+    as_run = open_all(*ports, Options(**stored), trust)
+    _check_ports(plan, as_run, moved=source is not None)
+    scores = {} if header["kind"] == "probabilities" else \
+        {"kind": "probabilities", "classes": "all", "dtype": None, "min_size": None}
+    scored = open_all(*ports, Options(**{**stored, **scores}), trust)
+    task = Task(plan, as_run.source, as_run.predictor, output, header["kind"], as_run.statistics,
+                int(stored.get("min_size", 0)), as_run.instance_dtype, str(as_run.options.ngff), {})
+    sink = final_sink(task)
+    damaged, spread = _read_all(journal, task, sink)
+    check = Recomputation(task, journal, sink, scored.predictor)
+    compared = [] if damaged else check.compare(windows, seed)
+    shares = [] if damaged else list(check.passes_again(min(windows, PASS_BLOCKS), seed))
+    report = _report(task, journal, damaged, compared, spread)
+    wrong = [where for where, share in shares if share > _tolerance(plan)]
+    return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
+                   passes_worst=max((share for _, share in shares), default=0.0),
+                   seams=check.seams(seed) if windows and not damaged else None)
+
+
+def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
+    """The footprint is left out: whether it was right is what the windows show."""
+    essence = essence_of(opened.source, opened.predictor)
+    check_same(plan.essence, {name: essence[name] for name in ("source", "shape", "dtype", "model")}, moved)
+
+
+def _read_all(journal: Journal, task: Task, sink: Sink) -> tuple[list[str], float]:
+    """Blocks that do not give their checksum, and the range of all values that do."""
+    stage = "instances" if task.kind == "instances" else "model"
+    damaged, low, high = [], np.inf, -np.inf
+    for index, record in sorted(journal.records(stage).items()):
+        digest = hashlib.blake2b(digest_size=16)
+        for box in _boxes(task, index):
+            data = np.ascontiguousarray(sink.read(box))
+            digest.update(data.data)
+            low, high = min(low, float(data.min())), max(high, float(data.max()))
+        if digest.hexdigest() != record["checksum"]:
+            damaged.append(f"slice {index}" if stage == "instances" else f"block {index} at {task.plan.grid[index]}")
+    return damaged, max(0.0, high - low)
+
+
+def _boxes(task: Task, index: int) -> Sequence[Box]:
+    """Of what was written under one record, in the output's coordinates."""
+    if task.kind == "instances":
+        return bands(task.plan.region.shape, instance_rows(task.plan), index)
+    return [task.plan.grid[index].back(task.plan.region.start)]
+
+
+def _tolerance(plan: Plan) -> float:
+    return TOLERANCE.get(str(plan.essence["model"].get("precision", "float32")), TOLERANCE["float32"])
+
+
+def _report(task: Task, journal: Journal, damaged: list[str], compared: list[Compared],
+            spread: float) -> CheckReport:
+    allowed = _tolerance(task.plan)
+    if task.kind == "probabilities":
+        allowed = allowed * spread + STEP.get(task.predictor.dtype.name, 0.0)
+    instances = task.kind == "instances"
+    return CheckReport(
+        blocks=task.plan.region.shape[0] if instances else len(task.plan.grid),
+        recorded=len(journal.records("instances" if instances else "model")),
+        damaged=tuple(damaged),
+        windows=len(compared),
+        share=sum(window.box.voxels for window in compared) / task.plan.region.voxels,
+        tile=task.plan.tile,
+        other_tile=other_tile(task.plan, task.predictor),
+        worst=max((window.worst for window in compared), default=0.0),
+        allowed=allowed,
+        wrong=tuple(str(window.box) for window in compared if window.worst > allowed),
+    )

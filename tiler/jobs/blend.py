@@ -1,0 +1,63 @@
+"""One block of a result that is blended: every window that reaches into it, weighted and added up.
+
+Blocks share windows and compute them again, so that writes stay disjoint and nothing accumulates in the output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiler.errors import OutputShapeError
+from tiler.geometry import Tile
+from tiler.jobs.segment import SegmentJob, Window
+from tiler.planning.blend_windows import Windows
+from tiler.planning.plan import Plan
+from tiler.ports import Array, Known, Predictor, Sink, Source, WindowedPredictor
+
+
+@dataclass(frozen=True, slots=True)
+class BlendJob(SegmentJob):
+    """Segment the blocks of a plan by overlapping windows: a `tiler.ports.Job`.
+
+    Parameters
+    ----------
+    shifted
+        Whether the windows lie elsewhere than in a run, to see how much that matters.
+    """
+
+    shifted: bool = False
+
+    @property
+    def windows(self) -> Windows:
+        plan = self.plan
+        assert plan.canvas is not None, "windows lie on a canvas that ends"
+        return Windows.on(plan.canvas, plan.tile, plan.footprint.stride, self.shifted)
+
+    def tiles(self, index: int) -> list[Tile]:
+        return self.windows.tiles(self.plan.grid[index])
+
+    def compute(self, index: int, window: Window) -> Array:
+        predictor, block, windows = self.predictor, self.plan.grid[index], self.windows
+        assert isinstance(predictor, WindowedPredictor)
+        total = np.zeros((predictor.channels, *block.shape))
+        for first in range(0, len(window.tiles), self.plan.batch):
+            tiles = window.tiles[first : first + self.plan.batch]
+            values = predictor.soft(np.stack([window.view(tile) for tile in tiles]))
+            if values.shape[1:] != (predictor.channels, *self.plan.tile):
+                raise OutputShapeError(f"the network gave an output of shape {values.shape} for windows of "
+                                       f"{self.plan.tile}: look at it with tiler probe")
+            for tile, result in zip(tiles, values, strict=True):
+                part = (slice(None), *tile.write.back(block.start).slices)
+                total[part] += windows.weight(tile) * result[(slice(None), *tile.crop.slices)]
+        return predictor.written(total)
+
+
+def segment_job(
+    plan: Plan, source: Source, predictor: Predictor, sink: Sink, known: Known | None = None
+) -> SegmentJob:
+    """The job of the last pass of a plan, in the way that the plan says."""
+    if plan.tiling == "blend":
+        return BlendJob(plan, source, predictor, sink)
+    return SegmentJob(plan, source, predictor, sink, known)

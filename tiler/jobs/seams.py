@@ -1,0 +1,123 @@
+"""How far a blended result is from one whose windows lie elsewhere: the size of what is not exact in it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tiler.geometry import Box, Span
+from tiler.jobs.blend import BlendJob
+from tiler.planning.plan import Plan
+from tiler.planning.tile_choice import spell
+from tiler.ports import Array, Predictor, Sink, Source, WindowedPredictor
+
+SAMPLES = 4
+SIDE = 32
+"""Of a sample, on both sides of the corner of a window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What was measured.
+
+    Parameters
+    ----------
+    samples
+        How many places around corners of windows were computed again, with windows half a hop further, or larger by a
+        stride where a hop is a stride.
+    worst, mean
+        Largest and mean difference there; of labels, the largest and the mean share of voxels that differ.
+    reach
+        Range of the values there, to compare with.
+    """
+
+    samples: int
+    worst: float
+    mean: float
+    reach: float
+
+    def __str__(self) -> str:
+        return (f"windows that lie elsewhere differ by {self.worst:.2g} at most and {self.mean:.2g} in the mean, where "
+                f"values range over {self.reach:.2g} (at {self.samples} places)")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dict[str, Any]:
+    """What a blended output says about itself, measured on what is written."""
+    assert isinstance(predictor, WindowedPredictor)
+    found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0)
+    if found is None:
+        says = f"one window of {spell(plan.tile)} covers every input, so that nothing was blended"
+    else:
+        says = (f"the result is blended from windows of {spell(plan.tile)}, an approximation, since "
+                f"{predictor.inexact}; {found}")
+    return {"tiling": plan.tiling, "says": says, "seams": found and found.to_json()}
+
+
+def seams_of(
+    plan: Plan, source: Source, predictor: Predictor, sink: Sink, blocks: list[int], seed: int
+) -> Seams | None:
+    """Measure at some of the blocks that are written; None where one window covers everything.
+
+    Parameters
+    ----------
+    plan, source, predictor
+        Of the run.
+    sink
+        That holds the blended values.
+    blocks
+        That are written, of which some are chosen.
+    seed
+        Which.
+    """
+    job = BlendJob(plan, source, predictor, sink)
+    if not job.windows.blended or not blocks:
+        return None
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(blocks)[:SAMPLES]
+    pairs = [_pair(job, _sample(job, int(index), random)) for index in chosen]
+    apart = [_apart(stored, other) for stored, other in pairs]
+    values = np.concatenate([stored.ravel() for stored, _ in pairs]).astype(np.float64)
+    return Seams(len(pairs), max(worst for worst, _ in apart), float(np.mean([mean for _, mean in apart])),
+                 float(np.ptp(values)))
+
+
+def _sample(job: BlendJob, index: int, random: np.random.Generator) -> Box:
+    """Around a corner of a window as it was run, within the block."""
+    block = job.plan.grid[index]
+    tiles = job.tiles(index)
+    corner = tiles[random.integers(len(tiles))].write.start
+    spans = [Span(place - SIDE, place + SIDE).intersect(whole)
+             for place, whole in zip(corner, block.spans, strict=True)]
+    if job.plan.footprint.flat:
+        spans[0] = Span(corner[0], corner[0] + 1)
+    return Box(tuple(spans))
+
+
+def _pair(job: BlendJob, box: Box) -> tuple[Array, Array]:
+    """What is stored, and what it would be with shifted windows."""
+    moved = replace(job, plan=replace(job.plan, region=box, block=box.shape), shifted=True)
+    again = moved if moved.windows.movable else replace(moved, plan=_with_larger_windows(moved.plan), shifted=False)
+    stored = job.sink.read(box.back(job.plan.region.start))
+    return stored, again.compute(0, again.read(0))
+
+
+def _with_larger_windows(plan: Plan) -> Plan:
+    """By one stride, where windows are so small that they cannot be moved by less than a hop."""
+    assert plan.canvas is not None
+    sides = [min(full, side + step * (side > 1)) for full, side, step in
+             zip(plan.canvas.shape, plan.tile, plan.footprint.stride, strict=True)]
+    return replace(plan, tile=tuple(sides))
+
+
+def _apart(stored: Array, other: Array) -> tuple[float, float]:
+    """Largest and mean difference; of labels, which are integers without an order, the share of them that differ."""
+    if stored.dtype.kind in "iu":
+        share = float((stored != other).mean())
+        return share, share
+    difference = np.abs(stored.astype(np.float64) - other.astype(np.float64))
+    return float(difference.max()), float(difference.mean())

@@ -1,0 +1,147 @@
+"""One block of the result: the only place where voxels move.
+
+::
+
+    source.read -> mirror -> window -> tile view -> batch -> predictor -> crop -> block array -> sink.write
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
+
+import numpy as np
+
+from tiler.errors import OutputShapeError, SourceError
+from tiler.geometry import Box, Shape, Tile, hull, tiles_of
+from tiler.jobs.read_mirrored import read_mirrored
+from tiler.planning.plan import Plan
+from tiler.planning.reduction_grid import is_global
+from tiler.ports import Array, CroppingPredictor, Json, Known, Predictor, Sink, Source, feeders_of
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one block reads: its tiles, which share their context, and where the array begins."""
+
+    tiles: list[Tile]
+    origin: tuple[int, ...]
+    data: Array
+
+    def view(self, tile: Tile) -> Array:
+        """``(c, *tile)`` without a copy."""
+        return self.data[(slice(None), *tile.read.back(self.origin).slices)]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentJob:
+    """Segment the blocks of a plan: a `tiler.ports.Job`."""
+
+    plan: Plan
+    source: Source
+    predictor: Predictor
+    sink: Sink
+    known: Known | None = None
+
+    @property
+    def feeders(self) -> int:
+        return feeders_of(self.predictor)
+
+    def where(self, index: int) -> str:
+        return str(self.plan.grid[index])
+
+    def read(self, index: int) -> Window:
+        return read_window(self.tiles(index), self.source, self.plan.nan)
+
+    def tiles(self, index: int) -> list[Tile]:
+        """Those that write a block."""
+        plan = self.plan
+        return tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas)
+
+    def compute(self, index: int, window: Window) -> Array:
+        block = self.plan.grid[index]
+        if self.known is None or not is_global(self.predictor):
+            return predict_window(window, block, self.predictor, self.plan.batch)
+        parts = []
+        for _, group in groupby(window.tiles, self.known.input_of):
+            tiles = list(group)
+            slab = Box((hull([tile.write for tile in tiles]).spans[0], *block.spans[1:]))
+            told = self.predictor.with_totals(self.known.of(tiles[0]))
+            parts.append(predict_window(replace(window, tiles=tiles), slab, told, self.plan.batch))
+        return np.concatenate(parts, axis=1)
+
+    def write(self, index: int, result: Array) -> Json:
+        self.sink.write(self.plan.grid[index].back(self.plan.region.start), result)
+        return {"checksum": checksum(result)}
+
+
+def read_window(tiles: list[Tile], source: Source, nan: str) -> Window:
+    """All that some tiles read, at once."""
+    box = hull([tile.read for tile in tiles])
+    return Window(tiles, box.start, finite(read_mirrored(source, box), nan, source.name))
+
+
+def predict_window(window: Window, block: Box, predictor: Predictor, batch: int) -> Array:
+    """``(channels, *block.shape)``: what the model says about one block."""
+    out = np.empty((len(predictor.classes), *block.shape), predictor.dtype)
+    cropping = predictor if isinstance(predictor, CroppingPredictor) else None
+    for tiles in _batches(window.tiles, batch, cropping is not None):
+        views = np.stack([window.view(tile) for tile in tiles])
+        predicted = _whole(views, tiles, predictor) if cropping is None else _cropped(views, tiles, cropping)
+        for tile, result in zip(tiles, predicted, strict=True):
+            out[(slice(None), *tile.write.back(block.start).slices)] = result
+    return out
+
+
+def _batches(tiles: list[Tile], size: int, crops: bool) -> Iterator[list[Tile]]:
+    """Tiles that go to the model together; those of one crop, where it makes crops only."""
+    crop = attrgetter("crop")
+    groups = [list(group) for _, group in groupby(sorted(tiles, key=crop), crop)] if crops else [tiles]
+    for group in groups:
+        for first in range(0, len(group), size):
+            yield group[first : first + size]
+
+
+def _cropped(batch: Array, tiles: list[Tile], predictor: CroppingPredictor) -> list[Array]:
+    predicted = predictor.cropped(batch, tiles[0].crop)
+    _check_shape(predicted, tiles[0].crop.shape, predictor)
+    return list(predicted)
+
+
+def _whole(batch: Array, tiles: list[Tile], predictor: Predictor) -> list[Array]:
+    predicted = predictor(batch)
+    _check_shape(predicted, predictor.footprint.output(tiles[0].read.shape), predictor)
+    return [result[(slice(None), *tile.crop.slices)] for tile, result in zip(tiles, predicted, strict=True)]
+
+
+def _check_shape(predicted: Array, shape: Shape, predictor: Predictor) -> None:
+    if predicted.shape[1:] != (len(predictor.classes), *shape):
+        raise OutputShapeError(f"the network gave an output of shape {predicted.shape}, its footprint says "
+                               f"{(len(predicted), len(predictor.classes), *shape)}: look at it with tiler probe")
+
+
+def finite(data: Array, rule: str, name: str) -> Array:
+    """The same voxels without NaN and infinity.
+
+    Raises
+    ------
+    SourceError
+        If there are any and the rule is "refuse".
+    """
+    if not np.issubdtype(data.dtype, np.floating):
+        return data
+    bad = ~np.isfinite(data)
+    if not bad.any():
+        return data
+    if rule != "zero":
+        raise SourceError(f"{name} has voxels that are not finite ({int(bad.sum())} of them in one window): "
+                          "give --nan zero to take them as 0")
+    return np.where(bad, data.dtype.type(0), data)
+
+
+def checksum(data: Array) -> str:
+    """BLAKE2b of the bytes in C order: what the journal keeps of a block as it was written."""
+    return hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).hexdigest()

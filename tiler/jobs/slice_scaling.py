@@ -1,0 +1,131 @@
+"""A stack whose slices are scaled each by its own statistics, as networks of slices may want it.
+
+A slice is measured when it is first read, whole and in bands that depend on the source alone; so it is scaled the
+same whatever region, tile or process asks for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tiler.geometry import Box, Grid, Shape, Span
+from tiler.jobs.segment import finite
+from tiler.jobs.statistics import Scaling, StatisticsJob, block_of, is_countable, parse_rule, scaling
+from tiler.ports import Array, Calibration, Json, Source, VolumeShape
+
+Values = tuple[float, ...]
+
+
+class Measures(Protocol):
+    """How a model scales its input by statistics of it."""
+
+    @property
+    def rule(self) -> str:
+        """As ``--normalise`` has it: ``volume`` or ``volume:LOW,HIGH``."""
+        ...
+
+    @property
+    def each_input(self) -> bool:
+        """Whether every input of the network has statistics of its own."""
+        ...
+
+    def scaling(self, centre: Values, spread: Values) -> tuple[Values, Values]:
+        """What is subtracted from each channel, and what it is divided by."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SliceJob(StatisticsJob):
+    """Measure one slice, band by band."""
+
+    z: int
+
+    @property
+    def grid(self) -> Grid:
+        height, width = self.source.shape[2:]
+        return Grid(Box((Span(self.z, self.z + 1), Span(0, height), Span(0, width))), (1, *block_of(self.source)[1:]))
+
+
+class ScaledSlices:
+    """``(c, z, y, x)`` float32: a `tiler.ports.Source` over another one.
+
+    Parameters
+    ----------
+    source
+        In its own grey values.
+    measures
+        How to scale a slice.
+    nan
+        What becomes of voxels that are not finite.
+    """
+
+    def __init__(self, source: Source, measures: Measures, nan: str) -> None:
+        self.source, self.measures, self.nan = source, measures, nan
+        self._known: dict[int, tuple[Array, Array]] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.measures, self.nan)
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def shape(self) -> VolumeShape:
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.source.calibration
+
+    @property
+    def identity(self) -> Json | None:
+        known = self.source.identity
+        return None if known is None else {**known, "slices": self.measures.rule}
+
+    @property
+    def read_unit(self) -> Shape:
+        return self.source.read_unit
+
+    def read(self, box: Box) -> Array:
+        data = finite(self.source.read(box), self.nan, self.name).astype(np.float32)
+        for at, z in enumerate(range(box.start[0], box.stop[0])):
+            centre, spread = self._scaling(z)
+            data[:, at] = (data[:, at] - centre) / spread
+        return data
+
+    def _scaling(self, z: int) -> tuple[Array, Array]:
+        """``(c, 1, 1)`` each."""
+        with self._lock:
+            if z not in self._known:
+                found = self._measured(SliceJob(self.source, self.nan, z))
+                centre, spread = (np.asarray(values, np.float32)[:, None, None]
+                                  for values in self.measures.scaling(found.mean, found.std))
+                self._known[z] = centre, spread
+            return self._known[z]
+
+    def _measured(self, job: SliceJob) -> Scaling:
+        rule, dtype = self.measures.rule, self.source.dtype
+        percentiles = parse_rule(rule)
+        if percentiles is not None and not is_countable(dtype):  # a slice fits into memory, where a volume may not
+            whole = finite(self.source.read(job.grid.region), self.nan, self.name)
+            low, high = np.percentile(whole.reshape(len(whole), -1), percentiles, axis=1)
+            return Scaling(tuple(low), tuple(high - low))
+        records: dict[int, Json] = {index: {"channels": job.compute(index, job.read(index))}
+                                    for index in range(len(job.grid))}
+        return scaling(rule, records, dtype)
+
+
+def needs_slices(source: Source, measures: Measures, flat: bool) -> bool:
+    """Whether a first pass over the whole volume does not give what a network of slices measures."""
+    counted = is_countable(source.dtype) or parse_rule(measures.rule) is None
+    return flat and measures.each_input and (source.shape[1] > 1 or not counted)

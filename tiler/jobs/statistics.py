@@ -1,0 +1,187 @@
+"""Statistics of a whole volume, block by block: the first pass of ``--normalise volume``.
+
+They are taken over the whole volume, also where only a region is segmented, and over blocks that depend on
+the source alone, so that no choice of tile or block can change them. Integers up to 16 bits are counted in
+an exact histogram; for all else each block's moments are merged in float64 in the order of the blocks.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import PlanError
+from tiler.geometry import Box, Grid, Shape, Span
+from tiler.jobs.segment import finite
+from tiler.ports import Array, Json, Source
+
+BLOCK_VOXELS = 1 << 24
+SAMPLE_RADIUS = (0, 256, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What normalises each channel: ``(value - mean) / std``, in the source's grey values."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsJob:
+    """Measure the blocks of a volume: a `tiler.ports.Job` whose records are its result."""
+
+    source: Source
+    nan: str
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(Box.of_shape(self.source.shape[1:]), block_of(self.source))
+
+    @property
+    def feeders(self) -> int:
+        return 1
+
+    def where(self, index: int) -> str:
+        return str(self.grid[index])
+
+    def read(self, index: int) -> Array:
+        return finite(self.source.read(self.grid[index]), self.nan, self.source.name)
+
+    def compute(self, index: int, window: Array) -> list[Json]:
+        measure = _count if is_countable(self.source.dtype) else _moments
+        return [measure(channel) for channel in window]
+
+    def write(self, index: int, result: list[Json]) -> Json:
+        return {"channels": result}
+
+
+def strangeness(source: Source, region: Box, mean: tuple[float, ...], std: tuple[float, ...]) -> str | None:
+    """Say how a sample of a region differs from what a network was trained on, if it does strongly.
+
+    The sample is the middle of the middle slice; means further apart than two standard deviations, or
+    contrasts that differ by more than a factor of three, count as strong.
+    """
+    spans = [Span(centre - half, centre + half + 1).intersect(span) for span, centre, half in
+             zip(region.spans, [(s.start + s.stop) // 2 for s in region.spans], SAMPLE_RADIUS, strict=True)]
+    sample = finite(source.read(Box(tuple(spans))), "zero", source.name)
+    for channel, m, s in zip(sample, mean, std, strict=False):
+        found, spread = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
+        if abs(found - m) > 2 * s or not s / 3 <= spread <= 3 * s:
+            return (f"{source.name} has grey values of {found:.4g} +- {spread:.4g}, the network was trained on "
+                    f"{m:.4g} +- {s:.4g}: --normalise volume may serve better")
+    return None
+
+
+def is_countable(dtype: np.dtype[Any]) -> bool:
+    """Whether all values of a type fit into a histogram."""
+    return np.issubdtype(dtype, np.integer) and dtype.itemsize <= 2
+
+
+def parse_rule(rule: str) -> tuple[float, float] | None:
+    """Percentiles of ``volume:LOW,HIGH``, None for plain ``volume`` (mean and standard deviation).
+
+    Raises
+    ------
+    PlanError
+        If the rule is neither.
+    """
+    name, _, numbers = rule.partition(":")
+    if name == "volume" and not numbers:
+        return None
+    try:
+        low, high = map(float, numbers.split(","))
+        if name == "volume" and 0 <= low < high <= 100:
+            return low, high
+    except ValueError:
+        pass
+    raise PlanError(f"normalisation {rule!r} is not volume, nor volume:LOW,HIGH with percentiles "
+                    "0 <= LOW < HIGH <= 100 (--normalise)")
+
+
+def scaling(rule: str, records: dict[int, Json], dtype: np.dtype[Any]) -> Scaling:
+    """Merge the records of all blocks, in their order, into the scaling that a rule asks for."""
+    percentiles = parse_rule(rule)
+    blocks = [records[index]["channels"] for index in sorted(records)]
+    channels = list(zip(*blocks, strict=True))
+    if not is_countable(dtype):
+        if percentiles:
+            raise PlanError(f"percentiles need integers of up to 16 bits, the volume is {dtype}: "
+                            "use --normalise volume")
+        pairs = [_from_moments(parts) for parts in channels]
+    else:
+        pairs = [_from_counts(parts, dtype, percentiles) for parts in channels]
+    return Scaling(tuple(m for m, _ in pairs), tuple(s or 1.0 for _, s in pairs))
+
+
+def block_of(source: Source) -> Shape:
+    """Whole read units, up to some millions of voxels, as a function of the source alone."""
+    sides = [min(unit, size) for unit, size in zip(source.read_unit, source.shape[1:], strict=True)]
+    for axis in (2, 1, 0):
+        others = sides[0] * sides[1] * sides[2] // sides[axis]
+        times = max(1, BLOCK_VOXELS // (others * sides[axis]))
+        sides[axis] = min(sides[axis] * times, source.shape[1 + axis])
+    return tuple(sides)
+
+
+def _count(values: Array) -> Json:
+    """Histogram of one channel from its lowest value on, packed, for a line of the journal."""
+    low = int(values.min())
+    counts = np.bincount((values.astype(np.int32) - low).ravel())
+    return {"low": low, "counts": base64.b64encode(zlib.compress(counts.astype("<i8").tobytes())).decode()}
+
+
+def _histogram(parts: Iterable[Json], dtype: np.dtype[Any]) -> tuple[list[int], list[int]]:
+    """Values that occur and how often."""
+    first = int(np.iinfo(dtype).min)
+    total = np.zeros(1 << 8 * dtype.itemsize, np.int64)
+    for part in parts:
+        counts = np.frombuffer(zlib.decompress(base64.b64decode(part["counts"])), "<i8")
+        total[part["low"] - first :][: len(counts)] += counts
+    found = np.flatnonzero(total)
+    return (found + first).tolist(), total[found].tolist()
+
+
+def _from_counts(parts: Iterable[Json], dtype: np.dtype[Any],
+                 percentiles: tuple[float, float] | None) -> tuple[float, float]:
+    values, counts = _histogram(parts, dtype)
+    total = sum(counts)
+    if percentiles is None:
+        first = sum(v * n for v, n in zip(values, counts, strict=True))
+        second = sum(v * v * n for v, n in zip(values, counts, strict=True))
+        # Exact integers up to here: the variance loses nothing to cancellation.
+        return first / total, ((second * total - first * first) / total**2) ** 0.5
+    low, high = (_percentile(values, np.cumsum(counts), percent) for percent in percentiles)
+    return low, high - low
+
+
+def _percentile(values: list[int], ranks: Array, percent: float) -> float:
+    """Linear between the two nearest voxels, as `numpy.percentile` has it."""
+    at = percent / 100 * (int(ranks[-1]) - 1)
+    low, high = (values[int(np.searchsorted(ranks, place, side="right"))] for place in (int(at), math.ceil(at)))
+    return low + (high - low) * (at - int(at))
+
+
+def _moments(values: Array) -> Json:
+    wide = values.astype(np.float64)
+    mean = float(wide.mean())
+    return {"n": wide.size, "mean": mean, "m2": float(np.square(wide - mean).sum())}
+
+
+def _from_moments(parts: Iterable[Json]) -> tuple[float, float]:
+    total = reduce(_merged, parts)
+    return total["mean"], (total["m2"] / total["n"]) ** 0.5
+
+
+def _merged(a: Json, b: Json) -> Json:
+    """Moments of two sets together (Chan, Golub and LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
+    n, shift = a["n"] + b["n"], b["mean"] - a["mean"]
+    mean = a["mean"] + shift * b["n"] / n
+    return {"n": n, "mean": mean, "m2": a["m2"] + b["m2"] + shift * shift * a["n"] * b["n"] / n}

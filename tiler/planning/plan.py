@@ -1,0 +1,188 @@
+"""What the user wants and what will happen: values only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from tiler.errors import PlanError
+from tiler.geometry import Box, Footprint, Grid, Shape
+from tiler.planning.block_order import in_strips
+from tiler.ports import Border, Json, Room, Tiling
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user wants; None leaves it to the plan.
+
+    Parameters
+    ----------
+    tile
+        ``(z, y, x)`` of the model's input, or its last axes, or one number for all axes that have context.
+    block
+        ``(z, y, x)`` of one task and one write, or its last axes.
+    batch
+        Tiles handed to the model at once.
+    memory
+        Bytes that the run may take; None for half of what is available.
+    workers
+        Threads that read ahead and write behind; processes of dask.
+    readers
+        Threads of one process that read ahead, and as many that write behind.
+    region
+        Box of the volume to segment; None for all of it.
+    border
+        What lies beyond the volume; None for what belongs to the model.
+    nan
+        "refuse", or "zero" to take NaN and infinity as 0.
+    """
+
+    tile: Shape | None = None
+    block: Shape | None = None
+    batch: int | None = None
+    memory: int | None = None
+    workers: int | None = None
+    readers: int | None = None
+    region: Box | None = None
+    border: Border | None = None
+    nan: str = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan will take.
+
+    Parameters
+    ----------
+    blocks, tiles
+        How many of each in the last pass.
+    bytes_read, bytes_decoded, bytes_written
+        Of voxels as they are in the arrays, before compression; context that neighbouring blocks share is
+        counted as often as it is read, and for every pass. What is decoded are whole chunks, those that are kept
+        once.
+    flops
+        Floating-point operations of all forward passes.
+    redundant
+        Share of them which one pass over the whole region would not need.
+    peak_bytes
+        Of memory, the process as it was when planning included.
+    exact
+        Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
+    passes
+        Over the volume: more than one where the network has global layers.
+    decodes
+        How often a chunk is decoded on average in the last pass, where one process visits all blocks.
+    seconds
+        That one process will take for all passes of the network, None where its speed was not measured.
+    disk_bytes, temporary_bytes
+        Of the disk, before compression: the output with its levels, and what lies beside it until it is whole; 0
+        where no output was named.
+    """
+
+    blocks: int
+    tiles: int
+    bytes_read: int
+    bytes_decoded: int
+    bytes_written: int
+    flops: float
+    redundant: float
+    peak_bytes: int
+    exact: bool
+    passes: int = 1
+    decodes: float = 1.0
+    seconds: float | None = None
+    disk_bytes: int = 0
+    temporary_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will happen. Frozen, JSON in and out.
+
+    ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
+    the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and estimates are not
+    part of it: a run may resume with others.
+    """
+
+    region: Box
+    tile: Shape
+    block: Shape
+    chunk: Shape
+    batch: int
+    workers: int
+    memory: int
+    border: Border
+    nan: str
+    canvas: Box | None
+    footprint: Footprint
+    essence: Json
+    estimate: Estimate
+    strip: Shape = (1, 1, 1)
+    cache: int = 0
+    tiling: Tiling = "exact"
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.region, self.block)
+
+    @property
+    def order(self) -> Iterator[int]:
+        """Indices of the grid as its blocks are visited."""
+        return in_strips(self.grid.counts, self.strip)
+
+    @property
+    def fingerprint(self) -> str:
+        text = json.dumps(self.essence, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        content = asdict(self)
+        for name in ("region", "canvas"):
+            box: Box | None = getattr(self, name)
+            content[name] = None if box is None else [list(box.start), list(box.stop)]
+        return {"format": FORMAT, "fingerprint": self.fingerprint, **content}
+
+    def provenance(self) -> dict[str, Any]:
+        """The plan as an output carries it: without what depends on the machine that happened to run it."""
+        content = self.to_json()
+        for name in ("batch", "workers", "memory", "strip", "cache"):
+            del content[name]
+        for name in ("peak_bytes", "bytes_decoded", "decodes", "seconds"):
+            del content["estimate"][name]
+        return content
+
+    @classmethod
+    def from_json(cls, content: Json) -> Plan:
+        """The plan that `to_json` gave.
+
+        Raises
+        ------
+        PlanError
+            If it was written by another format version, or was changed by hand.
+        """
+        if content.get("format") != FORMAT:
+            raise PlanError(f"the stored plan has format {content.get('format')!r}, this version reads {FORMAT}")
+        values = {field.name: content[field.name] for field in fields(cls) if field.name in content}
+        for name in ("region", "canvas"):
+            values[name] = None if values[name] is None else Box.between(*values[name])
+        for name in ("tile", "block", "chunk", "strip"):
+            if name in values:  # plans of earlier versions have no strip
+                values[name] = tuple(values[name])
+        values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
+        plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})
+        if plan.fingerprint != content["fingerprint"]:
+            raise PlanError("the stored plan does not match its fingerprint: start anew with --overwrite")
+        return plan
+
+    def with_room(self, room: Room) -> Plan:
+        """The same plan, of which it is known what its output takes of the disk."""
+        return replace(self, estimate=replace(self.estimate, disk_bytes=room.output, temporary_bytes=room.temporary))
+
+    def with_resources(self, batch: int | None, workers: int | None) -> Plan:
+        """The same plan, run with another batch or other workers."""
+        return replace(self, batch=batch or self.batch, workers=workers or self.workers)

@@ -1,0 +1,100 @@
+"""How much a run reads: along each axis its blocks are counted on their own, and the axes multiplied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tiler.geometry import Box, Footprint, Reach, Span, Tile, reads_of, tiles_of
+from tiler.jobs.read_mirrored import mirrored_indices
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the blocks of a plan take together.
+
+    Parameters
+    ----------
+    tiles
+        How many there are.
+    read
+        Voxels of the volume that are read; context that blocks share is counted as often as it is read.
+    decoded
+        The same, in whole chunks.
+    """
+
+    tiles: int
+    read: int
+    decoded: int
+
+    @classmethod
+    def product(cls, axes: Sequence[Traffic]) -> Traffic:
+        return cls(*(math.prod(getattr(axis, name) for axis in axes) for name in cls.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class AxisLayout:
+    """Where tiles lie on one axis of a volume.
+
+    Parameters
+    ----------
+    tile, reach, canvas
+        See `tiler.geometry.tiles_of`.
+    size, unit
+        Voxels of the volume, and how many of them are decoded at once.
+    phase
+        What of the volume is the origin of the blocks.
+    """
+
+    tile: int
+    reach: Reach
+    canvas: Span | None
+    size: int
+    unit: int
+    phase: int = 0
+
+    @property
+    def _held(self) -> Span | None:
+        return None if self.canvas is None else self.canvas.shift(-self.phase)
+
+    def tiles(self, block: Span) -> list[Tile]:
+        canvas = None if self._held is None else Box((self._held,))
+        return tiles_of(Box((block,)), (self.tile,), Footprint.of([self.reach]), canvas)
+
+    def reads(self, block: Span) -> tuple[int, Span]:
+        """How many tiles a block has, and the hull of what they read of the canvas."""
+        return reads_of(block, self.tile, self.reach, self._held)
+
+    def traffic(self, blocks: Iterable[Span]) -> Traffic:
+        tiles = read = decoded = 0
+        for span in blocks:
+            count, hull = self.reads(span)
+            needed = self._of_volume(hull)
+            tiles, read = tiles + count, read + needed.size
+            decoded += min(-(-needed.stop // self.unit) * self.unit, self.size) - needed.start // self.unit * self.unit
+        return Traffic(tiles, read, decoded)
+
+    def needed(self, block: Span) -> Span:
+        """What of the volume is read for a block."""
+        return self._of_volume(self.reads(block)[1])
+
+    def _of_volume(self, read: Span) -> Span:
+        return inside(read.shift(self.phase), self.size)
+
+    def window(self, block: int) -> int:
+        """Length of the hull of a block's tiles, wherever the block begins."""
+        if self.canvas is not None and self.tile == self.canvas.size:
+            return self.tile
+        core = self.reach.core(self.tile)
+        return (-(-(block + self.reach.stride - 1) // core) - 1) * core + self.tile
+
+
+def inside(span: Span, size: int) -> Span:
+    """What of a volume's axis is read to mirror a span of the canvas."""
+    if Span(0, size).contains(span):
+        return span
+    if span.size >= 2 * size:  # a whole period: no list of places, of a tile that no memory would hold
+        return Span(0, size)
+    places = mirrored_indices(span, size)
+    return Span(int(places.min()), int(places.max()) + 1)

@@ -1,0 +1,255 @@
+"""From what the user wants to what will happen.
+
+`resolve` turns `Settings` into a frozen `Plan` without reading a voxel or listing a block. Whatever is
+left open is decided there once: afterwards a plan is trusted, stored in the journal, and loaded again by a
+resumed run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tiler.bounded_map import LEAST
+from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
+from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
+from tiler.machine import anonymous_memory, available_memory
+from tiler.planning.block_order import Visit
+from tiler.planning.plan import FORMAT, Estimate, Plan, Settings
+from tiler.planning.reduction_grid import is_global
+from tiler.planning.speed import speed_of
+from tiler.planning.tile_choice import MB, best_tile, block_for, least_tile, spell, tile_on_canvas
+from tiler.planning.workload import Budget, Choice, Workload, chunk_for
+from tiler.ports import Border, Json, Predictor, Source, tiling_of
+
+AXES = ("z", "y", "x")
+
+
+def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
+            tune: bool = False) -> Plan:
+    """Decide what was left open and check what was not.
+
+    Parameters
+    ----------
+    settings
+        What the user wants.
+    source, predictor
+        Only their shapes, types and identities are looked at.
+    extra
+        Whatever else can change the result (post-processing).
+    tune
+        Whether the network is timed for a few seconds where there is much to do; see `tiler.planning.speed`.
+
+    Raises
+    ------
+    GeometryError
+        If the tile is not legal or the region does not lie in the volume.
+    MemoryBudgetError
+        If nothing fits into the budget; the message says the least that would do.
+    """
+    _check_channels(source, predictor)
+    region = _region(settings.region, source)
+    border = settings.border or predictor.border
+    speed = speed_of(predictor, source, region) if tune else None
+    load = Workload(source, predictor, region, _canvas(border, source, predictor), speed,
+                    settings.readers or LEAST)
+    free = available_memory()
+    budget = Budget(settings.memory or free // 2, anonymous_memory())
+    choice = _choose(load, settings, budget)
+    visit = load.visit(choice, budget)
+    peak = budget.used + load.bytes(choice) + visit.memory
+    # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
+    limit = settings.memory or free + budget.used
+    if peak > limit:
+        advice = ("raise --memory, or let every slice be resized (--resize)" if tiling_of(predictor) == "whole"
+                  else "raise --memory or lower --tile, --block or --batch")
+        raise MemoryBudgetError(
+            f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
+            f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: {advice}")
+    if not load.fits_devices(choice):
+        raise MemoryBudgetError(
+            f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs "
+            f"{load.pass_bytes(choice) // MB + 1} MB of a device, {(load.device_memory or 0) // MB} MB are there for "
+            "each thread that feeds it: lower --tile or --batch")
+    return Plan(
+        region=region,
+        tile=choice.tile,
+        block=choice.block,
+        chunk=chunk_for(choice.block, region.shape),
+        batch=choice.batch,
+        strip=visit.strip,
+        cache=visit.cache,
+        workers=settings.workers or 2,
+        memory=budget.bytes,
+        border=border,
+        nan=settings.nan,
+        canvas=load.canvas,
+        footprint=predictor.footprint,
+        estimate=_estimate(load, choice, visit, peak),
+        essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
+        tiling=tiling_of(predictor),
+    )
+
+
+def _piece(predictor: Predictor) -> str:
+    return "an input in one piece of" if tiling_of(predictor) == "whole" else "tile"
+
+
+def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
+    if tiling_of(load.predictor) == "whole":
+        return _in_one_piece(load, settings)
+    block = _full(settings.block, load.predictor.footprint, "--block")
+    wanted = _full(settings.tile, load.predictor.footprint, "--tile")
+    tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)
+    block = block or block_for(load, tile)
+    return Choice(tile, block, settings.batch or load.batch_for(tile, block, budget))
+
+
+def _in_one_piece(load: Workload, settings: Settings) -> Choice:
+    """Every network input as one tile, and what is wanted of it as one block."""
+    assert load.canvas is not None
+    flat = load.predictor.footprint.flat
+    choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
+                    ((1,) if flat else load.region.shape[:1]) + load.region.shape[1:], settings.batch or 1)
+    for option, given, only in (("--tile", settings.tile, choice.tile), ("--block", settings.block, choice.block)):
+        if _full(given, load.predictor.footprint, option) not in (None, only):
+            raise GeometryError(f"{spell(given or ())} was asked for, this network takes every input in one piece of "
+                                f"{spell(only)}: leave out {option}")
+    return choice
+
+
+def _legal(wanted: Shape, load: Workload) -> Shape:
+    """The tile that was asked for, if the network can take it."""
+    tile = tile_on_canvas(wanted, load.canvas)
+    for name, size, reach, full in zip(AXES, tile, load.predictor.footprint.axes, load.canvas_shape, strict=True):
+        if reach.admits(size) or size == full:
+            continue
+        below, above = reach.nearest(size)
+        legal = (
+            f"the smallest legal tile is {above}"
+            if below == above
+            else f"the nearest legal tiles are {below} and {above}"
+        )
+        why = (
+            f"is out of step with the network's total pooling of {reach.stride}"
+            if not reach.in_phase(size)
+            else f"leaves no core: context takes {reach.low} + {reach.high}"
+        )
+        raise GeometryError(f"tile {size} in {name} {why}: {legal} (--tile)")
+    _check_passes(tile, load)
+    return tile
+
+
+def _check_passes(tile: Shape, load: Workload) -> None:
+    """What the passes before the last one ask of a tile."""
+    predictor = load.predictor
+    if is_global(predictor) and predictor.of_slices and tile[0] != 1:
+        raise GeometryError(f"tile {tile[0]} in z: the network has global layers, so that it takes one slice at a time "
+                            "(--tile)")
+    for name, size, least, full in zip(AXES, tile, least_tile(predictor), load.canvas_shape, strict=True):
+        if size < least and size != full:
+            raise GeometryError(f"tile {size} in {name} leaves no core for the passes over the whole input that come "
+                                f"first: the smallest legal tile is {least} (--tile)")
+
+
+def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estimate:
+    last, one, flops = load.traffic(choice.tile, choice.block), load.cost(choice.tile), load.flops(choice)
+    first = [traffic for traffic, _ in load.reducing(choice)]
+    source, predictor = load.source, load.predictor
+    voxel = source.shape[0] * source.dtype.itemsize
+    return Estimate(
+        blocks=len(Grid(load.region, choice.block)),
+        tiles=last.tiles,
+        bytes_read=sum(each.read for each in [last, *first]) * voxel,
+        bytes_decoded=(visit.decoded + sum(each.decoded for each in first)) * voxel,
+        decodes=visit.decodes,
+        seconds=load.seconds(choice),
+        bytes_written=load.region.voxels * len(predictor.classes) * predictor.dtype.itemsize,
+        flops=flops,
+        redundant=max(0.0, 1 - load.whole_pass() / max(flops, 1.0)),
+        peak_bytes=peak,
+        exact=one.exact,
+        passes=len(load.sweeps(choice.tile, choice.block)) + 1,
+    )
+
+
+def _check_channels(source: Source, predictor: Predictor) -> None:
+    if source.shape[0] != predictor.in_channels:
+        raise PlanError(
+            f"{source.name} has {source.shape[0]} channels, the network takes "
+            f"{predictor.in_channels}: choose with --channel"
+        )
+
+
+def _region(region: Box | None, source: Source) -> Box:
+    volume = Box.of_shape(source.shape[1:])
+    if region is None:
+        return volume
+    if not volume.contains(region) or not region.voxels:
+        raise GeometryError(f"region {region} does not lie in the volume {volume} of {source.name} (--roi)")
+    return region
+
+
+def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
+    if border == "mirror" and tiling_of(predictor) != "exact":
+        raise PlanError("a network that is not tiled exactly meets its own padding at the faces of the volume: use "
+                        "--border zero")
+    if border == "mirror":
+        return None
+    footprint = predictor.footprint
+    if not footprint.keeps_size:
+        raise PlanError(
+            "a zero border needs a network that keeps its size; this one drops "
+            f"{footprint.shrink_low} and {footprint.shrink_high} voxels: use --border mirror"
+        )
+    volume = Box.of_shape(source.shape[1:])
+    return Box(tuple(canvas_of(span, axis) for span, axis in zip(volume.spans, footprint.axes, strict=True)))
+
+
+def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | None:
+    """``(z, y, x)`` from one, two or three sizes; what is missing is one slice where slices are independent."""
+    if sizes is None:
+        return None
+    if len(sizes) not in (1, 2, 3) or min(sizes) < 1:
+        raise AlignmentError(f"one, two or three sizes of at least 1 are needed, got {spell(sizes)} ({option})")
+    if len(sizes) == 1:
+        return (1 if footprint.flat else sizes[0], sizes[0], sizes[0])
+    return (1,) * (3 - len(sizes)) + tuple(sizes)
+
+
+def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
+    """What of the ports can change the result."""
+    essence: dict[str, Any] = {
+        "source": source.identity,
+        "shape": source.shape,
+        "dtype": np.dtype(source.dtype).name,
+        "model": predictor.identity,
+        "footprint": asdict(predictor.footprint),
+    }
+    if tiling_of(predictor) != "exact":
+        essence["tiling"] = tiling_of(predictor)
+    if is_global(predictor):
+        essence["passes"] = [[asdict(each) for each in orientations] for orientations in predictor.reductions]
+    return essence
+
+
+def _essence(load: Workload, choice: Choice, extra: Json) -> Json:
+    return as_loaded(
+        {
+            "format": FORMAT,
+            **essence_of(load.source, load.predictor),
+            "region": [load.region.start, load.region.stop],
+            "tile": choice.tile,
+            "block": choice.block,
+            **extra,
+        }
+    )
+
+
+def as_loaded(content: Json) -> Json:
+    """JSON as it will be when it is loaded again, with lists for tuples."""
+    loaded: Json = json.loads(json.dumps(content))
+    return loaded

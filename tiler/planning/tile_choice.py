@@ -1,0 +1,106 @@
+"""Which tile and which block: the cheapest that fit into memory.
+
+The cost of a plan is that of its forward passes, of calling the network once a tile, and of decoding what is
+read. A larger tile wastes less on context and takes more memory; the largest that fits is seldom needed, so
+that of all tiles within 1 % of the cheapest the smallest is taken. No tile is larger than the region needs.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tiler.errors import MemoryBudgetError
+from tiler.geometry import Box, Shape
+from tiler.planning.reduction_grid import is_global
+from tiler.planning.workload import Budget, Choice, Workload, bytes_out
+from tiler.ports import Predictor
+
+CORES = sorted({16 * round(2 ** (quarter / 4)) for quarter in range(33)})
+"""Cores that are tried, from 16 to 4096, four to an octave."""
+
+BLOCK_BYTES = 32 << 20
+BLOCK_SIDE = 512
+EVEN = 16
+SLACK, DEARER = 1.01, 1.1
+MB = 10**6
+
+
+def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Budget) -> Shape:
+    """The smallest tile within 1 % of the cheapest that fits into a budget.
+
+    Where that leaves no room to keep the chunks that blocks share, the smallest within 10 % which does.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If none fits; the message says the least that would do.
+    """
+    choices = [Choice(tile, block or block_for(load, tile), batch or 1) for tile in _candidates(load)]
+    on_device = [choice for choice in choices if load.fits_devices(choice)]
+    if not on_device:
+        least = min(choices, key=load.pass_bytes)
+        raise MemoryBudgetError(
+            f"a device has {(load.device_memory or 0) // MB} MB for a pass, too little: the least that would do is "
+            f"{load.pass_bytes(least) // MB + 1} MB, with tile {spell(least.tile)} (--device, --batch)")
+    needs = {choice: load.bytes(choice) for choice in on_device}
+    fitting = [choice for choice in on_device if needs[choice] <= budget.left]
+    if not fitting:
+        least = min(on_device, key=needs.__getitem__)
+        raise MemoryBudgetError(
+            f"a memory budget of {budget.bytes // MB} MB is too small: the least that would do is "
+            f"{(budget.used + needs[least]) // MB + 1} MB, with tile {spell(least.tile)} (--memory)")
+    efforts = {choice: load.effort(choice) for choice in fitting}
+    least_effort = min(efforts.values())
+    fitting.sort(key=needs.__getitem__)
+    chosen = next(choice for choice in fitting if efforts[choice] <= SLACK * least_effort)
+    near = (choice for choice in fitting if efforts[choice] <= DEARER * least_effort)
+    return next((choice for choice in (chosen, *near) if load.decodes_little(choice, budget)), chosen).tile
+
+
+def _candidates(load: Workload) -> list[Shape]:
+    """Tiles of growing size whose cores divide the region evenly, up to one tile for all of it."""
+    footprint, least = load.predictor.footprint, least_tile(load.predictor)
+    tiles: dict[Shape, None] = {}
+    for core in CORES:
+        cores = [_share(size, core) for size in load.region.shape]
+        if footprint.flat:
+            cores[0] = 1
+        tiles[tile_on_canvas(tuple(map(max, footprint.covering(tuple(cores)), least)), load.canvas)] = None
+    return list(tiles)
+
+
+def least_tile(predictor: Predictor) -> Shape:
+    """The smallest tile that leaves a core in every pass."""
+    footprints = [predictor.footprint]
+    if is_global(predictor):
+        footprints += [each.footprint for orientations in predictor.reductions for each in orientations]
+    return tuple(max(sides) for sides in zip(*(each.smallest for each in footprints), strict=True))
+
+
+def _share(size: int, core: int) -> int:
+    """An even share of an axis of about ``core`` voxels; large ones so that blocks have handsome divisors."""
+    share = math.ceil(size / math.ceil(size / core))
+    return min(size, math.ceil(share / EVEN) * EVEN) if share > BLOCK_SIDE // 4 else share
+
+
+def block_for(load: Workload, tile: Shape) -> Shape:
+    """A block of whole cores: at least half a thousand voxels wide, as deep as what is decoded at once."""
+    footprint, depth = load.predictor.footprint, load.source.read_unit[0]
+    wanted = (depth if footprint.flat else BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE)
+    sides = []
+    for size, axis, full, length, side in zip(tile, footprint.axes, load.canvas_shape, load.region.shape, wanted,
+                                              strict=True):
+        core = length if size == full else axis.core(size)
+        sides.append(core * max(1, min(side, length) // core))
+    if footprint.flat:
+        sides[0] = max(1, min(sides[0], BLOCK_BYTES // (bytes_out(load.predictor) * sides[1] * sides[2])))
+    return tuple(sides)
+
+
+def tile_on_canvas(tile: Shape, canvas: Box | None) -> Shape:
+    """A tile is never larger than a canvas that ends."""
+    return tile if canvas is None else tuple(map(min, tile, canvas.shape))
+
+
+def spell(shape: Shape) -> str:
+    return "x".join(map(str, shape))

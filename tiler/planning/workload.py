@@ -1,0 +1,269 @@
+"""What a run takes, in memory, operations and decoded chunks, with any tile and block that could be chosen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from tiler.bounded_map import LEAST, Depths
+from tiler.geometry import Box, Grid, Shape, Span
+from tiler.planning.blend_windows import BlendedAxis
+from tiler.planning.block_order import AxisChunks, Visit, best_visit
+from tiler.planning.reads import AxisLayout, Traffic
+from tiler.planning.reduction_grid import Field, Sweep, is_global, sweeps_of
+from tiler.planning.speed import Speed
+from tiler.ports import Cost, CroppingPredictor, Predictor, Source, device_memory_of, feeders_of, tiling_of
+
+CALL_FLOPS = 2e7
+DECODE_FLOPS = 50.0
+"""What a call of the network and a decoded voxel cost beside the arithmetic, in operations that take as long."""
+
+LIBRARIES = 64 << 20
+"""Memory of codecs, their threads and the levels of a pyramid, which no plan sees; measured: 15 to 60 MiB."""
+
+CODECS = 10
+"""Chunks that zarr encodes or decodes at once."""
+
+CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
+"""By whether a block is one slice thick."""
+
+PINNED = 2
+"""Memory of this machine for what is copied to and from devices, over its size: torch rounds up to powers of two."""
+
+FOUND_BYTES = 1 << 17
+"""Memory of what one pass finds of one network input: some thousand channels, and their record."""
+
+BATCH_VOXELS = 1 << 19
+FEW_DECODES = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tile, the blocks it is laid in, and how many of it go to the model at once."""
+
+    tile: Shape
+    block: Shape
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Memory that a run may take, and what the process has taken already, in bytes."""
+
+    bytes: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        return self.bytes - self.used
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A volume, a network and a region of interest: what tiles and blocks are chosen for."""
+
+    source: Source
+    predictor: Predictor
+    region: Box
+    canvas: Box | None
+    speed: Speed | None = None
+    workers: int = LEAST
+
+    @property
+    def canvas_shape(self) -> Shape | tuple[None, ...]:
+        return (None,) * len(self.region.spans) if self.canvas is None else self.canvas.shape
+
+    def cost(self, tile: Shape, batch: int = 1) -> Cost:
+        return self.predictor.cost(tile, batch)
+
+    def bytes(self, choice: Choice) -> int:
+        """Memory of this machine on top of the process, of its greediest pass, with what the passes find."""
+        sweeps = self.sweeps(choice.tile, choice.block)
+        needs = [self._sweep_bytes(level, orientations[0]) for level, orientations in enumerate(sweeps)]
+        return max(self._last_bytes(choice), *needs) + self._found_bytes if needs else self._last_bytes(choice)
+
+    def _last_bytes(self, choice: Choice) -> int:
+        """Windows ahead, results behind, one batch in the model, chunks in codecs."""
+        source, predictor = self.source, self.predictor
+        block = tuple(map(min, choice.block, self.region.shape))
+        window = tuple(layout.window(side) for layout, side in zip(self._layouts(choice.tile), block, strict=True))
+        voxel_in, voxel_out = source.shape[0] * source.dtype.itemsize, bytes_out(predictor)
+        batch = choice.batch * math.prod(choice.tile)
+        return (self._depths.held * (math.prod(window) * voxel_in + math.prod(block) * voxel_out)
+                + self._fed(batch * voxel_in, batch * voxel_out, self.cost(choice.tile, choice.batch))
+                + _in_codecs(window, source.read_unit) * voxel_in
+                + _in_codecs(block, chunk_for(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
+
+    def _sweep_bytes(self, level: int, sweep: Sweep) -> int:
+        """Windows ahead, one tile in the model, chunks in codecs."""
+        window, voxel = sweep.window, self.source.shape[0] * self.source.dtype.itemsize
+        tile = math.prod(sweep.field.tile) * voxel
+        return (self._depths.held * math.prod(window) * voxel
+                + self._fed(tile, 0, self._reduction_cost(level, sweep.field.tile))
+                + _in_codecs(window, self.source.read_unit) * voxel + LIBRARIES)
+
+    def _fed(self, given: int, result: int, cost: Cost) -> int:
+        """Of the passes that are under way at once, each with what it is given and its result."""
+        inside = cost.bytes if self.device_memory is None else PINNED * (given + result)
+        return self._depths.feeders * (given + inside)
+
+    @property
+    def _depths(self) -> Depths:
+        return Depths(self.workers, feeders_of(self.predictor))
+
+    @cached_property
+    def device_memory(self) -> int | None:
+        """For one pass on its device; None where passes take the machine's own memory."""
+        return device_memory_of(self.predictor)
+
+    def pass_bytes(self, choice: Choice) -> int:
+        """Of the greediest pass, where it runs."""
+        levels = range(len(self.predictor.reductions)) if is_global(self.predictor) else ()
+        return max([self.cost(choice.tile, choice.batch).bytes,
+                    *(self._reduction_cost(level, choice.tile).bytes for level in levels)])
+
+    def fits_devices(self, choice: Choice) -> bool:
+        return self.device_memory is None or self.pass_bytes(choice) <= self.device_memory
+
+    def fits(self, choice: Choice, budget: Budget) -> bool:
+        return self.bytes(choice) <= budget.left and self.fits_devices(choice)
+
+    @property
+    def _found_bytes(self) -> int:
+        """What the passes find of all network inputs, as it is kept and as it is journalled."""
+        assert is_global(self.predictor)
+        inputs = self.region.shape[0] if self.predictor.of_slices else 1
+        return FOUND_BYTES * inputs * sum(map(len, self.predictor.reductions))
+
+    def _reduction_cost(self, level: int, tile: Shape) -> Cost:
+        assert is_global(self.predictor)
+        return self.predictor.reduction_cost(level, tile)
+
+    def sweeps(self, tile: Shape, block: Shape) -> list[list[Sweep]]:
+        """What comes before the last pass: for each pass its orientations."""
+        depth = min(block[0], self.region.shape[0])
+        return sweeps_of(self.predictor, Field(self.source.shape, self.region, self.canvas, tile, depth))
+
+    def batch_for(self, tile: Shape, block: Shape, budget: Budget) -> int:
+        """As many tiles of a block as make a forward pass worth its overhead, and fit."""
+        a_block = -(-self.traffic(tile, block).tiles // len(Grid(self.region, block)))
+        batch = max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
+        while batch > 1 and not self.fits(Choice(tile, block, batch), budget):
+            batch //= 2
+        return batch
+
+    def effort(self, choice: Choice) -> float:
+        """What a choice costs, in floating-point operations or what takes as long."""
+        traffic = [self.traffic(choice.tile, choice.block), *(each for each, _ in self.reducing(choice))]
+        calls = sum(each.tiles for each in traffic)
+        decoding = sum(each.decoded for each in traffic) * self.source.shape[0] * DECODE_FLOPS
+        if self.speed is None:
+            return self.flops(choice) + calls * CALL_FLOPS + decoding
+        return self.speed.passes(self.flops(choice), calls) / self.speed.operation + decoding
+
+    def seconds(self, choice: Choice) -> float | None:
+        """That the passes will take, where their speed was measured; reading and writing go on meanwhile."""
+        if self.speed is None:
+            return None
+        return self.speed.passes(self.flops(choice), self.traffic(choice.tile, choice.block).tiles)
+
+    def reducing(self, choice: Choice) -> Iterator[tuple[Traffic, Cost]]:
+        """What each orientation of each pass before the last takes, and what one of its tiles costs."""
+        for level, orientations in enumerate(self.sweeps(choice.tile, choice.block)):
+            cost = self._reduction_cost(level, choice.tile)
+            yield from ((sweep.traffic(self.source.read_unit), cost) for sweep in orientations)
+
+    def flops(self, choice: Choice) -> float:
+        """Of all forward passes."""
+        predictor = self.predictor
+        if isinstance(predictor, CroppingPredictor):
+            crops = [self._axis_crops(*args) for args in self._by_axis(choice)]
+            return predictor.crop_flops(choice.tile, crops)
+        first = sum(traffic.tiles * cost.flops for traffic, cost in self.reducing(choice))
+        return first + self.traffic(choice.tile, choice.block).tiles * self.cost(choice.tile).flops
+
+    def traffic(self, tile: Shape, block: Shape) -> Traffic:
+        """All blocks of the last pass together."""
+        return Traffic.product([self._axis_traffic(*args) for args in self._by_axis(Choice(tile, block))])
+
+    def visit(self, choice: Choice, budget: Budget) -> Visit:
+        """In which order the blocks of the last pass are visited, and what is kept of what they share."""
+        # Where voxels are there without being decoded, keeping them would only copy them.
+        spare = budget.left - self.bytes(choice) if self._chunked else 0
+        return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare,
+                          self._depths.beside)
+
+    def decodes_little(self, choice: Choice, budget: Budget) -> bool:
+        return not self._chunked or self.visit(choice, budget).decodes <= FEW_DECODES
+
+    @property
+    def _chunked(self) -> bool:
+        return math.prod(self.source.read_unit) > 1
+
+    def chunks(self, choice: Choice) -> list[AxisChunks]:
+        """What the blocks of the last pass read, along each axis."""
+        return [self._axis_chunks(*args) for args in self._by_axis(choice)]
+
+    @cache  # noqa: B019  a workload lives as long as the planning of one run
+    def _axis_chunks(self, layout: AxisLayout, blocks: Grid) -> AxisChunks:
+        return AxisChunks([layout.needed(box.spans[0]) for box in blocks], layout.unit, layout.size)
+
+    def _by_axis(self, choice: Choice) -> Iterable[tuple[AxisLayout, Grid]]:
+        grids = (Grid(Box((span,)), (side,)) for span, side in zip(self.region.spans, choice.block, strict=True))
+        return zip(self._layouts(choice.tile), grids, strict=True)
+
+    def _layouts(self, tile: Shape) -> list[AxisLayout]:
+        canvas = (None,) * len(tile) if self.canvas is None else self.canvas.spans
+        layout = BlendedAxis if tiling_of(self.predictor) == "blend" else AxisLayout
+        return [layout(*args) for args in zip(tile, self.predictor.footprint.axes, canvas, self.source.shape[1:],
+                                                  self.source.read_unit, strict=True)]
+
+    @cache  # noqa: B019  a workload lives as long as the planning of one run
+    def _axis_crops(self, layout: AxisLayout, blocks: Grid) -> Counter[Span]:
+        return Counter(piece.crop.spans[0] for box in blocks for piece in layout.tiles(box.spans[0]))
+
+    @cache  # noqa: B019  a workload lives as long as the planning of one run
+    def _axis_traffic(self, layout: AxisLayout, blocks: Grid) -> Traffic:
+        return layout.traffic(box.spans[0] for box in blocks)
+
+    @cached_property
+    def _whole(self) -> Shape:
+        if self.canvas is not None and self.region.shape == self.source.shape[1:]:
+            return self.canvas.shape
+        return self.predictor.footprint.covering(self.region.shape)
+
+    def whole_pass(self) -> float:
+        """FLOPs of one pass over the region, context included: what no tiling could save.
+
+        Slices that do not know of each other cost the same, so one of them stands for all.
+        """
+        if not self.predictor.footprint.flat:
+            return self.cost(self._whole).flops
+        return self.cost((1, *self._whole[1:])).flops * self._whole[0]
+
+
+def chunk_for(block: Shape, region: Shape) -> Shape:
+    """Chunks that are pleasant to open in a viewer and divide a block; any will do where one block is all there is."""
+    limits = CHUNK_SIDES[block[0] == 1]
+    return tuple(min(limit, length) if length <= side else _divisor(side, limit)
+                 for side, limit, length in zip(block, limits, region, strict=True))
+
+
+def _divisor(size: int, limit: int) -> int:
+    """The largest divisor up to the limit; the size itself where the divisors are too small to be of use."""
+    best = max(d for d in range(1, min(size, limit) + 1) if size % d == 0)
+    return best if best * 8 >= min(size, limit) else size
+
+
+def _in_codecs(box: Shape, chunk: Shape) -> int:
+    """Voxels of the chunks that are decoded or encoded at once for a box."""
+    touched = math.prod(-(-size // side) + 1 for size, side in zip(box, chunk, strict=True))
+    return 0 if math.prod(chunk) == 1 else min(CODECS, touched) * math.prod(chunk)
+
+
+def bytes_out(predictor: Predictor) -> int:
+    """Bytes of the result at one voxel."""
+    return len(predictor.classes) * predictor.dtype.itemsize

@@ -1,0 +1,208 @@
+"""One segmentation from start to end: begin or go on, perform, and leave the journal behind."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import PlanChangedError, SinkError, TilerError
+from tiler.executors import open_executor
+from tiler.machine import free_disk, used_disk
+from tiler.opening import DEFAULTS, Opened, describe_model, describe_source, open_all
+from tiler.options import FREE, Options, parse_count
+from tiler.planning.plan import Plan
+from tiler.planning.resolve import essence_of
+from tiler.planning.tile_choice import MB
+from tiler.ports import Array, Executor, Json, Listener, Room
+from tiler.running.journal import Journal, exclusive, journal_path
+from tiler.running.output_state import (
+    Intent,
+    State,
+    begin_journal,
+    check_intent,
+    check_same,
+    forget_unsound,
+    refuse_own_input,
+    start_over,
+    state_of,
+)
+from tiler.running.run_spec import Task, model_sink, room_of
+from tiler.running.stages import Memo, agrees_with, perform, remove_stage, stage_leftovers
+from tiler.sinks import check_output, ngff_of, partial_path
+from tiler.stores.address import Address, Place
+from tiler.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be segmented by which model, and how."""
+
+    source: Any
+    model: Any
+    options: Options
+    intent: Intent
+    trust: bool
+
+
+def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -> Array:
+    """The result as an array with the input's axes.
+
+    Raises
+    ------
+    TilerError
+        In one line.
+    """
+    if request.options.executor == "dask":
+        raise SinkError("an array in memory cannot be written by other processes: give an output path (-o), or use "
+                        "threads (--executor)")
+    opened = _open(request, request.options)
+    task = _task(opened, opened.plan(), None, {})
+    sink = perform(task, Memo(), _executor(task, opened), listener, stop)
+    return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
+
+
+def run_to_file(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+    """Write the result, or go on writing it.
+
+    Raises
+    ------
+    TilerError
+        In one line; an unfinished run stays resumable.
+    """
+    refuse_own_input(request.source, output)
+    check_output(output, request.options.ngff)
+    check_intent(output, request.intent)
+    if request.intent.resume and state_of(output) is not State.NOTHING:
+        _go_on(request, output, listener, stop)
+    else:
+        _begin(request, output, listener, stop)
+
+
+def fitted(options: Options, output: Place) -> Options:
+    """The options as an output wants them: a label image has the version of its image."""
+    return replace(options, ngff=ngff_of(output, options.ngff, options.kind or DEFAULTS["kind"]))
+
+
+def _begin(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+    request = replace(request, options=fitted(request.options, output))
+    opened = _open(request, request.options)
+    plan, room = with_room(opened, opened.plan(), output)  # what the sink refuses is refused before anything is written
+    _check_room(room, output, listener)
+    with exclusive(output):
+        start_over(output)
+        header = {"plan": plan.to_json(), **_provenance(request, opened)}
+        with closing(begin_journal(output, header)) as journal:
+            try:
+                _perform(opened, plan, output, journal, listener, stop)
+            except TilerError:
+                if not journal.begun:
+                    start_over(output)  # there is nothing to resume
+                raise
+
+
+def with_room(opened: Opened, plan: Plan, output: Place) -> tuple[Plan, Room]:
+    """The plan with what its output takes of the disk."""
+    room = room_of(_task(opened, plan, output, {}))
+    return plan.with_room(room), room
+
+
+def _check_room(room: Room, output: Place, listener: Listener) -> None:
+    """Refuse what cannot be held; what will be compressed may fit all the same, so that it is only told.
+
+    What an older run left counts as free: it is removed before anything is made, but not before this is known.
+
+    Raises
+    ------
+    SinkError
+        If the output itself is not compressed and larger than what is free.
+    """
+    if isinstance(output, Address):
+        return
+    free, needed = free_disk(output), room.output + room.temporary
+    if needed > free:
+        free += sum(used_disk(left) for left in (partial_path(output), *stage_leftovers(output)))
+    if room.reserved and room.output > free:
+        raise SinkError(f"{output} takes {room.output // MB + 1} MB, {free // MB} MB are free: choose another disk or "
+                        "a compressed format, .zarr, .ome.tif or .h5 (-o), or a region (--roi)")
+    if needed > free:
+        listener.warn(f"{output} takes up to {needed // MB + 1} MB while it is made, depending on how well it can be "
+                      f"compressed; {free // MB} MB are free")
+
+
+def _go_on(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+    """Load the stored plan; nothing that was open when it was made is decided again."""
+    intent, wanted = request.intent, request.options
+    with exclusive(output), closing(Journal.reopen(journal_path(output))) as journal:
+        plan = Plan.from_json(journal.header["plan"])
+        stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
+        options = wanted.over({**stored, "tile": plan.tile, "block": plan.block, "border": plan.border, "tune": False})
+        opened = _open(request, options)
+        # The ports first: with another model the stored tile may not even be legal.
+        check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
+        check_same(plan.essence, opened.plan().essence, intent.same_input)
+        if state_of(output) is State.FINISHED:
+            remove_stage(output)
+            listener.stage("finished")
+            return
+        plan = plan.with_resources(parse_count(wanted.batch, "--batch"), parse_count(wanted.workers, "--workers"))
+        _check_finished_blocks(_task(opened, plan, output, {}), intent, journal, listener)
+        _perform(opened, plan, output, journal, listener, stop)
+
+
+def _check_finished_blocks(task: Task, intent: Intent, journal: Journal, listener: Listener) -> None:
+    if intent.same_input and not agrees_with(task, journal):
+        raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
+    if intent.verify:
+        bad = forget_unsound(journal, task.plan, model_sink(task))
+        listener.warn(f"{len(bad)} finished blocks were damaged and will be computed again" if bad
+                      else "all finished blocks are sound")
+
+
+def _perform(opened: Opened, plan: Plan, output: Place, journal: Journal, listener: Listener,
+             stop: threading.Event) -> None:
+    attributes = {**journal.header, "plan": plan.provenance()}
+    task = _task(opened, plan, output, attributes)
+    perform(task, journal, _executor(task, opened), listener, stop)
+
+
+def _open(request: Request, options: Options) -> Opened:
+    return open_all(request.source, request.model, options, request.trust)
+
+
+def _task(opened: Opened, plan: Plan, output: Place | None, attributes: Json) -> Task:
+    return Task(plan, opened.source, opened.predictor, output, opened.kind, opened.statistics,
+                int(opened.options.min_size or 0), opened.instance_dtype, str(opened.options.ngff), attributes)
+
+
+def _executor(task: Task, opened: Opened) -> Executor:
+    return open_executor(str(opened.options.executor), task.plan.workers, opened.options.scheduler)
+
+
+def _provenance(request: Request, opened: Opened) -> Json:
+    """Where a result comes from, for its metadata and for those who go on with it."""
+    return {
+        "source": describe_source(request.source),
+        "model": describe_model(request.model),
+        "kind": opened.kind,
+        "classes": list(_class_names(opened)),
+        "options": {**opened.options.to_json(), "device": _chosen(opened, "device"),
+                    "backend": _chosen(opened, "backend")},
+        "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
+    }
+
+
+def _class_names(opened: Opened) -> tuple[str, ...]:
+    """Of the channels; of the values, where labels are written."""
+    predictor = opened.predictor
+    return predictor.classes if opened.kind == "probabilities" else predictor.identity.get("names", predictor.classes)
+
+
+def _chosen(opened: Opened, name: str) -> str | None:
+    """The kind of device or backend that was chosen, without name or version: what a resumed run asks for again."""
+    value = opened.predictor.identity.get(name)
+    return str(value).split()[0] if value else None
