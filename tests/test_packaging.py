@@ -1,4 +1,4 @@
-"""The package as it is installed: its list, its layers, what an import costs."""
+"""The package as it is installed: its list, what it holds, what an import costs."""
 
 from __future__ import annotations
 
@@ -14,30 +14,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"tiler": ROOT / "tiler", "tiler.models": ROOT / "models", "tiler.cli": ROOT / "cli"}
-
-LAYERS = [
-    {"tiler.errors", "tiler.geometry", "tiler.version", "tiler.machine", "tiler.stores"},
-    {"tiler.ports"},
-    {"tiler.jobs.read_mirrored", "tiler.planning.reads", "tiler.planning.reduction_grid", "tiler.planning.blend_windows",
-     "tiler.planning.tile_choice", "tiler.planning.workload", "tiler.planning.plan", "tiler.planning.resolve", "tiler.running.journal", "tiler.bounded_map",
-     "tiler.planning.block_order", "tiler.sources.cached", "tiler.planning.speed", "tiler.sources",
-     "tiler.sinks", "tiler.metrics", "tiler.testing"},
-    {"tiler.jobs.segment", "tiler.jobs.slice_scaling", "tiler.jobs.statistics", "tiler.jobs.reduce",
-     "tiler.jobs.blend", "tiler.jobs.seams", "tiler.jobs.instances", "tiler.report"},
-    {"tiler.executors"},
-    {"tiler.running.run_spec", "tiler.running.stages", "tiler.options", "tiler.running.output_state"},
-    {"tiler.opening", "tiler.running.start", "tiler.running.lazy_array", "tiler.checking.recompute", "tiler.checking.verify", "tiler.evaluation",
-     "tiler.viewing"},
-    {"tiler.api"},
-    {"tiler.napari_plugin"},
-    {"tiler"},
-]
-LEAVES = {"tiler.sources": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address"},
-          "tiler.sinks": {"tiler.errors", "tiler.geometry", "tiler.ports", "tiler.stores", "tiler.stores.address",
-                          "tiler.stores.label_places"},
-          "tiler.stores": {"tiler.errors"},
-          "tiler.metrics": {"tiler.errors", "tiler.geometry", "tiler.ports"}}
-
 
 def modules():
     """Every module of the distribution with its file."""
@@ -57,26 +33,8 @@ def imported(file):
             yield node.module
 
 
-def layer_of(module):
-    for number, layer in enumerate(LAYERS):
-        if module in layer or any(module.startswith(f"{name}.") for name in layer if name != "tiler"):
-            return number
-    raise AssertionError(f"{module} has no layer: give it one in LAYERS")
-
-
 def engine():
     return [(name, file) for name, file in modules() if not name.startswith(("tiler.models", "tiler.cli"))]
-
-
-@pytest.mark.parametrize(("name", "file"), engine(), ids=lambda value: str(value).rsplit("/", 1)[-1])
-def test_a_module_imports_only_from_the_layers_below_its_own(name, file):
-    own = ".".join(name.split(".")[:2])
-    for target in imported(file):
-        if not target.startswith("tiler.") or target.startswith(f"{own}.") or target == own:
-            continue
-        assert layer_of(target) <= layer_of(name), f"{name} imports {target}"
-        if own in LEAVES:
-            assert target in LEAVES[own], f"{name} imports {target}: formats and metrics know no engine"
 
 
 @pytest.mark.parametrize(("name", "file"), engine(), ids=lambda value: str(value).rsplit("/", 1)[-1])

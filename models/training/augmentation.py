@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tiler.errors import PlanError
 from tiler.geometry import Span
-from tiler.jobs.read_mirrored import mirrored_indices
+from tiler.geometry.mirrored import mirrored_indices
 from tiler.ports import Array
 
 Places = npt.NDArray[np.float64]

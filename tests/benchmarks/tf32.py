@@ -22,7 +22,7 @@ from tiler.models import UNet
 from tiler.models.loading.open_model import load_model
 from tiler.models.zoo import registry
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "models" / "inference"))
 from rounding import MULTIPLYING, multiplying
 
 MODELS = ["unet", "unetpp", "caunet", "esfpnet-t", "fcn-googlenet", "ciresan-n4", "ciresan-n65", "cnn-full-resolution"]

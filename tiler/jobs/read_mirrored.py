@@ -1,13 +1,4 @@
-"""The canvas beyond the volume: which voxel of the volume stands at every place of it.
-
-The volume is reflected without end and its faces are not repeated (numpy's "reflect"). On one axis of
-four voxels, indices -4 to 8 hold::
-
-    ... 2  3  2  1 | 0  1  2  3 | 2  1  0  1  2 ...
-
-An index map is right for any context, also one longer than the volume, where a padding that mirrors once
-is not; and it needs each voxel once.
-"""
+"""Read a box of the canvas, mirrored where it reaches beyond the volume."""
 
 from __future__ import annotations
 
@@ -15,17 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiler.geometry import Box, Span
+from tiler.geometry.mirrored import mirrored_indices
 from tiler.ports import Array, Source
-
-
-def mirrored_indices(span: Span, size: int) -> npt.NDArray[np.intp]:
-    """(span.size,) intp: the volume's index at every place of a span, on an axis of ``size`` voxels."""
-    places = np.arange(span.start, span.stop)
-    if size == 1:
-        return np.zeros_like(places)
-    period = 2 * (size - 1)
-    phase = places % period
-    return np.minimum(phase, period - phase)
 
 
 def read_mirrored(source: Source, box: Box) -> Array:

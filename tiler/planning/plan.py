@@ -105,8 +105,8 @@ class Plan:
     """What will happen. Frozen, JSON in and out.
 
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
-    the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and estimates are not
-    part of it: a run may resume with others.
+    the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
+    estimates are not part of it: a run may resume with others.
     """
 
     region: Box

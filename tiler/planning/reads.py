@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tiler.geometry import Box, Footprint, Reach, Span, Tile, reads_of, tiles_of
-from tiler.jobs.read_mirrored import mirrored_indices
+from tiler.geometry.mirrored import mirrored_indices
 
 
 @dataclass(frozen=True, slots=True)

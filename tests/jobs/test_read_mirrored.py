@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiler.geometry import Box, Span
-from tiler.jobs.read_mirrored import mirrored_indices, read_mirrored
+from tiler.geometry.mirrored import mirrored_indices
+from tiler.jobs.read_mirrored import read_mirrored
 from tiler.sources import open_source
 
 EXAMPLES = settings(deadline=None, max_examples=200)

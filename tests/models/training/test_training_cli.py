@@ -12,7 +12,7 @@ from tiler.cli.train import train as command
 from tiler.errors import PlanError
 from tiler.models.training import TrainingResult
 
-SAMPLE = Path(__file__).parents[2] / "data_samples"
+SAMPLE = Path(__file__).parents[3] / "data_samples"
 
 
 @pytest.fixture

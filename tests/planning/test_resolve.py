@@ -232,11 +232,12 @@ def test_traffic_is_what_the_blocks_read(monkeypatch):
     net = PoolingNet()
     plan = resolve(Settings(tile=(30,), block=(1, 21, 17), region=Box.between((0, 3, 5), (2, 60, 50))),
                    Unread((1, 2, 61, 53), read_unit=(1, 16, 16)), net)
-    monkeypatch.setattr("tiler.planning.workload.best_visit", lambda axes, *rest: best_visit(axes, 1, 0, 1))  # room for none
+    monkeypatch.setattr("tiler.planning.workload.best_visit",
+                        lambda axes, *rest: best_visit(axes, 1, 0, 1))  # room for none
     plan_without_cache = resolve(Settings(tile=(30,), block=(1, 21, 17), region=plan.region),
                                  Unread((1, 2, 61, 53), read_unit=(1, 16, 16)), net)
     from tiler.geometry import hull, tiles_of
-    from tiler.jobs.read_mirrored import mirrored_indices
+    from tiler.geometry.mirrored import mirrored_indices
 
     tiles = voxels = decoded = 0
     for block in plan.grid:

@@ -11,7 +11,7 @@ from networks import Hourglass, SqueezeExcite
 from tiler.models.probe import derive, probe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-PUBLISHED = (Path(__file__).parents[2].parent / "shared" / "data" / "bioimageio" / "unet2d_nuclei_broad"
+PUBLISHED = (Path(__file__).parents[3].parent / "shared" / "data" / "bioimageio" / "unet2d_nuclei_broad"
              / "weights.pt")
 
 

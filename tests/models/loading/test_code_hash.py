@@ -80,7 +80,7 @@ def test_values_are_not_in_it():
 
 
 def test_it_is_the_same_in_another_process():
-    code = ("import test_architecture as t; from tiler.models.loading.code_hash import architecture_hash;"
+    code = ("import test_code_hash as t; from tiler.models.loading.code_hash import architecture_hash;"
             "print(architecture_hash(t.scaled(2.0)), architecture_hash(t.Acting({'a', 'b', 'c'})))")
     told = subprocess.run([sys.executable, "-c", code], cwd=__file__.rpartition("/")[0], capture_output=True, text=True,
                           check=True, env={"PYTHONHASHSEED": "7"}).stdout.split()

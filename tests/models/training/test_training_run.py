@@ -25,7 +25,7 @@ from tiler.models.training import api as door
 from tiler.models.training import run as loop
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
 
-SAMPLE = Path(__file__).parents[2] / "data_samples"
+SAMPLE = Path(__file__).parents[3] / "data_samples"
 IMAGES, LABELS = (tifffile.imread(SAMPLE / name)[:4, :128, :128] for name in ("sstem.tif", "sstem_labels.tif"))
 SMALL = {"base": 4, "depth": 1, "threads": 1, "steps": 6, "seed": 3,
          "changes": {"tile": 60, "batch": 2, "warm_up": 2, "dropout": 0.3, "precision": "float32"}}
