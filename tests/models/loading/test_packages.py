@@ -203,7 +203,7 @@ def test_values_in_an_architecture_of_the_package_or_of_a_library(tmp_path):
     image = torch.randn(1, 1, 20, 24)
     assert torch.equal(load_model(zipped(folder), trust=True).build()(image), network(image))
     entry["architecture"] = library
-    with pytest.raises(ModelError, match=r"w\.pth does not fit UNet of tiler\.models\.unet"):
+    with pytest.raises(ModelError, match=r"w\.pth does not fit UNet of tiler\.models\.zoo\.unet"):
         load_model(written(folder, described({"pytorch_state_dict": entry}), {}), trust=True)
 
 
