@@ -14,6 +14,7 @@ errors machine version bounded_map
 geometry stores
 ports
 options planning sources sinks metrics testing
+objects
 jobs executors report
 opening evaluation
 running viewing

@@ -1,0 +1,190 @@
+"""Objects of a volume from its labels, in three stages over the same blocks.
+
+::
+
+    components   every block: label it, keep what is known of its components and their outermost planes
+    merge        once: join components that touch across blocks, number the objects by their first voxel
+    objects      every block: label it again, write the numbers
+
+A component holds neighbouring voxels of one label. The numbers are those that labelling the whole volume at once
+gives, whatever the blocks. Memory holds a block, two faces and the table of all components, which lies in a temporary
+file where it is large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiler.errors import PlanError
+from tiler.geometry import Grid
+from tiler.jobs.segment import checksum
+from tiler.objects.components import Ids, components_of, describe
+from tiler.objects.connectivity import Connectivity
+from tiler.objects.faces import faces_of, neighbours_of, touching
+from tiler.objects.groups import Groups, renumbered, roomy
+from tiler.ports import Array, Json, Sink
+from tiler.stores.shelf import Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Labels of which objects are made.
+
+    Parameters
+    ----------
+    labels
+        Where they stand; 0 is background.
+    grid
+        The blocks, in coordinates of the output; whole write units of the sinks.
+    connectivity
+        Which voxels touch.
+    shelf
+        Where the stages leave what the next one needs.
+    """
+
+    labels: Sink
+    grid: Grid
+    connectivity: Connectivity
+    shelf: Shelf
+
+    def read(self, index: int) -> Array:
+        """(z, y, x): the labels of a block."""
+        (labels,) = self.labels.read(self.grid[index])
+        return np.asarray(labels)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentsJob:
+    """The components of every block: a `tiler.ports.Job`."""
+
+    labelled: Labelled
+
+    @property
+    def feeders(self) -> int:
+        return 1
+
+    def where(self, index: int) -> str:
+        return str(self.labelled.grid[index])
+
+    def read(self, index: int) -> Array:
+        return self.labelled.read(index)
+
+    def compute(self, index: int, window: Array) -> dict[str, Array]:
+        """What is known of the components, and their outermost planes."""
+        here = self.labelled
+        ids = components_of(window, here.connectivity)
+        table = describe(ids, window, here.grid[index], here.grid.region.shape)
+        return {"sizes": table.sizes, "firsts": table.firsts, "values": table.values,
+                **faces_of(ids, here.connectivity)}
+
+    def write(self, index: int, result: dict[str, Array]) -> Json:
+        self.labelled.shelf.put(f"components/{index}", result)
+        return {"count": len(result["sizes"])}
+
+
+@dataclass(frozen=True, slots=True)
+class MergeJob:
+    """The objects of all components, in one block: a `tiler.ports.Job`.
+
+    Parameters
+    ----------
+    labelled
+        What they are made of.
+    counts
+        How many components each block has.
+    min_size
+        Objects of fewer voxels are dropped.
+    dtype
+        Type of the output, in which the numbers must fit.
+    """
+
+    labelled: Labelled
+    counts: tuple[int, ...]
+    min_size: int
+    dtype: np.dtype[np.unsignedinteger]
+
+    @property
+    def feeders(self) -> int:
+        return 1
+
+    def where(self, index: int) -> str:
+        return "the faces of all blocks"
+
+    def read(self, index: int) -> Ids:
+        """(blocks + 1,): where the components of each block begin in the table of all."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+
+    def compute(self, index: int, window: Ids) -> tuple[Ids, Ids, int]:
+        groups = self._joined(window)
+        sizes, firsts = self._column("sizes", window), self._column("firsts", window)
+        numbers, count = groups.numbers(sizes, firsts, self.min_size)
+        limit = int(np.iinfo(self.dtype).max)
+        if count > limit:
+            raise PlanError(f"there are {count} objects, {self.dtype} counts to {limit}: use --dtype uint64 or a "
+                            "larger --min-size")
+        return window, numbers, count
+
+    def write(self, index: int, result: tuple[Ids, Ids, int]) -> Json:
+        starts, numbers, count = result
+        for block in range(len(self.counts)):
+            self.labelled.shelf.put(f"numbers/{block}", {"numbers": numbers[starts[block]:starts[block + 1]]})
+        return {"count": count}
+
+    def _joined(self, starts: Ids) -> Groups:
+        """The components of all blocks, joined where voxels of one label touch."""
+        here, groups = self.labelled, Groups(int(starts[-1]))
+        values = self._column("values", starts)
+        for block in range(len(self.counts)):
+            faces = here.shelf.get(f"components/{block}")
+            for direction, other in neighbours_of(block, here.grid.counts, here.connectivity):
+                pairs = touching(faces, here.shelf.get(f"components/{other}"), direction, here.connectivity)
+                first, second = pairs - 1 + starts[[block, other]][:, None]
+                same = values[first] == values[second]
+                groups.join(first[same], second[same])
+        return groups
+
+    def _column(self, name: str, starts: Ids) -> Ids:
+        """(n,): one column of the tables of all blocks."""
+        column = roomy(int(starts[-1]))
+        for block in range(len(self.counts)):
+            column[starts[block]:starts[block + 1]] = self.labelled.shelf.get(f"components/{block}")[name]
+        return column
+
+
+@dataclass(frozen=True, slots=True)
+class NumberJob:
+    """Every block with the numbers of its objects: a `tiler.ports.Job`.
+
+    Parameters
+    ----------
+    labelled
+        What they are made of.
+    sink
+        Where they go.
+    dtype
+        Their type.
+    """
+
+    labelled: Labelled
+    sink: Sink
+    dtype: np.dtype[np.unsignedinteger]
+
+    @property
+    def feeders(self) -> int:
+        return 1
+
+    def where(self, index: int) -> str:
+        return str(self.labelled.grid[index])
+
+    def read(self, index: int) -> tuple[Array, Ids]:
+        return self.labelled.read(index), self.labelled.shelf.get(f"numbers/{index}")["numbers"]
+
+    def compute(self, index: int, window: tuple[Array, Ids]) -> Array:
+        labels, numbers = window
+        return renumbered(components_of(labels, self.labelled.connectivity), numbers, self.dtype)[None]
+
+    def write(self, index: int, result: Array) -> Json:
+        self.sink.write(self.labelled.grid[index], result)
+        return {"checksum": checksum(result)}
