@@ -12,7 +12,7 @@ import numpy as np
 
 from tiler.errors import PlanError
 from tiler.geometry import Box
-from tiler.jobs.slice_scaling import Measures, ScaledSlices, needs_slices
+from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import parse_rule
 from tiler.machine import available_memory, cores
 from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_sizes
@@ -125,12 +125,13 @@ def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
 
 def _with_scaling(opened: Opened) -> Opened:
     """With the statistics that the model's own scaling needs, where it has one and the user did not choose another."""
-    measures: Measures | None = getattr(opened.predictor, "measures", None)
-    if measures is None:
+    own = opened.predictor.capabilities.own_scaling
+    if own is None:
         return opened
+    measures = own.measures
     if needs_slices(opened.source, measures, opened.predictor.footprint.flat):
         slices = ScaledSlices(opened.source, measures, str(opened.options.nan))
-        return replace(opened, source=slices, predictor=opened.predictor.as_it_is())  # type: ignore[attr-defined]
+        return replace(opened, source=slices, predictor=own.done)
     return replace(opened, options=replace(opened.options, normalise=measures.rule))
 
 

@@ -1,20 +1,25 @@
-"""The predictor of networks whose output can be made crop by crop."""
+"""Predictors of networks whose output can be made crop by crop."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from tiler.geometry import Box, Footprint, Shape, Span
 from tiler.models.cropping import NotCroppableError, Outline, check_crops
 from tiler.models.inference.backends.exported import KEPT_CROPS
 from tiler.models.inference.network import Session
-from tiler.models.predictor.averaging import Turn
-from tiler.models.predictor.torch_predictor import TorchPredictor
-from tiler.ports import Array, Cost
+from tiler.models.loading.loaded_model import LoadedModel
+from tiler.models.predictor.averaging import Turn, Turns
+from tiler.ports import Array, Capabilities
+
+if TYPE_CHECKING:
+    from tiler.models.predictor.torch_predictor import TorchPredictor
 
 BACKENDS = ("torch", "openvino")
 """That can make crops alone: torch.compile takes too long for each kind of them, ONNX Runtime keeps memory for each."""
@@ -22,59 +27,82 @@ BACKENDS = ("torch", "openvino")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CroppingTorchPredictor(TorchPredictor):
-    """A `TorchPredictor` that is a `tiler.ports.CroppingPredictor` too.
+@dataclass(frozen=True, slots=True)
+class CroppedTiles:
+    """Runs whole tiles, and parts of them where only these are wanted: a `tiler.models.predictor.evaluators.Evaluator`.
 
     Parameters
     ----------
     outline
-        What its crops cost.
+        What crops cost.
+    copies
+        How many copies of the parameters the programs for crops hold.
     """
 
-    outline: Outline = field(kw_only=True, repr=False)
+    outline: Outline = field(repr=False)
+    copies: int
 
     @property
     def identity(self) -> Mapping[str, Any]:
         # Convolutions of other lengths may round differently, by less than the law allows.
-        return {**super().identity, "crops": True}
+        return {"crops": True}
 
-    def cost(self, tile: Shape, batch: int) -> Cost:
-        """Of whole tiles, which crops never exceed; with the weights that programs for crops hold."""
-        whole = super().cost(tile, batch)
-        kept = 0 if self.options.backend == "torch" else (KEPT_CROPS - 1) * self.tracer.parameters
-        return replace(whole, bytes=whole.bytes + kept)
+    def check(self) -> None:
+        """Nothing has to come first."""
+
+    def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
+        return session(x)
+
+    def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:
+        return replace(base, crops=TorchCrops(predictor, self.outline))
+
+
+@dataclass(frozen=True, slots=True)
+class TorchCrops:
+    """`tiler.ports.Crops` of a predictor."""
+
+    predictor: TorchPredictor
+    outline: Outline
 
     def cropped(self, batch: Array, crop: Box) -> Array:
-        """``(n, channels, *crop.shape)``: a box of ``self(batch)``; raises what that raises."""
-        if self.model.ndim == 2:
+        """``(n, channels, *crop.shape)``: a box of ``predictor(batch)``; raises what that raises."""
+        if self.predictor.model.ndim == 2:
             batch = batch[:, :, crop.spans[0].slice]
-        return self._run(batch, partial(self._compute_crop, crop=crop, tile=batch.shape[2:]))
+        return self.predictor.run(batch, partial(self._compute, crop=crop, tile=batch.shape[2:]))
 
-    def _compute_crop(self, session: Session, part: Array, crop: Box, tile: Shape) -> Array:
+    def _compute(self, session: Session, part: Array, crop: Box, tile: Shape) -> Array:
         """What is written in one box of the output for raw inputs ``(n, c, [z], y, x)``."""
-        x = self._prepared(session, part)
-        total = None
-        for turn in self._turns:
-            made = turn.undo(session.cropped(turn.apply(x), self._turned(crop, turn, tile)))
+        predictor, turns = self.predictor, self._turns.turns
+        x = predictor.prepared(session, part)
+        total: torch.Tensor | None = None
+        for turn in turns:
+            scores = session.cropped(turn.apply(x), self._turned(crop, turn, tile))
+            made = turn.undo(predictor.head(scores))
             total = made if total is None else total.add_(made)
         assert total is not None
-        mean = total if len(self._turns) == 1 else total.div_(len(self._turns))
-        return session.download(self._chosen(mean))
+        mean = total if len(turns) == 1 else total.div_(len(turns))
+        return session.download(predictor.written(mean))
+
+    @property
+    def _turns(self) -> Turns:
+        orientations = self.predictor.orientations
+        assert isinstance(orientations, Turns), "a resampled slice is made as a whole"
+        return orientations
 
     def _turned(self, crop: Box, turn: Turn, tile: Shape) -> Box:
         """A box of the averaged output in the output for one orientation, on the network's axes."""
-        own = turn.footprint(self.plain)
-        box = crop.shift(_less(self.footprint, own))
-        return Box(turn.part(box, own.output(tile)).spans[3 - self.model.ndim :])
+        own = turn.footprint(self.predictor.plain)
+        box = crop.shift(_less(self.predictor.footprint, own))
+        return Box(turn.part(box, own.output(tile)).spans[3 - self.predictor.model.ndim :])
 
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
-        """See `tiler.ports.CroppingPredictor`; all orientations are taken to cost what the plain one does."""
-        first, shift = 3 - self.model.ndim, _less(self.footprint, self.plain)
+        """See `tiler.ports.Crops`; all orientations are taken to cost what the plain one does."""
+        predictor = self.predictor
+        first, shift = 3 - predictor.model.ndim, _less(predictor.footprint, predictor.plain)
         slices = sum(count * span.size for span, count in crops[0].items()) if first else 1
         moved = [{span.shift(by): count for span, count in axis.items()}
                  for axis, by in zip(crops[first:], shift[first:], strict=True)]
-        return slices * self._passes * self.outline.flops(tile[first:], moved)
+        return slices * self._turns.count * self.outline.flops(tile[first:], moved)
 
 
 def _less(joint: Footprint, own: Footprint) -> Shape:
@@ -82,14 +110,13 @@ def _less(joint: Footprint, own: Footprint) -> Shape:
     return tuple(a - b for a, b in zip(joint.shrink_low, own.shrink_low, strict=True))
 
 
-def with_crops(predictor: TorchPredictor) -> TorchPredictor:
-    """The same predictor, making no more than is asked for where its network and backend allow that.
+def cropped_tiles(model: LoadedModel, plain: Footprint, backend: str) -> CroppedTiles | None:
+    """Parts of tiles where the network and the backend allow them, else None.
 
     Networks of others are held to their whole output first; tiler's own are so by its tests.
     """
-    model, plain = predictor.model, predictor.plain
-    if predictor.options.backend not in BACKENDS or predictor.options.average == "rot7":
-        return predictor
+    if backend not in BACKENDS:
+        return None
     legal = plain.covering(tuple(2 * side for side in plain.stride))[3 - model.ndim :]
     outline = Outline(model.meta, (1, model.in_channels, *legal))
     try:
@@ -98,6 +125,5 @@ def with_crops(predictor: TorchPredictor) -> TorchPredictor:
             check_crops(model.build(), model.meta(), plain, model.in_channels, model.ndim)
     except NotCroppableError as reason:
         log.info("%s is run as a whole for every tile: %s", model.identity["model"], reason)
-        return predictor
-    own = {each.name: getattr(predictor, each.name) for each in fields(predictor)}
-    return CroppingTorchPredictor(**own, outline=outline)
+        return None
+    return CroppedTiles(outline, 0 if backend == "torch" else KEPT_CROPS - 1)

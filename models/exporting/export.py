@@ -14,7 +14,6 @@ from tiler.models.exporting.program import write_program
 from tiler.models.predictor.heads import Head
 from tiler.models.predictor.open_predictor import open_predictor
 from tiler.models.predictor.options import PredictorOptions
-from tiler.ports import tiling_of
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript"}
 PACKAGE = ".zip"
@@ -73,7 +72,7 @@ def export(
         raise ModelError(f"{path} exists: --overwrite replaces it, -o chooses another name")
     wanted = PredictorOptions(device="cpu", head=options.head, classes="all")
     predictor = open_predictor(model, weights=weights, trust=trust, options=wanted)
-    if tiling_of(predictor) == "whole":
+    if predictor.capabilities.tiling == "whole":
         raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
                          "their input can be written")
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")

@@ -64,7 +64,7 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
     ModelError
         If the network has global layers, cannot be written as a program, or the description is not valid.
     """
-    if getattr(predictor, "passes", ()) or predictor.model.measured or predictor.model.steps != NO_STEPS:
+    if predictor.capabilities.passes or predictor.model.measured or predictor.model.steps != NO_STEPS:
         raise ModelError(f"{predictor.model.identity['model']} cannot become a package: only networks with a bounded "
                          "context, and without steps of another package, can (--model)")
     spec = library("bioimageio.spec")
@@ -185,9 +185,9 @@ def _float(v: Any) -> Any:
 
 def _scaling(v: Any, predictor: TorchPredictor) -> list[Any]:
     """The weights' normalisation, which divides first, in grey values."""
-    if predictor.scaling is None:
+    scaling = predictor.scaling.values
+    if scaling is None:
         return []
-    scaling = predictor.scaling
     mean, std = ([scaling.scale * value for value in values] for values in (scaling.mean, scaling.std))
     if len(mean) == 1:
         return [v.FixedZeroMeanUnitVarianceDescr(kwargs=v.FixedZeroMeanUnitVarianceKwargs(mean=mean[0], std=std[0]))]
@@ -204,12 +204,12 @@ def _output(v: Any, predictor: TorchPredictor, test: str) -> Any:
 
     heads = {"softmax": [v.SoftmaxDescr(kwargs=v.SoftmaxKwargs(axis="channel"))], "sigmoid": [v.SigmoidDescr()],
              "none": []}
-    names = [_letters(name) for name in predictor.names]
+    names = [_letters(name) for name in predictor.written.names]
     return v.OutputTensorDescr(
         id="probabilities", axes=[v.BatchAxis(), v.ChannelAxis(channel_names=names),
                                   *(axis(name, reach) for name, reach in _space(predictor))],
         test_tensor=v.FileDescr(source=test), data=v.IntervalOrRatioDataDescr(type="float32"),
-        postprocessing=[*heads[str(predictor.options.head)], _float(v)])
+        postprocessing=[*heads[predictor.head.name], _float(v)])
 
 
 def _weights(v: Any, predictor: TorchPredictor, folder: Path) -> dict[str, Any]:

@@ -9,12 +9,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from typing import Protocol
 
 import torch
 
 from tiler.errors import ModelError
 from tiler.geometry import Box, Footprint, Reach, Shape, Span
+
+Forward = Callable[[torch.Tensor, int], torch.Tensor]
+"""``(n, c, *tile) -> (n, k, *plain.output(tile))``, and the number of the orientation; two or three spatial axes."""
+
+
+class Orientations(Protocol):
+    """Under which orientations a network sees each input, and how the results become one. Frozen and picklable.
+
+    Attributes
+    ----------
+    name
+        As ``--average`` has it.
+    plain
+        Footprint of the network alone.
+    footprint
+        Of the average.
+    count
+        How many orientations there are.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def plain(self) -> Footprint: ...
+    @property
+    def footprint(self) -> Footprint: ...
+    @property
+    def count(self) -> int: ...
+
+    def check(self, tile: Shape) -> None:
+        """Raise `OutputShapeError` for a tile ``(z, y, x)`` that these orientations do not take."""
+        ...
+
+    def network_size(self, tile: Shape) -> Shape:
+        """``(z, y, x)`` of what the network sees of a tile."""
+        ...
+
+    def mean(self, forward: Forward, x: torch.Tensor) -> torch.Tensor:
+        """``(n, k, *footprint.output(tile))``: the average for a tile ``(n, c, *tile)``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +153,52 @@ def _union_axis(plain: Reach, reaches: Sequence[Reach]) -> Reach:
     )
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Flips and quarter turns of the plane: `Orientations` that need no resampling.
+
+    Parameters
+    ----------
+    plain
+        Footprint of the network alone.
+    name
+        Of `TURNS`.
+    """
+
+    plain: Footprint
+    name: str = "none"
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        return TURNS[self.name]
+
+    @property
+    def count(self) -> int:
+        return len(self.turns)
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        return union(self.plain, self.turns)
+
+    def check(self, tile: Shape) -> None:
+        """Every tile will do."""
+
+    def network_size(self, tile: Shape) -> Shape:
+        return tile
+
+    def mean(self, forward: Forward, x: torch.Tensor) -> torch.Tensor:
+        return mean_over(forward, x, self.plain, self.turns)
+
+
 def mean_over(
-    forward: Callable[[torch.Tensor, int], torch.Tensor], x: torch.Tensor, plain: Footprint, turns: Sequence[Turn]
+    forward: Forward, x: torch.Tensor, plain: Footprint, turns: Sequence[Turn]
 ) -> torch.Tensor:
     """``(n, k, *size)``: mean of what `forward` gives for the turned ``x``, where every orientation has a value.
 
     Parameters
     ----------
     forward
-        ``(n, c, *tile) -> (n, k, *plain.output(tile))``; two or three spatial axes. Its second argument is the number
-        of the turn.
+        See `Forward`.
     x
         The tile.
     plain

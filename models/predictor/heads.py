@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,16 @@ from tiler.errors import ModelError
 
 Head = Literal["softmax", "sigmoid", "none"]
 ClassRule = str | Sequence[int | str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What follows the last layer of a network, as a step."""
+
+    name: Head
+
+    def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+        return probabilities(scores, self.name)
 
 
 def probabilities(scores: torch.Tensor, head: Head) -> torch.Tensor:

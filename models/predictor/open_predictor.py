@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
-from tiler.models.cropping.predictor import with_crops
+from tiler.models.cropping.predictor import cropped_tiles
 from tiler.models.inference.backends import CPU_FIRST, Setting, open_backend
 from tiler.models.inference.backends.choosing import fastest
 from tiler.models.inference.cost import Tracer, unfolds
@@ -19,13 +20,18 @@ from tiler.models.inference.devices import resolve_devices, resolve_precision
 from tiler.models.inference.network import Network
 from tiler.models.loading.loaded_model import LoadedModel, warn_of_halo
 from tiler.models.loading.open_model import load_model
-from tiler.models.loading.weights import Normalisation
 from tiler.models.predictor import heads
-from tiler.models.predictor.global_predictor import with_passes
-from tiler.models.predictor.options import PredictorOptions, fixed_scaling
+from tiler.models.predictor.averaging import Orientations, Turns
+from tiler.models.predictor.evaluators import Evaluator, Inexact, WholeTiles
+from tiler.models.predictor.heads import Activation, Head
+from tiler.models.predictor.options import PredictorOptions
+from tiler.models.predictor.passes import ToldTiles
+from tiler.models.predictor.rotation import Rotations
+from tiler.models.predictor.scaling import Scaling, fixed_scaling
 from tiler.models.predictor.tiling_class import Geometry, geometry_of
 from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images
+from tiler.models.predictor.written import Labels, Probabilities, Written
 from tiler.models.probe import ProbeReport, probe, prove
 from tiler.models.probe.passes import Pass
 
@@ -68,7 +74,7 @@ def open_predictor(
     device = devices[0]
     precision = resolve_precision(options.precision, device)
     geometry = _geometry(loaded, options)
-    plain, passes = geometry.footprint, geometry.passes
+    plain = geometry.footprint
     options = _for_tiling(options, geometry)
     if geometry.tiling == "exact":
         warn_of_halo(loaded, plain)
@@ -76,31 +82,49 @@ def open_predictor(
         loaded = on_whole_images(loaded, options.resize)
     setting = Setting(loaded, device, precision, options.threads or torch.get_num_threads(),
                       options.precision == "tf32")
-    options = replace(options, threads=setting.threads, backend=_backend(options.backend, setting, plain))
-    least = plain.smallest if geometry.tiling == "exact" else tuple(map(max, plain.smallest, LEAST_WINDOW))
-    small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
-    shapes = tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
+    backend = _backend(options.backend, setting, plain)
+    shapes = _shapes(loaded, geometry)
     # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
     traced = torch.float32 if options.backend in CPU_FIRST else precision
     tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
     names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
-    options = _resolved(options, loaded, names, devices)
-    assert options.head is not None
-    predictor = TorchPredictor(
+    head = _head(options, loaded, names)
+    return TorchPredictor(
         model=loaded,
-        options=options,
-        network=Network(setting, options.head, options.backend, bool(passes), devices),
+        network=Network(setting, backend, bool(geometry.passes), devices),
         tracer=tracer,
-        plain=plain,
         border="mirror" if options.average == "rot7" else geometry.border,
-        names=names,
-        chosen=heads.choose(options.classes, names, options.head),
         scaling=_scaling(options, loaded),
-        inexact=geometry.inexact,
+        orientations=orientations_of(options, plain),
+        evaluator=evaluator_of(loaded, geometry, backend, options.average),
+        head=Activation(head),
+        written=_written(options, names, head),
     )
+
+
+def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], ...]:
+    """Legal inputs ``(1, c, [z], y, x)``, one more than axes, the smallest first."""
+    plain = geometry.footprint
+    least = plain.smallest if geometry.tiling == "exact" else tuple(map(max, plain.smallest, LEAST_WINDOW))
+    small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
+    return tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
+
+
+def orientations_of(options: PredictorOptions, plain: Footprint) -> Orientations:
+    """What ``--average`` asks for."""
+    if options.slice_shape is not None and options.average == "rot7":
+        return Rotations(plain, options.slice_shape)
+    return Turns(plain, options.average)
+
+
+def evaluator_of(loaded: LoadedModel, geometry: Geometry, backend: str, average: str) -> Evaluator:
+    """How a network of that geometry is run."""
     if geometry.tiling != "exact":
-        return predictor
-    return with_passes(predictor, passes) if passes else with_crops(predictor)
+        return Inexact(geometry.tiling, geometry.inexact)
+    if geometry.passes:
+        return ToldTiles(geometry.passes)
+    crops = None if average == "rot7" else cropped_tiles(loaded, geometry.footprint, backend)
+    return crops or WholeTiles()
 
 
 def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
@@ -132,9 +156,7 @@ def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptio
     if geometry.tiling != "exact" and options.average == "rot7":
         raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
                          "--tiling")
-    if geometry.passes:
-        options = _for_passes(options, geometry.passes)
-    return replace(options, tiling=geometry.tiling)
+    return _for_passes(options, geometry.passes) if geometry.passes else options
 
 
 def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:
@@ -157,9 +179,8 @@ def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
     return loaded.classes
 
 
-def _resolved(
-    options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...], devices: tuple[torch.device, ...]
-) -> PredictorOptions:
+def _head(options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...]) -> Head:
+    """What follows the last layer: what the user says, else what the model says, else what is usual."""
     head = options.head or loaded.head
     if head is None and loaded.registered:
         head = "softmax" if len(names) > 1 else "sigmoid"
@@ -168,10 +189,16 @@ def _resolved(
                          "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
     if head == "softmax" and len(names) == 1:
         raise ModelError("soft-max over one channel is 1 everywhere: use --head sigmoid")
-    if options.kind != "probabilities" and len(names) > 256:
+    return head or "none"
+
+
+def _written(options: PredictorOptions, names: tuple[str, ...], head: Head) -> Written:
+    chosen = heads.choose(options.classes, names, head)
+    if options.kind == "probabilities":
+        return Probabilities(names, chosen, np.dtype(options.dtype))
+    if len(names) > 256:
         raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
-    dtype = "uint8" if options.kind != "probabilities" else options.dtype
-    return replace(options, head=head or "none", dtype=dtype, device=",".join(map(str, devices)))
+    return Labels(names, options.kind)
 
 
 def _backend(name: str, setting: Setting, plain: Footprint) -> str:
@@ -182,6 +209,6 @@ def _backend(name: str, setting: Setting, plain: Footprint) -> str:
     return name
 
 
-def _scaling(options: PredictorOptions, loaded: LoadedModel) -> Normalisation | None:
-    scaling = loaded.normalisation if options.normalise == "weights" else fixed_scaling(options.normalise)
-    return None if scaling is None else scaling.checked(loaded.in_channels)
+def _scaling(options: PredictorOptions, loaded: LoadedModel) -> Scaling:
+    values = loaded.normalisation if options.normalise == "weights" else fixed_scaling(options.normalise)
+    return Scaling(options.normalise, values and values.checked(loaded.in_channels), loaded.measured)

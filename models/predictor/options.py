@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.inference.backends import NAMES as BACKENDS
-from tiler.models.loading.weights import Normalisation
 from tiler.models.predictor.averaging import TURNS
 from tiler.models.predictor.heads import ClassRule, Head
+from tiler.models.predictor.scaling import fixed_scaling
 from tiler.ports import Tiling
 
 Kind = Literal["probabilities", "labels", "instances"]
@@ -91,26 +89,6 @@ class PredictorOptions:
             raise ModelError("seven rotations resample whole slices: the predictor must be told the volume's "
                              "slice shape (slice_shape), or use --average d4")
         fixed_scaling(self.normalise)
-
-
-def fixed_scaling(rule: str) -> Normalisation | None:
-    """What ``"MEAN,STD"`` says; None for the rules with a name.
-
-    Raises
-    ------
-    ModelError
-        If it is neither.
-    """
-    if rule in ("weights", "volume"):
-        return None
-    try:
-        mean, std = (float(part) for part in rule.split(","))
-    except ValueError:
-        mean = std = float("nan")
-    if not (np.isfinite(mean) and np.isfinite(std) and std > 0):
-        raise ModelError(f"a normalisation is weights, volume or MEAN,STD with a positive STD, got {rule!r} "
-                         "(--normalise)")
-    return Normalisation(1.0, (mean,), (std,))
 
 
 def _one_of(what: str, value: Any, allowed: tuple[Any, ...], option: str) -> None:

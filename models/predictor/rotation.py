@@ -7,20 +7,21 @@ resamples the image around a centre, so no two tiles of one slice would agree: o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
-from tiler.geometry import Footprint, Reach
+from tiler.errors import OutputShapeError
+from tiler.geometry import Footprint, Reach, Shape
+from tiler.models.predictor.averaging import Forward
 
 ANGLES = tuple(2 * math.pi * k / 7 for k in range(7))
 
 
 @dataclass(frozen=True, slots=True)
 class Rotations:
-    """How slices of one shape go through a network of one footprint under every angle.
+    """How slices of one shape go through a network of one footprint under every angle: `Orientations` that resample.
 
     Parameters
     ----------
@@ -32,6 +33,14 @@ class Rotations:
 
     plain: Footprint
     slice_shape: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        return "rot7"
+
+    @property
+    def count(self) -> int:
+        return len(ANGLES)
 
     @property
     def inner(self) -> tuple[int, int]:
@@ -58,11 +67,19 @@ class Rotations:
             axes.append(Reach(low, size - own - low, low, size - own - low, own))
         return Footprint.of(axes)
 
-    def mean(self, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    def check(self, tile: Shape) -> None:
+        if tile[1:] != self.outer:
+            raise OutputShapeError(f"seven rotations take one tile of {self.outer} for a slice of "
+                                   f"{self.slice_shape}, got {tile[1:]} (--tile, --average)")
+
+    def network_size(self, tile: Shape) -> Shape:
+        return (tile[0], *self.inner)
+
+    def mean(self, forward: Forward, x: torch.Tensor) -> torch.Tensor:
         """``(n, k, *slice_shape)`` for ``x`` of ``(n, c, *outer)``: mean over the angles."""
         total: torch.Tensor | None = None
         for angle in ANGLES:
-            part = self._back(forward(self._turned(x, angle)), angle)
+            part = self._back(forward(self._turned(x, angle), 0), angle)
             total = part if total is None else total.add_(part)
         assert total is not None
         return total.div_(len(ANGLES))

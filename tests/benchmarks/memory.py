@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from tiler.geometry import Footprint, Reach
-from tiler.ports import Cost
+from tiler.ports import Capabilities, Cost
 
 MIB = 1 << 20
 SERIES = {
@@ -43,6 +43,7 @@ class Negative:
     in_channels = 1
     dtype = np.dtype(np.uint8)
     expects = None
+    capabilities = Capabilities()
     footprint = Footprint.of([Reach(0, 0, 0, 0, 1), *[Reach(92, 96, 92, 92, 16)] * 2])
     identity: ClassVar = {"name": "negative"}
 

@@ -24,7 +24,6 @@ import torch
 import tiler
 from tiler.geometry import tiles_of
 from tiler.models import PredictorOptions, UNet, open_predictor
-from tiler.ports import CroppingPredictor
 
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "sstem.tif"
 
@@ -42,7 +41,7 @@ def bare(predictor, calls) -> float:
     with predictor.network.session() as session:
         for tile, crop in calls:
             image = tile.to(session.feeder.device)
-            if isinstance(predictor, CroppingPredictor):
+            if predictor.capabilities.crops is not None:
                 result = session.cropped(image, type(crop)(crop.spans[1:]))
             else:
                 result = session(image)
@@ -62,7 +61,7 @@ def compare(wanted: argparse.Namespace, backend: str) -> float:
     options = PredictorOptions(head="softmax", backend=backend, device=wanted.device, precision=wanted.precision)
     predictor = open_predictor(UNet(base=wanted.base).eval(), options=options)
     calls = calls_of(tiler.plan(wanted.stack, predictor, roi=f"0:{wanted.slices},0:512,0:512"))
-    print(f"{backend} on {predictor.options.device}: base {wanted.base}, {len(calls)} tiles of {calls[0][0].shape[2]}, "
+    print(f"{backend} on {predictor.network.device}: base {wanted.base}, {len(calls)} tiles of {calls[0][0].shape[2]}, "
           f"{torch.get_num_threads()} threads")
     ratios = []
     with tempfile.TemporaryDirectory() as folder:

@@ -18,14 +18,14 @@ import tiler
 from tiler.errors import GeometryError, Interrupted, MemoryBudgetError, PlanError
 from tiler.geometry import Box, Footprint, Reach, Span
 from tiler.planning.blend_windows import BlendedAxis, Lattice, Windows
-from tiler.ports import Cost, WindowedPredictor
+from tiler.ports import Capabilities, Cost
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (2, 57, 70), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Relative:
-    """Two channels: what it sees, and what it sees as a share of the brightest of its input; a `WindowedPredictor`."""
+    """Two channels: what it sees, and what it sees as a share of the brightest of its input."""
 
     tiling: str = "blend"
     kind: str = "probabilities"
@@ -52,6 +52,10 @@ class Relative:
     @property
     def identity(self):
         return {"name": "relative", "kind": self.kind, "precision": "float64"}
+
+    @property
+    def capabilities(self):
+        return Capabilities(tiling=self.tiling, inexact=self.inexact, soft=self)
 
     def cost(self, tile, batch):
         return Cost(100.0 * np.prod(tile), int(self.bytes_per_voxel * np.prod(tile) * batch))
@@ -267,7 +271,3 @@ def test_one_piece_is_resumed_and_checked(source, tmp_path):
     report = tiler.check(output, model=WHOLE)
     assert report.sound
     assert report.seams is None
-
-
-def test_it_is_a_windowed_predictor():
-    assert isinstance(Relative(), WindowedPredictor)

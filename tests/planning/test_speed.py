@@ -17,6 +17,7 @@ from tiler.planning import speed as tuning
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
 from tiler.planning.speed import Speed, measure, speed_of
+from tiler.ports import Capabilities
 from tiler.sources import open_source
 from tiler.testing.predictors import PoolingNet
 
@@ -82,7 +83,7 @@ def test_feeders_are_measured_together(home, monkeypatch):
     meeting = threading.Barrier(3)
 
     class Fed(Slow):
-        feeders = 3
+        capabilities = Capabilities(feeders=3)
 
         def __call__(self, batch):
             meeting.wait(20.0)

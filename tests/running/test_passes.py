@@ -16,14 +16,14 @@ from tiler.geometry import Box, Reach
 from tiler.jobs import reduce as reduction
 from tiler.ports import Known, Reduction
 from tiler.running.journal import Journal, journal_path
-from tiler.testing.global_predictors import GatedNet, GlobalPredictorConformance
+from tiler.testing.global_predictors import GatedNet, PassesConformance
 from tiler.testing.predictors import PoolingAxis, PredictorConformance
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (3, 45, 53), dtype=np.uint8)
 SLICES = GatedNet()
 
 
-class TestGatedNet(GlobalPredictorConformance):
+class TestGatedNet(PassesConformance):
     def predictor(self):
         return SLICES
 
@@ -31,7 +31,7 @@ class TestGatedNet(GlobalPredictorConformance):
 class TestGatedNetAsAnyPredictor(PredictorConformance):
     def predictor(self):
         whole = np.zeros((1, 1, 8, 8), np.uint8)
-        return SLICES.with_totals(((SLICES.reduce(0, whole, Box.of_shape((1, 8, 8))),),))
+        return SLICES.with_totals(((SLICES.reduce(0, whole, Box.of_shape((1, 8, 8)), ()),),))
 
 
 def whole(net, volume, border):
@@ -50,7 +50,7 @@ def whole(net, volume, border):
     for image in inputs:
         told = net
         while len(told.totals) < net.levels:
-            told = told.with_totals((*told.totals, (told.reduce(0, image[None], core),)))
+            told = told.with_totals((*told.totals, (told.reduce(0, image[None], core, told.totals),)))
         results.append(told(image[None, None])[0, 0])
     inside = tuple(slice(a, a + size) for a, size in zip(low, volume.shape, strict=True))
     return np.concatenate(results)[inside]
@@ -116,8 +116,8 @@ def test_what_one_tile_says_is_not_what_all_say(monkeypatch):
 def test_context_counts_once(monkeypatch):
     """Cells of the context are no part of a tile's core."""
     case = Case(SLICES, VOLUME, "zero", (1, 28, 28), (1, 45, 53), ())
-    monkeypatch.setattr(GatedNet, "reduce", lambda self, o, tile, core, plain=GatedNet.reduce: plain(
-        self, o, tile, Box.of_shape(tile.shape[1:])))
+    monkeypatch.setattr(GatedNet, "reduce", lambda self, o, tile, core, totals, plain=GatedNet.reduce: plain(
+        self, o, tile, Box.of_shape(tile.shape[1:]), totals))
     assert not np.array_equal(run(case), whole(SLICES, VOLUME, "zero"))
 
 

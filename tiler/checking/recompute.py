@@ -13,7 +13,6 @@ from tiler.jobs.reduce import stage_name, unpacked
 from tiler.jobs.seams import Seams, seams_of
 from tiler.jobs.segment import SegmentJob
 from tiler.planning.plan import Plan
-from tiler.planning.reduction_grid import is_global
 from tiler.planning.tile_choice import least_tile, tile_on_canvas
 from tiler.ports import Array, Partial, Predictor, Sink
 from tiler.running.journal import Journal
@@ -97,7 +96,7 @@ class Recomputation:
     def passes_again(self, blocks: int, seed: int) -> Iterator[tuple[str, float]]:
         """Some blocks of each pass over whole inputs, and the share by which they differ with other tiles."""
         predictor, random = self._ready, np.random.default_rng(seed)
-        if not is_global(predictor) or not self.journal.records("model"):
+        if predictor.capabilities.passes is None or not self.journal.records("model"):
             return
         tile = other_tile(self.task.plan, predictor)
         for job in reduction_jobs(self.task, predictor, self.journal):

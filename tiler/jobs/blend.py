@@ -14,7 +14,7 @@ from tiler.geometry import Tile
 from tiler.jobs.segment import SegmentJob, Window
 from tiler.planning.blend_windows import Windows
 from tiler.planning.plan import Plan
-from tiler.ports import Array, Known, Predictor, Sink, Source, WindowedPredictor
+from tiler.ports import Array, Known, Predictor, Sink, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,19 @@ class BlendJob(SegmentJob):
         return self.windows.tiles(self.plan.grid[index])
 
     def compute(self, index: int, window: Window) -> Array:
-        predictor, block, windows = self.predictor, self.plan.grid[index], self.windows
-        assert isinstance(predictor, WindowedPredictor)
-        total = np.zeros((predictor.channels, *block.shape))
+        soft, block, windows = self.predictor.capabilities.soft, self.plan.grid[index], self.windows
+        assert soft is not None, "a plan that blends comes from a predictor with values to average"
+        total = np.zeros((soft.channels, *block.shape))
         for first in range(0, len(window.tiles), self.plan.batch):
             tiles = window.tiles[first : first + self.plan.batch]
-            values = predictor.soft(np.stack([window.view(tile) for tile in tiles]))
-            if values.shape[1:] != (predictor.channels, *self.plan.tile):
+            values = soft.soft(np.stack([window.view(tile) for tile in tiles]))
+            if values.shape[1:] != (soft.channels, *self.plan.tile):
                 raise OutputShapeError(f"the network gave an output of shape {values.shape} for windows of "
                                        f"{self.plan.tile}: look at it with tiler probe")
             for tile, result in zip(tiles, values, strict=True):
                 part = (slice(None), *tile.write.back(block.start).slices)
                 total[part] += windows.weight(tile) * result[(slice(None), *tile.crop.slices)]
-        return predictor.written(total)
+        return soft.written(total)
 
 
 def segment_job(

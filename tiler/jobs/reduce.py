@@ -20,7 +20,7 @@ from tiler.geometry import Box, Shape, Tile
 from tiler.jobs.segment import Window, read_window
 from tiler.planning.plan import Plan
 from tiler.planning.reduction_grid import Field, Sweep, sweeps_of
-from tiler.ports import Array, GlobalPredictor, Json, Known, Partial, Source, feeders_of
+from tiler.ports import Array, Json, Known, Partial, Passes, Predictor, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class ReductionJob:
 
     plan: Plan
     source: Source
-    predictor: GlobalPredictor
+    predictor: Predictor
     known: Known
     level: int
 
@@ -72,8 +72,14 @@ class ReductionJob:
         return Blocks(sweeps_of(self.predictor, field)[self.level])
 
     @property
+    def passes(self) -> Passes:
+        passes = self.predictor.capabilities.passes
+        assert passes is not None, "only predictors of such networks are reduced"
+        return passes
+
+    @property
     def feeders(self) -> int:
-        return feeders_of(self.predictor)
+        return self.predictor.capabilities.feeders
 
     def where(self, index: int) -> str:
         return str(self.blocks[index])
@@ -100,8 +106,8 @@ class ReductionJob:
         return [reduce(add, (self._reduce(orientation, tile, window) for tile in tiles)) for _, tiles in groups]
 
     def _reduce(self, orientation: int, tile: Tile, window: Window) -> Partial:
-        told = self.predictor.with_totals(self.known.of(tile))
-        return told.reduce(orientation, window.view(tile), tile.write.back(tile.read.start))
+        core = tile.write.back(tile.read.start)
+        return self.passes.reduce(orientation, window.view(tile), core, self.known.of(tile))
 
     def write(self, index: int, result: list[Partial]) -> Json:
         return {"inputs": len(result), "sums": _packed([part.sums for part in result]),
@@ -109,18 +115,18 @@ class ReductionJob:
 
     def merged(self, records: Mapping[int, Json]) -> Known:
         """What is known behind this pass, from the records of all its blocks."""
-        blocks = self.blocks
+        blocks, of_slices = self.blocks, self.passes.of_slices
         found: dict[int, list[Partial | None]] = {}
         for index in range(len(blocks)):
             orientation, _ = blocks.place(index)
-            first = blocks[index].start[0] if self.predictor.of_slices else 0
+            first = blocks[index].start[0] if of_slices else 0
             for number, part in enumerate(unpacked(records[index]), first):
                 each = found.setdefault(number, [None] * len(blocks.sweeps))
                 before = each[orientation]
                 each[orientation] = part if before is None else before + part
         totals = {number: (*self.known.totals.get(number, ()), tuple(part for part in each if part is not None))
                   for number, each in found.items()}
-        return Known(totals, self.predictor.of_slices)
+        return Known(totals, of_slices)
 
 
 def stage_name(level: int) -> str:

@@ -11,7 +11,7 @@ from tiler.geometry import Box, Span
 from tiler.jobs.blend import BlendJob
 from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
-from tiler.ports import Array, Predictor, Sink, Source, WindowedPredictor
+from tiler.ports import Array, Predictor, Sink, Source
 
 SAMPLES = 4
 SIDE = 32
@@ -48,13 +48,12 @@ class Seams:
 
 def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dict[str, Any]:
     """What a blended output says about itself, measured on what is written."""
-    assert isinstance(predictor, WindowedPredictor)
     found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0)
     if found is None:
         says = f"one window of {spell(plan.tile)} covers every input, so that nothing was blended"
     else:
         says = (f"the result is blended from windows of {spell(plan.tile)}, an approximation, since "
-                f"{predictor.inexact}; {found}")
+                f"{predictor.capabilities.inexact}; {found}")
     return {"tiling": plan.tiling, "says": says, "seams": found and found.to_json()}
 
 

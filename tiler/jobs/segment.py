@@ -19,8 +19,7 @@ from tiler.errors import OutputShapeError, SourceError
 from tiler.geometry import Box, Shape, Tile, hull, tiles_of
 from tiler.jobs.read_mirrored import read_mirrored
 from tiler.planning.plan import Plan
-from tiler.planning.reduction_grid import is_global
-from tiler.ports import Array, CroppingPredictor, Json, Known, Predictor, Sink, Source, feeders_of
+from tiler.ports import Array, Crops, Json, Known, Predictor, Sink, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class SegmentJob:
 
     @property
     def feeders(self) -> int:
-        return feeders_of(self.predictor)
+        return self.predictor.capabilities.feeders
 
     def where(self, index: int) -> str:
         return str(self.plan.grid[index])
@@ -63,13 +62,14 @@ class SegmentJob:
 
     def compute(self, index: int, window: Window) -> Array:
         block = self.plan.grid[index]
-        if self.known is None or not is_global(self.predictor):
+        passes = self.predictor.capabilities.passes
+        if self.known is None or passes is None:
             return predict_window(window, block, self.predictor, self.plan.batch)
         parts = []
         for _, group in groupby(window.tiles, self.known.input_of):
             tiles = list(group)
             slab = Box((hull([tile.write for tile in tiles]).spans[0], *block.spans[1:]))
-            told = self.predictor.with_totals(self.known.of(tiles[0]))
+            told = passes.with_totals(self.known.of(tiles[0]))
             parts.append(predict_window(replace(window, tiles=tiles), slab, told, self.plan.batch))
         return np.concatenate(parts, axis=1)
 
@@ -87,10 +87,10 @@ def read_window(tiles: list[Tile], source: Source, nan: str) -> Window:
 def predict_window(window: Window, block: Box, predictor: Predictor, batch: int) -> Array:
     """``(channels, *block.shape)``: what the model says about one block."""
     out = np.empty((len(predictor.classes), *block.shape), predictor.dtype)
-    cropping = predictor if isinstance(predictor, CroppingPredictor) else None
-    for tiles in _batches(window.tiles, batch, cropping is not None):
+    crops = predictor.capabilities.crops
+    for tiles in _batches(window.tiles, batch, crops is not None):
         views = np.stack([window.view(tile) for tile in tiles])
-        predicted = _whole(views, tiles, predictor) if cropping is None else _cropped(views, tiles, cropping)
+        predicted = _whole(views, tiles, predictor) if crops is None else _cropped(views, tiles, predictor, crops)
         for tile, result in zip(tiles, predicted, strict=True):
             out[(slice(None), *tile.write.back(block.start).slices)] = result
     return out
@@ -105,8 +105,8 @@ def _batches(tiles: list[Tile], size: int, crops: bool) -> Iterator[list[Tile]]:
             yield group[first : first + size]
 
 
-def _cropped(batch: Array, tiles: list[Tile], predictor: CroppingPredictor) -> list[Array]:
-    predicted = predictor.cropped(batch, tiles[0].crop)
+def _cropped(batch: Array, tiles: list[Tile], predictor: Predictor, crops: Crops) -> list[Array]:
+    predicted = crops.cropped(batch, tiles[0].crop)
     _check_shape(predicted, tiles[0].crop.shape, predictor)
     return list(predicted)
 

@@ -8,34 +8,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from tiler.geometry import Box, Grid, Shape, Span
 from tiler.jobs.segment import finite
 from tiler.jobs.statistics import Scaling, StatisticsJob, block_of, is_countable, parse_rule, scaling
-from tiler.ports import Array, Calibration, Json, Source, VolumeShape
-
-Values = tuple[float, ...]
-
-
-class Measures(Protocol):
-    """How a model scales its input by statistics of it."""
-
-    @property
-    def rule(self) -> str:
-        """As ``--normalise`` has it: ``volume`` or ``volume:LOW,HIGH``."""
-        ...
-
-    @property
-    def each_input(self) -> bool:
-        """Whether every input of the network has statistics of its own."""
-        ...
-
-    def scaling(self, centre: Values, spread: Values) -> tuple[Values, Values]:
-        """What is subtracted from each channel, and what it is divided by."""
-        ...
+from tiler.ports import Array, Calibration, Json, Measures, Source, VolumeShape
 
 
 @dataclass(frozen=True, slots=True)

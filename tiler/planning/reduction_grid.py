@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from tiler.geometry import Box, Grid, Shape, Span, Tile, tiles_of
 from tiler.planning.reads import AxisLayout, Traffic
-from tiler.ports import GlobalPredictor, Predictor, Reduction, VolumeShape
+from tiler.ports import Predictor, Reduction, VolumeShape
 
 BLOCK_VOXELS = 1 << 23
 """Of one block at most, as long as it holds one core: what it records is of one size whatever it holds."""
@@ -122,12 +121,8 @@ class Sweep:
 
 def sweeps_of(predictor: Predictor, field: Field) -> list[list[Sweep]]:
     """What must be swept before the last pass: for each pass, its orientations. Nothing for most networks."""
-    if not is_global(predictor):
+    passes = predictor.capabilities.passes
+    if passes is None:
         return []
-    return [[Sweep(reduction, field, predictor.of_slices) for reduction in orientations]
-            for orientations in predictor.reductions]
-
-
-def is_global(predictor: Predictor) -> TypeGuard[GlobalPredictor]:
-    """Whether its network has layers that look at the whole of their input."""
-    return bool(getattr(predictor, "reductions", ()))
+    return [[Sweep(reduction, field, passes.of_slices) for reduction in orientations]
+            for orientations in passes.reductions]

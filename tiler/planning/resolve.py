@@ -19,11 +19,10 @@ from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
 from tiler.planning.block_order import Visit
 from tiler.planning.plan import FORMAT, Estimate, Plan, Settings
-from tiler.planning.reduction_grid import is_global
 from tiler.planning.speed import speed_of
 from tiler.planning.tile_choice import MB, best_tile, block_for, least_tile, spell, tile_on_canvas
 from tiler.planning.workload import Budget, Choice, Workload, chunk_for
-from tiler.ports import Border, Json, Predictor, Source, tiling_of
+from tiler.ports import Border, Json, Predictor, Source
 
 AXES = ("z", "y", "x")
 
@@ -64,7 +63,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
     limit = settings.memory or free + budget.used
     if peak > limit:
-        advice = ("raise --memory, or let every slice be resized (--resize)" if tiling_of(predictor) == "whole"
+        advice = ("raise --memory, or let every slice be resized (--resize)" if predictor.capabilities.tiling == "whole"
                   else "raise --memory or lower --tile, --block or --batch")
         raise MemoryBudgetError(
             f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
@@ -90,16 +89,16 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         footprint=predictor.footprint,
         estimate=_estimate(load, choice, visit, peak),
         essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
-        tiling=tiling_of(predictor),
+        tiling=predictor.capabilities.tiling,
     )
 
 
 def _piece(predictor: Predictor) -> str:
-    return "an input in one piece of" if tiling_of(predictor) == "whole" else "tile"
+    return "an input in one piece of" if predictor.capabilities.tiling == "whole" else "tile"
 
 
 def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
-    if tiling_of(load.predictor) == "whole":
+    if load.predictor.capabilities.tiling == "whole":
         return _in_one_piece(load, settings)
     block = _full(settings.block, load.predictor.footprint, "--block")
     wanted = _full(settings.tile, load.predictor.footprint, "--tile")
@@ -145,8 +144,8 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
 
 def _check_passes(tile: Shape, load: Workload) -> None:
     """What the passes before the last one ask of a tile."""
-    predictor = load.predictor
-    if is_global(predictor) and predictor.of_slices and tile[0] != 1:
+    predictor, passes = load.predictor, load.predictor.capabilities.passes
+    if passes is not None and passes.of_slices and tile[0] != 1:
         raise GeometryError(f"tile {tile[0]} in z: the network has global layers, so that it takes one slice at a time "
                             "(--tile)")
     for name, size, least, full in zip(AXES, tile, least_tile(predictor), load.canvas_shape, strict=True):
@@ -194,7 +193,7 @@ def _region(region: Box | None, source: Source) -> Box:
 
 
 def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
-    if border == "mirror" and tiling_of(predictor) != "exact":
+    if border == "mirror" and predictor.capabilities.tiling != "exact":
         raise PlanError("a network that is not tiled exactly meets its own padding at the faces of the volume: use "
                         "--border zero")
     if border == "mirror":
@@ -229,10 +228,11 @@ def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
         "model": predictor.identity,
         "footprint": asdict(predictor.footprint),
     }
-    if tiling_of(predictor) != "exact":
-        essence["tiling"] = tiling_of(predictor)
-    if is_global(predictor):
-        essence["passes"] = [[asdict(each) for each in orientations] for orientations in predictor.reductions]
+    can = predictor.capabilities
+    if can.tiling != "exact":
+        essence["tiling"] = can.tiling
+    if can.passes is not None:
+        essence["passes"] = [[asdict(each) for each in orientations] for orientations in can.passes.reductions]
     return essence
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from tiler.geometry import Box, Shape, Span
 from tiler.machine import cores
-from tiler.ports import Array, CroppingPredictor, GlobalPredictor, Predictor, Source, feeders_of
+from tiler.ports import Array, Predictor, Source
 from tiler.version import __version__
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
 
     Small work never looks at what was measured, so that its tiles are the same on every machine.
     """
-    if isinstance(predictor, GlobalPredictor) and predictor.reductions:
+    if predictor.capabilities.passes is not None:
         return None
     largest = _tile(predictor, CORES[2])
     per_voxel = predictor.cost(largest, 1).flops / max(1, _voxels(predictor.footprint.core(largest)))
@@ -98,7 +98,7 @@ def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
 
 def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
     """Time passes of growing tiles, as long as `SECONDS` allow and no longer than a region needs."""
-    if getattr(predictor, "needs_statistics", False):
+    if predictor.capabilities.needs_statistics:
         predictor = predictor.with_statistics((0.0,) * source.shape[0], (1.0,) * source.shape[0])
     points: list[tuple[float, float]] = []
     left = SECONDS
@@ -129,13 +129,14 @@ def _timed(predictor: Predictor, source: Source, tile: Shape) -> tuple[float, fl
     crop = predictor.footprint.core(tile)
     box = Box(tuple(Span(low - shrink, low - shrink + size) for low, shrink, size in
                     zip(predictor.footprint.low, predictor.footprint.shrink_low, crop, strict=True)))
-    if isinstance(predictor, CroppingPredictor):
-        flops = predictor.crop_flops(tile, [{span: 1} for span in box.spans])
-        run = partial(predictor.cropped, batch, box)
+    crops = predictor.capabilities.crops
+    if crops is not None:
+        flops = crops.crop_flops(tile, [{span: 1} for span in box.spans])
+        run = partial(crops.cropped, batch, box)
     else:
         flops = predictor.cost(tile, 1).flops
         run = partial(predictor, batch)
-    feeders, times = feeders_of(predictor), list[float]()
+    feeders, times = predictor.capabilities.feeders, list[float]()
     for _ in range(REPEATS + 1):
         begun = time.perf_counter()
         _together(run, feeders)
@@ -174,7 +175,7 @@ def _voxels(shape: Shape) -> int:
 def _key(predictor: Predictor) -> str:
     """Changes with the machine, the network and the versions of what runs it."""
     machine = [platform.node(), platform.machine(), platform.processor(), cores()]
-    content = [__version__, np.__version__, machine, feeders_of(predictor), dict(predictor.identity)]
+    content = [__version__, np.__version__, machine, predictor.capabilities.feeders, dict(predictor.identity)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -11,7 +11,6 @@ import math
 
 from tiler.errors import MemoryBudgetError
 from tiler.geometry import Box, Shape
-from tiler.planning.reduction_grid import is_global
 from tiler.planning.workload import Budget, Choice, Workload, bytes_out
 from tiler.ports import Predictor
 
@@ -71,9 +70,9 @@ def _candidates(load: Workload) -> list[Shape]:
 
 def least_tile(predictor: Predictor) -> Shape:
     """The smallest tile that leaves a core in every pass."""
-    footprints = [predictor.footprint]
-    if is_global(predictor):
-        footprints += [each.footprint for orientations in predictor.reductions for each in orientations]
+    footprints, passes = [predictor.footprint], predictor.capabilities.passes
+    if passes is not None:
+        footprints += [each.footprint for orientations in passes.reductions for each in orientations]
     return tuple(max(sides) for sides in zip(*(each.smallest for each in footprints), strict=True))
 
 

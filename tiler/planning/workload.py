@@ -13,9 +13,9 @@ from tiler.geometry import Box, Grid, Shape, Span
 from tiler.planning.blend_windows import BlendedAxis
 from tiler.planning.block_order import AxisChunks, Visit, best_visit
 from tiler.planning.reads import AxisLayout, Traffic
-from tiler.planning.reduction_grid import Field, Sweep, is_global, sweeps_of
+from tiler.planning.reduction_grid import Field, Sweep, sweeps_of
 from tiler.planning.speed import Speed
-from tiler.ports import Cost, CroppingPredictor, Predictor, Source, device_memory_of, feeders_of, tiling_of
+from tiler.ports import Capabilities, Cost, Passes, Predictor, Source
 
 CALL_FLOPS = 2e7
 DECODE_FLOPS = 50.0
@@ -112,16 +112,20 @@ class Workload:
 
     @property
     def _depths(self) -> Depths:
-        return Depths(self.workers, feeders_of(self.predictor))
+        return Depths(self.workers, self._can.feeders)
 
     @cached_property
+    def _can(self) -> Capabilities:
+        return self.predictor.capabilities
+
+    @property
     def device_memory(self) -> int | None:
         """For one pass on its device; None where passes take the machine's own memory."""
-        return device_memory_of(self.predictor)
+        return self._can.device_memory
 
     def pass_bytes(self, choice: Choice) -> int:
         """Of the greediest pass, where it runs."""
-        levels = range(len(self.predictor.reductions)) if is_global(self.predictor) else ()
+        levels = range(len(self._can.passes.reductions)) if self._can.passes else ()
         return max([self.cost(choice.tile, choice.batch).bytes,
                     *(self._reduction_cost(level, choice.tile).bytes for level in levels)])
 
@@ -134,13 +138,16 @@ class Workload:
     @property
     def _found_bytes(self) -> int:
         """What the passes find of all network inputs, as it is kept and as it is journalled."""
-        assert is_global(self.predictor)
-        inputs = self.region.shape[0] if self.predictor.of_slices else 1
-        return FOUND_BYTES * inputs * sum(map(len, self.predictor.reductions))
+        passes = self._passes
+        return FOUND_BYTES * (self.region.shape[0] if passes.of_slices else 1) * sum(map(len, passes.reductions))
+
+    @property
+    def _passes(self) -> Passes:
+        assert self._can.passes is not None
+        return self._can.passes
 
     def _reduction_cost(self, level: int, tile: Shape) -> Cost:
-        assert is_global(self.predictor)
-        return self.predictor.reduction_cost(level, tile)
+        return self._passes.reduction_cost(level, tile)
 
     def sweeps(self, tile: Shape, block: Shape) -> list[list[Sweep]]:
         """What comes before the last pass: for each pass its orientations."""
@@ -178,10 +185,9 @@ class Workload:
 
     def flops(self, choice: Choice) -> float:
         """Of all forward passes."""
-        predictor = self.predictor
-        if isinstance(predictor, CroppingPredictor):
-            crops = [self._axis_crops(*args) for args in self._by_axis(choice)]
-            return predictor.crop_flops(choice.tile, crops)
+        if self._can.crops is not None:
+            spans = [self._axis_crops(*args) for args in self._by_axis(choice)]
+            return self._can.crops.crop_flops(choice.tile, spans)
         first = sum(traffic.tiles * cost.flops for traffic, cost in self.reducing(choice))
         return first + self.traffic(choice.tile, choice.block).tiles * self.cost(choice.tile).flops
 
@@ -217,7 +223,7 @@ class Workload:
 
     def _layouts(self, tile: Shape) -> list[AxisLayout]:
         canvas = (None,) * len(tile) if self.canvas is None else self.canvas.spans
-        layout = BlendedAxis if tiling_of(self.predictor) == "blend" else AxisLayout
+        layout = BlendedAxis if self._can.tiling == "blend" else AxisLayout
         return [layout(*args) for args in zip(tile, self.predictor.footprint.axes, canvas, self.source.shape[1:],
                                                   self.source.read_unit, strict=True)]
 

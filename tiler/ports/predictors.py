@@ -13,6 +13,7 @@ from tiler.ports.volumes import Array, Json
 
 Border = Literal["mirror", "zero"]
 Tiling = Literal["exact", "blend", "whole"]
+Meaning = Literal["probabilities", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ class Predictor(Protocol):
     expects
         Mean and standard deviation of each channel's grey values in the data that the weights were trained
         on, where the normalisation relies on them; None where it does not.
+    capabilities
+        What else it can do, and what its values mean; ``Capabilities()`` for a predictor that is tiled exactly,
+        called by one thread, and gives probabilities.
     """
 
     @property
@@ -71,6 +75,8 @@ class Predictor(Protocol):
     def identity(self) -> Json: ...
     @property
     def expects(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     def cost(self, tile: Shape, batch: int) -> Cost:
         """Of one batch of tiles."""
@@ -85,9 +91,18 @@ class Predictor(Protocol):
         ...
 
 
-@runtime_checkable
-class CroppingPredictor(Predictor, Protocol):
-    """A predictor that can make a box of a tile's output without making the rest."""
+PREDICTOR = ("footprint", "border", "in_channels", "classes", "dtype", "identity", "expects", "capabilities", "cost",
+             "with_statistics", "__call__")
+"""Everything that a predictor must have."""
+
+
+def missing_in(candidate: object) -> tuple[str, ...]:
+    """Which attributes and methods of `Predictor` an object lacks; empty for a predictor."""
+    return tuple(name for name in PREDICTOR if not hasattr(candidate, name))
+
+
+class Crops(Protocol):
+    """Makes a box of a tile's output without making the rest."""
 
     def cropped(self, batch: Array, crop: Box) -> Array:
         """``(n, channels, *crop.shape)``: what the whole output for the batch holds in that box."""
@@ -98,30 +113,20 @@ class CroppingPredictor(Predictor, Protocol):
         ...
 
 
-@runtime_checkable
-class WindowedPredictor(Predictor, Protocol):
-    """A predictor of a network that no tiling computes exactly.
+class Soft(Protocol):
+    """Values that can be averaged where windows overlap, and what is written for their mean.
 
     Attributes
     ----------
-    tiling
-        "blend", for windows that overlap and are averaged, or "whole", for inputs in one piece; "exact" where the
-        network can be tiled after all.
-    inexact
-        Why it cannot: layer and reason.
     channels
         Of `soft`.
     """
 
     @property
-    def tiling(self) -> Tiling: ...
-    @property
-    def inexact(self) -> str: ...
-    @property
     def channels(self) -> int: ...
 
     def soft(self, batch: Array) -> Array:
-        """``(n, channels, *tile)`` floating point for a batch ``(n, c, *tile)``: values of which a mean makes sense."""
+        """``(n, channels, *tile)`` floating point for a batch ``(n, c, *tile)``."""
         ...
 
     def written(self, values: Array) -> Array:
@@ -129,22 +134,84 @@ class WindowedPredictor(Predictor, Protocol):
         ...
 
 
-def tiling_of(predictor: Predictor) -> Tiling:
-    """How a predictor is to be run; in exact tiles unless it says otherwise."""
-    return getattr(predictor, "tiling", "exact")
+class Measures(Protocol):
+    """How a model scales its input by statistics of it."""
+
+    @property
+    def rule(self) -> str:
+        """As ``--normalise`` has it: ``volume`` or ``volume:LOW,HIGH``."""
+        ...
+
+    @property
+    def each_input(self) -> bool:
+        """Whether every input of the network has statistics of its own."""
+        ...
+
+    def scaling(
+        self, centre: tuple[float, ...], spread: tuple[float, ...]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What is subtracted from each channel, and what it is divided by."""
+        ...
 
 
-def feeders_of(predictor: Predictor) -> int:
-    """How many threads may call a predictor at once; one unless it says otherwise.
+@dataclass(frozen=True, slots=True)
+class OwnScaling:
+    """That a model scales its input by statistics of it, and nobody asked for another scaling.
 
-    Each is served by a device, or by a part of one. Which of them serves a call changes no result.
+    Parameters
+    ----------
+    measures
+        Which statistics it uses, and how.
+    done
+        The same predictor for inputs that have been scaled already.
     """
-    return getattr(predictor, "feeders", 1)
+
+    measures: Measures
+    done: Predictor
 
 
-def device_memory_of(predictor: Predictor) -> int | None:
-    """Bytes that each pass of a predictor may take on its device; None where passes take the machine's own memory."""
-    return getattr(predictor, "device_memory", None)
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a predictor can do beside computing whole tiles, and what its values mean.
+
+    Parameters
+    ----------
+    meaning
+        "probabilities": a value for each class (scores, where the network has no head); "labels": one channel of
+        class indices, of which objects can be made.
+    tiling
+        How it is run: in "exact" tiles, or, where no tiling computes its network exactly, in windows that overlap and
+        are averaged ("blend"), or with every input in one piece ("whole").
+    inexact
+        Why it cannot be tiled exactly, where it cannot: layer and reason.
+    feeders
+        How many threads may call it at once. Each is served by a device, or by a part of one; which of them serves a
+        call changes no result.
+    device_memory
+        Bytes that each pass may take on its device; None where passes take the machine's own memory.
+    needs_statistics
+        Whether `with_statistics` must be called before the first batch.
+    own_scaling
+        How the model scales its input by statistics of it; None where it does not.
+    crops
+        Makes parts of an output; None where only whole tiles are computed.
+    soft
+        Values to average; needed where `tiling` is "blend".
+    passes
+        What comes before the last pass of a network whose layers look at the whole of its input; None where there are
+        no such layers.
+    """
+
+    meaning: Meaning = "probabilities"
+    tiling: Tiling = "exact"
+    inexact: str = ""
+    feeders: int = 1
+    device_memory: int | None = None
+    needs_statistics: bool = False
+    own_scaling: OwnScaling | None = None
+    crops: Crops | None = None
+    soft: Soft | None = None
+    passes: Passes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +274,13 @@ class Known:
         return self.totals.get(self.input_of(tile), ())
 
 
-@runtime_checkable
-class GlobalPredictor(Predictor, Protocol):
-    """A predictor whose network has layers that look at the whole of its input: exact in several passes.
+class Passes(Protocol):
+    """The passes before the last one, for a network whose layers look at the whole of its input.
 
     Attributes
     ----------
     reductions
-        One tuple for each pass before the last, with one `Reduction` for each orientation; empty where the
-        network has no such layers.
+        One tuple for each pass before the last, with one `Reduction` for each orientation; at least one.
     of_slices
         Whether a network input is one slice, else it is the volume.
     """
@@ -229,10 +294,10 @@ class GlobalPredictor(Predictor, Protocol):
         """Of one tile in one orientation of that pass."""
         ...
 
-    def with_totals(self, totals: Totals) -> GlobalPredictor:
-        """The same predictor, told what the passes so far have found of the network input that it will see."""
+    def with_totals(self, totals: Totals) -> Predictor:
+        """The predictor, told what the passes so far have found of the network input that it will see."""
         ...
 
-    def reduce(self, orientation: int, tile: Array, core: Box) -> Partial:
-        """The next pass over one tile ``(c, *tile)``: what its core adds, in coordinates of the tile."""
+    def reduce(self, orientation: int, tile: Array, core: Box, totals: Totals) -> Partial:
+        """The pass after those of `totals`, over one tile ``(c, *tile)``: what its core adds, in the tile's frame."""
         ...

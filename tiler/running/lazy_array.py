@@ -32,8 +32,7 @@ from tiler.opening import Opened, open_all
 from tiler.options import Options
 from tiler.planning.plan import Plan
 from tiler.planning.reads import inside
-from tiler.planning.reduction_grid import is_global
-from tiler.ports import Array, Json, OutputSpec, Predictor, Source, tiling_of
+from tiler.ports import Array, Json, OutputSpec, Predictor, Source
 from tiler.running.run_spec import Task as Run
 from tiler.running.run_spec import label_spec
 from tiler.sinks import open_sink
@@ -55,10 +54,10 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     """
     opened = open_all(source, model, options, trust)
     _check(opened.options)
-    if tiling_of(opened.predictor) == "blend":
+    if opened.predictor.capabilities.tiling == "blend":
         raise PlanError("a lazy result is made of exact tiles, this one would be blended: write it with "
                         "tiler.segment, or take every input in one piece (--tiling whole)")
-    if is_global(opened.predictor):
+    if opened.predictor.capabilities.passes is not None:
         raise PlanError("the network has global layers, so that a pass over every whole input comes first, for which a "
                         "lazy result cannot wait: write the result with tiler.segment")
     upstream = _dask_array(opened.source)

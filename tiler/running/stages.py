@@ -19,7 +19,6 @@ from tiler.jobs.reduce import ReductionJob, stage_name
 from tiler.jobs.seams import note_of
 from tiler.jobs.segment import checksum
 from tiler.jobs.statistics import StatisticsJob, scaling, strangeness
-from tiler.planning.reduction_grid import is_global
 from tiler.planning.workload import Choice, Workload
 from tiler.ports import Executor, Finished, Job, Json, Known, Listener, Predictor, Sink, Source
 from tiler.running.run_spec import Task, final_sink, instance_rows, label_spec, model_sink, stage_path
@@ -213,10 +212,11 @@ def known_from(task: Task, predictor: Predictor, record: Record) -> Known | None
 
 def reduction_jobs(task: Task, predictor: Predictor, record: Record) -> Iterator[ReductionJob]:
     """The passes before the last one, each with what is recorded of those before it when its turn comes."""
-    if not is_global(predictor):
+    passes = predictor.capabilities.passes
+    if passes is None:
         return
-    known = Known({}, predictor.of_slices)
-    for level in range(len(predictor.reductions)):
+    known = Known({}, passes.of_slices)
+    for level in range(len(passes.reductions)):
         job = ReductionJob(task.plan, task.source, predictor, known, level)
         yield job
         known = job.merged(record.records(stage_name(level)))

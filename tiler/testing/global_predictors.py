@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tiler.geometry import Box, Footprint, Reach, Shape
-from tiler.ports import Array, Cost, Partial, Reduction, Totals
+from tiler.ports import Array, Capabilities, Cost, Partial, Reduction, Totals
 from tiler.testing.predictors import MODULUS, PoolingAxis, PoolingNet, filtered
 
 
@@ -33,6 +33,10 @@ class GatedNet(PoolingNet):
     totals: Totals = ()
 
     @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(passes=self)
+
+    @property
     def reductions(self) -> tuple[tuple[Reduction, ...], ...]:
         axes = [Reach(0, 0, 0, 0, 1) if axis is None else _cell_reach(axis) for axis in self.axes]
         return ((Reduction(Footprint.of(axes), (0, 0, 0)),),) * self.levels
@@ -47,7 +51,7 @@ class GatedNet(PoolingNet):
     def with_totals(self, totals: Totals) -> GatedNet:
         return replace(self, totals=totals)
 
-    def reduce(self, orientation: int, tile: Array, core: Box) -> Partial:
+    def reduce(self, orientation: int, tile: Array, core: Box, totals: Totals) -> Partial:
         cells = tile.astype(np.int64).sum(axis=0)
         for number, axis in enumerate(self.axes):
             if axis is not None:
@@ -58,17 +62,17 @@ class GatedNet(PoolingNet):
         strides = [1 if axis is None else axis.stride for axis in self.axes]
         inside = tuple(slice(span.start // step, -(-span.stop // step)) for span, step in
                        zip(core.spans, strides, strict=True))
-        shifted = (cells[inside] * 3 + self._found(len(self.totals))) % MODULUS
+        shifted = (cells[inside] * 3 + self._found(totals)) % MODULUS
         return Partial(np.array([float(shifted.sum()), float(shifted.size)]), np.array([float(shifted.max())]))
 
-    def _found(self, levels: int) -> int:
+    def _found(self, totals: Totals) -> int:
         """What the first passes come to."""
-        found = [total[0] for total in self.totals[:levels]]
+        found = [total[0] for total in totals]
         return int(sum(part.sums[0] + 7 * part.sums[1] + 11 * part.maxima[0] for part in found)) % MODULUS
 
     def __call__(self, batch: Array) -> Array:
         assert len(self.totals) == self.levels, "the passes before the last one come first"
-        result: Array = (super().__call__(batch) + self._found(self.levels)) % MODULUS
+        result: Array = (super().__call__(batch) + self._found(self.totals)) % MODULUS
         return result
 
 
@@ -77,8 +81,8 @@ def _cell_reach(axis: PoolingAxis) -> Reach:
     return Reach(context, context, 0, 0, axis.stride)
 
 
-class GlobalPredictorConformance:
-    """What every `tiler.ports.GlobalPredictor` must do: subclass it and give ``predictor``."""
+class PassesConformance:
+    """What every predictor with `tiler.ports.Passes` must do: subclass it and give ``predictor``."""
 
     def predictor(self) -> Any:
         raise NotImplementedError
@@ -86,7 +90,7 @@ class GlobalPredictorConformance:
     def _tile(self, sides: int = 2) -> tuple[Array, Footprint]:
         """A tile whose core has so many strides, for the first pass."""
         net = self.predictor()
-        footprint = net.reductions[0][0].footprint
+        footprint = net.capabilities.passes.reductions[0][0].footprint
         least = [max(reach.smallest, own.smallest) for reach, own in
                  zip(footprint.axes, net.footprint.axes, strict=True)]
         tile = [size + (sides - 1) * reach.stride if reach.smallest > 1 else size
@@ -99,19 +103,21 @@ class GlobalPredictorConformance:
 
     def test_tiles_of_the_last_pass_serve_the_first_ones(self) -> None:
         net = self.predictor()
-        for each in (reduction.footprint for orientations in net.reductions for reduction in orientations):
+        reductions = net.capabilities.passes.reductions
+        for each in (reduction.footprint for orientations in reductions for reduction in orientations):
             assert each.stride == net.footprint.stride
             for own, last in zip(each.axes, net.footprint.axes, strict=True):
                 assert own.in_phase(last.smallest)
 
     def test_parts_add_up_to_the_whole(self) -> None:
-        net = self.predictor()
+        passes = self.predictor().capabilities.passes
         tile, footprint = self._tile()
         core = self._core(tile, footprint)
         middle = core.start[-1] + footprint.stride[-1]
         left = Box.between(core.start, (*core.stop[:-1], middle))
         right = Box.between((*core.start[:-1], middle), core.stop)
-        whole, parts = net.reduce(0, tile, core), net.reduce(0, tile, left) + net.reduce(0, tile, right)
+        whole, *halves = (passes.reduce(0, tile, box, ()) for box in (core, left, right))
+        parts = halves[0] + halves[1]
         np.testing.assert_allclose(parts.sums, whole.sums, rtol=1e-6)
         np.testing.assert_array_equal(parts.maxima, whole.maxima)
         assert whole.sums.dtype == whole.maxima.dtype == np.float64
@@ -119,25 +125,27 @@ class GlobalPredictorConformance:
     def test_a_pickled_copy_finds_the_same_and_knows_what_it_was_told(self) -> None:
         net = self.predictor()
         tile, footprint = self._tile()
-        found = net.reduce(0, tile, self._core(tile, footprint))
-        again = pickle.loads(pickle.dumps(net)).reduce(0, tile, self._core(tile, footprint))
+        passes, core = net.capabilities.passes, self._core(tile, footprint)
+        found = passes.reduce(0, tile, core, ())
+        again = pickle.loads(pickle.dumps(net)).capabilities.passes.reduce(0, tile, core, ())
         np.testing.assert_array_equal(found.sums, again.sums)
-        told = net.with_totals(((found,) * len(net.reductions[0]),))
-        assert len(pickle.loads(pickle.dumps(told)).totals) == 1
+        told = passes.with_totals(((found,) * len(passes.reductions[0]),) * len(passes.reductions))
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(told))(tile[None]), told(tile[None]))
 
     def test_what_it_is_told_changes_its_result_and_not_its_identity(self) -> None:
         net = self.predictor()
         tile, footprint = self._tile()
-        found = net.reduce(0, tile, self._core(tile, footprint))
-        orientations, levels = len(net.reductions[0]), len(net.reductions)
+        passes, core = net.capabilities.passes, self._core(tile, footprint)
+        found = passes.reduce(0, tile, core, ())
+        orientations, levels = len(passes.reductions[0]), len(passes.reductions)
         other = Partial(found.sums * 2 + 1, found.maxima + 1)
-        told, misled = (net.with_totals(((part,) * orientations,) * levels) for part in (found, other))
+        told, misled = (passes.with_totals(((part,) * orientations,) * levels) for part in (found, other))
         assert told.identity == net.identity
         batch = tile[None]
         assert not np.array_equal(told(batch), misled(batch))
 
     def test_a_pass_costs_something(self) -> None:
-        net = self.predictor()
+        passes = self.predictor().capabilities.passes
         tile, _ = self._tile()
-        assert net.reduction_cost(0, tile.shape[1:]).flops > 0
-        assert net.reduction_cost(0, tile.shape[1:]).bytes > 0
+        assert passes.reduction_cost(0, tile.shape[1:]).flops > 0
+        assert passes.reduction_cost(0, tile.shape[1:]).bytes > 0

@@ -48,7 +48,7 @@ def _there(name: str, setting: Setting) -> bool:
 
 def _measured(names: list[str], setting: Setting, shape: tuple[int, ...]) -> Iterator[tuple[str, float]]:
     for name in names:
-        network = Network(setting, "none", name)
+        network = Network(setting, name)
         try:
             with network.session() as session:
                 image = torch.randn(shape, device=session.feeder.device, dtype=network.exact_type)

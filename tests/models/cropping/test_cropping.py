@@ -14,7 +14,6 @@ from tiler.geometry import Box, Grid, Span, tiles_of
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.models.cropping import Cropper, NotCroppableError, check_crops, program, rules
 from tiler.models.cropping.graph import record
-from tiler.models.cropping.predictor import CroppingTorchPredictor
 from tiler.models.cropping.program import Wiring, total_flops
 from tiler.models.inference.backends.exported import Exported
 from tiler.models.inference.cost import trace
@@ -24,7 +23,6 @@ from tiler.models.probe.modules import on_meta
 from tiler.models.probe.proof import random_copy
 from tiler.models.zoo import registry
 from tiler.planning.workload import Choice, Workload
-from tiler.ports import CroppingPredictor
 from tiler.sources import open_source
 
 OPTIONS = PredictorOptions(precision="float64", dtype="float64", head="softmax", classes="all", threads=1)
@@ -153,7 +151,7 @@ def test_programs_are_kept_within_bounds_and_give_the_same_again(monkeypatch):
 def test_the_law_holds_between_crops_and_the_whole(padding, average):
     module = random_copy(small(padding=padding), 0)
     predictor = open_predictor(module, options=replace(OPTIONS, average=average))
-    assert isinstance(predictor, CroppingTorchPredictor)
+    assert predictor.capabilities.crops is not None
     image = np.random.default_rng(0).standard_normal((90, 101))
     whole = tiler.segment(image, predictor, tile=predictor.footprint.covering((1, 90, 101)), block=(1, 90, 101))
     tiled = tiler.segment(image, predictor, tile=predictor.footprint.covering((1, 24, 32)), block=(1, 40, 37))
@@ -172,7 +170,8 @@ def test_openvino_makes_crops_too(monkeypatch):
     monkeypatch.setattr(Exported, "_open_crop", lambda *args, made=Exported._open_crop: opened.append(1) or made(*args))
     for start in (24, 28, 0):
         crop = Box.between((0, start, 20), (1, start + 16, 45))
-        np.testing.assert_allclose(own.cropped(batch, crop), torchs.cropped(batch, crop), rtol=0, atol=1e-5)
+        made, wanted = (each.capabilities.crops.cropped(batch, crop) for each in (own, torchs))
+        np.testing.assert_allclose(made, wanted, rtol=0, atol=1e-5)
     assert len(opened) == 2, "crops that differ in their place alone share a program, those at a face have another"
 
 
@@ -193,12 +192,13 @@ def test_the_plan_counts_the_work_of_crops():
     load, choice = Workload(source, predictor, region, canvas), Choice((1, 64, 72), (1, 40, 37))
     tiles = [tile for block in Grid(region, choice.block) for tile in
              tiles_of(block, choice.tile, predictor.footprint, canvas)]
-    one_by_one = sum(predictor.crop_flops(choice.tile, [{span: 1} for span in tile.crop.spans]) for tile in tiles)
+    crops = predictor.capabilities.crops
+    one_by_one = sum(crops.crop_flops(choice.tile, [{span: 1} for span in tile.crop.spans]) for tile in tiles)
     assert load.flops(choice) == pytest.approx(one_by_one)
     assert load.flops(choice) < 0.8 * len(tiles) * predictor.cost(choice.tile, 1).flops
 
 
 def test_networks_that_cannot_be_cropped_run_as_they_are():
     plain = open_predictor(nn.Sequential(networks.conv(1, 2, padding_mode="reflect")).double(), options=OPTIONS)
-    assert not isinstance(plain, CroppingPredictor)
+    assert plain.capabilities.crops is None
     assert "crops" not in plain.identity

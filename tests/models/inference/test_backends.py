@@ -178,7 +178,7 @@ def test_other_devices_are_refused_and_auto_is_the_cpu(net, backend, monkeypatch
     with pytest.raises(ModelError, match="--device cpu or --backend torch"):
         open_backend(backend).check(torch.device("cuda"), torch.float32, False)
     monkeypatch.setattr("tiler.models.inference.devices.available", lambda: ("cuda", "cpu"))
-    assert opened(net, backend, device="auto").options.device == "cpu"
+    assert opened(net, backend, device="auto").network.device.type == "cpu"
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -200,12 +200,12 @@ def test_auto_takes_the_fastest_that_agrees(net, monkeypatch, caplog):
     monkeypatch.setattr(choosing, "_seconds",
                         lambda session, image: session(image) is None or speed[session.feeder.backend])
     with caplog.at_level(logging.INFO, "tiler.models.inference.backends.choosing"):
-        assert opened(net, "auto").options.backend == "openvino"
+        assert opened(net, "auto").network.backend == "openvino"
         assert opened(net, "auto").identity["backend"].startswith("openvino")
     assert "seconds per forward pass" in caplog.text
     monkeypatch.setattr(Exported, "_check", lambda *_: (_ for _ in ()).throw(ModelError("differs")))
-    assert opened(net, "auto").options.backend == "torch"
-    assert opened(net, "auto", precision="float64").options.backend == "torch"
+    assert opened(net, "auto").network.backend == "torch"
+    assert opened(net, "auto", precision="float64").network.backend == "torch"
 
 
 def test_auto_is_resolved_once_and_stands_in_the_plan(net, tmp_path, monkeypatch):

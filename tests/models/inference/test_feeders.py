@@ -21,6 +21,7 @@ from tiler.models.inference import feeders
 from tiler.models.inference.devices import resolve_devices
 from tiler.models.inference.feeders import Feeder, Feeders, StreamFeeder, ways_to
 from tiler.models.inference.network import Network
+from tiler.models.predictor.written import Labels, Probabilities
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (3, 61, 53), dtype=np.uint8)
 OPTIONS = PredictorOptions(device="cpu", threads=1, head="softmax")
@@ -56,7 +57,7 @@ def on(predictor, *devices):
     """The same predictor on other devices, with feeders of its own."""
     old = predictor.network
     setting = replace(old.setting, device=devices[0])
-    return replace(predictor, network=Network(setting, old.head, old.backend, old.watched, devices))
+    return replace(predictor, network=Network(setting, old.backend, old.watched, devices))
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_who_finds_none_free_waits_for_one_also_behind_an_error(predictor):
 
 def test_several_feeders_compute_at_once_and_give_the_same_bits(predictor, expected, three, met):
     several = on(predictor, FIRST)
-    assert several.feeders == 3
+    assert several.capabilities.feeders == 3
     np.testing.assert_array_equal(tiler.segment(VOLUME, several, **CUT), expected)
     assert {device for device, _ in met.values()} == {"cpu:0"}
     assert len({thread for _, thread in met.values()}) == 3
@@ -189,14 +190,18 @@ def test_what_a_module_leaves_in_itself_is_no_other_feeders(three, monkeypatch):
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.parametrize(("options", "given"), [
-    ({"dtype": "uint8"}, "uint8"), ({"kind": "labels"}, "uint8"), ({}, "float32")])
-def test_voxels_travel_in_their_own_type_and_results_in_that_of_the_output(predictor, options, given, monkeypatch):
+NAMES = ("background", "cell")
+
+
+@pytest.mark.parametrize(("written", "given"), [
+    (Probabilities(NAMES, (1,), np.dtype(np.uint8)), "uint8"), (Labels(NAMES), "uint8"),
+    (Probabilities(NAMES, (1,), np.dtype(np.float32)), "float32")])
+def test_voxels_travel_in_their_own_type_and_results_in_that_of_the_output(predictor, written, given, monkeypatch):
     there, back = [], []
     upload, download = Feeder.upload, Feeder.download
     monkeypatch.setattr(Feeder, "upload", lambda self, data: there.append(data.dtype) or upload(self, data))
     monkeypatch.setattr(Feeder, "download", lambda self, values: back.append(values.dtype) or download(self, values))
-    asked = replace(predictor, options=replace(predictor.options, **options))
+    asked = replace(predictor, written=written)
     tiler.segment(VOLUME, asked, roi="0:1,0:20,0:20", **CUT)
     assert set(there) == {np.dtype(np.uint8)}
     assert set(back) == {getattr(torch, given)}
@@ -286,16 +291,16 @@ def test_the_memory_of_a_device_is_shared_by_its_feeders(predictor, gpus, monkey
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device.index], 80 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 << 30)
     both = on(predictor, *resolve_devices("cuda:0,cuda:1"))
-    assert both.feeders == 4
-    assert both.device_memory == pytest.approx(0.8 * (12 << 30) / 2, rel=1e-6)
-    assert predictor.device_memory is None
+    assert both.capabilities.feeders == 4
+    assert both.capabilities.device_memory == pytest.approx(0.8 * (12 << 30) / 2, rel=1e-6)
+    assert predictor.capabilities.device_memory is None
 
 
 def test_feeders_stay_where_they_are_when_a_predictor_travels(predictor, three):
     several = on(predictor, FIRST)
     with several.network.session():
         travelled = pickle.loads(pickle.dumps(several))
-    assert travelled.feeders == 3
+    assert travelled.capabilities.feeders == 3
     assert travelled(VOLUME[None, None, :1, :60, :52]).shape == several(VOLUME[None, None, :1, :60, :52]).shape
 
 

@@ -173,7 +173,7 @@ def rotated_mean(forward, image, plain=NARROW):
     footprint = rotations.footprint
     read = Box.between([-low for low in footprint.low], [-low + t for low, t in
                                                          zip(footprint.low, (1, *rotations.outer), strict=True)])
-    return rotations.mean(forward, mirrored(image, read))
+    return rotations.mean(lambda turned, _: forward(turned), mirrored(image, read))
 
 
 def test_rotating_there_and_back_keeps_a_smooth_image():

@@ -17,12 +17,12 @@ from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.models.predictor.averaging import TURNS
-from tiler.models.predictor.global_predictor import GlobalTorchPredictor
+from tiler.models.predictor.passes import TorchPasses
 from tiler.models.probe import derive, probe
 from tiler.models.probe.inject import Injected, answers_of
 from tiler.models.probe.modules import quiet
 from tiler.models.probe.proof import random_copy
-from tiler.testing.global_predictors import GlobalPredictorConformance
+from tiler.testing.global_predictors import PassesConformance
 from tiler.testing.predictors import PredictorConformance
 
 EXACT64 = {"device": "cpu", "precision": "float64", "dtype": "float64", "threads": 1, "head": "none",
@@ -132,18 +132,18 @@ def test_what_one_tile_says_is_not_what_the_slice_says(registered, monkeypatch):
     name, module, weights = registered
     size = (72, 72)
     where = {}
-    plain = GlobalTorchPredictor.reduce
+    plain = TorchPasses.reduce
 
-    def first_tile_only(self, orientation, tile, core):
-        return where.setdefault(orientation, plain(self, orientation, tile, core))
+    def first_tile_only(self, orientation, *given):
+        return where.setdefault(orientation, plain(self, orientation, *given))
 
     ramp = image(size) + np.linspace(0, 3, 72, dtype="f4")
     expected = whole(module, ramp, "zero")
     options = {"weights": weights, "tile": 48, **EXACT64}
     assert apart(tiler.segment(ramp, name, **options), expected) <= TOLERANCE
-    monkeypatch.setattr(GlobalTorchPredictor, "reduce", first_tile_only)
+    monkeypatch.setattr(TorchPasses, "reduce", first_tile_only)
     if name == "unet3plus-cgm":
-        monkeypatch.setattr("tiler.models.predictor.global_predictor.answers_of", misled)
+        monkeypatch.setattr("tiler.models.predictor.passes.answers_of", misled)
     assert apart(tiler.segment(ramp, name, **options), expected) > 1e-4
 
 
@@ -300,8 +300,8 @@ def test_check_covers_both_passes(tmp_path, monkeypatch):
     assert report.sound
     assert report.passes == 2
     assert report.passes_worst < 1e-5
-    plain = GlobalTorchPredictor.reduce
-    monkeypatch.setattr(GlobalTorchPredictor, "reduce", lambda *given: plain(*given) + plain(*given))
+    plain = TorchPasses.reduce
+    monkeypatch.setattr(TorchPasses, "reduce", lambda *given: plain(*given) + plain(*given))
     report = tiler.check(tmp_path / "out.npy", model=module)
     assert not report.sound  # the control: sums that are twice what was journalled
     assert report.passes_worst == pytest.approx(0.5, abs=1e-5)
@@ -330,7 +330,7 @@ def test_a_layer_that_never_asks_is_noticed():
 def test_costs_end_where_the_pass_does():
     predictor = open_predictor(AsksFirst(), options=PredictorOptions(device="cpu", threads=1))
     tile = predictor.footprint.covering((1, 32, 32))
-    assert 0 < predictor.reduction_cost(0, tile).flops < predictor.cost(tile, 1).flops / 2
+    assert 0 < predictor.capabilities.passes.reduction_cost(0, tile).flops < predictor.cost(tile, 1).flops / 2
 
 
 class AsksFirst(nn.Module):
@@ -350,7 +350,7 @@ def gated_predictor():
     return open_predictor(random_copy(GatedSkips(), 0).float(), options=PredictorOptions(device="cpu", threads=1))
 
 
-class TestGatedTorchPredictor(GlobalPredictorConformance):
+class TestGatedTorchPredictor(PassesConformance):
     def predictor(self):
         return gated_predictor()
 
@@ -359,5 +359,5 @@ class TestToldTorchPredictor(PredictorConformance):
     def predictor(self):
         net = gated_predictor()
         tile = np.random.default_rng(1).integers(0, 255, (1, *net.footprint.smallest), dtype=np.uint8)
-        part = net.reduce(0, tile, Box.of_shape(tile.shape[1:]))
-        return net.with_totals(((part,),))
+        passes = net.capabilities.passes
+        return passes.with_totals(((passes.reduce(0, tile, Box.of_shape(tile.shape[1:]), ()),),))

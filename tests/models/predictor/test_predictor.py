@@ -102,17 +102,17 @@ def test_normalisation_rules(weights, batch, expected):
     constants = narrow(weights, normalise="102,51")(batch)  # 0.4 and 0.2 in grey values
     assert np.abs(constants - expected).max() < BOUND
     waiting = narrow(weights, normalise="volume")
-    assert waiting.needs_statistics
+    assert waiting.capabilities.needs_statistics
     assert waiting.identity["normalise"] == "volume"
     with pytest.raises(ModelError, match="with_statistics"):
         waiting(batch)
     ready = waiting.with_statistics((102.0,), (51.0,))
-    assert not ready.needs_statistics
+    assert not ready.capabilities.needs_statistics
     assert np.array_equal(ready(batch), constants)
     assert ready.identity["normalise"] == {"scale": 1.0, "mean": [102.0], "std": [51.0]}
-    assert waiting.with_statistics((7.0,), (0.0,)).scaling.std == (1.0,)
+    assert waiting.with_statistics((7.0,), (0.0,)).scaling.values.std == (1.0,)
     foreign = open_predictor(nn.Conv2d(2, 1, 1), options=replace(CPU, normalise="volume"))
-    assert foreign.with_statistics((1.0, 2.0), (3.0, 4.0)).scaling.mean == (1.0, 2.0)
+    assert foreign.with_statistics((1.0, 2.0), (3.0, 4.0)).scaling.values.mean == (1.0, 2.0)
     assert open_predictor(nn.Conv2d(2, 1, 1), options=CPU).identity["normalise"] == "none"
     with pytest.raises(ModelError, match="per channel"):
         foreign.with_statistics((1.0, 2.0, 3.0), (1.0, 1.0, 1.0))
@@ -225,9 +225,8 @@ def test_identity_changes_with_everything_that_changes_the_result(weights):
 
 def test_what_is_left_open_is_resolved_once(weights):
     predictor = open_predictor("unet", weights=weights, options=PredictorOptions())
-    assert predictor.options.head == "softmax"
-    assert predictor.options.threads == torch.get_num_threads()
-    assert predictor.options.device == str(predictor.network.device)
+    assert predictor.head.name == "softmax"
+    assert predictor.network.setting.threads == torch.get_num_threads()
 
 
 class Padded(nn.Module):
@@ -255,7 +254,7 @@ def open_lying():
     from tiler.models.inference.backends import Setting
     from tiler.models.inference.network import Network
 
-    return Network(Setting(load_model(Padded()), torch.device("cpu"), torch.float32, 1), "none")
+    return Network(Setting(load_model(Padded()), torch.device("cpu"), torch.float32, 1))
 
 
 def test_a_declared_footprint_is_proved():

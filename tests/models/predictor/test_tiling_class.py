@@ -17,7 +17,6 @@ from tiler.errors import ModelError, OutputShapeError, PlanError, UnboundedConte
 from tiler.models import PredictorOptions, open_predictor
 from tiler.models.probe.proof import random_copy
 from tiler.models.zoo import registry
-from tiler.ports import WindowedPredictor
 
 CPU = {"device": "cpu", "threads": 1, "executor": "serial"}
 EXACT64 = {**CPU, "precision": "float64", "dtype": "float64", "head": "none", "classes": "all"}
@@ -203,7 +202,7 @@ def test_an_exact_network_may_take_its_input_in_one_piece():
 def test_a_pickled_predictor_gives_the_same():
     options = PredictorOptions(device="cpu", threads=1, tiling="whole", resize=(64, 64), head="none")
     predictor = open_predictor(Hourglass(SelfAttention()), options=options)
-    assert isinstance(predictor, WindowedPredictor)
+    assert predictor.capabilities.tiling == "whole"
     assert predictor.identity["resize"] == [64, 64]
     batch = FRAME[None, :1, None]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(predictor))(batch), predictor(batch))
