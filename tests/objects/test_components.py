@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import threading
 
 import numpy as np
@@ -32,10 +34,11 @@ def in_memory(labels):
     return sink
 
 
-def objects_of(labels, block, neighbours, min_size=0, dtype="uint32", executor="serial", place=None):
+def objects_of(labels, block, neighbours, min_size=0, dtype="uint32", executor="serial", place=None,
+               link=None):
     """All three stages, and how many objects they find."""
     labelled = Labelled(in_memory(labels), Grid(Box.of_shape(labels.shape), block), Connectivity(neighbours),
-                        shelf_at(place))
+                        shelf_at(place), link)
     sink = open_sink(None, spec(labels.shape, dtype, block))
     sink.create()
     found = done(ComponentsJob(labelled), len(labelled.grid), executor)
@@ -85,6 +88,39 @@ def test_executors_and_shelves_on_disk_change_nothing(tmp_path, neighbours):
     labels = (np.random.default_rng(3).random((7, 30, 23)) < 0.4).astype(np.uint8)
     found, _ = objects_of(labels, (2, 9, 8), neighbours, 3, executor="threads", place=tmp_path / "shelf")
     np.testing.assert_array_equal(found, expected(labels, neighbours, 3))
+
+
+def linked(labels, least, min_size):
+    """Section by section on the whole volume, object by object in plain Python."""
+    ids = expected(labels, 4)
+    sizes, firsts = np.bincount(ids.ravel()), {i: np.flatnonzero(ids == i)[0] for i in range(1, ids.max() + 1)}
+    name = dict(zip(firsts, firsts, strict=True))
+    for above, below in itertools.pairwise(ids):
+        shared = collections.Counter((a, b) for a, b in zip(above.ravel(), below.ravel(), strict=True) if a and b
+                                     and labels.ravel()[firsts[a]] == labels.ravel()[firsts[b]])
+        for (a, b), n in shared.items():
+            best_below = max((m, -firsts[y]) for (x, y), m in shared.items() if x == a) == (n, -firsts[b])
+            best_above = max((m, -firsts[x]) for (x, y), m in shared.items() if y == b) == (n, -firsts[a])
+            if best_below and best_above and n >= least * (sizes[a] + sizes[b] - n):
+                name[b] = name[a]
+    chains = collections.Counter()
+    for number, chain in name.items():
+        chains[chain] += sizes[number]
+    kept = [chain for chain in sorted(chains, key=firsts.get) if chains[chain] >= min_size]
+    lookup = np.array([0, *(kept.index(name[i]) + 1 if name[i] in kept else 0 for i in sorted(firsts))])
+    return lookup[ids]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_sections_are_linked_as_in_the_whole_volume(data):
+    shape = tuple(data.draw(st.integers(1, 8)) for _ in range(3))
+    block = tuple(data.draw(st.integers(1, size)) for size in shape)
+    random = np.random.default_rng(data.draw(st.integers(0, 999)))
+    labels = random.integers(1, 3, shape, np.uint8) * (random.random(shape) < random.random())
+    least, min_size = data.draw(st.sampled_from([0.0, 0.25, 0.5])), data.draw(st.integers(0, 4))
+    found, _ = objects_of(labels, block, 4, min_size, link=least)
+    np.testing.assert_array_equal(found, linked(labels, least, min_size))
 
 
 def test_a_snake_through_all_blocks_is_one_object():

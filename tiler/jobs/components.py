@@ -19,11 +19,13 @@ import numpy as np
 
 from tiler.errors import PlanError
 from tiler.geometry import Grid
+from tiler.jobs.linked_sections import Sections, join_sections
 from tiler.jobs.segment import checksum
 from tiler.objects.components import Ids, components_of, describe
 from tiler.objects.connectivity import Connectivity
 from tiler.objects.faces import faces_of, neighbours_of, touching
 from tiler.objects.groups import Groups, renumbered, roomy
+from tiler.objects.linking import overlaps_within
 from tiler.ports import Array, Json, Sink
 from tiler.stores.shelf import Shelf
 
@@ -42,12 +44,16 @@ class Labelled:
         Which voxels touch.
     shelf
         Where the stages leave what the next one needs.
+    link
+        Least intersection over union of objects of two sections that become one, see `tiler.objects.linking`; None
+        where they are not linked. Needs a connectivity within sections.
     """
 
     labels: Sink
     grid: Grid
     connectivity: Connectivity
     shelf: Shelf
+    link: float | None = None
 
     def read(self, index: int) -> Array:
         """(z, y, x): the labels of a block."""
@@ -76,8 +82,9 @@ class ComponentsJob:
         here = self.labelled
         ids = components_of(window, here.connectivity)
         table = describe(ids, window, here.grid[index], here.grid.region.shape)
-        return {"sizes": table.sizes, "firsts": table.firsts, "values": table.values,
-                **faces_of(ids, here.connectivity)}
+        within = {} if here.link is None else {"within": overlaps_within(ids)}
+        return {"sizes": table.sizes, "firsts": table.firsts, "values": table.values, **within,
+                **faces_of(ids, here.connectivity.flat and here.link is None)}
 
     def write(self, index: int, result: dict[str, Array]) -> Json:
         self.labelled.shelf.put(f"components/{index}", result)
@@ -117,8 +124,13 @@ class MergeJob:
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
     def compute(self, index: int, window: Ids) -> tuple[Ids, Ids, int]:
-        groups = self._joined(window)
+        groups, values = Groups(int(window[-1])), self._column("values", window)
+        self._join(groups, values, window)
         sizes, firsts = self._column("sizes", window), self._column("firsts", window)
+        if self.labelled.link is not None:
+            groups.gather(sizes, firsts)
+            join_sections(Sections(self.labelled.shelf, self.labelled.grid.counts, window, groups.parent, sizes, firsts,
+                                   values), self.labelled.link, groups)
         numbers, count = groups.numbers(sizes, firsts, self.min_size)
         limit = int(np.iinfo(self.dtype).max)
         if count > limit:
@@ -132,10 +144,9 @@ class MergeJob:
             self.labelled.shelf.put(f"numbers/{block}", {"numbers": numbers[starts[block]:starts[block + 1]]})
         return {"count": count}
 
-    def _joined(self, starts: Ids) -> Groups:
-        """The components of all blocks, joined where voxels of one label touch."""
-        here, groups = self.labelled, Groups(int(starts[-1]))
-        values = self._column("values", starts)
+    def _join(self, groups: Groups, values: Ids, starts: Ids) -> None:
+        """Join components where voxels of one label touch across blocks."""
+        here = self.labelled
         for block in range(len(self.counts)):
             faces = here.shelf.get(f"components/{block}")
             for direction, other in neighbours_of(block, here.grid.counts, here.connectivity):
@@ -143,7 +154,6 @@ class MergeJob:
                 first, second = pairs - 1 + starts[[block, other]][:, None]
                 same = values[first] == values[second]
                 groups.join(first[same], second[same])
-        return groups
 
     def _column(self, name: str, starts: Ids) -> Ids:
         """(n,): one column of the tables of all blocks."""

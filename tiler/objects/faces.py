@@ -15,19 +15,19 @@ AXES = "zyx"
 Pairs = npt.NDArray[np.int64]
 
 
-def faces_of(ids: Array, connectivity: Connectivity) -> dict[str, Array]:
+def faces_of(ids: Array, flat: bool) -> dict[str, Array]:
     """The outermost planes of a block's components, in the smallest type: ``z0`` is the first along z, ``z1`` the last.
 
     Parameters
     ----------
     ids
         ``(z, y, x)`` components of the block.
-    connectivity
-        Where objects are of one section each, planes along z join nothing and are left out.
+    flat
+        Whether sections stay apart: planes along z join nothing then, and are left out.
     """
     small = ids.astype(np.min_scalar_type(int(ids.max(initial=0))))
     return {f"{AXES[axis]}{side}": np.take(small, (0, -1)[side], axis)
-            for axis in range(connectivity.flat, 3) for side in (0, 1)}
+            for axis in range(flat, 3) for side in (0, 1)}
 
 
 def earlier(connectivity: Connectivity) -> Iterator[Shape]:

@@ -41,6 +41,16 @@ class Groups:
         """Put every component of ``first`` (n,) and that of ``second`` (n,) at the same place into one group."""
         _join(self.parent, first, second)
 
+    def gather(self, sizes: Ids, firsts: Ids) -> None:
+        """Move what is known of components to the roots of their groups: where ``parent`` points to then.
+
+        Parameters
+        ----------
+        sizes, firsts
+            (n,) voxels and first voxel of each component; they are changed.
+        """
+        _gather(self.parent, sizes, firsts)
+
     def numbers(self, sizes: Ids, firsts: Ids, min_size: int) -> tuple[Ids, int]:
         """Number the groups from 1 by their first voxel.
 
@@ -58,7 +68,7 @@ class Groups:
         count
             How many groups have a number.
         """
-        _gather(self.parent, sizes, firsts)
+        self.gather(sizes, firsts)
         kept = np.flatnonzero(_roots(self.parent, sizes, min_size))
         numbers = roomy(len(self.parent))
         numbers[kept[np.argsort(firsts[kept])]] = np.arange(1, len(kept) + 1)
@@ -96,6 +106,7 @@ def _gather(parent: Ids, sizes: Ids, firsts: Ids) -> None:
         parent[number] = root
         if root != number:
             sizes[root] += sizes[number]
+            sizes[number] = 0  # so that they may be gathered again when more has been joined
             firsts[root] = min(firsts[root], firsts[number])
 
 
