@@ -79,7 +79,7 @@ def test_the_names_of_modules_are_not_those_of_public_functions():
 
 def test_the_top_level_holds_what_the_design_card_names():
     allowed = {"pyproject.toml", "README.md", "tiler", "models", "cli", "tests", "data_samples", "LICENSE",
-               "constraints.txt", ".ci", ".gitignore"}
+               "constraints.txt", ".ci", ".gitignore", ".github", "CITATION.cff"}
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     if not tracked:
         pytest.skip("not a git checkout")
@@ -96,3 +96,9 @@ def test_the_tested_versions_satisfy_the_requirements():
             continue
         assert name in pinned, f"{name} is not pinned in constraints.txt"
         assert [*map(int, re.findall(r"\d+", pinned[name]))] >= [*map(int, low.split("."))], name
+
+
+def test_the_conda_recipe_asks_for_what_the_package_needs():
+    recipe = (ROOT / ".ci" / "conda-recipe.yaml").read_text()
+    for need in PROJECT["project"]["dependencies"]:
+        assert f"- {need.replace('torch', 'pytorch').replace('>=', ' >=')}\n" in recipe, need
