@@ -39,12 +39,15 @@ class Format:
         return sink
 
 
+TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
 FORMATS = (
     Format("tiler.sinks.zarr:ZarrSink", (".zarr",)),
     Format("tiler.sinks.ome_tiff:OmeTiffSink", (".ome.tif", ".ome.tiff")),
     Format("tiler.sinks.tiff:TiffSink", (".tif", ".tiff")),
     Format("tiler.sinks.hdf5:Hdf5Sink", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
     Format("tiler.sinks.npy:NpySink", (".npy",)),
+    Format("tiler.sinks.tensorstores:N5Sink", (".n5",), TENSORSTORE),
+    Format("tiler.sinks.tensorstores:PrecomputedSink", (".precomputed",), TENSORSTORE),
 )
 
 

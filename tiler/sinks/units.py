@@ -15,6 +15,12 @@ SECONDS: Mapping[str, float] = {
     "day": 86400.0,
 }
 
+SYMBOLS: Mapping[str, str] = {
+    "picometer": "pm", "angstrom": "Å", "nanometer": "nm", "micrometer": "um", "millimeter": "mm", "centimeter": "cm",
+    "meter": "m", "inch": "in", "nanosecond": "ns", "microsecond": "us", "millisecond": "ms", "second": "s",
+    "minute": "min", "hour": "h", "day": "d",
+}
+
 
 def steps(calibration: Calibration) -> dict[str, tuple[float, str]]:
     """Scale and unit of the axes whose unit is known."""

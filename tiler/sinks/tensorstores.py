@@ -1,0 +1,280 @@
+"""N5 and neuroglancer's precomputed volumes on a local disk, written by tensorstore block by block.
+
+Both are folders of one file a chunk, whose axes are named from the fastest on: x, y, z, then channels. A chunk of
+zeros is not stored: both formats take a chunk that is not there for zeros.
+
+References
+----------
+https://github.com/saalfeldlab/n5#file-system-specification,
+https://github.com/google/neuroglancer/blob/master/src/datasource/precomputed/volume.md
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore
+
+from tiler.errors import SinkError
+from tiler.geometry import Box, Shape
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.sinks.layout import Index, Layout, check_block, check_box
+from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
+from tiler.sinks.target import Target, provenance, readable, remove, sync, write_json, writing
+from tiler.sinks.units import NANOMETRES, SYMBOLS, steps
+
+LOCKS = "*.__lock"
+"""What tensorstore leaves of a chunk that it was writing when it was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """One level as an array in the order of the layout: what `tiler.sinks.layout` and `tiler.sinks.pyramid` need."""
+
+    store: Any
+    chunks: Shape
+    shards: None = None
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.store.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        found: np.dtype[Any] = np.dtype(self.store.dtype.numpy_dtype)
+        return found
+
+    def __getitem__(self, index: Index) -> Array:
+        found: Array = self.store[index].read().result()
+        return found
+
+    def __setitem__(self, index: Index, values: Array) -> None:
+        self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
+
+
+class TensorSink:
+    """Base of the sinks that tensorstore writes; a format says how a level is described.
+
+    Parameters
+    ----------
+    path
+        Final name of the output, a folder.
+    spec
+        What is written.
+    """
+
+    dtypes: tuple[str, ...]
+    """Types that the format holds."""
+
+    def __init__(self, path: Path, spec: OutputSpec) -> None:
+        self.spec = spec
+        self.layout = Layout.of(spec)
+        self.target = Target(path)
+        self.target.check_parent()
+        if np.dtype(spec.dtype).name not in self.dtypes:
+            raise SinkError(f"{path}: this format holds {', '.join(self.dtypes)}, the result is "
+                            f"{np.dtype(spec.dtype).name} (--dtype): choose another format (-o)")
+        self._lock = threading.Lock()
+        self._opened: tuple[Path, Chunked] | None = None
+
+    def described(self, folder: Path, levels: Sequence[Level], number: int) -> Json:
+        """The specification by which tensorstore makes or opens one of the levels."""
+        raise NotImplementedError
+
+    def view(self, store: Any) -> Any:
+        """An opened level in the order of the layout's axes."""
+        raise NotImplementedError
+
+    def completed(self, folder: Path, levels: Sequence[Level]) -> None:
+        """Write what the format says of all levels together."""
+
+    def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
+        return type(self), (self.target.path, self.spec)
+
+    @property
+    def name(self) -> str:
+        return str(self.target.path)
+
+    @property
+    def write_unit(self) -> Shape:
+        """The chunk; where z is time and depth its length divides the depth, so that none straddles two times."""
+        z, y, x = self.spec.chunk
+        depth = self.layout.sizes[-1] if len(self.layout.sizes) > 1 else 0
+        return int(np.gcd(z, depth)), y, x
+
+    @property
+    def chunks(self) -> Shape:
+        """A chunk on the layout's axes."""
+        z, y, x = self.write_unit
+        lead = (1,) * (len(self.layout.sizes) - 1) + ((z,) if self.layout.sizes else ())
+        return self.layout.with_channels((*lead, y, x), 1)
+
+    def levels(self) -> Sequence[Level]:
+        """All levels of the output, from level 0 on."""
+        return levels_of(self.spec, self.layout)
+
+    @property
+    def room(self) -> Room:
+        return Room(bytes_of(self.levels(), self.spec))
+
+    def create(self) -> None:
+        """Make the folder with an empty level 0 under the partial name."""
+        self._close()
+        with writing(self.target.partial):
+            self.target.prepare()
+            self.target.partial.mkdir()
+            self._level(self.target.partial, self.levels()[:1], 0, create=True)
+            sync(self.target.path.parent)
+
+    def write(self, box: Box, data: Array) -> None:
+        """Store ``data`` ``(c, *box.shape)``; durable when it returns. Safe from several threads."""
+        check_block(self.name, self.spec, box, data)
+        if self.target.current != self.target.partial:
+            raise SinkError(f"{self.name} is finished: nothing more can be written to it")
+        with writing(self.target.partial):
+            self.layout.store(self._array(), box, data)
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)`` as stored, from the partial or the finished output."""
+        check_box(self.name, self.spec.shape, box)
+        with readable(self.target.current):
+            return self.layout.load(self._array(), box)
+
+    def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
+        """Make the coarser levels, store the provenance beside the output, then give it its final name.
+
+        May be called again: what was not finished is made anew.
+        """
+        self._close()
+        with writing(self.target.path):
+            if self.target.partial.exists():
+                self._complete(watch)
+                write_json(self.target.sidecar, provenance(self.spec.kind, self.spec.classes, attributes))
+            self.target.promote()
+
+    def _complete(self, watch: Watch) -> None:
+        levels, folder = self.levels(), self.target.partial
+        watch.begin(sum(count_cells(level.shape, self.chunks) for level in levels[1:]))
+        arrays = [self._level(folder, levels, 0)]
+        for number, (finer, level) in enumerate(pairwise(levels), start=1):
+            remove(folder / self.folder_of(levels, number))
+            arrays.append(self._level(folder, levels, number, create=True))
+            for index in fill_level(arrays[-2], arrays[-1], steps_between(finer, level), self.spec.kind):
+                watch.made(voxels_of(index))
+        self.completed(folder, levels)
+        for left in folder.rglob(LOCKS):
+            left.unlink()
+
+    def folder_of(self, levels: Sequence[Level], number: int) -> str:
+        """The folder of a level inside the output."""
+        raise NotImplementedError
+
+    def _level(self, folder: Path, levels: Sequence[Level], number: int, *, create: bool = False) -> Chunked:
+        described = dict(self.described(folder, levels, number))
+        try:
+            store = tensorstore.open(described, open=True, create=create, read=True, write=True).result()
+        except ValueError as error:
+            raise SinkError(f"cannot write {self.name}: {str(error).split(' [')[0]}") from error
+        store = store[tensorstore.d[:].translate_to[0]]
+        return Chunked(self.view(store), self.chunks)
+
+    def _array(self) -> Chunked:
+        with self._lock:
+            current = self.target.current
+            if self._opened is None or self._opened[0] != current:  # another sink may have finished it
+                self._opened = current, self._level(current, self.levels()[:1], 0)
+            return self._opened[1]
+
+    def _close(self) -> None:
+        with self._lock:
+            self._opened = None
+
+
+class N5Sink(TensorSink):
+    """An N5 group of the full array ``s0`` and its coarser levels, gzip-compressed."""
+
+    dtypes = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
+
+    def described(self, folder: Path, levels: Sequence[Level], number: int) -> Json:
+        level, axes = levels[number], self.layout.axes[::-1]
+        known = steps(self.spec.calibration)
+        factors = [int(factor) for factor in level.factors[::-1]]
+        metadata: dict[str, Any] = {
+            "dimensions": level.shape[::-1], "blockSize": self.chunks[::-1],
+            "dataType": np.dtype(self.spec.dtype).name, "compression": {"type": "gzip", "level": 1}, "axes": axes,
+            "resolution": [known.get(axis, (1.0, ""))[0] * factor for axis, factor in zip(axes, factors, strict=True)],
+            "units": [SYMBOLS.get(known[axis][1], known[axis][1]) if axis in known else "" for axis in axes]}
+        if number:
+            metadata["downsamplingFactors"] = factors
+        path = f"{folder / self.folder_of(levels, number)}/"
+        return {"driver": "n5", "kvstore": {"driver": "file", "path": path}, "metadata": metadata}
+
+    def folder_of(self, levels: Sequence[Level], number: int) -> str:
+        return f"s{number}"
+
+    def view(self, store: Any) -> Any:
+        return store.T
+
+    def completed(self, folder: Path, levels: Sequence[Level]) -> None:
+        write_json(folder / "attributes.json", {"n5": "2.5.1", "scales": [
+            [int(factor) for factor in level.factors[::-1]] for level in levels]})
+
+
+class PrecomputedSink(TensorSink):
+    """A precomputed volume: an image, or a segmentation where the values are names, with its coarser scales."""
+
+    dtypes = ("uint8", "uint16", "uint32", "uint64", "float32")
+
+    def __init__(self, path: Path, spec: OutputSpec) -> None:
+        super().__init__(path, spec)
+        if "t" in spec.calibration.axes:
+            raise SinkError(f"{path}: a precomputed volume has no time: choose a time point (--roi t=0), or another "
+                            "format (-o)")
+
+    def described(self, folder: Path, levels: Sequence[Level], number: int) -> Json:
+        segmentation = self.spec.kind != "probabilities"
+        packed = segmentation and np.dtype(self.spec.dtype).name in ("uint32", "uint64")
+        size, factors = (self._native(values, 1) for values in (levels[number].shape, levels[number].factors))
+        resolution = [side * factor for side, factor in zip(self._nanometres("scale", 1.0), factors, strict=True)]
+        scale: dict[str, Any] = {
+            "key": self.folder_of(levels, number), "size": size, "chunk_size": self._native(self.chunks, 1),
+            "resolution": resolution, "encoding": "compressed_segmentation" if packed else "raw",
+            "voxel_offset": [round(at / step) for at, step in
+                             zip(self._nanometres("offset", 0.0), resolution, strict=True)]}
+        if packed:
+            scale["compressed_segmentation_block_size"] = [8, 8, 8]
+        return {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "file", "path": f"{folder}/"},
+                "multiscale_metadata": {"type": "segmentation" if segmentation else "image",
+                                        "num_channels": self.spec.shape[0],
+                                        "data_type": np.dtype(self.spec.dtype).name},
+                "scale_metadata": scale}
+
+    def folder_of(self, levels: Sequence[Level], number: int) -> str:
+        """By the resolution in nanometres, as neuroglancer's own volumes are named."""
+        factors = self._native(levels[number].factors, 1)
+        sides = (side * factor for side, factor in zip(self._nanometres("scale", 1.0), factors, strict=True))
+        return "_".join(f"{side:g}" for side in sides)
+
+    def view(self, store: Any) -> Any:
+        """``(x, y, z, channel)`` on the layout's axes; an axis that the layout lacks has one voxel."""
+        kept = store[tuple(slice(None) if axis in self.layout.axes else 0 for axis in "xyzc")]
+        order = [axis for axis in "xyzc" if axis in self.layout.axes]
+        return kept[tensorstore.d[[order.index(axis) for axis in self.layout.axes]].transpose[:]]
+
+    def _native(self, values: Shape, missing: int) -> list[int]:
+        """One value each for x, y and z."""
+        named = dict(zip(self.layout.axes, values, strict=True))
+        return [int(named.get(axis, missing)) for axis in "xyz"]
+
+    def _nanometres(self, name: str, missing: float) -> list[float]:
+        """Scale or offset along x, y and z; where the unit is not known a voxel counts as one nanometre."""
+        known = self.spec.calibration
+        values = dict(zip(known.axes, getattr(known, name), strict=True))
+        factors = {axis: NANOMETRES.get(unit or "", 1.0) for axis, unit in zip(known.axes, known.units, strict=True)}
+        return [float(values.get(axis, missing) * factors.get(axis, 1.0)) for axis in "xyz"]
