@@ -28,6 +28,8 @@ WHAT = together(
     option("What", "--axes", metavar="AXES", help="Names of the proposal's axes, such as tyx."),
     option("What", "--labels-axes", metavar="AXES", help="Names of the axes of the labels."),
     option("What", "--channel", metavar="N", type=int, help="Channel of the proposal to score."),
+    option("What", "--ignore-label", metavar="N", type=int,
+           help="Label of voxels that are not scored, such as 255 or -1 (all protocols but isbi2012)."),
 )
 ISBI = together(
     option("Protocol isbi2012", "--invert", is_flag=True, help="White is membrane in the proposal."),
@@ -37,7 +39,6 @@ ISBI = together(
 )
 SEMANTIC = together(
     option("Protocol semantic", "--classes", metavar="NAME,NAME", help="Names of the classes, from 0."),
-    option("Protocol semantic", "--ignore-label", metavar="N", type=int, help="Label of what is not scored."),
     option("Protocol semantic", "--binary", is_flag=True, help="Everything above 0 is class 1."),
 )
 RESULT = together(
@@ -61,7 +62,7 @@ def evaluate(proposal: str, labels: str, json_file: str | None, quiet: bool, cla
              **options: Any) -> None:
     """Score a PROPOSAL against LABELS, volumes of any size in any format that tiler segment reads.
 
-    White, which is non-zero, is cell, unless the metadata of the proposal or an option says otherwise.
+    White, which is above 0, is cell, unless the metadata of the proposal or an option says otherwise.
     The JSON holds protocol, proposal, labels, mask, region, notes, shape and what the protocol scores.
     """
     if json_file not in (None, STDOUT):

@@ -215,7 +215,7 @@ def evaluate(  # noqa: PLR0913  the door of the package
     ----------
     proposal, labels
         As for `open_volume`. For "isbi2012" the proposal is P(cell), by its metadata where `segment` wrote it, and
-        non-zero labels are cell; for the others both hold integer ids or classes.
+        labels above 0 are cell; for the others both hold ids or classes: integers, or floats that are whole numbers.
     protocol
         "isbi2012", "semantic", "instances", "snemi3d" or "cremi".
     slices, roi
@@ -236,8 +236,9 @@ def evaluate(  # noqa: PLR0913  the door of the package
     **choices
         Further fields of `tiler.evaluation.request.EvaluationRequest`: ``axes``, ``labels_axes`` and ``channel``
         (of the proposal); for "isbi2012" ``invert`` and ``invert_labels`` (membrane is white) and ``rescale``
-        (divide integers by the largest value of their type); for "semantic" ``classes`` (names),
-        ``ignore_label`` and ``binary`` (all above 0 is class 1).
+        (divide integers by the largest value of their type); for "semantic" ``classes`` (names) and
+        ``binary`` (all above 0 is class 1); for all but "isbi2012" ``ignore_label`` (any integer: voxels with this
+        label are not scored).
 
     Returns
     -------

@@ -86,7 +86,7 @@ def test_other_protocols(capsys, files, protocol):
     (("ids.npy", "ids.npy", "--image", "ids.npy", "--report", "r.html", "--protocol", "cremi"), 1,
      "belongs to the protocol isbi2012"),
     (("cells.npy", "labels.npy", "--json", "none/r.json"), 1, "no folder that can be written (--json)"),
-    (("cells.npy", "labels.npy", "--protocol", "cremi"), 1, "ids, which are integers"),
+    (("cells.npy", "labels.npy", "--protocol", "cremi"), 1, "ids are whole numbers"),
     (("cells.npy", "labels.npy", "--protocol", "isbi"), 2, "'isbi' is not one of"),
     (("cells.npy",), 2, "Missing argument 'LABELS'"),
     (("cells.npy", "labels.npy", "--workers", "0"), 2, "0 is not in the range"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 
 import numpy as np
@@ -120,9 +121,12 @@ def test_semantic_scores_come_from_the_table():
 
 
 @pytest.mark.parametrize(("proposal", "labels", "options", "message"), [
-    (TRUTH.astype(np.float32), TRUTH, {"protocol": "snemi3d"}, "the proposal array holds float32.*ids, which are int"),
-    (TRUTH, TRUTH.astype(np.float64), {"protocol": "cremi"}, "the labels array hold float64"),
-    (TRUTH, TRUTH.astype(np.int32) - 1, {"protocol": "cremi"}, "ids from 0, the smallest is -1"),
+    (TRUTH / np.float32(8), TRUTH, {"protocol": "snemi3d"}, "segments of the proposal hold 0.*probabilities"),
+    (TRUTH, TRUTH / 3, {"protocol": "cremi"}, "the labels hold 2.33333, ids are whole numbers"),
+    (TRUTH, np.where(TRUTH, TRUTH, np.nan), {"protocol": "semantic"}, "the labels hold NaN in .* of 6480 voxels"),
+    (TRUTH, (TRUTH + 2**25).astype(np.float32), {"protocol": "cremi"}, "float32, which is exact up to 16777216 only"),
+    (TRUTH, TRUTH.astype(np.int32) - 2, {"protocol": "cremi"}, "ids from 0, the smallest is -2"),
+    (TRUTH, TRUTH, {"protocol": "snemi3d", "ignore_label": 2**64}, "labels are 64-bit integers, 18446744073709551616"),
     (TRUTH, TRUTH * 0, {"protocol": "instances"}, "the labels hold no object"),
     (TRUTH, TRUTH, {"protocol": "cremi", "invert": True}, "--invert belongs to the protocol isbi2012"),
     (TRUTH, TRUTH * 1000, {"protocol": "semantic"}, "class 8000 occurs, at most 1024 classes"),
@@ -146,3 +150,77 @@ def test_a_run_over_blocks_can_be_stopped():
     stop.set()
     with pytest.raises(Interrupted):
         tiler.evaluate(FOUND, TRUTH, "cremi", stop=stop)
+
+
+VOID = [(-1, np.int16), (-1, np.int64), (-100, np.int8), (-3, np.float32), (255, np.uint8), (2**64 - 1, np.uint64),
+        (2**64 - 1, np.int64), (-1, np.uint64), (-1, np.float64)]
+
+
+@pytest.mark.parametrize("protocol", [*SCORES, "semantic"])
+@pytest.mark.parametrize(("void", "dtype"), VOID)
+def test_voxels_with_a_void_label_are_left_out_whatever_integer_it_is(protocol, void, dtype):
+    left_out = RANDOM.random(TRUTH.shape) < 0.3
+    written = void + 2**64 if np.dtype(dtype).kind == "u" and void < 0 else void
+    written = written - 2**64 if dtype is np.int64 and written > 0 else written
+    labels = TRUTH.astype(dtype)
+    labels[left_out] = written
+    found = tiler.evaluate(FOUND, labels, protocol, ignore_label=void)
+    mask = tiler.evaluate(FOUND, TRUTH, protocol, mask=~left_out)
+    if protocol != "cremi":
+        assert found.scores == mask.scores
+    else:  # its Rand error is a share of the whole volume
+        table = ContingencyTable.of(TRUTH[~left_out], FOUND[~left_out])
+        assert found.scores["voi_split"] == mask.scores["voi_split"]
+        assert found.scores == score_cremi(table + ContingencyTable.of(TRUTH[left_out] * 0, FOUND[left_out])).headline()
+    assert found.notes == mask.notes == ()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint64])
+def test_cremi_leaves_out_what_the_challenge_marks(dtype):
+    mark = 2**64 - 1 if dtype is np.uint64 else -1
+    labels, reference = TRUTH.astype(dtype), TRUTH.astype(np.uint64)
+    labels[2], reference[2] = mark, 2**64 - 1
+    wanted = score_cremi(ContingencyTable.of(reference, FOUND)).headline()
+    assert tiler.evaluate(FOUND, labels, "cremi").scores == wanted
+
+
+@pytest.mark.parametrize("protocol", [*SCORES, "semantic"])
+def test_whole_numbers_in_floats_are_labels(protocol):
+    wanted = tiler.evaluate(FOUND, TRUTH, protocol).scores
+    for dtype in (np.float16, np.float32, np.float64):
+        assert tiler.evaluate(FOUND.astype(dtype), TRUTH.astype(dtype), protocol).scores == wanted
+
+
+COLUMNS = np.arange(1, 17).reshape(1, 4, 4).repeat(5, 0).repeat(4, 1).repeat(4, 2)
+BY_SLICE = COLUMNS + 16 * np.arange(5)[:, None, None]
+SHUFFLED = np.stack([np.random.default_rng(z).permutation(16)[plane - 1] + 1 for z, plane in enumerate(COLUMNS)])
+MASK = (COLUMNS % 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("proposal", "labels", "options", "said"), [
+    (MASK * 255, MASK, {"protocol": "semantic"}, "the labels are 0 or 1, the proposal is 0 or 255.*--binary"),
+    (MASK, MASK * 255, {"protocol": "semantic"}, "the labels are 0 or 255, the proposal is 0 or 1"),
+    (MASK * 5 + 2, MASK, {"protocol": "semantic"}, "share no class but 0: the labels hold 1, the proposal 2, 7"),
+    (MASK * 255, COLUMNS, {"protocol": "instances"}, "the proposal holds one object, 255, and the labels 16: a mask"),
+    (COLUMNS, MASK, {"protocol": "snemi3d"}, "the labels hold one object, 1, and the proposal 16: a mask"),
+    (BY_SLICE, COLUMNS, {"protocol": "cremi"}, "numbered slice by slice"),
+    (SHUFFLED, COLUMNS, {"protocol": "instances"}, "numbered slice by slice"),
+    (COLUMNS, COLUMNS, {"protocol": "semantic", "ignore_label": -1}, "no voxel of the labels is -1"),
+])
+def test_wrong_kinds_of_input_are_said_in_one_line(proposal, labels, options, said):
+    found = tiler.evaluate(proposal, labels, **options)
+    assert len(found.notes) == 1
+    assert re.search(said, found.notes[0])
+    assert "\n" not in found.notes[0]
+    assert f"note: {found.notes[0]}" in found.table()
+
+
+@pytest.mark.parametrize(("proposal", "labels", "options"), [
+    (COLUMNS + 5, COLUMNS, {"protocol": "snemi3d"}),
+    (BY_SLICE[:1], COLUMNS[:1], {"protocol": "instances"}),
+    (MASK * 255, MASK, {"protocol": "semantic", "binary": True}),
+    (MASK, MASK, {"protocol": "cremi"}),
+    (MASK * 2, MASK + MASK * (COLUMNS > 8), {"protocol": "semantic"}),
+])
+def test_right_kinds_of_input_give_no_hint(proposal, labels, options):
+    assert tiler.evaluate(proposal, labels, **options).notes == ()

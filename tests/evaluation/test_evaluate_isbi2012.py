@@ -228,6 +228,11 @@ HALF = np.tile(np.repeat([0, 255], 4).astype(np.uint8), (1, 8, 1))
     (HALF, HALF, {"slices": "0:0"}, r"region \[0:0, 0:8, 0:8\] is empty"),
     (HALF, HALF, {"slices": "a:b"}, "slices 'a:b' cannot be read"),
     (HALF, HALF, {"slices": "0:1", "roi": "0:1,:,:"}, "both choose slices"),
+    (HALF, np.where(HALF, np.nan, 0), {}, "slice 0: the labels hold NaN in 32 of 64 pixels"),
+    (HALF, np.where(HALF, np.nan, 0), {"invert_labels": True}, "slice 0: the labels hold NaN in 32 of 64 pixels"),
+    (HALF, HALF.view(np.int8), {}, "slice 0: the labels hold -1: cell is above 0"),
+    (HALF, HALF, {"mask": NAN}, "slice 0: the mask holds NaN in 64 of 64 pixels"),
+    (HALF, HALF, {"ignore_label": -1}, "isbi2012 scores every pixel"),
     (HALF, HALF, {"binary": True}, "--binary belongs to the protocol semantic"),
 ])
 def test_wrong_input_is_one_line(proposal, labels, options, message):

@@ -78,8 +78,9 @@ def test_a_table_by_hand() -> None:
 
 @pytest.mark.parametrize(("labels", "segments", "message"), [
     (np.zeros((2, 3), int), np.zeros((3, 2), int), r"\(2, 3\).*\(3, 2\)"),
-    (np.zeros(3), np.zeros(3, int), "labels must hold integer ids, they are float64"),
-    (np.zeros(3, int), np.array([0, -4, 2]), "segments must hold ids from 0, the smallest is -4"),
+    (np.zeros(3, complex), np.zeros(3, int), "labels must hold integer ids, they are complex128"),
+    (np.array([np.nan, 0, 1]), np.zeros(3, int), "labels hold NaN in 1 of 3 voxels"),
+    (np.zeros(3, int), np.array([0, -4, 2]), "segments of the proposal must hold ids from 0, the smallest is -4"),
 ])
 def test_what_is_no_pair_of_label_images_is_refused(labels: np.ndarray, segments: np.ndarray,
                                                     message: str) -> None:

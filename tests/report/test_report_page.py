@@ -106,6 +106,20 @@ def test_every_score_and_every_published_row_is_there(made):
     assert "hidden test slices" in shown
 
 
+def test_a_proposal_of_one_colour_does_not_lead_the_leader_board(stack, tmp_path):
+    _, cells, labels = stack
+    noise = np.random.default_rng(2).uniform(0.05, 0.85, cells.shape).astype(np.float32)  # above 0.85 all is black
+    for proposal, said in ((noise, None), (noise * 0, "This proposal---")):
+        found = tiler.evaluate(proposal, labels, report=tmp_path / "r.html")
+        assert found.official["warping_min_splits_mergers_r20"] == 0, "this is the evaluator's own score"
+        shown = "".join(Tags((tmp_path / "r.html").read_text()).text)
+        assert shown.index("IDSIA-SCI0.0") < shown.index("This proposal")
+        assert said is None or said in shown
+    best, reached = tiler.evaluate(noise, labels).result.sound_best("warping_min_splits_mergers_r20")
+    assert best > 0
+    assert reached < 0.85
+
+
 def test_every_control_has_a_name(made):
     text, _ = made
     for control in re.findall(r"<(?:button|input|select)\b[^>]*>[^<]*", text):

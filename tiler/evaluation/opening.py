@@ -123,10 +123,9 @@ def _meaning(request: EvaluationRequest, proposal: Source, labels: Source,
         wish = Wish(request.invert, request.rescale, request.channel)
         return meaning_of(proposal.name, proposal.shape[0], proposal.dtype, written, wish)
     for name, source in (("proposal", proposal), ("labels", labels)):
-        if source.dtype.kind not in "iu":
-            hint = " (tiler segment --as labels, or --as instances)" if name == "proposal" else ""
+        if source.dtype.kind not in "biuf":
             raise PlanError(f"the {name} {source.name} hold{'s' * (name == 'proposal')} {source.dtype}: the protocol "
-                            f"{request.protocol} compares ids, which are integers{hint}")
+                            f"{request.protocol} compares ids, which are integers")
     channel = request.channel or 0
     if proposal.shape[0] > 1 and request.channel is None:
         raise PlanError(f"{proposal.name} has {proposal.shape[0]} channels (a colour image?): choose one with "

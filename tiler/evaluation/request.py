@@ -44,10 +44,24 @@ class EvaluationRequest:
         belongs: dict[str, dict[str, object]] = {
             "isbi2012": {"--invert": self.invert, "--invert-labels": self.invert_labels,
                          "--rescale": self.rescale},
-            "semantic": {"--classes": self.classes, "--ignore-label": self.ignore_label is not None,
-                         "--binary": self.binary},
+            "semantic": {"--classes": self.classes, "--binary": self.binary},
         }
         for protocol, options in belongs.items():
             for option, given in options.items():
                 if given and self.protocol != protocol:
                     raise PlanError(f"{option} belongs to the protocol {protocol}, not to {self.protocol}")
+        if self.ignore_label is not None:
+            self._check_ignored(self.ignore_label)
+
+    def _check_ignored(self, label: int) -> None:
+        if self.protocol == "isbi2012":
+            raise PlanError("--ignore-label belongs to the protocols of classes and ids: isbi2012 scores every pixel, "
+                            "as the challenge does")
+        if not -(2**63) <= label < 2**64:
+            raise PlanError(f"labels are 64-bit integers, {label} is none (--ignore-label)")
+
+    @property
+    def void(self) -> tuple[int, ...]:
+        """Labels of voxels that are not scored: the one that was asked for, and that of the CREMI challenge."""
+        asked = () if self.ignore_label is None else (self.ignore_label,)
+        return asked + ((2**64 - 1,) if self.protocol == "cremi" else ())

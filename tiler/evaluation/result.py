@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tiler.geometry import Box
-from tiler.metrics import THRESHOLDS, Isbi2012Result, Result
+from tiler.metrics import Isbi2012Result, Result
 from tiler.report.scores import score_table, shown
 
 
@@ -77,19 +76,11 @@ class Evaluation:
         return score_table(self.protocol, self.scores, self.thresholds_reached, self.remarks)
 
 
-def is_degenerate(result: Isbi2012Result, threshold: float) -> bool:
-    """Whether next to all of the proposal is on one side of a threshold: scores reached there mean nothing."""
-    place = THRESHOLDS.index(threshold)
-    white = sum(scores.pixel[place].tp + scores.pixel[place].fp for scores in result.slices)
-    share = white / math.prod(result.shape)
-    return not 1e-3 < share < 1 - 1e-3
-
-
 def _degenerate_remarks(result: Isbi2012Result) -> tuple[str, ...]:
     """Which best scores belong to a threshold that should not be quoted."""
     reached: dict[float, list[str]] = {}
     for name, threshold in result.thresholds_reached.items():
-        if threshold is not None and is_degenerate(result, threshold):
+        if threshold is not None and result.is_degenerate(threshold):
             reached.setdefault(threshold, []).append(name)
     return tuple(f"{', '.join(names)}: reached at threshold {shown(threshold)}, where next to all of the proposal "
                  "is one colour; not to be quoted without saying so" for threshold, names in reached.items())

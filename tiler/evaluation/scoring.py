@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tiler.errors import PlanError, SinkError
+from tiler.evaluation.hints import hints_about
 from tiler.evaluation.opening import Comparison
 from tiler.evaluation.pair import Part
 from tiler.evaluation.request import EvaluationRequest
@@ -47,14 +48,19 @@ def score(comparison: Comparison, workers: int, listener: Listener, stop: thread
         raise PlanError(f"{workers} is not a number of at least 1 (--workers)")
     for note in comparison.notes:
         listener.warn(note)
+    hints: tuple[str, ...] = ()
     if comparison.request.protocol == "isbi2012":
         result: Result = _score_isbi(comparison, workers, listener, stop)
     else:
-        table = count_blocks(comparison.pair, workers, listener, stop)
+        table = count_blocks(comparison.pair, workers, listener, stop, void=comparison.request.void)
         result = _score_table(table, comparison)
+        hints = hints_about(table, comparison)
+        for hint in hints:
+            listener.warn(hint)
     pair = comparison.pair
     return Evaluation(result, pair.proposal.source.name, pair.labels.source.name,
-                      None if pair.mask is None else pair.mask.source.name, pair.labels.box, comparison.notes)
+                      None if pair.mask is None else pair.mask.source.name, pair.labels.box,
+                      comparison.notes + hints)
 
 
 def _score_isbi(comparison: Comparison, workers: int, listener: Listener, stop: threading.Event) -> Isbi2012Result:
@@ -65,7 +71,7 @@ def _score_isbi(comparison: Comparison, workers: int, listener: Listener, stop: 
 
 def _score_table(table: ContingencyTable, comparison: Comparison) -> Result:
     request = comparison.request
-    if not table.total:
+    if not table.total and not table.void:
         raise PlanError("there is nothing to score: the mask is 0 everywhere (--mask)")
     if request.protocol == "semantic":
         return _score_classes(table, request, comparison.named)
@@ -73,8 +79,6 @@ def _score_table(table: ContingencyTable, comparison: Comparison) -> Result:
 
 
 def _score_classes(table: ContingencyTable, request: EvaluationRequest, named: tuple[str, ...]) -> SemanticResult:
-    if request.ignore_label is not None:
-        table = table.without_labels(request.ignore_label)
     true, found = table.labels, table.segments
     if request.binary:
         true, found = (true > 0).astype(np.uint64), (found > 0).astype(np.uint64)

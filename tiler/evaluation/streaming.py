@@ -20,6 +20,7 @@ from tiler.evaluation.meaning import Meaning
 from tiler.evaluation.pair import Pair
 from tiler.geometry import Box
 from tiler.metrics import ContingencyTable, SliceScores, integer_hint, score_slice
+from tiler.metrics.checks import cells_and_membrane
 from tiler.ports import Array, Listener
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Scorer:
         """``(y, x)`` each: P(cell), labels, mask."""
         pair, box = self.pair, self.pair.slice_box(z)
         labels = pair.labels.read(box)[0]
+        cells_and_membrane(labels)
         if self.invert_labels:
             labels = (labels == 0).astype(np.uint8)
         mask = None if pair.mask is None else pair.mask.read(box)[0]
@@ -56,8 +58,8 @@ class Scorer:
 
     def __call__(self, z: int) -> tuple[SliceScores, str | None]:
         """The scores of a slice, and a hint about integers that are compared as they are."""
-        proposal, labels, mask = self.read(z)
         try:
+            proposal, labels, mask = self.read(z)
             scores = score_slice(proposal, labels, mask)
         except PlanError as error:
             raise PlanError(f"slice {z}: {error}") from error
@@ -114,8 +116,8 @@ class Total:
 
 
 def count_blocks(pair: Pair, workers: int, listener: Listener, stop: threading.Event,
-                 voxels: int = BLOCK) -> ContingencyTable:
-    """The contingency table of a pair, from its blocks; voxels where the mask is 0 are left out.
+                 voxels: int = BLOCK, void: tuple[int, ...] = ()) -> ContingencyTable:
+    """Count the contingency table of a pair from its blocks; voxels where the mask is 0 are left out.
 
     Parameters
     ----------
@@ -127,6 +129,8 @@ def count_blocks(pair: Pair, workers: int, listener: Listener, stop: threading.E
         As in a run.
     voxels
         Size of a block, more where a single chunk is larger.
+    void
+        Labels of voxels that are not scored.
 
     Raises
     ------
@@ -137,7 +141,7 @@ def count_blocks(pair: Pair, workers: int, listener: Listener, stop: threading.E
     """
 
     def count(box: Box) -> tuple[int, ContingencyTable]:
-        return box.voxels, _table(pair, box)
+        return box.voxels, _table(pair, box, void)
 
     blocks = list(pair.blocks(voxels))
     listener.stage("blocks")
@@ -160,9 +164,9 @@ def _until(stop: threading.Event, items: Iterable[T]) -> Iterator[T]:
         yield item
 
 
-def _table(pair: Pair, box: Box) -> ContingencyTable:
+def _table(pair: Pair, box: Box, void: tuple[int, ...]) -> ContingencyTable:
     labels, segments = pair.labels.read(box), pair.proposal.read(box)
     if pair.mask is not None:
         scored = pair.mask.read(box) != 0
         labels, segments = labels[scored], segments[scored]
-    return ContingencyTable.of(labels, segments)
+    return ContingencyTable.of(labels, segments, void)

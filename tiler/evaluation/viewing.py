@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from tiler.evaluation.pair import Part
-from tiler.evaluation.result import is_degenerate
 from tiler.evaluation.streaming import Scorer
 from tiler.metrics import Isbi2012Result, warp
 from tiler.ports import Array, Listener
@@ -29,7 +28,7 @@ def viewing_threshold(result: Isbi2012Result) -> float:
     """Where the warping error is best, or else the pixel error, unless the proposal is empty or full there."""
     for name in ("warping_min_splits_mergers_r20", "warping_min_all", "pixel_error"):
         reached = result.thresholds_reached[name]
-        if reached is not None and not is_degenerate(result, reached):
+        if reached is not None and not result.is_degenerate(reached):
             return reached
     return FALLBACK
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiler.errors import PlanError
-from tiler.metrics.checks import identifiers
+from tiler.metrics.checks import identifiers, is_void
 from tiler.ports import Array
 
 Ids = npt.NDArray[np.uint64]
@@ -32,6 +33,8 @@ class ContingencyTable:
         uint64 ids of the proposal, ascending for equal labels.
     counts
         int64 voxels of each pair, all above 0.
+    void
+        Number of voxels that were left out because their label is not scored.
 
     Notes
     -----
@@ -42,15 +45,18 @@ class ContingencyTable:
     labels: Ids
     segments: Ids
     counts: Voxels
+    void: int = 0
 
     @classmethod
-    def of(cls, labels: Array, segments: Array) -> ContingencyTable:
+    def of(cls, labels: Array, segments: Array, void: Iterable[int] = ()) -> ContingencyTable:
         """Count one block.
 
         Parameters
         ----------
         labels, segments
-            Any shape, integers from 0: the truth and the proposal.
+            Truth and proposal. Any equal shape; integers from 0, or floats that hold such integers.
+        void
+            Labels of voxels that are not scored; any integers. They are left out before ids are checked.
 
         Raises
         ------
@@ -60,14 +66,17 @@ class ContingencyTable:
         if labels.shape != segments.shape:
             raise PlanError(f"labels of shape {labels.shape} and segments of shape {segments.shape} do not "
                             "overlap: the shapes must be equal")
+        left_out = is_void(labels, void)
+        if left_out.any():
+            labels, segments = labels[~left_out], segments[~left_out]
         turned = labels.flags.f_contiguous and segments.flags.f_contiguous
         order: Literal["F", "C"] = "F" if turned else "C"
         true = identifiers(labels, "labels").ravel(order)
-        found = identifiers(segments, "segments").ravel(order)
+        found = identifiers(segments, "segments of the proposal").ravel(order)
         table = cls.empty()
         for start in range(0, labels.size, PIECE):
             table += cls._of_piece(true[start:start + PIECE], found[start:start + PIECE])
-        return table
+        return replace(table, void=int(np.count_nonzero(left_out)))
 
     @classmethod
     def empty(cls) -> ContingencyTable:
@@ -100,6 +109,9 @@ class ContingencyTable:
         return cls(labels[first], segments[first], np.add.reduceat(counts, np.flatnonzero(first)))
 
     def __add__(self, other: ContingencyTable) -> ContingencyTable:
+        return replace(self._joined(other), void=self.void + other.void)
+
+    def _joined(self, other: ContingencyTable) -> ContingencyTable:
         if not self.counts.size or not other.counts.size:
             return self if self.counts.size else other
         return self._merged(np.concatenate((self.labels, other.labels)),
@@ -107,7 +119,7 @@ class ContingencyTable:
                             np.concatenate((self.counts, other.counts)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ContingencyTable) and all(
+        return isinstance(other, ContingencyTable) and self.void == other.void and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("labels", "segments", "counts"))
 
     __hash__ = None  # type: ignore[assignment]
@@ -123,7 +135,7 @@ class ContingencyTable:
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> ContingencyTable:
         """The entries where a mask is true."""
-        return ContingencyTable(self.labels[chosen], self.segments[chosen], self.counts[chosen])
+        return replace(self, labels=self.labels[chosen], segments=self.segments[chosen], counts=self.counts[chosen])
 
     def without_labels(self, *ids: int) -> ContingencyTable:
         """The table of the voxels whose label is none of these."""

@@ -28,7 +28,7 @@ from tiler.metrics.rand import AdaptedRand, sum_of_squares
 from tiler.metrics.result import Result
 from tiler.ports import Array
 
-BACKGROUND = (0, 2**64 - 1)  # the challenge marks what is not scored with the largest uint64
+VOID = 2**64 - 1  # the label that the challenge gives to voxels that are not scored
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ def score_cremi(table: ContingencyTable) -> CremiResult:
     PlanError
         The labels hold no object.
     """
-    scored = table.without_labels(*BACKGROUND)
+    scored = table.without_labels(0, VOID)
     require_foreground(scored)
-    return CremiResult(variation_of_information(scored), _adapted_rand(scored, table.total))
+    return CremiResult(variation_of_information(scored), _adapted_rand(scored, table.total + table.void))
 
 
 def _adapted_rand(scored: ContingencyTable, voxels: int) -> AdaptedRand:

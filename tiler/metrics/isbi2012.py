@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiler.metrics.checks import probabilities, slice_2d
+from tiler.metrics.checks import cells_and_membrane, probabilities, slice_2d
 from tiler.metrics.contingency import ContingencyTable, all_overlaps, foreground_overlaps
 from tiler.metrics.information import Information, information
 from tiler.metrics.labelling import Labels, columns, label_objects
@@ -100,19 +100,21 @@ def score_slice(proposal: Array, labels: Array, mask: Array | None = None, *, ra
     proposal
         ``(y, x)``, P(cell) from 0 to 1; integers are compared as they are.
     labels
-        ``(y, x)``; non-zero is cell.
+        ``(y, x)``, not negative; above 0 is cell, 0 is membrane.
     mask
-        ``(y, x)``; where warping may take place and counts. Only the warping scores use it.
+        ``(y, x)``; pixels may flip, and count, where it is not 0. Only the warping scores use it.
     radius
         See `warp`.
 
     Raises
     ------
     PlanError
-        An array is not 2-D, shapes differ, or the proposal holds NaN or real numbers outside 0..1.
+        An array is not 2-D, shapes differ, the proposal holds NaN or real numbers outside 0..1, the labels hold
+        NaN or negative values, or the mask holds NaN.
     """
     slice_2d(proposal, labels, mask)
     probabilities(proposal)
+    cells_and_membrane(labels, mask)
     values = columns(proposal, np.float32).astype(np.float64)
     truth = columns(labels, np.float32).astype(np.float64)
     cells, allowed = (truth > 0).astype(np.uint8), None if mask is None else mask.T != 0

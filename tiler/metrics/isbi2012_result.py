@@ -146,6 +146,18 @@ class Isbi2012Result(Result):
         """
         return {name: reached for name, (_, reached) in self._best.items()}
 
+    def is_degenerate(self, threshold: float) -> bool:
+        """Whether at least 99.9 % of the proposal is on one side of a threshold, where scores mean nothing."""
+        place = THRESHOLDS.index(threshold)
+        white = sum(scores.pixel[place].tp + scores.pixel[place].fp for scores in self.slices)
+        return not 1e-3 < white / math.prod(self.shape) < 1 - 1e-3
+
+    def sound_best(self, name: str) -> tuple[float, float | None]:
+        """A headline score over the thresholds that are not degenerate, and its threshold; None for none."""
+        headline = HEADLINES[name]
+        curve = zip(self.curves[headline.curve], THRESHOLDS, strict=False)
+        return headline.best(tuple(math.nan if self.is_degenerate(at) else value for value, at in curve))
+
     def headline(self) -> dict[str, float]:
         return self.official
 
@@ -192,8 +204,9 @@ class Isbi2012Result(Result):
         """
         white = sum(scores.pixel[0].tp + scores.pixel[0].fn for scores in self.slices)
         if white in (0, math.prod(self.shape)):
-            raise PlanError(f"the labels are all {'cell' if white else 'membrane'}: Rand, information and warping "
-                            "scores need both (non-zero is cell; --invert where white is membrane)")
+            raise PlanError(f"the labels are all {'cell' if white else 'membrane'}: above 0 is cell, 0 is "
+                            "membrane, and Rand, information and warping scores need both (ids of touching objects "
+                            "have no membrane: score them with --protocol snemi3d, cremi or instances)")
 
 
 def _f_scores(counts: Sequence[Counts], empty: float = 1.0) -> Curve:

@@ -15,7 +15,7 @@ def pixel_counts(proposal: Array, labels: Array) -> Counts:
     Parameters
     ----------
     proposal, labels
-        Any shape; non-zero is white, the positive class.
+        Any shape; above 0 is white, the positive class.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def pixel_counts(proposal: Array, labels: Array) -> Counts:
         The shapes differ, or there are no pixels.
     """
     same_shape(proposal, labels)
-    found, true = proposal != 0, labels != 0
+    found, true = proposal > 0, labels > 0
     tp, positive, predicted = (int(np.count_nonzero(mask)) for mask in (found & true, true, found))
     return Counts(tp, predicted - tp, positive - tp, labels.size - predicted - positive + tp)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiler.errors import PlanError
-from tiler.metrics.checks import identifiers, same_shape
+from tiler.metrics.checks import identifiers, is_void, same_shape
 from tiler.metrics.result import Result
 from tiler.metrics.statistics import Counts
 from tiler.ports import Array
@@ -45,7 +45,7 @@ class ConfusionMatrix:
         classes
             Number of classes.
         ignore
-            Label of voxels that are not scored, whatever was proposed there.
+            Label of voxels that are not scored, whatever was proposed there; any integer.
 
         Raises
         ------
@@ -53,11 +53,11 @@ class ConfusionMatrix:
             Shapes differ, or a class is not below ``classes``.
         """
         same_shape(proposal, labels)
+        if ignore is not None:
+            scored = ~is_void(labels, [ignore])
+            labels, proposal = labels[scored], proposal[scored]
         true = identifiers(labels, "labels")
         found = identifiers(proposal, "classes of the proposal")
-        if ignore is not None:
-            scored = true != ignore
-            true, found = true[scored], found[scored]
         for name, values in (("labels", true), ("proposal", found)):
             if values.size and values.max() >= classes:
                 raise PlanError(f"the {name} hold class {values.max()}, there are {classes} classes from 0 "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from tiler.version import __version__
 
 CARDS = ("v_rand_thinned", "v_info_thinned", "warping_min_splits_mergers_r20", "rand_error_2012", "pixel_error")
 NUMBER = re.compile(r"-|-?[\d.]+|nan")
+OWN = "This proposal"
 NUMERIC = ' class="number"'
 
 
@@ -167,16 +169,23 @@ def _cell(text: str) -> str:
 
 
 def _board(isbi: Isbi2012Result) -> str:
-    """The published rows with this proposal among them, by warping error as on the board."""
-    own = {column: isbi.official[name] for column, name in COLUMNS.items()}
-    rows = [(entry.warping, "" if entry.rank is None else str(entry.rank), escape(entry.group), False,
-             (entry.warping, entry.rand, entry.pixel)) for entry in BOARD]
-    rows.append((own["warping"], "", "This proposal", True, (own["warping"], own["rand"], own["pixel"])))
-    body = "".join(
-        f'<tr{" class=own" if mine else ""}><td class="number">{rank}</td><th scope="row">{name}</th>'
-        f'<td class="number">{values[0]:.6f}</td><td class="number">{values[1]:.4f}</td>'
-        f'<td class="number">{values[2]:.4f}</td></tr>' for _, rank, name, mine, values in sorted(rows))
+    """The published rows with this proposal among them, by warping error as on the board.
+
+    Thresholds at which nearly all of the proposal is one colour do not count: they leave no splits and no mergers.
+    """
+    best = [isbi.sound_best(name) for name in COLUMNS.values()]
+    own = tuple(math.inf if reached is None else value for value, reached in best)
+    rows = [((entry.warping, entry.rand, entry.pixel), entry.rank, entry.group) for entry in BOARD]
+    body = "".join(_board_row(*row) for row in sorted([*rows, (own, None, OWN)], key=lambda row: row[0]))
     return _filled(_asset("board.html"), {"rows": body})
+
+
+def _board_row(errors: tuple[float, ...], rank: int | None, name: str) -> str:
+    """One row; an error that was reached at no sound threshold is a dash."""
+    cells = "".join(f'<td class="number">{"-" if math.isinf(error) else f"{error:.{digits}f}"}</td>'
+                    for error, digits in zip(errors, (6, 4, 4), strict=True))
+    return (f'<tr{" class=own" if name == OWN else ""}><td class="number">{"" if rank is None else rank}</td>'
+            f'<th scope="row">{escape(name)}</th>{cells}</tr>')
 
 
 def _curves(isbi: Isbi2012Result) -> str:
