@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 from tiler.testing.predictors import PoolingNet
 
 

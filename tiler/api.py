@@ -13,7 +13,7 @@ from tiler.options import Options
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Listener, Source
 from tiler.running.output_state import Intent
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 from tiler.running.start import Request, fitted, run_in_memory, run_to_file, with_room
 from tiler.sinks import check_output
 from tiler.sources import open_source

@@ -25,7 +25,7 @@ from tiler.metrics import (
     score_instances,
     score_snemi3d,
 )
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 from tiler.sources import open_source
 
 RANDOM = np.random.default_rng(5)

@@ -27,7 +27,7 @@ from tiler.report.leaderboard import BOARD
 from tiler.report.page import write_page
 from tiler.report.pictures import KINDS, encode_slice, grey_of_proposal
 from tiler.report.png import encode_palette
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 VOID = {"meta", "input", "br"}

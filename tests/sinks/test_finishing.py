@@ -11,7 +11,7 @@ import tiler
 from tiler.errors import Interrupted, SinkError
 from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 from tiler.sinks import open_finished, open_sink, partial_path
 from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, Counting, Stopped, written
 

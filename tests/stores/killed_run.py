@@ -5,7 +5,7 @@ import signal
 import sys
 
 import tiler
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 from tiler.testing.predictors import PoolingNet
 
 

@@ -7,8 +7,6 @@ lie elsewhere: that finds what was wrong when it was written.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,17 +14,20 @@ import numpy as np
 
 from tiler.checking.recompute import Compared, Recomputation, other_tile
 from tiler.errors import SinkError
-from tiler.geometry import Box, Shape
-from tiler.jobs.instances import bands
+from tiler.geometry import Shape
 from tiler.jobs.seams import Seams
+from tiler.jobs.segment import checksum_of
 from tiler.opening import Opened, open_all
 from tiler.options import FREE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
-from tiler.ports import Sink
+from tiler.ports import KINDS, Array
 from tiler.running.journal import Journal, journal_path
 from tiler.running.output_state import State, check_same, state_of
-from tiler.running.run_spec import Task, final_sink, instance_rows
+from tiler.running.run_spec import RunSpec
+from tiler.running.stage import Stage
+from tiler.running.stages import stages_of
+from tiler.running.start import run_spec
 from tiler.stores.address import Place
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 2e-2}
@@ -107,17 +108,18 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
     ports = source or header["source"], model or header["model"]
     as_run = open_all(*ports, Options(**stored), trust)
     _check_ports(plan, as_run, moved=source is not None)
-    scores = {} if header["kind"] == "probabilities" else \
+    scores = {} if KINDS[header["kind"]].ordered else \
         {"kind": "probabilities", "classes": "all", "dtype": None, "min_size": None}
     scored = open_all(*ports, Options(**{**stored, **scores}), trust)
-    task = Task(plan, as_run.source, as_run.predictor, output, header["kind"], as_run.statistics,
-                int(stored.get("min_size", 0)), as_run.instance_dtype, str(as_run.options.ngff), {})
-    sink = final_sink(task)
-    damaged, spread = _read_all(journal, task, sink)
-    check = Recomputation(task, journal, sink, scored.predictor)
+    run = run_spec(as_run, plan, output)
+    stages = stages_of(run)
+    last = stages[-1]
+    assert last.sink is not None, "the last stage writes the output"
+    damaged, spread = _read_all(last, journal)
+    check = Recomputation(run, journal, last.sink, scored.predictor)
     compared = [] if damaged else check.compare(windows, seed)
     shares = [] if damaged else list(check.passes_again(min(windows, PASS_BLOCKS), seed))
-    report = _report(task, journal, damaged, compared, spread)
+    report = _report(run, last, journal, damaged, compared, spread)
     wrong = [where for where, share in shares if share > _tolerance(plan)]
     return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
                    passes_worst=max((share for _, share in shares), default=0.0),
@@ -130,46 +132,49 @@ def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
     check_same(plan.essence, {name: essence[name] for name in ("source", "shape", "dtype", "model")}, moved)
 
 
-def _read_all(journal: Journal, task: Task, sink: Sink) -> tuple[list[str], float]:
-    """Blocks that do not give their checksum, and the range of all values that do."""
-    stage = "instances" if task.kind == "instances" else "model"
-    damaged, low, high = [], np.inf, -np.inf
-    for index, record in sorted(journal.records(stage).items()):
-        digest = hashlib.blake2b(digest_size=16)
-        for box in _boxes(task, index):
-            data = np.ascontiguousarray(sink.read(box))
-            digest.update(data.data)
-            low, high = min(low, float(data.min())), max(high, float(data.max()))
-        if digest.hexdigest() != record["checksum"]:
-            damaged.append(f"slice {index}" if stage == "instances" else f"block {index} at {task.plan.grid[index]}")
-    return damaged, max(0.0, high - low)
+@dataclass(slots=True)
+class _Seen:
+    """The range of the values that were read."""
+
+    low: float = np.inf
+    high: float = -np.inf
+
+    def noted(self, data: Array) -> Array:
+        self.low, self.high = min(self.low, float(data.min())), max(self.high, float(data.max()))
+        return data
+
+    @property
+    def spread(self) -> float:
+        return max(0.0, self.high - self.low)
 
 
-def _boxes(task: Task, index: int) -> Sequence[Box]:
-    """Of what was written under one record, in the output's coordinates."""
-    if task.kind == "instances":
-        return bands(task.plan.region.shape, instance_rows(task.plan), index)
-    return [task.plan.grid[index].back(task.plan.region.start)]
+def _read_all(stage: Stage, journal: Journal) -> tuple[list[str], float]:
+    """Blocks that do not give their checksum, and the range of the values of all blocks."""
+    damaged, seen, sink = [], _Seen(), stage.sink
+    assert sink is not None
+    for index, record in sorted(journal.records(stage.name).items()):
+        if checksum_of(seen.noted(sink.read(box)) for box in stage.stored(index)) != record["checksum"]:
+            damaged.append(stage.where(index))
+    return damaged, seen.spread
 
 
 def _tolerance(plan: Plan) -> float:
     return TOLERANCE.get(str(plan.essence["model"].get("precision", "float32")), TOLERANCE["float32"])
 
 
-def _report(task: Task, journal: Journal, damaged: list[str], compared: list[Compared],
+def _report(run: RunSpec, last: Stage, journal: Journal, damaged: list[str], compared: list[Compared],
             spread: float) -> CheckReport:
-    allowed = _tolerance(task.plan)
-    if task.kind == "probabilities":
-        allowed = allowed * spread + STEP.get(task.predictor.dtype.name, 0.0)
-    instances = task.kind == "instances"
+    allowed = _tolerance(run.plan)
+    if run.result.kind.ordered:
+        allowed = allowed * spread + STEP.get(run.predictor.dtype.name, 0.0)
     return CheckReport(
-        blocks=task.plan.region.shape[0] if instances else len(task.plan.grid),
-        recorded=len(journal.records("instances" if instances else "model")),
+        blocks=len(last.grid),
+        recorded=len(journal.records(last.name)),
         damaged=tuple(damaged),
         windows=len(compared),
-        share=sum(window.box.voxels for window in compared) / task.plan.region.voxels,
-        tile=task.plan.tile,
-        other_tile=other_tile(task.plan, task.predictor),
+        share=sum(window.box.voxels for window in compared) / run.plan.region.voxels,
+        tile=run.plan.tile,
+        other_tile=other_tile(run.plan, run.predictor),
         worst=max((window.worst for window in compared), default=0.0),
         allowed=allowed,
         wrong=tuple(str(window.box) for window in compared if window.worst > allowed),

@@ -58,6 +58,6 @@ def segment_job(
     plan: Plan, source: Source, predictor: Predictor, sink: Sink, known: Known | None = None
 ) -> SegmentJob:
     """The job of the last pass of a plan, in the way that the plan says."""
-    if plan.tiling == "blend":
+    if plan.blended:
         return BlendJob(plan, source, predictor, sink)
     return SegmentJob(plan, source, predictor, sink, known)

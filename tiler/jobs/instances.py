@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,10 @@ class InstancesJob:
         Height of a band: whole write units of the sink.
     min_size
         Components of fewer voxels are dropped.
-    numbered
-        How many instances there are in the slices before the next one.
+    dtype
+        Of the instances.
+    counts
+        How many instances there are in the slices that are numbered already. Filled as slices are written.
     """
 
     labels: Sink
@@ -50,8 +53,8 @@ class InstancesJob:
     shape: tuple[int, ...]
     rows: int
     min_size: int
-    dtype: np.dtype[np.unsignedinteger[npt.NBitBase]]
-    numbered: int = 0
+    dtype: np.dtype[Any]
+    counts: dict[int, int] = field(default_factory=dict)
 
     @property
     def feeders(self) -> int:
@@ -78,17 +81,18 @@ class InstancesJob:
     def write(self, index: int, result: Ids) -> Json:
         digest, first = hashlib.blake2b(digest_size=16), 1
         count = int(result.max(initial=0))
+        before = sum(number for place, number in self.counts.items() if place < index)
         limit = np.iinfo(self.dtype).max
-        if self.numbered + count > limit:
+        if before + count > limit:
             raise PlanError(f"more than {limit} instances: use --dtype uint64 or a larger --min-size")
         for band, box in self._bands(index):
             lookup = np.concatenate([[0], result[first - 1 : first - 1 + int(band.max(initial=0))]])
             first += len(lookup) - 1
             final = lookup[band]
-            data = np.where(final > 0, final + self.numbered, 0).astype(self.dtype)[None, None]
+            data = np.where(final > 0, final + before, 0).astype(self.dtype)[None, None]
             self.sink.write(box, data)
             digest.update(data.data)
-        self.numbered += count
+        self.counts[index] = count
         return {"checksum": digest.hexdigest(), "count": count}
 
     def _bands(self, index: int) -> Iterator[tuple[Array, Box]]:

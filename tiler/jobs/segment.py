@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -144,4 +144,12 @@ def finite(data: Array, rule: str, name: str) -> Array:
 
 def checksum(data: Array) -> str:
     """BLAKE2b of the bytes in C order: what the journal keeps of a block as it was written."""
-    return hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).hexdigest()
+    return checksum_of([data])
+
+
+def checksum_of(parts: Iterable[Array]) -> str:
+    """The same of a block that was written in several parts, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()

@@ -127,6 +127,16 @@ class Plan:
     tiling: Tiling = "exact"
 
     @property
+    def exact(self) -> bool:
+        """Whether the result is that of one pass over the whole volume."""
+        return self.tiling == "exact"
+
+    @property
+    def blended(self) -> bool:
+        """Whether overlapping windows are averaged."""
+        return self.tiling == "blend"
+
+    @property
     def grid(self) -> Grid:
         return Grid(self.region, self.block)
 

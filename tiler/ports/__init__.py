@@ -4,6 +4,7 @@ Implementations are cheap to build, picklable, and open files, networks and devi
 process. `tiler.testing` holds the conformance suite of each port.
 """
 
+from tiler.ports.kinds import KINDS, Kind
 from tiler.ports.predictors import (
     Border,
     Capabilities,
@@ -38,6 +39,7 @@ from tiler.ports.volumes import (
 )
 
 __all__ = [
+    "KINDS",
     "UNWATCHED",
     "Array",
     "Border",
@@ -49,6 +51,7 @@ __all__ = [
     "Finished",
     "Job",
     "Json",
+    "Kind",
     "Known",
     "Listener",
     "Meaning",

@@ -33,8 +33,8 @@ from tiler.options import Options
 from tiler.planning.plan import Plan
 from tiler.planning.reads import inside
 from tiler.ports import Array, Json, OutputSpec, Predictor, Source
-from tiler.running.run_spec import Task as Run
-from tiler.running.run_spec import label_spec
+from tiler.running.output_spec import network_spec
+from tiler.running.start import run_spec
 from tiler.sinks import open_sink
 from tiler.sinks.layout import Layout
 from tiler.sources.raw import Header, Index
@@ -64,8 +64,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     plan = opened.plan()
     if upstream is not None and options.block is None:
         plan = _aligned(opened, plan)
-    run = Run(plan, opened.source, opened.predictor, None, opened.kind, None, 0, opened.instance_dtype, "0.5", {})
-    spec = label_spec(run)
+    spec = network_spec(run_spec(opened, plan, None), opened.kind)
     plan = replace(plan, block=_within_slabs(plan.block, Layout.of(spec)))
     work = Work(plan, opened.source, opened.predictor, spec, None)
     if upstream is not None:

@@ -7,12 +7,10 @@ from enum import Enum
 from pathlib import Path
 
 from tiler.errors import JournalError, PlanChangedError, SinkError, StoreError
-from tiler.jobs.segment import checksum
-from tiler.planning.plan import Plan
 from tiler.planning.resolve import as_loaded
-from tiler.ports import Json, Sink
+from tiler.ports import Json
 from tiler.running.journal import Journal, journal_path
-from tiler.running.stages import remove_stage
+from tiler.running.perform import remove_stage
 from tiler.sinks import discard_unfinished, is_unfinished, is_whole
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, is_address, place_of
@@ -123,15 +121,6 @@ def _differences(old: Json, new: Json, prefix: str = "") -> list[tuple[str, tupl
         elif a != b:
             found.append((prefix + name, (a, b)))
     return found
-
-
-def forget_unsound(journal: Journal, plan: Plan, sink: Sink) -> list[int]:
-    """Take back the record of every block whose stored voxels no longer give their checksum."""
-    bad = [index for index, record in sorted(journal.records("model").items())
-           if checksum(sink.read(plan.grid[index].back(plan.region.start))) != record["checksum"]]
-    for index in bad:
-        journal.forget("model", index)
-    return bad
 
 
 def start_over(output: Place) -> None:

@@ -1,267 +1,221 @@
-"""A run from its first block to its final name: resolve, resume, execute, record, notify."""
+"""The stages of a run, each a class: statistics of the volume, passes over whole inputs, the network, numbering.
+
+::
+
+    [statistics]  [pass 1, pass 2, ...]  model  [instances]
+     of the volume  of global layers     writes   writes
+
+Every stage may use what the earlier ones found. `stages_of` lists those of a run, `completed` goes through a record
+of them.
+"""
 
 from __future__ import annotations
 
 import logging
-import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from tiler.errors import Interrupted
-from tiler.executors.serial import Serial
 from tiler.geometry import Box, Grid
 from tiler.jobs.blend import segment_job
-from tiler.jobs.instances import InstancesJob
+from tiler.jobs.instances import InstancesJob, bands
 from tiler.jobs.reduce import ReductionJob, stage_name
 from tiler.jobs.seams import note_of
-from tiler.jobs.segment import checksum
-from tiler.jobs.statistics import StatisticsJob, scaling, strangeness
+from tiler.jobs.segment import SegmentJob, checksum
+from tiler.jobs.statistics import Scaling, StatisticsJob, scaling
 from tiler.planning.workload import Choice, Workload
-from tiler.ports import Executor, Finished, Job, Json, Known, Listener, Predictor, Sink, Source
-from tiler.running.run_spec import Task, final_sink, instance_rows, label_spec, model_sink, stage_path
-from tiler.sinks import open_sink
-from tiler.sinks.target import Target
+from tiler.ports import Job, Json, Known, Listener, Predictor, Sink, Source
+from tiler.running.run_spec import RunSpec
+from tiler.running.stage import Findings, Records, Stage
 from tiler.sources.cached import CachedSource
-from tiler.stores import asking
-from tiler.stores.address import Address, Place
 
+STATISTICS, NETWORK, NUMBERING = "statistics", "model", "instances"
 log = logging.getLogger(__name__)
 
 
-class Record(Protocol):
-    """What a run needs of a journal."""
+class Recorded(Protocol):
+    """What is asked of a journal."""
 
-    def append(self, stage: str, index: int, record: Json) -> None: ...
     def records(self, stage: str) -> dict[int, Json]: ...
 
 
-class Memo:
-    """A record that lives as long as the process, for results that stay in memory."""
-
-    def __init__(self) -> None:
-        self._records: dict[str, dict[int, Json]] = {}
-
-    def append(self, stage: str, index: int, record: Json) -> None:
-        self._records.setdefault(stage, {})[index] = record
-
-    def records(self, stage: str) -> dict[int, Json]:
-        return dict(self._records.get(stage, {}))
+def stages_of(run: RunSpec) -> list[Stage]:
+    """The stages of a run in their order."""
+    measured: list[Stage] = [] if run.statistics is None else [StatisticsStage(run)]
+    passes = run.predictor.capabilities.passes
+    levels = () if passes is None else range(len(passes.reductions))
+    return [*measured, *(PassStage(run, level) for level in levels), *run.result.stages(run)]
 
 
-class Silent:
-    """A listener that says nothing but warnings, through `logging`."""
-
-    def started(self, total: int, done: int) -> None: ...
-    def finished_block(self, index: int, voxels: int) -> None: ...
-    def stage(self, name: str) -> None: ...
-    def warn(self, message: str) -> None:
-        log.warning(message)
-
-
-def perform(task: Task, record: Record, executor: Executor, listener: Listener, stop: threading.Event) -> Sink:
-    """Do what is not yet recorded, then give the output its name.
-
-    Raises
-    ------
-    Interrupted
-        If ``stop`` was set; what is finished stays so.
-    BlockFailed
-        If a block cannot be computed; likewise.
-    """
-    stages = _Stages(record, listener, stop)
-    resuming = bool(record.records("created"))
-    predictor = _measured(task, stages, executor)
-    _warn_if_strange(task, listener)
-    sink = final_sink(task)
-    staged = model_sink(task) if task.kind == "instances" else sink
-    if not resuming:
-        for each in {id(sink): sink, id(staged): staged}.values():
-            each.create()
-        record.append("created", 0, {})
-    source = _kept(task)
-    job = segment_job(task.plan, source, predictor, staged, _passed(task, predictor, stages, executor))
-    stages.run("model", job, task.plan.grid, executor, task.plan.order)
-    found = _decoded(task, source)
-    approximation = _approximation(task, predictor, staged, listener)
-    if task.kind == "instances":
-        _number(task, stages, staged, sink)
-    listener.stage("finish")
-    sink.finish({**task.attributes, **approximation}, _Finishing(listener, stop))
-    record.append("finish", 0, found)
-    remove_stage(task.output)
-    return sink
+def completed(stages: Sequence[Stage], record: Recorded) -> Iterator[tuple[Stage, Findings, Records]]:
+    """Each stage that is recorded, at least in part, with what the ones before it found and its own records."""
+    found: dict[str, object] = {}
+    for stage in stages:
+        records = record.records(stage.name)
+        yield stage, dict(found), records
+        if len(records) < len(stage.grid):
+            return
+        found[stage.name] = stage.merge(found, records)
 
 
-def agrees_with(task: Task, record: Record, samples: int = 3) -> bool:
-    """Whether some recorded blocks come out the same from the source as it is now."""
-    done = record.records("model")
-    predictor = task.predictor
-    if task.statistics is not None:
-        predictor = scaled(task, record)
-    if not done:
-        return _passes_agree(task, predictor, record, samples)
-    known = known_from(task, predictor, record)
-    job = segment_job(task.plan, task.source, predictor, open_sink(None, label_spec(task)), known)
-    return all(checksum(job.compute(index, job.read(index))) == done[index]["checksum"]
-               for index in _sampled(done, samples))
+def ready_predictor(run: RunSpec, found: Findings) -> Predictor:
+    """The predictor with the statistics of the volume, where its normalisation asks for them."""
+    measured: Scaling | None = found.get(STATISTICS)
+    return run.predictor if measured is None else run.predictor.with_statistics(measured.mean, measured.std)
 
 
-def _passes_agree(task: Task, predictor: Predictor, record: Record, samples: int) -> bool:
-    """The same for a run that was stopped in the first of its passes over the network inputs."""
-    for job in reduction_jobs(task, predictor, record):
-        done = record.records(stage_name(job.level))
-        return all(job.write(index, job.compute(index, job.read(index))) == done[index]
-                   for index in _sampled(done, samples))
-    return True
-
-
-def _sampled(done: dict[int, Json], samples: int) -> list[int]:
-    return sorted(done)[:: max(1, len(done) // samples)]
-
-
-@dataclass(slots=True)
-class _Finishing:
-    """What a sink does when all blocks are there, as one more stage that can be stopped between two pieces."""
-
-    listener: Listener
-    stop: threading.Event
-    total: int = 0
-    done: int = 0
-
-    def begin(self, total: int) -> None:
-        self.total = total
-        if total:
-            self.listener.started(total, 0)
-
-    def made(self, voxels: int) -> None:
-        self.listener.finished_block(self.done, voxels)
-        self.done += 1
-        if self.stop.is_set() and self.done < self.total:
-            raise Interrupted("stopped while the finished blocks were put together; the same command with --resume "
-                              "goes on")
-
-
-@dataclass(frozen=True, slots=True)
-class _Stages:
-    record: Record
-    listener: Listener
-    stop: threading.Event
-
-    def run(self, name: str, job: Job, grid: Sequence[Box], executor: Executor,
-            order: Iterable[int] | None = None) -> None:
-        """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
-        done = self.record.records(name)
-        self.listener.stage(name)
-        self.listener.started(len(grid), len(done))
-        todo = (index for index in order or range(len(grid)) if index not in done)
-        for finished in executor.run(job, todo, self.stop):
-            self._note(name, finished, grid)
-        if len(self.record.records(name)) < len(grid):
-            raise Interrupted("stopped between two blocks; the same command with --resume goes on")
-
-    def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:
-        self.record.append(name, finished.index, finished.record)
-        self.listener.finished_block(finished.index, grid[finished.index].voxels)
-
-
-def _kept(task: Task) -> Source:
-    """The source, with a cache where the plan has one."""
-    plan = task.plan
-    if not plan.cache:
-        return task.source
-    chunks = Workload(task.source, task.predictor, plan.region, plan.canvas).chunks(Choice(plan.tile, plan.block))
-    later = tuple(axis.successors(length) for axis, length in zip(chunks, plan.strip, strict=True))
-    return CachedSource(task.source, plan.cache, later)
-
-
-def _decoded(task: Task, source: Source) -> Json:
-    """How much of the input was decoded, for the record; what other processes decode is not known here."""
-    if not isinstance(source, CachedSource) or not source.decoded:
-        return {}
-    voxel = task.source.shape[0] * task.source.dtype.itemsize
-    log.info("decoded %d bytes, %d were planned", source.decoded * voxel, task.plan.estimate.bytes_decoded)
-    return {"bytes_decoded": source.decoded * voxel}
-
-
-def _measured(task: Task, stages: _Stages, executor: Executor) -> Predictor:
-    """The predictor, with the volume's statistics where its rule asks for them."""
-    if task.statistics is None:
-        return task.predictor
-    job = StatisticsJob(task.source, task.plan.nan)
-    stages.run("statistics", job, job.grid, executor)
-    return scaled(task, stages.record)
-
-
-def _passed(task: Task, predictor: Predictor, stages: _Stages, executor: Executor) -> Known | None:
-    """What the passes before the last one find of every network input; None where none are needed."""
-    for job in reduction_jobs(task, predictor, stages.record):
-        stages.run(stage_name(job.level), job, job.blocks, executor)
-    return known_from(task, predictor, stages.record)
-
-
-def known_from(task: Task, predictor: Predictor, record: Record) -> Known | None:
-    """The same from the record of passes that are complete."""
-    known = None
-    for job in reduction_jobs(task, predictor, record):
-        known = job.merged(record.records(stage_name(job.level)))
-    return known
-
-
-def reduction_jobs(task: Task, predictor: Predictor, record: Record) -> Iterator[ReductionJob]:
-    """The passes before the last one, each with what is recorded of those before it when its turn comes."""
-    passes = predictor.capabilities.passes
+def known_from(run: RunSpec, found: Findings) -> Known | None:
+    """What the passes over whole inputs have found so far; None for a network that needs none."""
+    passes = run.predictor.capabilities.passes
     if passes is None:
-        return
-    known = Known({}, passes.of_slices)
-    for level in range(len(passes.reductions)):
-        job = ReductionJob(task.plan, task.source, predictor, known, level)
-        yield job
-        known = job.merged(record.records(stage_name(level)))
+        return None
+    known = [found[name] for name in map(stage_name, range(len(passes.reductions))) if name in found]
+    return known[-1] if known else Known({}, passes.of_slices)
 
 
-def _approximation(task: Task, predictor: Predictor, sink: Sink, listener: Listener) -> Json:
-    """What the output says about itself where it is blended, said to the user too."""
-    if task.plan.tiling != "blend":
-        return {}
-    note = note_of(task.plan, task.source, predictor, sink)
-    listener.warn(note["says"])
-    return {"approximation": note}
+@dataclass(frozen=True)
+class StatisticsStage(Stage):
+    """Statistics of the whole volume, by which grey values are normalised."""
+
+    run: RunSpec
+    name = STATISTICS
+
+    @property
+    def grid(self) -> Sequence[Box]:
+        return self._job.grid
+
+    def job(self, found: Findings, records: Records) -> Job:
+        return self._job
+
+    def merge(self, found: Findings, records: Records) -> Scaling:
+        return scaling(str(self.run.statistics), dict(records), self.run.source.dtype)
+
+    @property
+    def _job(self) -> StatisticsJob:
+        return StatisticsJob(self.run.source, self.run.plan.nan)
 
 
-def _warn_if_strange(task: Task, listener: Listener) -> None:
-    expected = task.predictor.expects
-    warning = expected and strangeness(task.source, task.plan.region, *expected)
-    if warning:
-        listener.warn(warning)
+@dataclass(frozen=True)
+class PassStage(Stage):
+    """One pass over every whole input, for layers of the network that look at all of it."""
+
+    run: RunSpec
+    level: int
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # it depends on the level
+        return stage_name(self.level)
+
+    @property
+    def grid(self) -> Sequence[Box]:
+        return self._job({}).blocks
+
+    def job(self, found: Findings, records: Records) -> Job:
+        return self._job(found)
+
+    def merge(self, found: Findings, records: Records) -> Known:
+        return self._job(found).merged(records)
+
+    def _job(self, found: Findings) -> ReductionJob:
+        predictor, known = ready_predictor(self.run, found), known_from(self.run, found)
+        assert known is not None, "only networks with such layers have this stage"
+        return ReductionJob(self.run.plan, self.run.source, predictor, known, self.level)
 
 
-def scaled(task: Task, record: Record) -> Predictor:
-    """The predictor with the statistics that were recorded."""
-    found = scaling(str(task.statistics), record.records("statistics"), task.source.dtype)
-    return task.predictor.with_statistics(found.mean, found.std)
+@dataclass(frozen=True)
+class NetworkStage(Stage):
+    """The network's last pass, which writes its output block by block."""
+
+    run: RunSpec
+    output: Sink
+    name = NETWORK
+
+    @property
+    def grid(self) -> Grid:
+        return self.run.plan.grid
+
+    @property
+    def order(self) -> Iterable[int]:
+        return self.run.plan.order
+
+    @property
+    def sink(self) -> Sink:
+        return self.output
+
+    def job(self, found: Findings, records: Records) -> SegmentJob:
+        return self._job(found, self._cached_source())
+
+    def stored(self, index: int) -> Sequence[Box]:
+        return [self.grid[index].back(self.run.plan.region.start)]
+
+    def again(self, found: Findings, index: int) -> Json:
+        job = self._job(found, self.run.source)
+        return {"checksum": checksum(job.compute(index, job.read(index)))}
+
+    def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
+        assert isinstance(job, SegmentJob)
+        run, about = self.run, {}
+        if run.plan.blended:
+            note = note_of(run.plan, run.source, job.predictor, self.output)
+            listener.warn(note["says"])
+            about = {"approximation": note}
+        return about, self._decoded(job.source)
+
+    def _job(self, found: Findings, source: Source) -> SegmentJob:
+        run = self.run
+        return segment_job(run.plan, source, ready_predictor(run, found), self.output, known_from(run, found))
+
+    def _cached_source(self) -> Source:
+        """The source, with a cache where the plan has one."""
+        run, plan = self.run, self.run.plan
+        if not plan.cache:
+            return run.source
+        chunks = Workload(run.source, run.predictor, plan.region, plan.canvas).chunks(Choice(plan.tile, plan.block))
+        later = tuple(axis.successors(length) for axis, length in zip(chunks, plan.strip, strict=True))
+        return CachedSource(run.source, plan.cache, later)
+
+    def _decoded(self, source: Source) -> Json:
+        """How much of the input was decoded in this process; what other processes decode is not known here."""
+        if not isinstance(source, CachedSource) or not source.decoded:
+            return {}
+        voxel = source.shape[0] * source.dtype.itemsize
+        log.info("decoded %d bytes, %d were planned", source.decoded * voxel, self.run.plan.estimate.bytes_decoded)
+        return {"bytes_decoded": source.decoded * voxel}
 
 
-def _number(task: Task, stages: _Stages, staged: Sink, sink: Sink) -> None:
-    """Slices are numbered in order, since numbers go on from one to the next."""
-    shape = task.plan.region.shape
-    counted = sum(entry["count"] for entry in stages.record.records("instances").values())
-    job = InstancesJob(staged, sink, shape, instance_rows(task.plan), task.min_size, task.dtype, counted)
-    stages.run("instances", job, Grid(Box.of_shape(shape), (1, *shape[1:])), Serial())
+@dataclass(frozen=True)
+class NumberingStage(Stage):
+    """The connected components of labels, numbered slice by slice: numbers go on from one slice to the next."""
+
+    run: RunSpec
+    labels: Sink
+    output: Sink
+    name = NUMBERING
+    sequential = True
+    reads_input = False
+
+    @property
+    def grid(self) -> Grid:
+        shape = self.run.plan.region.shape
+        return Grid(Box.of_shape(shape), (1, *shape[1:]))
+
+    @property
+    def sink(self) -> Sink:
+        return self.output
+
+    def job(self, found: Findings, records: Records) -> InstancesJob:
+        run, counts = self.run, {index: int(record["count"]) for index, record in records.items()}
+        assert run.dtype is not None
+        return InstancesJob(self.labels, self.output, run.plan.region.shape, rows_of(run), run.min_size, run.dtype,
+                            counts)
+
+    def stored(self, index: int) -> Sequence[Box]:
+        return bands(self.run.plan.region.shape, rows_of(self.run), index)
+
+    def where(self, index: int) -> str:
+        return f"slice {index}"
 
 
-def remove_stage(output: Place | None) -> None:
-    """Remove the labels that waited for their numbers."""
-    if isinstance(output, Address):
-        asking().remove(stage_path(output))
-    elif output is not None:
-        for leftover in stage_leftovers(output):
-            shutil.rmtree(leftover)
-
-
-def stage_leftovers(output: Path) -> list[Path]:
-    """What there is of the labels that waited for their numbers, whole or not; nothing else of a similar name."""
-    stage = Target(Path(str(stage_path(output))))
-    return [path for path in (stage.path, stage.partial, stage.aside) if path.is_dir()]
+def rows_of(run: RunSpec) -> int:
+    """Rows of a slice that are numbered at a time."""
+    return run.plan.block[1]

@@ -18,7 +18,7 @@ from tiler.options import FREE, Options, parse_count
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.planning.tile_choice import MB
-from tiler.ports import Array, Executor, Json, Listener, Room
+from tiler.ports import KINDS, Array, Executor, Json, Listener, Room
 from tiler.running.journal import Journal, exclusive, journal_path
 from tiler.running.output_state import (
     Intent,
@@ -26,13 +26,14 @@ from tiler.running.output_state import (
     begin_journal,
     check_intent,
     check_same,
-    forget_unsound,
     refuse_own_input,
     start_over,
     state_of,
 )
-from tiler.running.run_spec import Task, model_sink, room_of
-from tiler.running.stages import Memo, agrees_with, perform, remove_stage, stage_leftovers
+from tiler.running.perform import Memo, agrees_with, forget_unsound, perform, remove_stage, stage_leftovers
+from tiler.running.results import RESULTS
+from tiler.running.run_spec import RunSpec, room_of
+from tiler.running.stages import stages_of
 from tiler.sinks import check_output, ngff_of, partial_path
 from tiler.stores.address import Address, Place
 from tiler.version import __version__
@@ -61,8 +62,8 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
         raise SinkError("an array in memory cannot be written by other processes: give an output path (-o), or use "
                         "threads (--executor)")
     opened = _open(request, request.options)
-    task = _task(opened, opened.plan(), None, {})
-    sink = perform(task, Memo(), _executor(task, opened), listener, stop)
+    plan = opened.plan()
+    sink = perform(run_spec(opened, plan, None), Memo(), _executor(plan, opened), listener, stop)
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
 
 
@@ -107,7 +108,7 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
 
 def with_room(opened: Opened, plan: Plan, output: Place) -> tuple[Plan, Room]:
     """The plan with what its output takes of the disk."""
-    room = room_of(_task(opened, plan, output, {}))
+    room = room_of(stages_of(run_spec(opened, plan, output)))
     return plan.with_room(room), room
 
 
@@ -150,37 +151,40 @@ def _go_on(request: Request, output: Place, listener: Listener, stop: threading.
             listener.stage("finished")
             return
         plan = plan.with_resources(parse_count(wanted.batch, "--batch"), parse_count(wanted.workers, "--workers"))
-        _check_finished_blocks(_task(opened, plan, output, {}), intent, journal, listener)
+        _check_finished_blocks(run_spec(opened, plan, output), intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
 
 
-def _check_finished_blocks(task: Task, intent: Intent, journal: Journal, listener: Listener) -> None:
-    if intent.same_input and not agrees_with(task, journal):
+def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, listener: Listener) -> None:
+    stages = stages_of(run)
+    if intent.same_input and not agrees_with(stages, journal):
         raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
     if intent.verify:
-        bad = forget_unsound(journal, task.plan, model_sink(task))
-        listener.warn(f"{len(bad)} finished blocks were damaged and will be computed again" if bad
+        bad = forget_unsound(stages, journal)
+        listener.warn(f"{bad} finished blocks were damaged and will be computed again" if bad
                       else "all finished blocks are sound")
 
 
 def _perform(opened: Opened, plan: Plan, output: Place, journal: Journal, listener: Listener,
              stop: threading.Event) -> None:
     attributes = {**journal.header, "plan": plan.provenance()}
-    task = _task(opened, plan, output, attributes)
-    perform(task, journal, _executor(task, opened), listener, stop)
+    run = run_spec(opened, plan, output, attributes)
+    perform(run, journal, _executor(plan, opened), listener, stop)
 
 
 def _open(request: Request, options: Options) -> Opened:
     return open_all(request.source, request.model, options, request.trust)
 
 
-def _task(opened: Opened, plan: Plan, output: Place | None, attributes: Json) -> Task:
-    return Task(plan, opened.source, opened.predictor, output, opened.kind, opened.statistics,
-                int(opened.options.min_size or 0), opened.instance_dtype, str(opened.options.ngff), attributes)
+def run_spec(opened: Opened, plan: Plan, output: Place | None, attributes: Json | None = None) -> RunSpec:
+    """What a run of this plan works with."""
+    return RunSpec(plan, opened.source, opened.predictor, output, RESULTS[opened.kind], opened.statistics,
+                   int(opened.options.min_size or 0), opened.instance_dtype, str(opened.options.ngff),
+                   attributes or {})
 
 
-def _executor(task: Task, opened: Opened) -> Executor:
-    return open_executor(str(opened.options.executor), task.plan.workers, opened.options.scheduler)
+def _executor(plan: Plan, opened: Opened) -> Executor:
+    return open_executor(str(opened.options.executor), plan.workers, opened.options.scheduler)
 
 
 def _provenance(request: Request, opened: Opened) -> Json:
@@ -199,7 +203,8 @@ def _provenance(request: Request, opened: Opened) -> Json:
 def _class_names(opened: Opened) -> tuple[str, ...]:
     """Of the channels; of the values, where labels are written."""
     predictor = opened.predictor
-    return predictor.classes if opened.kind == "probabilities" else predictor.identity.get("names", predictor.classes)
+    channels = KINDS[opened.kind].classes == "channels"
+    return predictor.classes if channels else predictor.identity.get("names", predictor.classes)
 
 
 def _chosen(opened: Opened, name: str) -> str | None:

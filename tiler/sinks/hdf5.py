@@ -11,13 +11,10 @@ import h5py
 import numpy as np
 
 from tiler.geometry import Box
-from tiler.ports import Array, OutputSpec, Watch
+from tiler.ports import KINDS, Array, OutputSpec, Watch
 from tiler.sinks.pyramid import Level, cells, count_cells, levels_of, voxels_of
 from tiler.sinks.staged import StagedSink
 from tiler.sinks.units import NANOMETRES, seconds_per_frame
-
-DATASETS = {"probabilities": "/volumes/probabilities", "labels": "/volumes/labels/classes",
-            "instances": "/volumes/labels/neuron_ids"}
 
 
 class Hdf5Sink(StagedSink):
@@ -36,7 +33,7 @@ class Hdf5Sink(StagedSink):
         (array,) = levels
         chunks = tuple(min(pair) for pair in zip(array.chunks, array.shape, strict=True))
         with h5py.File(path, "w") as file:
-            dataset = file.create_dataset(DATASETS[self.spec.kind], array.shape, self.spec.dtype, chunks=chunks,
+            dataset = file.create_dataset(KINDS[self.spec.kind].dataset, array.shape, self.spec.dtype, chunks=chunks,
                                           compression="gzip", compression_opts=1, shuffle=True)
             describe(dataset, self.spec, self.layout.axes)
             for index in cells(tuple(slice(0, size) for size in array.shape), chunks):
@@ -45,7 +42,7 @@ class Hdf5Sink(StagedSink):
 
     def load(self, path: Path, box: Box) -> Array:
         with h5py.File(path, "r") as file:
-            return self.layout.load(file[DATASETS[self.spec.kind]], box)
+            return self.layout.load(file[KINDS[self.spec.kind].dataset], box)
 
 
 def describe(dataset: Any, spec: OutputSpec, axes: tuple[str, ...]) -> None:

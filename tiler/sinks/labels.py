@@ -27,7 +27,7 @@ from zarr.storage import LocalStore
 
 from tiler.errors import SinkError
 from tiler.geometry import Shape
-from tiler.ports import UNWATCHED, Json, Watch
+from tiler.ports import KINDS, UNWATCHED, Json, Watch
 from tiler.sinks.listing import Listing
 from tiler.sinks.ngff import ZARR_FORMATS
 from tiler.sinks.pyramid import Level, levels_by
@@ -35,8 +35,6 @@ from tiler.sinks.target import writing
 from tiler.sinks.zarr import ZarrSink
 from tiler.stores import asking
 from tiler.stores.address import Address, Place
-
-KINDS = ("labels", "instances")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def image_over(output: Place, wanted: str | None, kind: str) -> Image:
         what is to be written is no labels.
     """
     image = Image.over(output)
-    if kind not in KINDS:
+    if KINDS[kind].ordered:
         raise SinkError(f"{output} is the place of a label image, {kind} are none: say --as labels or --as instances, "
                         "or choose another .zarr (-o)")
     if wanted is not None and wanted != image.version:

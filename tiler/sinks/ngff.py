@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tiler.errors import SinkError
-from tiler.ports import OutputSpec
+from tiler.ports import KINDS, OutputSpec
 from tiler.sinks.layout import Layout
-from tiler.sinks.pyramid import Level, method_of
+from tiler.sinks.pyramid import Level
 
 ZARR_FORMATS: Mapping[str, Any] = {"0.5": 3, "0.4": 2}
 TYPES = {"t": "time", "c": "channel"}
@@ -38,13 +38,14 @@ def ome_attributes(name: str, spec: OutputSpec, layout: Layout, levels: Sequence
     classes
         Names of the channels, or of the values of labels.
     """
-    image = {"name": name, "type": method_of(spec.kind), "axes": _axes(spec, layout),
+    kind = KINDS[spec.kind]
+    image = {"name": name, "type": kind.method, "axes": _axes(spec, layout),
              "datasets": [_dataset(spec, layout, level) for level in levels]}
     ome: dict[str, Any] = {"multiscales": [image]}
-    if spec.kind == "probabilities" and len(classes) == spec.shape[0]:
+    if kind.classes == "channels" and len(classes) == spec.shape[0]:
         ome["omero"] = {"channels": _channels(spec, classes)}
-    if spec.kind != "probabilities" and not spec.channel_axis:
-        ome["image-label"] = _values(classes) if spec.kind == "labels" else {}
+    if not kind.ordered and not spec.channel_axis:
+        ome["image-label"] = _values(classes) if kind.classes == "values" else {}
     if spec.ngff == "0.5":
         return {"ome": {"version": spec.ngff, **ome}}
     for part in (image, *(ome[key] for key in ("omero", "image-label") if key in ome)):

@@ -18,7 +18,7 @@ import numpy as np
 
 from tiler.errors import SinkError
 from tiler.geometry import Shape
-from tiler.ports import Array, OutputSpec
+from tiler.ports import KINDS, Array, OutputSpec
 from tiler.sinks.layout import Index, Layout
 
 Reduction = Callable[[Array], Array]
@@ -125,11 +125,6 @@ def _z_is_fine(spec: OutputSpec, layout: Layout, finer: Level) -> bool:
     return step["z"] <= math.sqrt(2) * min(step["y"], step["x"])
 
 
-def method_of(kind: str) -> str:
-    """``"mean"`` for probabilities; ``"mode"``, the commonest value, where values are names."""
-    return "mean" if kind == "probabilities" else "mode"
-
-
 def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[Index]:
     """Make a level from the one before, in memory that does not grow with the steps.
 
@@ -150,7 +145,7 @@ def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[In
     tuple of slice
         What has been written: whole shards, or chunks where there are none.
     """
-    reduce: Reduction = {"mean": mean_of, "mode": mode_of}[method_of(kind)]
+    reduce: Reduction = {"mean": mean_of, "mode": mode_of}[KINDS[kind].method]
     steps = within(source.shape, steps)
     part = part_of(target.chunks, steps)
     for unit in cells(tuple(slice(0, size) for size in target.shape), target.shards or target.chunks):

@@ -1,0 +1,75 @@
+"""A run is a list of stages, and performing, resuming and checking go through that list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tifffile
+from standins import LabelNet
+
+import tiler
+from tiler.opening import open_all
+from tiler.options import Options
+from tiler.ports import KINDS, Kind
+from tiler.running.results import RESULTS, Probabilities
+from tiler.running.stages import stages_of
+from tiler.running.start import run_spec
+from tiler.testing.global_predictors import GatedNet
+from tiler.testing.predictors import PoolingNet
+
+VOLUME = np.random.default_rng(0).integers(0, 250, (4, 37, 41), dtype=np.uint8)
+
+
+def names(net, **options):
+    opened = open_all(VOLUME, net, Options(**options), trust=False)
+    return [stage.name for stage in stages_of(run_spec(opened, opened.plan(), None))]
+
+
+def test_the_stages_of_a_run_depend_on_the_network_and_the_result():
+    assert names(PoolingNet()) == ["model"]
+    assert names(PoolingNet(), normalise="volume") == ["statistics", "model"]
+    assert names(GatedNet(levels=2)) == ["pass 1", "pass 2", "model"]
+    assert names(LabelNet(), kind="instances", normalise="volume") == ["statistics", "model", "instances"]
+
+
+def test_every_kind_of_result_can_be_made():
+    assert set(RESULTS) == set(KINDS)
+
+
+def test_a_slice_that_is_numbered_again_gets_its_own_numbers():
+    """Also where later slices are numbered already."""
+    opened = open_all(VOLUME, LabelNet(), Options(kind="instances"), trust=False)
+    labels, numbering = stages_of(run_spec(opened, opened.plan(), None))
+    for sink in (labels.sink, numbering.sink):
+        sink.create()
+    done = {}
+    for stage, records in ((labels, {}), (numbering, done)):
+        job = stage.job({}, {})
+        records.update({index: job.write(index, job.compute(index, job.read(index))) for index in stage.order})
+    (box,) = numbering.stored(1)
+    expected = numbering.sink.read(box)
+    numbering.sink.write(box, np.zeros_like(expected))
+    again = numbering.job({}, {index: record for index, record in done.items() if index != 1})
+    assert again.write(1, again.compute(1, again.read(1))) == done[1]
+    np.testing.assert_array_equal(numbering.sink.read(box), expected)
+
+
+SCORES = Kind("scores", True, "channels", ("float32",), "/scores")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores(Probabilities):
+    """A kind of result of one's own: one class, and one line in each of two tables."""
+
+    kind: Kind = SCORES
+
+
+def test_a_new_kind_of_result_is_a_class_and_a_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "scores", SCORES)
+    monkeypatch.setitem(RESULTS, "scores", Scores())
+    monkeypatch.setattr("tiler.opening.KINDS", tuple(KINDS))
+    source, output = tmp_path / "stack.tif", tmp_path / "out.zarr"
+    tifffile.imwrite(source, VOLUME, photometric="minisblack")
+    tiler.segment(source, PoolingNet(), output, kind="scores")
+    assert tiler.check(output, model=PoolingNet()).sound

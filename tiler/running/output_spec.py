@@ -1,0 +1,64 @@
+"""What the sinks of a run are made for: shape, type, chunks, axes and place in the world."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from tiler.geometry import Box, Shape
+from tiler.planning.plan import Plan
+from tiler.ports import Calibration, OutputSpec, Source
+from tiler.running.run_spec import RunSpec
+
+MANY_CHUNKS = 10_000
+"""From this number of chunks on, those of a block go into one shard: file systems suffer from more files."""
+
+
+def network_spec(run: RunSpec, kind: str) -> OutputSpec:
+    """For the blocks that the network's last pass gives, of this kind."""
+    plan, predictor = run.plan, run.predictor
+    channels = len(predictor.classes)
+    depth, height, width = plan.region.shape
+    chunks = math.prod(-(-size // side) for size, side in zip(plan.region.shape, plan.chunk, strict=True))
+    return OutputSpec(
+        shape=(channels, depth, height, width),
+        dtype=predictor.dtype,
+        calibration=region_calibration(run.source, plan.region),
+        classes=predictor.classes,
+        channel_axis=channels > 1,
+        block=plan.block,
+        chunk=plan.chunk,
+        shard=_whole_chunks(plan) if chunks > MANY_CHUNKS else None,
+        kind=kind,
+        ngff=run.ngff,
+    )
+
+
+def _whole_chunks(plan: Plan) -> Shape:
+    """A block as a shard: where it covers an axis, its chunks need not divide it."""
+    return tuple(-(-side // chunk) * chunk for side, chunk in zip(plan.block, plan.chunk, strict=True))
+
+
+def region_calibration(source: Source, region: Box) -> Calibration:
+    """Axes and offset of a region; folded axes are unfolded again where the region holds all of them."""
+    whole, folded = source.calibration, source.shape[1]
+    if len(whole.axes) == 2:
+        return _shifted(whole, (*region.shape[1:],), (*region.start[1:],))
+    if len(whole.axes) == 3:
+        return _shifted(whole, region.shape, region.start)
+    if region.shape[0] == folded:
+        lead = whole.sizes[:-2]
+        return _shifted(whole, (*lead, *region.shape[1:]), (*(0,) * len(lead), *region.start[1:]))
+    flat = Calibration(
+        ("z", *whole.axes[-2:]),
+        (folded, *whole.sizes[-2:]),
+        (1.0, *whole.scale[-2:]),
+        (None, *whole.units[-2:]),
+        (0.0, *whole.offset[-2:]),
+    )
+    return _shifted(flat, region.shape, region.start)
+
+
+def _shifted(whole: Calibration, sizes: tuple[int, ...], start: tuple[int, ...]) -> Calibration:
+    offset = tuple(o + s * scale for o, s, scale in zip(whole.offset, start, whole.scale, strict=True))
+    return replace(whole, sizes=sizes, offset=offset)

@@ -1,0 +1,179 @@
+"""A run from its first block to its final name: every stage in turn, each block recorded once it is durable."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tiler.errors import Interrupted
+from tiler.executors.serial import Serial
+from tiler.geometry import Box
+from tiler.jobs.statistics import strangeness
+from tiler.ports import Executor, Finished, Job, Json, Listener, Sink
+from tiler.running.run_spec import RunSpec, sinks_of, stage_path
+from tiler.running.stage import Findings, Stage, is_sound
+from tiler.running.stages import completed, stages_of
+from tiler.sinks.target import Target
+from tiler.stores import asking
+from tiler.stores.address import Address, Place
+
+log = logging.getLogger(__name__)
+
+
+class Record(Protocol):
+    """What a run needs of a journal."""
+
+    def append(self, stage: str, index: int, record: Json) -> None: ...
+    def forget(self, stage: str, index: int) -> None: ...
+    def records(self, stage: str) -> dict[int, Json]: ...
+
+
+class Memo:
+    """A record that lives as long as the process, for results that stay in memory."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, dict[int, Json]] = {}
+
+    def append(self, stage: str, index: int, record: Json) -> None:
+        self._records.setdefault(stage, {})[index] = record
+
+    def forget(self, stage: str, index: int) -> None:
+        del self._records[stage][index]
+
+    def records(self, stage: str) -> dict[int, Json]:
+        return dict(self._records.get(stage, {}))
+
+
+class Silent:
+    """A listener that says nothing but warnings, through `logging`."""
+
+    def started(self, total: int, done: int) -> None: ...
+    def finished_block(self, index: int, voxels: int) -> None: ...
+    def stage(self, name: str) -> None: ...
+    def warn(self, message: str) -> None:
+        log.warning(message)
+
+
+def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener, stop: threading.Event) -> Sink:
+    """Do what is not yet recorded, then give the output its name.
+
+    Raises
+    ------
+    Interrupted
+        If ``stop`` was set; finished blocks stay finished.
+    BlockFailed
+        If a block cannot be computed; likewise.
+    """
+    stages = stages_of(run)
+    sinks = sinks_of(stages)
+    _warn_if_strange(run, listener)
+    if not record.records("created"):
+        for sink in reversed(sinks):
+            sink.create()
+        record.append("created", 0, {})
+    progress = _Progress(record, listener, stop)
+    found: dict[str, object] = {}
+    about: dict[str, object] = {}
+    costs: dict[str, object] = {}
+    for stage in stages:
+        job = stage.job(found, record.records(stage.name))
+        progress.through(stage, job, Serial() if stage.sequential else executor)
+        for all_of, some in zip((about, costs), stage.remarks(found, job, listener), strict=True):
+            all_of.update(some)
+        found[stage.name] = stage.merge(found, record.records(stage.name))
+    listener.stage("finish")
+    sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
+    record.append("finish", 0, costs)
+    remove_stage(run.output)
+    return sinks[-1]
+
+
+def agrees_with(stages: Sequence[Stage], record: Record, samples: int = 3) -> bool:
+    """Whether some recorded blocks of every stage come out the same from the input as it is now."""
+    return all(_agree(stage, found, dict(records), samples) for stage, found, records in completed(stages, record)
+               if stage.reads_input)
+
+
+def _agree(stage: Stage, found: Findings, records: dict[int, Json], samples: int) -> bool:
+    sampled = sorted(records)[:: max(1, len(records) // samples)]
+    return all(records[index].items() >= stage.again(found, index).items() for index in sampled)
+
+
+def forget_unsound(stages: Sequence[Stage], record: Record) -> int:
+    """Take back the record of every block whose stored voxels no longer give their checksum, and count them."""
+    bad = [(stage.name, index) for stage in stages for index, content in sorted(record.records(stage.name).items())
+           if not is_sound(stage, index, content)]
+    for name, index in bad:
+        record.forget(name, index)
+    return len(bad)
+
+
+@dataclass(slots=True)
+class _Finishing:
+    """What a sink does when all blocks are there, as one more stage that can be stopped between two pieces."""
+
+    listener: Listener
+    stop: threading.Event
+    total: int = 0
+    done: int = 0
+
+    def begin(self, total: int) -> None:
+        self.total = total
+        if total:
+            self.listener.started(total, 0)
+
+    def made(self, voxels: int) -> None:
+        self.listener.finished_block(self.done, voxels)
+        self.done += 1
+        if self.stop.is_set() and self.done < self.total:
+            raise Interrupted("stopped while the finished blocks were put together; the same command with --resume "
+                              "goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    record: Record
+    listener: Listener
+    stop: threading.Event
+
+    def through(self, stage: Stage, job: Job, executor: Executor) -> None:
+        """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
+        done, grid = self.record.records(stage.name), stage.grid
+        self.listener.stage(stage.name)
+        self.listener.started(len(grid), len(done))
+        todo = (index for index in stage.order if index not in done)
+        for finished in executor.run(job, todo, self.stop):
+            self._note(stage.name, finished, grid)
+        if len(self.record.records(stage.name)) < len(grid):
+            raise Interrupted("stopped between two blocks; the same command with --resume goes on")
+
+    def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:
+        self.record.append(name, finished.index, finished.record)
+        self.listener.finished_block(finished.index, grid[finished.index].voxels)
+
+
+def _warn_if_strange(run: RunSpec, listener: Listener) -> None:
+    expected = run.predictor.expects
+    warning = expected and strangeness(run.source, run.plan.region, *expected)
+    if warning:
+        listener.warn(warning)
+
+
+def remove_stage(output: Place | None) -> None:
+    """Remove the labels that waited for their numbers."""
+    if isinstance(output, Address):
+        asking().remove(stage_path(output))
+    elif output is not None:
+        for leftover in stage_leftovers(output):
+            shutil.rmtree(leftover)
+
+
+def stage_leftovers(output: Path) -> list[Path]:
+    """What there is of the labels that waited for their numbers, whole or not; nothing else of a similar name."""
+    stage = Target(Path(str(stage_path(output))))
+    return [path for path in (stage.path, stage.partial, stage.aside) if path.is_dir()]

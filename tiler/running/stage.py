@@ -1,0 +1,90 @@
+"""What a stage is: one pass over numbered blocks, journalled under its own name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tiler.geometry import Box
+from tiler.jobs.segment import checksum_of
+from tiler.ports import Job, Json, Listener, Sink
+
+Records = Mapping[int, Json]
+"""What the journal holds of one stage, by block."""
+
+Findings = Mapping[str, Any]
+"""What the earlier stages of a run found, by the name of the stage."""
+
+
+class Stage(ABC):
+    """One pass over numbered blocks. `tiler.running.stages` lists those of a run; performing, resuming and checking a
+    run go through that list.
+
+    Attributes
+    ----------
+    name
+        In the journal, and for listeners.
+    sequential
+        Whether a block needs the result of the one before, so that they run one after the other in this process.
+    reads_input
+        Whether its blocks are computed from the input, so that some of them show whether the input is still the same.
+    """
+
+    name: str
+    sequential = False
+    reads_input = True
+
+    @property
+    @abstractmethod
+    def grid(self) -> Sequence[Box]:
+        """Its blocks."""
+
+    @property
+    def order(self) -> Iterable[int]:
+        """The numbers of its blocks as they are visited."""
+        return range(len(self.grid))
+
+    @abstractmethod
+    def job(self, found: Findings, records: Records) -> Job:
+        """What an executor runs.
+
+        Parameters
+        ----------
+        found
+            What the earlier stages found.
+        records
+            What is recorded of this stage already, where a run is resumed.
+        """
+
+    def merge(self, found: Findings, records: Records) -> Any:
+        """What later stages need of it, from the records of all its blocks."""
+        return None
+
+    @property
+    def sink(self) -> Sink | None:
+        """Where its blocks are stored; None where its records are its whole result."""
+        return None
+
+    def stored(self, index: int) -> Sequence[Box]:
+        """The boxes of the sink that one record's checksum covers, in their order."""
+        return ()
+
+    def again(self, found: Findings, index: int) -> Json:
+        """What the record of a block would say if it were computed now; nothing is written."""
+        job = self.job(found, {})
+        return job.write(index, job.compute(index, job.read(index)))
+
+    def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
+        """Once the stage is complete: what it adds to the output's metadata, and to the journal's last line."""
+        return {}, {}
+
+    def where(self, index: int) -> str:
+        """A block, for messages."""
+        return f"block {index} at {self.grid[index]}"
+
+
+def is_sound(stage: Stage, index: int, record: Json) -> bool:
+    """Whether the stored voxels of a block still give the checksum of its record."""
+    sink = stage.sink
+    return sink is None or checksum_of(map(sink.read, stage.stored(index))) == record["checksum"]
