@@ -75,11 +75,13 @@ READABLE = [
     (f"{VIV}/bioformats-zarr/data.zarr/0/1", {}, (3, 1, 83, 219), "tzyx", "int8"),
     *[(f"{VIV}/multi-tiff/Channel_{number}.tif", {}, (1, 1, 167, 439), "yx", "uint8") for number in range(3)],
     *[(f"{folder}/multi-channel.ome.tif", {}, (3, 1, 167, 439), "yx", "int8") for folder in (VIV, AVIVATOR)],
-    # their description is in a file that is not there, so each is one plane
-    *[(f"{AVIVATOR}/multifile-Z{number}.ome.tiff", {}, (1, 1, 24, 18), "yx", "uint8") for number in range(1, 6)],
+    # their description is in a file that is not there
+    *[(f"{AVIVATOR}/multifile-Z{number}.ome.tiff:pages", {}, (1, 1, 24, 18), "yx", "uint8") for number in range(1, 6)],
 ]
 
 REFUSED = [
+    *[(f"{AVIVATOR}/multifile-Z{number}.ome.tiff", r"a set which multifile\.companion\.ome describes, and that file "
+       r"is not there or not readable; .*:pages reads") for number in range(1, 6)],
     ("fib25-hdf5/groundtruth.h5.gz", "is compressed as a whole, so no region of it can be read: decompress it first"),
     (BDV, r"holds 16 datasets: give one of .* and 8 more, as in .*smallVideoBdv\.h5:/t00000/s00/0/cells"),
     (f"{BDV}:/cells", r"holds no dataset /cells: give one of /s00/resolutions, "),
@@ -106,11 +108,11 @@ def named(name):
 def whole(path, source):
     """The voxels as the format's own library reads them, ``(c, z, y, x)``."""
     file, _, inner = str(path).partition(":")
-    if ".h5" in path.suffix or inner:
+    if ".h5" in str(path):
         with h5py.File(file) as found:
             array = found[inner or next(iter(found))][...]
     elif "tif" in path.suffix:
-        array = tifffile.imread(path)
+        array = tifffile.imread(file)
     else:
         array = zarr.open_array(source.raw.path, mode="r")[...]
     view = source.view

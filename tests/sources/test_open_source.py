@@ -6,8 +6,10 @@ import sys
 import dask.array
 import numpy as np
 import pytest
+import tifffile
 
 from tiler.errors import SourceError
+from tiler.geometry import Box
 from tiler.sources import Format, open_source
 
 
@@ -85,3 +87,48 @@ def test_identity_tells_another_file_and_another_choice(tmp_path):
 def test_a_missing_package_is_named():
     with pytest.raises(SourceError, match="needs the package nowhere: pip install nowhere"):
         Format("nowhere:open", (), "pip install nowhere").open("a.h5")
+
+
+DAMAGED = {
+    "a bracket that is not closed": b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4",
+    "no dictionary": b"[1, 2, 3]",
+    "a NUL": b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }\0",
+    "no type": b"{'descr': 'no', 'fortran_order': False, 'shape': (3, 4), }",
+    "a negative size": b"{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 4), }",
+    "a size of 2^70": b"{'descr': '<f4', 'fortran_order': False, 'shape': (1180591620717411303424, 4), }",
+    "a size of 400 digits": b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 400 + b", 4), }",
+    "no text": b"\xff\xfe\xfd",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_npy_header_is_refused_in_one_line(damage, tmp_path):
+    header = DAMAGED[damage] + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(48))
+    with pytest.raises(SourceError, match=r"a\.npy is not a readable \.npy file") as refusal:
+        open_source(tmp_path / "a.npy")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("stored", ["tif", "npy"])
+@pytest.mark.parametrize("options", [{}, {"fortran": True}, {"compression": "zlib"}])
+def test_a_file_that_is_cut_short_after_it_was_opened_is_an_error_and_no_crash(stored, options, tmp_path):
+    values, path = np.random.default_rng(0).integers(0, 255, (20, 64, 64), np.uint8), tmp_path / f"a.{stored}"
+    if stored == "npy":
+        np.save(path, np.asfortranarray(values) if options else values)
+    else:
+        tifffile.imwrite(path, values, photometric="minisblack", compression=options.get("compression"))
+    source = open_source(path)
+    np.testing.assert_array_equal(source.read(Box.of_shape((20, 64, 64)))[0], values)
+    with path.open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(SourceError, match="truncated"):
+        source.read(Box.of_shape((20, 64, 64)))
+
+
+@pytest.mark.parametrize("name", ["a\0b.tif", "a" * 5000 + ".tif", "a\ud800b.tif", "a\0b.h5:/raw", "a\0b"])
+def test_what_cannot_be_a_path_is_refused_in_one_line(name):
+    with pytest.raises(SourceError, match=r"is not a path|does not exist|cannot be opened") as refusal:
+        open_source(name)
+    assert "\n" not in str(refusal.value)
+    assert "\0" not in str(refusal.value)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tiler.errors import SourceError
 from tiler.ports import Source
-from tiler.sources.files import PRECOMPUTED, split_inner
+from tiler.sources.files import PRECOMPUTED, existing, split_image, split_inner
 from tiler.sources.raw import RawImage
 from tiler.sources.volume import VolumeSource, volume_of
 from tiler.stores.address import Address, Place, is_address, place_of
@@ -31,10 +31,10 @@ class Format:
     suffixes: tuple[str, ...]
     install: str = ""
 
-    def open(self, source: Any) -> RawImage:
+    def open(self, source: Any, **options: Any) -> RawImage:
         module, _, function = self.opener.partition(":")
         try:
-            raw: RawImage = getattr(import_module(module), function)(source)
+            raw: RawImage = getattr(import_module(module), function)(source, **options)
         except ModuleNotFoundError as error:
             raise SourceError(f"reading {source} needs the package {error.name}: {self.install}") from error
         return raw
@@ -46,7 +46,7 @@ ZARR = Format("tiler.sources.zarr:open_zarr", (".zarr",), "pip install zarr")
 FOLDER = Format("tiler.sources.folder:open_folder", (), "pip install tifffile imagecodecs")
 FORMATS = (
     ZARR,
-    Format("tiler.sources.tiff:open_tiff", (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm"),
+    Format("tiler.sources.tiff:open_tiff", (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".ome"),
            "pip install tifffile imagecodecs"),
     Format("tiler.sources.hdf5:open_hdf5", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
     Format("tiler.sources.npy:open_npy", (".npy",)),
@@ -59,7 +59,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 
 
 def open_source(source: Any, *, axes: str | None = None, channel: str | int | Sequence[int] | None = None,
-                time: int | None = None) -> Source:
+                time: int | None = None, missing: str = "refuse") -> Source:
     """Open a volume without reading its voxels.
 
     Parameters
@@ -77,6 +77,9 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
         ``"0"``, ``"0,2"``, a name where the file tells them, ``"all"`` or None for all, or numbers.
     time
         One time point; None folds time into z.
+    missing
+        ``"refuse"``, or ``"zero"``: what the file promises and does not hold is read as zeros, which the identity
+        of the source then says.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
         In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
     """
     if isinstance(source, (str, os.PathLike, Address)):
-        raw = _opened(source)
+        raw = _opened(source, missing)
     elif isinstance(source, (VolumeSource, Source)):
         if (axes, channel, time) != (None, None, None):
             raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
@@ -97,23 +100,21 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     return volume_of(raw, axes=axes, channel=channel, time=time)
 
 
-def _opened(source: str | os.PathLike[str] | Address) -> RawImage:
+def _opened(source: str | os.PathLike[str] | Address, missing: str) -> RawImage:
     if str(source).startswith(PRECOMPUTED):
         folder = str(source).removeprefix(PRECOMPUTED)
         if is_address(folder):
             raise SourceError(f"{PRECOMPUTED}: volumes of this format are read from local folders: fetch it first")
-        return PRECOMPUTED_VOLUME.open(Path(folder))
+        return PRECOMPUTED_VOLUME.open(Path(folder), missing=missing)
     place = place_of(source)
-    return _format_of(place).open(place)
+    return _format_of(place).open(place, missing=missing)
 
 
 def _format_of(place: Place) -> Format:
     if isinstance(place, Address):
         _check_remote(place)
         return ZARR
-    path, _ = split_inner(place)
-    if not path.exists() and not path.is_symlink():
-        raise SourceError(f"{path} does not exist")
+    path = existing(split_image(split_inner(place)[0])[0])
     if path.is_dir():
         return _format_of_folder(path)
     suffix = path.suffix.lower()

@@ -1,15 +1,18 @@
-"""What all formats on a file system share: whether a file is there, and its identity."""
+"""What all formats on a file system share: whether a file is there, its identity, and names of what lies in it."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tiler.errors import SourceError
 from tiler.ports import Json
 
 PRECOMPUTED = "precomputed://"
+INNER = re.compile(r"(.+\.(?:h5|hdf5|hdf)):/*(.+?)/*", re.IGNORECASE | re.DOTALL)
+IMAGE = re.compile(r"(.+\.(?:tif|tiff|btf|tf8|tf2|lsm|ome)):(\d+|pages)", re.IGNORECASE | re.DOTALL)
 
 
 def existing(path: Path) -> Path:
@@ -18,20 +21,50 @@ def existing(path: Path) -> Path:
     Raises
     ------
     SourceError
-        If there is nothing of that name.
+        If there is nothing of that name, or it cannot be a name.
     """
-    if not path.exists():
-        raise SourceError(f"{path} does not exist")
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceError(f"{path} does not exist") from None
+    except ValueError as error:  # a NUL, a lone surrogate
+        raise SourceError(f"{str(path)!a:.200} is not a path: {error}") from None
+    except OSError as error:  # no permission, a name that is too long
+        raise SourceError(f"{path!s:.200} cannot be opened: {error.strerror or error}") from None
     return path.absolute()
 
 
 def file_identity(path: Path) -> Json:
-    """Path, size and modification time."""
-    status = os.stat(path)
+    """Path, size and modification time.
+
+    Raises
+    ------
+    SourceError
+        If the file is gone.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise SourceError(f"{path} does not exist any more") from None
     return {"kind": "file", "path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
+def files_identity(paths: Iterable[Path]) -> Json:
+    """Of a file, and of the others that hold some of its voxels."""
+    first, *others = (file_identity(path) for path in paths)
+    return {**first, "others": others} if others else first
+
+
 def split_inner(path: Path) -> tuple[Path, str | None]:
-    """``file.h5:/volumes/raw`` as ``file.h5`` and ``volumes/raw``; None where nothing stands behind the suffix."""
-    found = re.fullmatch(r"(.+\.(?:h5|hdf5|hdf)):/*(.+?)/*", str(path), re.IGNORECASE)
-    return (Path(found[1]), found[2]) if found and not path.exists() else (path, None)
+    """``file.h5:/volumes/raw`` as ``file.h5`` and ``volumes/raw``; None where nothing follows the suffix."""
+    return _split(INNER, path)
+
+
+def split_image(path: Path) -> tuple[Path, str | None]:
+    """``file.tif:2`` as ``file.tif`` and ``2``; None where nothing follows the suffix."""
+    return _split(IMAGE, path)
+
+
+def _split(pattern: re.Pattern[str], path: Path) -> tuple[Path, str | None]:
+    found = pattern.fullmatch(str(path))
+    return (Path(found[1]), found[2]) if found and not os.path.lexists(path) else (path, None)

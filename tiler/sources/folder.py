@@ -64,7 +64,7 @@ class FolderImage:
         return {"kind": "folder", "path": str(self.path), "files": files}
 
 
-def open_image(path: Path) -> ImageFile:
+def open_image(path: Path, missing: str = "refuse") -> ImageFile:
     """Open a PNG, JPEG or BMP file, colours as channels.
 
     Raises
@@ -79,7 +79,7 @@ def open_image(path: Path) -> ImageFile:
                                   chunk=image.shape), path)
 
 
-def open_folder(path: Path) -> FolderImage:
+def open_folder(path: Path, missing: str = "refuse") -> FolderImage:
     """Open the images of a folder; other files in it are ignored.
 
     Raises

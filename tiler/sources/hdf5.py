@@ -44,7 +44,7 @@ class Hdf5Image:
         return {**file_identity(self.path), "kind": "hdf5", "dataset": self.dataset}
 
 
-def open_hdf5(path: Path) -> Hdf5Image:
+def open_hdf5(path: Path, missing: str = "refuse") -> Hdf5Image:
     """Open a dataset; reads metadata only.
 
     Parameters

@@ -83,12 +83,14 @@ class Lazy(Generic[T]):
     ----------
     opener
         Called without arguments; picklable.
+    ready
+        The handle, where it is open already.
     """
 
-    def __init__(self, opener: Callable[[], T]) -> None:
+    def __init__(self, opener: Callable[[], T], ready: T | None = None) -> None:
         self._opener = opener
         self._lock = threading.Lock()
-        self._opened: list[T] = []
+        self._opened: list[T] = [] if ready is None else [ready]
 
     def __call__(self) -> T:
         with self._lock:

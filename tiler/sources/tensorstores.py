@@ -53,7 +53,7 @@ class TensorImage:
                 "listing": listing_hash(self.folder)}
 
 
-def open_n5(path: Path) -> TensorImage:
+def open_n5(path: Path, missing: str = "refuse") -> TensorImage:
     """A dataset of an N5 container, ``volume.n5/dataset``; of a group of levels the finest.
 
     Raises
@@ -76,7 +76,7 @@ def open_n5(path: Path) -> TensorImage:
     return TensorImage(header, folder, json.dumps(attributes, sort_keys=True), handle)
 
 
-def open_precomputed(path: Path) -> TensorImage:
+def open_precomputed(path: Path, missing: str = "refuse") -> TensorImage:
     """A scale of a precomputed volume: the finest of ``folder``, or ``folder/KEY``.
 
     Raises

@@ -1,120 +1,138 @@
-"""Physical voxel sizes of TIFF files: OME-XML, ImageJ's description, or the resolution tags."""
+"""Physical voxel sizes and names of channels of TIFF files: OME-XML, ImageJ's description, or the resolution tags."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
+
+from tiler.sources.units import unit_of
+from tiler.sources.values import json_of, list_of, mapping_of, names_of, number_of, size_of
 
 Size = tuple[float, str | None]
 
 MICROMETRE = "micrometer"
-UNITS = {
-    "pm": "picometer", "å": "angstrom", "angstrom": "angstrom", "nm": "nanometer", "nanometer": "nanometer",
-    "nanometre": "nanometer", "um": MICROMETRE, "µm": MICROMETRE, "μm": MICROMETRE, "\\u00b5m": MICROMETRE,
-    "micron": MICROMETRE, "microns": MICROMETRE, "micrometer": MICROMETRE, "micrometre": MICROMETRE,
-    "mm": "millimeter", "millimeter": "millimeter", "millimetre": "millimeter", "cm": "centimeter",
-    "centimeter": "centimeter", "m": "meter", "inch": "inch", "in": "inch", "ms": "millisecond", "s": "second",
-    "sec": "second", "min": "minute", "h": "hour", "d": "day", "µs": "microsecond", "μs": "microsecond",
-    "ns": "nanosecond",
-}
-
 CENTIMETRE_IN_MICROMETRES, INCH_IN_MICROMETRES = 10_000.0, 25_400.0
 # Coarser than this, a resolution tag is the dots per inch of a printer or a screen (72, 96, 300, 600, 1200),
 # which most image editors write unasked, and not the size of a voxel.
 COARSEST_VOXEL = 10.0
-
-
-def voxel_sizes(tiff: Any) -> dict[str, Size]:
-    """Size and unit of a step along each of the axes t, z, y, x that the file tells.
-
-    Parameters
-    ----------
-    tiff
-        A `tifffile.TiffFile`.
-    """
-    sizes: dict[str, Size] = {}
-    if tiff.is_ome and tiff.ome_metadata:
-        sizes = _ome(tiff.ome_metadata)
-    elif tiff.is_imagej and tiff.imagej_metadata:
-        sizes = _imagej(tiff.imagej_metadata, tiff.pages.first)
-    elif tiff.is_shaped:
-        sizes = {axis: (float(size), unit) for axis, (size, unit) in _own(tiff).get("voxel_size", {}).items()}
-    return sizes or _resolution(tiff.pages.first)
-
-
-def channel_names(tiff: Any) -> tuple[str, ...]:
-    """Names of the channels: OME-XML's, those that ImageJ shows with the slices, or tiler's own.
-
-    Parameters
-    ----------
-    tiff
-        A `tifffile.TiffFile`.
-    """
-    if tiff.is_ome and tiff.ome_metadata:
-        pixels = _pixels(tiff.ome_metadata)
-        names = () if pixels is None else tuple(channel.get("Name", "") for channel in pixels.findall("{*}Channel"))
-        return names if all(names) else ()
-    if tiff.is_imagej and tiff.imagej_metadata:
-        count = int(tiff.imagej_metadata.get("channels", 1))
-        shown = tiff.imagej_metadata.get("Labels", ())
-        labels = [shown] if isinstance(shown, str) else list(shown)  # tifffile gives a single one as it is
-        repeated = labels[:count] * (len(labels) // count) == labels  # elsewhere they tell slices apart
-        return tuple(labels[:count]) if repeated else ()
-    return tuple(_own(tiff).get("channels", ())) if tiff.is_shaped else ()
-
-
-def _own(tiff: Any) -> dict[str, Any]:
-    """What tiler wrote into the description of the first image."""
-    described: Any = (tiff.shaped_metadata or ({},))[0]
-    return described.get("tiler") or {}
-
-
-def _unit(text: object) -> str | None:
-    return UNITS.get(str(text).strip().lower())
-
-
-def _ome(xml: str) -> dict[str, Size]:
-    """Of the first image: OME-XML's default unit is the micrometre, and the second for time."""
-    pixels = _pixels(xml)
-    if pixels is None:
-        return {}
-    names = {"x": ("PhysicalSizeX", "µm"), "y": ("PhysicalSizeY", "µm"), "z": ("PhysicalSizeZ", "µm"),
+OME_SIZES = {"x": ("PhysicalSizeX", "µm"), "y": ("PhysicalSizeY", "µm"), "z": ("PhysicalSizeZ", "µm"),
              "t": ("TimeIncrement", "s")}
-    return {axis: (float(pixels.attrib[name]), _unit(pixels.get(f"{name}Unit", default)))
-            for axis, (name, default) in names.items() if float(pixels.get(name, 0)) > 0}
 
 
-def _pixels(xml: str) -> ElementTree.Element | None:
-    try:
-        return ElementTree.fromstring(xml).find(".//{*}Pixels")
-    except ElementTree.ParseError:
-        return None
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a file says of its voxels.
+
+    Parameters
+    ----------
+    ome
+        Root of the OME-XML.
+    imagej
+        ImageJ's description.
+    own
+        What tiler wrote.
+    densities
+        Voxels per unit along x and y, 0 where not told.
+    resolution_unit
+        Micrometres that these are per, None where not told.
+    """
+
+    ome: ElementTree.Element | None = None
+    imagej: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+    densities: Mapping[str, float] = field(default_factory=dict)
+    resolution_unit: float | None = None
+
+    def sizes(self, number: int, name: str) -> dict[str, Size]:
+        """Size and unit of a step along each of the axes t, z, y, x that are told.
+
+        Parameters
+        ----------
+        number
+            Which image of the OME-XML.
+        name
+            Of the file, for warnings.
+        """
+        if self.ome is not None:
+            return self._ome(number, name)
+        if self.imagej:
+            sizes = self._imagej(name)
+        else:
+            pairs = ((axis, list_of(told)) for axis, told in mapping_of(self.own.get("voxel_size")).items())
+            known = {axis: (size_of(name, f"voxel size {axis}", pair[0]), unit_of(pair[1]))
+                     for axis, pair in pairs if pair and len(pair) == 2}
+            sizes = {axis: (size, unit) for axis, (size, unit) in known.items() if size}
+        return sizes or self._resolution()
+
+    def channels(self, number: int) -> tuple[str, ...]:
+        """Names of the channels: OME-XML's, those that ImageJ shows with the slices, or tiler's own."""
+        if self.ome is not None:
+            pixels = self._pixels(number)
+            return () if pixels is None else names_of([each.get("Name") for each in pixels.findall("{*}Channel")])
+        if self.imagej:
+            count = int(number_of(self.imagej.get("channels")) or 1)
+            shown = self.imagej.get("Labels", ())
+            labels = [shown] if isinstance(shown, str) else list_of(shown) or []  # tifffile gives one as it is
+            repeated = labels[:count] * (len(labels) // count) == labels  # elsewhere they tell slices apart
+            return names_of(labels[:count]) if repeated else ()
+        return names_of(self.own.get("channels"))
+
+    def _pixels(self, number: int) -> ElementTree.Element | None:
+        images = [] if self.ome is None else self.ome.findall("{*}Image")
+        return images[number].find("{*}Pixels") if number < len(images) else None
+
+    def _ome(self, number: int, name: str) -> dict[str, Size]:
+        """OME-XML's default unit is the micrometre, and the second for time."""
+        pixels = self._pixels(number)
+        sizes: dict[str, Size] = {}
+        if pixels is None:
+            return sizes
+        for axis, (attribute, default) in OME_SIZES.items():
+            size = size_of(name, attribute, pixels.get(attribute))
+            if size:
+                sizes[axis] = size, unit_of(pixels.get(f"{attribute}Unit", default))
+        return sizes
+
+    def _imagej(self, name: str) -> dict[str, Size]:
+        """ImageJ stores voxels per unit in the resolution tags, and the unit and the rest in the description."""
+        unit = unit_of(self.imagej.get("unit"))
+        sizes: dict[str, Size] = {axis: (1 / density, unit) for axis, density in self.densities.items()
+                                  if density and "unit" in self.imagej}
+        spacing = number_of(self.imagej.get("spacing"))
+        if spacing and "unit" in self.imagej:
+            sizes["z"] = (abs(spacing), unit)
+        interval = number_of(self.imagej.get("finterval"))
+        if interval and interval > 0:
+            sizes["t"] = (interval, unit_of(self.imagej.get("tunit", "s")))
+        return sizes
+
+    def _resolution(self) -> dict[str, Size]:
+        if self.resolution_unit is None or len(self.densities) < 2 or not all(self.densities.values()):
+            return {}
+        found = {axis: self.resolution_unit / density for axis, density in self.densities.items()}
+        if max(found.values()) > COARSEST_VOXEL:
+            return {}
+        return {axis: (size, MICROMETRE) for axis, size in found.items()}
 
 
-def _imagej(metadata: dict[str, Any], page: Any) -> dict[str, Size]:
-    """ImageJ stores voxels per unit in the resolution tags, and the unit and the rest in the description."""
-    unit = _unit(metadata.get("unit", ""))
-    sizes: dict[str, Size] = {}
-    for axis, tag in (("x", "XResolution"), ("y", "YResolution")):
-        density = _density(page, tag)
-        if density and unit:
-            sizes[axis] = (1 / density, unit)
-    spacing = metadata.get("spacing")
-    if unit and isinstance(spacing, (int, float)) and spacing:
-        sizes["z"] = (abs(float(spacing)), unit)
-    interval = metadata.get("finterval")
-    if isinstance(interval, (int, float)) and interval > 0:
-        sizes["t"] = (float(interval), _unit(metadata.get("tunit", "s")))
-    return sizes
+def told_of(tiff: Any) -> Told:
+    """What a file says that is no OME-TIFF.
 
-
-def _resolution(page: Any) -> dict[str, Size]:
-    unit = int(page.tags.valueof("ResolutionUnit", 1))
-    length = {2: INCH_IN_MICROMETRES, 3: CENTIMETRE_IN_MICROMETRES}.get(unit)
-    found = {axis: _density(page, tag) for axis, tag in (("x", "XResolution"), ("y", "YResolution"))}
-    if length is None or not all(found.values()) or length / min(found.values()) > COARSEST_VOXEL:
-        return {}
-    return {axis: (length / density, MICROMETRE) for axis, density in found.items()}
+    Parameters
+    ----------
+    tiff
+        A `tifffile.TiffFile`.
+    """
+    page = tiff.pages.first
+    unit = number_of(page.tags.valueof("ResolutionUnit", 1))
+    own = mapping_of(json_of(page.shaped_description)).get("tiler")
+    return Told(
+        imagej=mapping_of(tiff.imagej_metadata) if tiff.is_imagej else {}, own=mapping_of(own),
+        densities={axis: _density(page, tag) for axis, tag in (("x", "XResolution"), ("y", "YResolution"))},
+        resolution_unit={2: INCH_IN_MICROMETRES, 3: CENTIMETRE_IN_MICROMETRES}.get(int(unit or 1)),
+    )
 
 
 def _density(page: Any, tag: str) -> float:

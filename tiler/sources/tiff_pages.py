@@ -1,7 +1,7 @@
 """Regions of TIFF pages: only the strips and tiles that a box touches are decoded.
 
-Everything a read needs is taken from tifffile once (offsets, byte counts, the decoder), and the bytes come from
-a memory map. So nothing is shared between threads but read-only tables, and no file position is moved.
+Everything a read needs is taken from the file's directories once (offsets, byte counts, the decoder), and the bytes
+are read by position. So threads share nothing but read-only tables.
 
 tifffile normalises a page to five axes, ``(S, Z, Y, X, s)``: samples stored plane by plane, depth, length,
 width, samples stored pixel by pixel; so does this module.
@@ -12,39 +12,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array
+from tiler.sources.positions import FileBytes, read_region
 from tiler.sources.raw import Index
 
 Decoder = Callable[..., tuple[Array | None, tuple[int, ...], tuple[int, ...]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Where one page's segments lie in which file."""
-
-    buffer: Array
-    offsets: tuple[int, ...]
-    counts: tuple[int, ...]
-    tables: bytes | None
-
-    def segment(self, number: int) -> bytes | None:
-        """Its encoded bytes; None for one that was left out (a sparse file)."""
-        offset, count = self.offsets[number], self.counts[number]
-        return self.buffer[offset:offset + count].tobytes() if offset and count else None
+JPEG = frozenset({6, 7, 34892, 33007})
+WHITE_IS_ZERO = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PageFormat:
-    """How all pages of a series are stored.
+    """How a page is stored: all that steers its decoding, for pages of one file with the same tags.
 
     Parameters
     ----------
+    axes
+        One letter an axis of the page, as tifffile names them.
     shape
         ``(S, Z, Y, X, s)`` of a page.
     places
@@ -53,40 +43,55 @@ class PageFormat:
         ``(Z, Y, X)`` of a strip or tile.
     dtype
         As stored, with the file's byte order.
-    raw
-        Whether a page lies in the file as it lies in memory.
+    plain
+        Whether segments that follow each other lie in the file as they lie in memory.
     decode
         tifffile's decoder.
     header
         JPEG header, for the decoder.
     fill
         Value of what the file leaves out.
+    inverted
+        Whether the file says that 0 is white.
     """
 
+    axes: str
     shape: tuple[int, ...]
     places: tuple[int, ...]
     segment: tuple[int, int, int]
     dtype: np.dtype[Any]
-    raw: bool
+    plain: bool
     decode: Decoder
     header: bytes | None
     fill: float
+    inverted: bool
 
     @classmethod
-    def of(cls, keyframe: Any, byteorder: str) -> PageFormat:
-        """Read it off a `tifffile.TiffPage`."""
-        tiled = keyframe.is_tiled
+    def of(cls, page: Any) -> PageFormat:
+        """Read it off a `tifffile.TiffPage`.
+
+        Raises
+        ------
+        ValueError
+            If its samples are of no type that numpy has.
+        """
+        if page.dtype is None:
+            raise ValueError(f"samples of {page.bitspersample} bits and sample format {page.sampleformat} have no "
+                             "numpy type")
+        tiled = page.is_tiled
         return cls(
-            shape=tuple(keyframe.shaped),
-            places=tuple(_place(axis, keyframe.shaped) for axis in keyframe.axes),
-            segment=(keyframe.tiledepth if tiled else 1,
-                     keyframe.tilelength if tiled else keyframe.rowsperstrip,
-                     keyframe.tilewidth if tiled else keyframe.imagewidth),
-            dtype=np.dtype(byteorder + keyframe.dtype.char),
-            raw=keyframe.is_final,
-            decode=keyframe.decode,
-            header=keyframe.jpegheader if _is_jpeg(keyframe) else None,
-            fill=keyframe.nodata,
+            axes=page.axes,
+            shape=tuple(page.shaped),
+            places=tuple(_place(axis, page.shaped) for axis in page.axes),
+            segment=(page.tiledepth if tiled else 1,
+                     page.tilelength if tiled else page.rowsperstrip,
+                     page.tilewidth if tiled else page.imagewidth),
+            dtype=np.dtype(page.parent.byteorder + page.dtype.char),
+            plain=_is_plain(page),
+            decode=page.decode,
+            header=page.jpegheader if page.compression in JPEG else None,
+            fill=page.nodata,
+            inverted=page.photometric == WHITE_IS_ZERO,
         )
 
     @property
@@ -97,25 +102,12 @@ class PageFormat:
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def read(self, page: Page | None, index: Index) -> Array:
-        """One slice of a page, one entry for each of the page's axes."""
-        if page is None:
-            return np.full([part.stop - part.start for part in index], self.fill, self.dtype)
-        if self.raw:
-            mapped: Array = np.ndarray(self.page_shape, self.dtype, page.buffer, page.offsets[0])
-            return mapped[index]
-        return self._decoded(page, index)
+    @property
+    def kind(self) -> tuple[str, tuple[int, ...], str]:
+        """Axes, shape and type of the voxels: pages that agree in it can be stacked."""
+        return self.axes, self.page_shape, self.dtype.newbyteorder("=").str
 
-    def _decoded(self, page: Page, index: Index) -> Array:
-        box = [slice(0, 1)] * 5
-        for place, part in zip(self.places, index, strict=True):
-            box[place] = part
-        out = np.full([part.stop - part.start for part in box], self.fill, self.dtype.newbyteorder("="))
-        for number in self._touched(box):
-            self._paste(page, number, out, box)
-        return out.reshape([part.stop - part.start for part in index])
-
-    def _touched(self, box: list[slice]) -> Iterator[int]:
+    def touched(self, box: list[slice]) -> Iterator[int]:
         """Numbers of the segments that a box touches; segments are counted in the order S, Z, Y, X."""
         sizes = (1, *self.segment)
         counts = [-(-length // size) for length, size in zip(self.shape[:4], sizes, strict=True)]
@@ -124,11 +116,57 @@ class PageFormat:
         for cell in product(*ranges):
             yield int(np.ravel_multi_index(cell, counts))
 
-    def _paste(self, page: Page, number: int, out: Array, box: list[slice]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: where its segments lie in which file, and how they are stored.
+
+    Parameters
+    ----------
+    file
+        That holds it.
+    layout
+        How it is stored.
+    offsets, counts
+        Of its strips or tiles.
+    tables
+        JPEG tables.
+    raw
+        Whether it lies in the file in one piece, as it lies in memory.
+    """
+
+    file: FileBytes
+    layout: PageFormat
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    tables: bytes | None
+    raw: bool
+
+    @property
+    def end(self) -> int:
+        """First byte of the file after its voxels."""
+        if self.raw:
+            return self.offsets[0] + self.layout.nbytes
+        return max((offset + count for offset, count in zip(self.offsets, self.counts, strict=True)), default=0)
+
+    def read(self, index: Index) -> Array:
+        """One slice of the page, one entry for each of its axes."""
+        if self.raw:
+            return read_region(self.file, self.offsets[0], self.layout.page_shape, self.layout.dtype, index)
+        box = [slice(0, 1)] * 5
+        for place, part in zip(self.layout.places, index, strict=True):
+            box[place] = part
+        out = np.full([part.stop - part.start for part in box], self.layout.fill,
+                      self.layout.dtype.newbyteorder("="))
+        for number in self.layout.touched(box):
+            self._paste(number, out, box)
+        return out.reshape([part.stop - part.start for part in index])
+
+    def _paste(self, number: int, out: Array, box: list[slice]) -> None:
         """Decode one segment and copy what it shares with the box."""
-        options = {} if self.header is None and page.tables is None else {"jpegtables": page.tables,
-                                                                         "jpegheader": self.header}
-        data, at, _ = self.decode(page.segment(number), number, **options)
+        header = self.layout.header
+        options = {} if header is None and self.tables is None else {"jpegtables": self.tables, "jpegheader": header}
+        data, at, _ = self.layout.decode(self._segment(number), number, **options)
         if data is None:
             return
         source, target = [], []
@@ -139,6 +177,39 @@ class PageFormat:
             target.append(slice(low - part.start, high - part.start))
         out[(at[0] - box[0].start, *target)] = data[tuple(source)]
 
+    def _segment(self, number: int) -> bytes | None:
+        """The encoded bytes of a strip or tile; None for one that was left out (a sparse file)."""
+        offset, count = self.offsets[number], self.counts[number]
+        return self.file.read(offset, count) if offset and count else None
+
+
+def in_one_piece(layout: PageFormat, offsets: tuple[int, ...], counts: tuple[int, ...]) -> bool:
+    """Whether segments follow each other without a gap and hold the page as it lies in memory."""
+    if not layout.plain or not offsets or 0 in offsets:
+        return False
+    if len(offsets) == 1:
+        return True
+    ends = (offset + count for offset, count in zip(offsets, counts, strict=True))
+    return sum(counts) == layout.nbytes and all(end == offset for end, (_, offset) in
+                                                zip(ends, pairwise(offsets), strict=False))
+
+
+def check_complete(name: str, number: int, page: Page, size: int) -> None:
+    """Refuse a page whose voxels lie beyond the end of its file, of ``size`` bytes.
+
+    Raises
+    ------
+    SourceError
+        If they do: the file was cut short.
+    """
+    segments = math.prod(-(-length // part) for length, part in
+                         zip(page.layout.shape[:4], (1, *page.layout.segment), strict=True))
+    if not page.raw and len(page.offsets) < segments:
+        raise SourceError(f"{name} is damaged: page {number} of shape {page.layout.page_shape} takes {segments} strips "
+                          f"or tiles, the file names {len(page.offsets)}")
+    if page.end > size:
+        raise SourceError(f"{name} is truncated: page {number} ends at byte {page.end}, the file at {size}")
+
 
 def _place(axis: str, shaped: tuple[int, ...]) -> int:
     if axis == "S":
@@ -146,20 +217,13 @@ def _place(axis: str, shaped: tuple[int, ...]) -> int:
     return {"Z": 1, "Y": 2, "X": 3}[axis]
 
 
-def _is_jpeg(keyframe: Any) -> bool:
-    return keyframe.compression in {6, 7, 34892, 33007}
-
-
-def check_complete(name: str, number: int, page: Page, layout: PageFormat) -> None:
-    """Refuse a page whose voxels lie beyond the end of its file.
-
-    Raises
-    ------
-    SourceError
-        If they do: the file was cut short.
-    """
-    end = max((offset + count for offset, count in zip(page.offsets, page.counts, strict=True)), default=0)
-    if layout.raw:
-        end = max(end, page.offsets[0] + layout.nbytes)
-    if end > len(page.buffer):
-        raise SourceError(f"{name} is truncated: page {number} ends at byte {end}, the file at {len(page.buffer)}")
+def _is_plain(page: Any) -> bool:
+    """Neither compressed, packed nor filtered; tiles are as wide as the page."""
+    tiled_in_order = not page.is_tiled or (
+        page.imagewidth == page.tilewidth and page.imagelength % page.tilelength == 0
+        and (page.imagedepth == 1 or page.imagelength == page.tilelength)
+        and page.imagedepth % max(1, page.tiledepth) == 0)
+    complex_integers = 5
+    return bool(page.compression == 1 and page.bitspersample in {8, 16, 32, 64} and page.fillorder == 1
+                and page.predictor == 1 and page.sampleformat != complex_integers and not page.is_subsampled
+                and tiled_in_order)

@@ -38,7 +38,7 @@ class ZarrImage:
         return identity(self.path)
 
 
-def open_zarr(place: Place) -> ZarrImage:
+def open_zarr(place: Place, missing: str = "refuse") -> ZarrImage:
     """Open an array, or level 0 of an OME-NGFF image; reads metadata only.
 
     Parameters
