@@ -1,4 +1,4 @@
-"""Work ahead in threads, without ever holding more results than asked for."""
+"""A map that works ahead in threads and never holds more than a given number of results."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LEAST = 2
-"""Windows that are read ahead and results that wait to be written, at least, so that neither is waited for."""
+"""Least number of windows read ahead, and of results waiting to be written, so that the model never waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """How many blocks a process has in each step at once, at most.
+    """Largest number of blocks in each step of a process at the same time.
 
     Parameters
     ----------
     workers
-        Threads that read, and as many that write.
+        Number of threads that read; as many write.
     feeders
-        Threads that compute.
+        Number of threads that compute.
     """
 
     workers: int
@@ -32,47 +32,47 @@ class Depths:
 
     @property
     def beside(self) -> int:
-        """Read ahead of the model; as many are written behind it."""
+        """Blocks that are read ahead of the model; as many wait behind it to be written."""
         return max(LEAST, self.workers, self.feeders)
 
     @property
     def fed(self) -> int:
-        """With the feeders: where there are several, one more, which waits for the first of them to be free."""
+        """Blocks at the feeders; with several feeders one more, which waits for the first that becomes free."""
         return self.feeders + (self.feeders > 1)
 
     @property
     def held(self) -> int:
-        """Windows in memory, and as many results: one more of each is being mirrored, or compressed."""
+        """Windows in memory, and as many results, including one that is being mirrored or compressed."""
         return self.beside + self.fed + 1
 
 
 def bounded_map(
     function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int
 ) -> Generator[R, None, None]:
-    """Results of ``function`` in the order of ``items``, computed ahead by ``workers`` threads.
+    """Yield ``function(item)`` in the order of ``items``, computed ahead in threads.
 
     Parameters
     ----------
     function
         Called in the threads.
     items
-        Drawn in the caller's thread, one whenever there is room: a generator that computes does so there.
+        Taken one by one in the caller's thread whenever there is room, so a generator runs in that thread.
     workers
         Number of threads.
     depth
-        How many results may be under way or waiting at once, the one in the caller's hands not counted.
+        Largest number of results in progress or waiting; the one that the caller holds does not count.
 
     Notes
     -----
-    The first error, of ``function`` or of ``items``, is raised after the threads have ended; calls not yet
-    begun are dropped. The same happens when the iterator is closed.
+    An error in ``function`` or ``items`` is raised once the threads have ended; calls that have not begun are
+    dropped. Closing the iterator has the same effect.
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix=f"tiler-{getattr(function, '__name__', 'work')}") as pool:
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
-                del item  # or its memory would live on until the next one is drawn
+                del item  # frees its memory before the next item is taken
                 if len(pending) >= depth:
                     yield pending.popleft().result()
             while pending:

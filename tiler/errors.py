@@ -1,4 +1,4 @@
-"""The exceptions of tiler.
+"""Exceptions that tiler raises on purpose.
 
 ::
 
@@ -19,7 +19,7 @@
       BlockFailed
       Interrupted
 
-A message is one line: what was wrong, what was given, what would be right, which option to change.
+Every message is one line and says what was wrong, what was given, what would be right and which option to change.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TilerError(Exception):
 
 
 class PlanError(TilerError, ValueError):
-    """The run that was asked for is not possible."""
+    """The requested run is not possible."""
 
 
 class GeometryError(PlanError):
@@ -41,7 +41,7 @@ class GeometryError(PlanError):
 
 
 class MemoryBudgetError(PlanError):
-    """No tile fits into the memory budget."""
+    """Even the smallest tile exceeds the memory budget."""
 
 
 class AlignmentError(PlanError):
@@ -53,15 +53,15 @@ class ModelError(TilerError):
 
 
 class UnboundedContextError(ModelError):
-    """A network whose output depends on the whole input: no context is enough."""
+    """A network whose output depends on its whole input, so that no context is large enough."""
 
 
 class OutputShapeError(ModelError):
-    """A network whose output has another shape than its footprint says."""
+    """A network whose output does not have the shape that its footprint predicts."""
 
 
 class WeightsError(ModelError):
-    """Weights that are missing, unsafe or of another architecture."""
+    """Weights that are missing, unsafe to load, or made for another architecture."""
 
 
 class SourceError(TilerError, OSError):
@@ -73,7 +73,7 @@ class SinkError(TilerError, OSError):
 
 
 class StoreError(TilerError, OSError):
-    """An object store that does not answer, or refuses."""
+    """An object store that does not answer or denies access."""
 
 
 class JournalError(TilerError):
@@ -81,12 +81,12 @@ class JournalError(TilerError):
 
 
 class PlanChangedError(JournalError):
-    """A run to resume was planned differently.
+    """A run cannot be resumed because it was planned differently.
 
     Parameters
     ----------
     changed
-        Field name to ``(stored, given)``.
+        Names of the fields that differ, each with its ``(stored, given)`` values.
     """
 
     def __init__(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
@@ -100,16 +100,16 @@ class PlanChangedError(JournalError):
 
 
 class BlockFailed(TilerError):
-    """One block could not be computed; ``__cause__`` is the real error.
+    """One block could not be computed; ``__cause__`` holds the original error.
 
     Parameters
     ----------
     index
         Number of the block in the plan's grid.
     box
-        Where it lies, in volume coordinates, as text.
+        The block in volume coordinates, as text.
     reason
-        The real error in one line.
+        The original error in one line.
     """
 
     def __init__(self, index: int, box: str, reason: str) -> None:
@@ -121,4 +121,4 @@ class BlockFailed(TilerError):
 
 
 class Interrupted(TilerError):
-    """The run was asked to stop and did, between two blocks; it can be resumed."""
+    """The run stopped between two blocks, as requested; it can be resumed."""

@@ -1,4 +1,4 @@
-"""What the machine has: memory that may be used, memory in use, room on a disk, cores."""
+"""Resources of this machine: memory, disk space and processor cores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes that could be allocated now, within the limit of a container or batch job too."""
+    """Return the bytes that can be allocated now; the limit of a container or batch job counts."""
     return min([int(psutil.virtual_memory().available), *_cgroup_room()])
 
 
@@ -26,7 +26,7 @@ def _cgroup_room() -> list[int]:
 
 
 def anonymous_memory() -> int:
-    """Bytes of this process that no file backs; all resident bytes where the system does not tell."""
+    """Return the resident bytes of this process that no file backs; all resident bytes outside Linux."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -36,13 +36,13 @@ def anonymous_memory() -> int:
 
 
 def free_disk(path: Path) -> int:
-    """Bytes that can still be written under a path, which need not exist yet."""
+    """Return the free bytes on the disk of a path, which need not exist yet."""
     whole = path.absolute()
     return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.is_dir())).free
 
 
 def used_disk(path: Path) -> int:
-    """Bytes that a file or a folder takes, 0 where there is none; what is reserved in a file counts."""
+    """Return the bytes that a file or folder takes on disk, 0 if it does not exist; reserved blocks count."""
     inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
     return sum(_taken(file) for file in ([path] if path.is_file() else inside))
 
@@ -50,13 +50,13 @@ def used_disk(path: Path) -> int:
 def _taken(file: Path) -> int:
     try:
         found = file.lstat()
-    except FileNotFoundError:  # removed meanwhile
+    except FileNotFoundError:  # removed in the meantime
         return 0
     return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,6 +1,8 @@
-"""Losses of classifiers whose attention is guided.
+"""Losses for classifiers whose attention is guided.
 
-K. Li et al.: Tell Me Where to Look: Guided Attention Inference Network, doi:10.48550/arXiv.1802.10171.
+References
+----------
+K. Li et al., Tell Me Where to Look: Guided Attention Inference Network (2018), 10.48550/arXiv.1802.10171.
 """
 
 from __future__ import annotations
@@ -12,39 +14,48 @@ from torch.nn import functional as F
 def guided_attention_loss(
     scores: torch.Tensor, classes: torch.Tensor, attention: torch.Tensor, mask: torch.Tensor, share: float = 0.1
 ) -> torch.Tensor:
-    """Scalar: ``(1 - share)`` cross-entropy plus ``share`` of the mean squared error of the attention map.
+    """Compute ``(1 - share) * cross-entropy + share * mean squared error of the attention map``, a scalar.
 
     Parameters
     ----------
-    scores, classes
-        ``(n, k)`` float, and ``(n,)`` int64.
+    scores
+        ``(n, k)`` float: a score for each class.
+    classes
+        ``(n,)`` int64: the true classes.
     attention
-        ``(n, 1, y', x')`` in [0, 1]; it is interpolated to the mask [choice].
+        ``(n, 1, y', x')`` in [0, 1]; interpolated to the size of the mask [choice].
     mask
         ``(n, 1, y, x)`` in {0, 1}; all 0 for an image without a lesion.
     share
-        0.1, as the review has it.
+        Weight of the attention map, between 0 and 1.
     """
     spread = F.interpolate(attention, size=mask.shape[2:], mode="bilinear", align_corners=False)
     return (1 - share) * F.cross_entropy(scores, classes) + share * F.mse_loss(spread, mask)
 
 
 def soft_mask(attention: torch.Tensor, sigma: float = 0.5, omega: float = 10.0) -> torch.Tensor:
-    """``1 / (1 + exp(-omega (A - sigma)))``: a threshold at sigma that has a gradient."""
+    """Compute ``1 / (1 + exp(-omega (A - sigma)))``, a threshold at sigma that has a gradient."""
     return torch.sigmoid(omega * (attention - sigma))
 
 
 def without_attended(
     image: torch.Tensor, attention: torch.Tensor, sigma: float = 0.5, omega: float = 10.0
 ) -> torch.Tensor:
-    """``(n, c, y, x)``: the image minus what the network attends to, which a classifier should find nothing in."""
+    """Erase from an image ``(n, c, y, x)`` the places that the network attends to."""
     spread = F.interpolate(attention, size=image.shape[2:], mode="bilinear", align_corners=False)
     return image * (1 - soft_mask(spread, sigma, omega))
 
 
 def attention_mining_loss(scores_without: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Scalar: mean probability of the true class on images `without_attended`: nothing of it should be left.
+    """Compute the mean probability of the true class on images `without_attended`, a scalar; 0 is best.
 
-    The original takes the raw score, which has no lower bound; the probability is what the implementations use.
+    The paper minimises the raw score, which has no lower bound; implementations take the probability, as here.
+
+    Parameters
+    ----------
+    scores_without
+        ``(n, k)`` float: scores of the erased images.
+    classes
+        ``(n,)`` int64: the true classes.
     """
     return scores_without.softmax(1).gather(1, classes[:, None]).mean()

@@ -1,7 +1,9 @@
 """Multi-scale structural similarity.
 
-Z. Wang, E. P. Simoncelli, A. C. Bovik: Multiscale structural similarity for image quality assessment,
-doi:10.1109/ACSSC.2003.1292216.
+References
+----------
+Z. Wang, E. P. Simoncelli, A. C. Bovik, Multiscale structural similarity for image quality assessment (2003),
+10.1109/ACSSC.2003.1292216.
 """
 
 from __future__ import annotations
@@ -12,29 +14,39 @@ from torch.nn import functional as F
 from tiler.errors import ModelError
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, fine to coarse; their number is that of the scales."""
+"""Exponents of the five scales, fine to coarse (section 4 of the paper)."""
 WINDOW, SIGMA = 11, 1.5
 LEAST = WINDOW * 2 ** (len(WEIGHTS) - 1)
-"""Side of the smallest image: a whole window fits into it at the coarsest scale."""
+"""Smallest side of an image in pixels, 11 * 2^4 = 176: a whole window still fits at the coarsest scale."""
 _C1, _C2 = 0.01**2, 0.03**2
 _FLOOR = 1e-6
 
 
 def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``(n,)``: similarity of ``(n, k, y, x)`` images in [0, 1], mean over the channels.
+    """Compute the similarity of images in [0, 1], mean over the channels.
 
-    ``product over the scales j of cs_j^w_j``, with ``ssim`` in place of ``cs`` at the coarsest scale: luminance
-    enters once. The code of UNet 3+ multiplies it in with every scale.
+    It is the product over the scales j of ``cs_j^w_j``; at the coarsest scale ``ssim`` replaces ``cs``, so luminance
+    enters once. (The code of UNet 3+ multiplies luminance in at every scale.)
+
+    Parameters
+    ----------
+    a, b
+        ``(n, k, y, x)`` float.
+
+    Returns
+    -------
+    similarity
+        ``(n,)``: 1 for equal images.
 
     Raises
     ------
     ModelError
-        If the image is smaller than 176 on a side, so that no whole window fits into it at the coarsest scale.
+        A side is shorter than 176 pixels, so that no whole window fits at the coarsest scale.
 
     Notes
     -----
-    Windows lie inside the image, nothing is padded. Contrast-structure may be negative, where a fractional power
-    has no value; it is held above 1e-6 then, which also keeps the gradient finite.
+    Windows lie inside the image; nothing is padded. The contrast-structure term can be negative, and a negative
+    number has no fractional power: it is clamped to 1e-6, which also keeps the gradient finite.
     """
     if min(a.shape[2:]) < LEAST:
         raise ModelError(f"MS-SSIM of {len(WEIGHTS)} scales needs images of at least {LEAST} x {LEAST}, got "
@@ -51,12 +63,12 @@ def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def ms_ssim_loss(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Scalar: 1 - `ms_ssim` of sigmoid probabilities and target, mean over the images."""
+    """Compute 1 - `ms_ssim` of sigmoid probabilities and target, mean over the images; a scalar."""
     return 1 - ms_ssim(scores.sigmoid(), target).mean()
 
 
 def _parts(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Luminance, and contrast times structure, of every window."""
+    """Luminance, and contrast times structure, for every window."""
     mean_a, mean_b = _blurred(a), _blurred(b)
     variance_a, variance_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2
     covariance = _blurred(a * b) - mean_a * mean_b
@@ -65,7 +77,7 @@ def _parts(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _blurred(x: torch.Tensor) -> torch.Tensor:
-    """Gaussian mean of every window, one axis after the other."""
+    """Gaussian mean over every window, one axis after the other."""
     at = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
     tap = torch.exp(-(at**2) / (2 * SIGMA**2))
     tap = (tap / tap.sum()).expand(x.shape[1], 1, 1, -1)

@@ -1,4 +1,4 @@
-"""Cross-entropy of every pixel's class, with pixels that count for nothing."""
+"""Cross-entropy over the classes of pixels; pixels can be ignored."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch.nn import functional as F
 
 IGNORED = 255
-"""Label of pixels without a class."""
+"""Label of ignored pixels."""
 
 
 def multinomial_loss(
     scores: torch.Tensor, classes: torch.Tensor, ignored: int = IGNORED, normalised: bool = True
 ) -> torch.Tensor:
-    """Scalar: ``-log p`` of the true class, over all pixels that have one.
+    """Compute ``-log p`` of the true class over all pixels that are not ignored; a scalar.
 
     Parameters
     ----------
@@ -21,10 +21,14 @@ def multinomial_loss(
     classes
         ``(n, y, x)`` int64.
     ignored
-        Label that counts for nothing.
+        Label of pixels that do not count.
     normalised
-        Mean over the pixels; where no pixel has a class it is 0. Without it the sum, which the FCN recipe with a
-        momentum of 0.99 and a learning rate of 1e-10 takes.
+        Whether to take the mean over the pixels (0 if all are ignored) or their sum. The FCN recipe with a momentum
+        of 0.99 and a learning rate of 1e-10 takes the sum.
+
+    References
+    ----------
+    J. Long, E. Shelhamer, T. Darrell, Fully convolutional networks (2015), section 3.3, 10.1109/CVPR.2015.7298965.
     """
     total = F.cross_entropy(scores, classes, ignore_index=ignored, reduction="sum")
     return total / (classes != ignored).sum().clamp(min=1) if normalised else total

@@ -1,4 +1,4 @@
-"""The loss of ESFPNet: cross-entropy and an IoU in which the pixels near an edge count most."""
+"""The loss of ESFPNet: cross-entropy plus an IoU in which pixels near an edge count most."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from torch.nn import functional as F
 
 
 def edge_weights(target: torch.Tensor, window: int = 15) -> torch.Tensor:
-    """``(n, k, y, x)``: ``1 + 5 |mean over a square window - target|``, from 1 in the flat to nearly 6 at a corner."""
+    """Compute ``1 + 5 |mean over a square window - target|``, shape ``(n, k, y, x)``.
+
+    It is 1 in flat regions, ``1 + 5 * 0.5 = 3.5`` at a straight edge and nearly 6 at a thin tip.
+    """
     near = F.avg_pool2d(target, window, stride=1, padding=window // 2)
     return 1 + 5 * (near - target).abs()
 
@@ -15,22 +18,26 @@ def edge_weights(target: torch.Tensor, window: int = 15) -> torch.Tensor:
 def structure_loss(
     scores: torch.Tensor, target: torch.Tensor, window: int = 15, weighted_entropy: bool = False
 ) -> torch.Tensor:
-    """Scalar: cross-entropy plus edge-weighted IoU loss, mean over images and channels.
+    """Compute cross-entropy plus edge-weighted IoU loss, mean over images and channels; a scalar.
 
     Parameters
     ----------
     scores, target
         ``(n, k, y, x)``.
     window
-        Of `edge_weights`; zeros count where it leaves the image, as published.
+        Side of the window of `edge_weights` in pixels, odd; outside the image are zeros, as published.
     weighted_entropy
-        Weight the cross-entropy too. The published code is written as if it did, but takes the mean over all
-        pixels first, so what it computes is plain cross-entropy: that is the default.
+        Whether to weight the cross-entropy too. The published code looks as if it did, but it averages over all
+        pixels first and so computes plain cross-entropy, which is the default here.
 
     Notes
     -----
-    ``1 - (I + 1) / (U - I + 1)`` with the weighted sums ``I`` of products and ``U`` of probability plus target.
-    Q. Chang et al.: ESFPNet, doi:10.3390/jimaging10080191.
+    The IoU loss is ``1 - (I + 1) / (U - I + 1)``, where ``I`` is the weighted sum of the products and ``U`` that of
+    probability plus target.
+
+    References
+    ----------
+    Q. Chang et al., ESFPNet (2024), 10.3390/jimaging10080191.
     """
     weights = edge_weights(target, window)
     entropy = F.binary_cross_entropy_with_logits(scores, target, reduction="none")

@@ -1,4 +1,4 @@
-"""Spans of one axis, boxes of several, and the blocks that a box is cut into."""
+"""Spans on one axis, boxes on several axes, and the grid of blocks that a box is cut into."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Span:
         return Span(self.start + by, self.stop + by)
 
     def intersect(self, other: Span) -> Span:
-        """What both hold; an empty span at the nearer end where they do not meet."""
+        """Return the common part; where the spans do not meet, an empty span at the later start."""
         start = max(self.start, other.start)
         return Span(start, max(start, min(self.stop, other.stop)))
 
@@ -48,13 +48,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Box:
-    """Product of one span an axis."""
+    """Product of spans, one for each axis."""
 
     spans: tuple[Span, ...]
 
     @classmethod
     def of_shape(cls, shape: Sequence[int]) -> Box:
-        """The box of that shape at the origin."""
+        """Return the box of this shape at the origin."""
         return cls(tuple(Span(0, int(size)) for size in shape))
 
     @classmethod
@@ -88,7 +88,7 @@ class Box:
         return Box(tuple(span.shift(step) for span, step in zip(self.spans, by, strict=True)))
 
     def back(self, by: Sequence[int]) -> Box:
-        """The same box in coordinates whose origin is ``by``."""
+        """Return the same box in coordinates whose origin is ``by``."""
         return self.shift([-step for step in by])
 
     def intersect(self, other: Box) -> Box:
@@ -99,7 +99,7 @@ class Box:
 
 
 def hull(boxes: Sequence[Box]) -> Box:
-    """The smallest box that holds all of them."""
+    """Return the smallest box that contains all boxes."""
     starts = zip(*(box.start for box in boxes), strict=True)
     stops = zip(*(box.stop for box in boxes), strict=True)
     return Box.between([min(axis) for axis in starts], [max(axis) for axis in stops])
@@ -107,7 +107,20 @@ def hull(boxes: Sequence[Box]) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class Grid(Sequence[Box]):
-    """The blocks of a region, laid from its start, the last ones cut at its end; made on demand."""
+    """Blocks of a region, laid from its start and cut at its end; a box is made when it is asked for.
+
+    Parameters
+    ----------
+    region
+        Box that the blocks cover, each voxel once.
+    block
+        Shape of a block in voxels, at least 1 on every axis.
+
+    Raises
+    ------
+    GeometryError
+        The block has no voxel on some axis.
+    """
 
     region: Box
     block: Shape

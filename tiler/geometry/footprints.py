@@ -1,4 +1,4 @@
-"""What a model needs around what it gives, on one axis and on all."""
+"""Context that a model needs around its output: on one axis (`Reach`) and on all axes (`Footprint`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from tiler.geometry.boxes import Shape
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A footprint on one axis, in voxels."""
+    """A footprint on one axis, in voxels.
+
+    Parameters
+    ----------
+    low, high, shrink_low, shrink_high, stride
+        See `Footprint`.
+
+    Raises
+    ------
+    GeometryError
+        The stride is below 1, or the context is smaller than the shrink.
+    """
 
     low: int
     high: int
@@ -28,13 +39,16 @@ class Reach:
 
     @property
     def smallest(self) -> int:
-        """The smallest legal tile: its core is one stride."""
+        """Smallest legal tile, whose core is one stride: 92 + 96 + 16 = 204 for the valid U-Net of depth 4."""
         return self.low + self.high + self.stride
 
     def core(self, tile: int) -> int:
+        """Length of the part of a tile that may be written, 0 if none."""
+        # (572 - 92 - 96) // 16 * 16 = 384
         return max(0, (tile - self.low - self.high) // self.stride * self.stride)
 
     def admits(self, tile: int) -> bool:
+        """Whether a tile is legal: it has a core, and no pooling floors or ceils."""
         return tile >= self.smallest and self.in_phase(tile)
 
     def in_phase(self, size: int) -> bool:
@@ -42,32 +56,40 @@ class Reach:
         return (size - self.low - self.high) % self.stride == 0
 
     def covering(self, core: int) -> int:
-        """The smallest legal tile whose core has at least that many voxels."""
+        """Return the smallest legal tile whose core has at least this many voxels."""
+        # core 385: 92 + 96 + ceil(385 / 16) * 16 = 588
         return self.low + self.high + max(1, -(-core // self.stride)) * self.stride
 
     def nearest(self, tile: int) -> tuple[int, int]:
-        """The legal tiles at or below and at or above; the smallest one where there is none below."""
+        """Return the legal tiles at or below and at or above this size; the smallest one if none is below."""
         below = max(self.smallest, self.low + self.high + self.core(tile))
         return below, (below if below >= tile else below + self.stride)
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one output voxel depends on, per axis (z, y, x), in voxels.
+    """Context, shrink and stride of a model, in voxels along the axes (z, y, x).
+
+    The numbers in brackets are those of the valid U-Net of depth 4.
 
     Parameters
     ----------
     low, high
-        Context before and after a stride-aligned core: 92 and 96 for the valid U-Net of depth 4.
+        Context before and after a stride-aligned core (92 and 96).
     shrink_low, shrink_high
-        What the model itself drops at either end: 92 and 92 there, 0 for same padding.
+        Voxels that the model drops at either end (92 and 92); 0 for same padding.
     stride
-        The shift under which the model repeats exactly (its total pooling): 16 there.
+        Shift under which the model repeats exactly, its total pooling (16).
+
+    Raises
+    ------
+    GeometryError
+        A stride is below 1, or a context is smaller than its shrink.
 
     Notes
     -----
-    Legal tiles lie in one residue class of the stride, that of ``low + high``; the probe that finds a
-    footprint rounds ``high`` so that this class is the one at which no pooling floors or ceils.
+    Legal tiles are congruent to ``low + high`` modulo the stride. The probe, which finds footprints, rounds ``high``
+    so that no pooling floors or ceils at these sizes: 572 = 92 + 96 + 24 * 16.
     """
 
     low: Shape
@@ -77,7 +99,7 @@ class Footprint:
     stride: Shape
 
     def __post_init__(self) -> None:
-        _ = self.axes  # each Reach checks itself
+        _ = self.axes  # each Reach checks its numbers
 
     @classmethod
     def of(cls, axes: Sequence[Reach]) -> Footprint:
@@ -94,7 +116,7 @@ class Footprint:
 
     @property
     def flat(self) -> bool:
-        """Whether slices along the first axis do not know of each other, as in a 2-D network."""
+        """Whether slices along z are independent of each other, as in a 2-D network."""
         return self.axes[0].smallest == 1
 
     @property
@@ -103,22 +125,22 @@ class Footprint:
         return not any(self.shrink_low) and not any(self.shrink_high)
 
     def core(self, tile: Shape) -> Shape:
-        """The part of a tile that may be written: 572 gives 384 for the valid U-Net of depth 4."""
+        """Return the shape of the part of a tile that may be written (572 gives 384)."""
         return tuple(axis.core(size) for axis, size in zip(self.axes, tile, strict=True))
 
     def output(self, tile: Shape) -> Shape:
-        """The shape that the model returns for a tile: 572 gives 388 there."""
+        """Return the shape of the model's output for a tile (572 gives 388)."""
         return tuple(size - axis.shrink_low - axis.shrink_high for axis, size in zip(self.axes, tile, strict=True))
 
     def admits(self, tile: Shape) -> bool:
-        """Whether a tile survives every pooling and has a core: 572 does, 570 and 188 do not."""
+        """Whether a tile is legal: no pooling floors or ceils and it has a core (572 yes, 570 and 188 no)."""
         return all(axis.admits(size) for axis, size in zip(self.axes, tile, strict=True))
 
     def nearest(self, tile: Shape) -> tuple[Shape, Shape]:
-        """The legal tiles at or below and at or above, axis by axis."""
+        """Return the legal tiles at or below and at or above this shape, axis by axis."""
         pairs = [axis.nearest(size) for axis, size in zip(self.axes, tile, strict=True)]
         return tuple(below for below, _ in pairs), tuple(above for _, above in pairs)
 
     def covering(self, core: Shape) -> Shape:
-        """The smallest legal tile whose core holds that shape."""
+        """Return the smallest legal tile whose core holds this shape."""
         return tuple(axis.covering(size) for axis, size in zip(self.axes, core, strict=True))

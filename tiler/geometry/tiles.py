@@ -12,7 +12,17 @@ from tiler.geometry.footprints import Footprint, Reach
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One model input. ``read`` and ``write`` are in volume coordinates, ``crop`` in the model's output."""
+    """One model input.
+
+    Parameters
+    ----------
+    read
+        Box that the model sees, in volume coordinates.
+    write
+        Box that this tile alone writes, in volume coordinates.
+    crop
+        The same box in coordinates of the model's output.
+    """
 
     read: Box
     write: Box
@@ -29,16 +39,17 @@ class _Piece:
 
 
 def canvas_of(volume: Span, reach: Reach) -> Span:
-    """The canvas of a zero border: the volume, lengthened at its far end to the next size in phase."""
+    """Return the canvas of a zero border: the volume, lengthened at its far end to the next size in phase."""
+    # 570 voxels, low 92, high 96, stride 16: -(570 - 92 - 96) % 16 = 2, so the canvas has 572
     return Span(volume.start, volume.stop + -(volume.size - reach.low - reach.high) % reach.stride)
 
 
 def _pieces(block: Span, tile: int, reach: Reach, canvas: Span | None) -> Iterator[_Piece]:
-    """The tiles of one block on one axis.
+    """Lay the tiles of one block along one axis.
 
-    A canvas holds every read inside it (zero border). The shift that this takes is a whole number of
-    strides, since tile and canvas are in the same residue class, so the phase is kept; and only the read
-    moves, never the write. A tile as long as the canvas has no neighbour: all of the block is its core.
+    With a canvas (zero border) a read that would leave the canvas is shifted back into it. Tile and canvas are
+    congruent modulo the stride, so the shift is a whole number of strides and keeps the phase; the write does not
+    move. A tile as long as the canvas has no neighbour, and its core is the whole block.
     """
     starts = _starts(block, tile, reach, canvas)
     for start in starts:
@@ -48,7 +59,7 @@ def _pieces(block: Span, tile: int, reach: Reach, canvas: Span | None) -> Iterat
 
 
 def _starts(block: Span, tile: int, reach: Reach, canvas: Span | None) -> range:
-    """Where cores start; the step is their length."""
+    """Return the starts of the cores; the step of the range is their length."""
     if canvas is not None and tile == canvas.size:
         return range(block.start, block.stop, max(block.size, 1))
     return range(block.start // reach.stride * reach.stride, block.stop, reach.core(tile))
@@ -62,25 +73,30 @@ def _read(start: int, tile: int, reach: Reach, canvas: Span | None) -> Span:
 
 
 def reads_of(block: Span, tile: int, reach: Reach, canvas: Span | None = None) -> tuple[int, Span]:
-    """How many tiles write a block along one axis, and the hull of what they read; see `tiles_of`."""
+    """Count the tiles that write a block along one axis and return the hull of their reads; see `tiles_of`."""
     starts = _starts(block, tile, reach, canvas)
     first, last = (_read(start, tile, reach, canvas) for start in (starts[0], starts[-1]))
     return len(starts), Span(first.start, last.stop)
 
 
 def tiles_of(block: Box, tile: Shape, footprint: Footprint, canvas: Box | None = None) -> list[Tile]:
-    """The tiles that together write one block, each voxel once.
+    """Lay the tiles that together write one block, each voxel once.
 
     Parameters
     ----------
     block
-        What is to be written, in volume coordinates.
+        Box to write, in volume coordinates.
     tile
-        Shape of the model's input; legal, or as long as the canvas.
+        Shape of the model's input in voxels (z, y, x): legal, or as long as the canvas.
     footprint
-        Of the model.
+        Context, shrink and stride of the model.
     canvas
-        The box that no tile may leave (zero border); None where the volume is mirrored without end.
+        Box that no tile may leave (zero border); None for a volume that is mirrored without end.
+
+    Returns
+    -------
+    tiles
+        In the order z, y, x; their writes are disjoint and fill the block.
     """
     held: Sequence[Span | None] = [None] * len(tile) if canvas is None else canvas.spans
     axes = [list(_pieces(*args)) for args in zip(block.spans, tile, footprint.axes, held, strict=True)]

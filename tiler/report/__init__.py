@@ -1,4 +1,4 @@
-"""A result for people: as a table in a terminal, as one static HTML page."""
+"""Results as a table for the terminal and as one static HTML page."""
 
 from tiler.report.page import page, write_page
 from tiler.report.pictures import ShownSlice, Viewer, make_viewer

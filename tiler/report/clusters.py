@@ -1,4 +1,4 @@
-"""Mismatches as a list of errors: connected pixels of one type, as the clustered warping error counts them."""
+"""Mismatches grouped into errors: connected pixels of one type, as in the clustered warping error."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Cluster:
     Parameters
     ----------
     pixels
-        How many.
+        Number of pixels.
     kind
-        Their type.
+        Type of the mismatch.
     y, x
-        The middle of the smallest box around them.
+        Centre of the bounding box, in pixels.
     radius
-        Half the longer side of that box.
+        Half the longer side of the bounding box, in pixels.
     """
 
     pixels: int
@@ -37,7 +37,7 @@ class Cluster:
 
 
 def clusters_of(warping: Warping) -> Iterator[Cluster]:
-    """The clusters of one slice; their numbers are those of ``warping.clusters``."""
+    """Yield the clusters of one slice; their counts by type are ``warping.clusters``."""
     for kind in Mismatch:
         for white in (False, True):
             chosen = (warping.kinds == kind) & (warping.warped.astype(np.bool_) == white)

@@ -1,4 +1,4 @@
-"""Every score over the thresholds, as one small chart each (inline SVG, readable without script)."""
+"""One small chart for each score over the thresholds (inline SVG, no script needed)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tiler.report.scores import SCORES, shown
 
 WIDTH, HEIGHT = 260, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 24
-REACH = 5  # median distances from the best that a chart shows
+REACH = 5  # a chart shows values up to this many median distances from the best
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A linear map of values to pixels, with round ticks."""
+    """A linear map from values to pixels of the chart, with round ticks."""
 
     low: float
     high: float
 
     @classmethod
     def of(cls, values: Sequence[float], best: float) -> Scale:
-        """Around the best of a curve: its steep ends, at thresholds that leave nothing or all, lie outside."""
+        """Choose a scale around the best value; the steep ends, where all is one colour, may lie outside."""
         finite = [value for value in values if math.isfinite(value)]
         away = median(abs(value - best) for value in finite) * REACH if finite else 0.0
         away = away or max((abs(value - best) for value in finite), default=0.0) or abs(best) * 0.1 or 0.1
@@ -38,7 +38,8 @@ class Scale:
         return TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
     def ticks(self) -> list[float]:
-        """Round numbers inside, three to six of them."""
+        """Return three to six round numbers within the scale."""
+        # 0.93 to 0.98: the power is 0.01, steps of 0.05 and 0.02 give one and two ticks, 0.01 gives 0.93, 0.94, ...
         power = 10.0 ** math.floor(math.log10(self.high - self.low))
         for step in (power * 5, power * 2, power, power / 2, power / 5):
             inside = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
@@ -52,7 +53,7 @@ def _x(threshold: float) -> float:
 
 
 def curve_charts(result: Isbi2012Result) -> str:
-    """A figure for each headline score: its curve, and where its best was reached."""
+    """Draw a figure for each headline score, with its curve and a ring at its best."""
     return "\n".join(_figures(result))
 
 

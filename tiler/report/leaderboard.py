@@ -1,4 +1,4 @@
-"""The published ISBI-2012 leader board, to stand beside one's own scores.
+"""The published ISBI-2012 leader board, for comparison with a proposal's scores.
 
 References
 ----------
@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 COLUMNS = {"warping": "warping_min_splits_mergers_r20", "rand": "rand_error_2012", "pixel": "pixel_error"}
-"""The scores of the board, by their names in a result."""
+"""Columns of the board and the names of these scores in a result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: its rank, or None, and three errors."""
+    """One row of the board: rank (None for human values), group and three errors."""
 
     rank: int | None
     group: str

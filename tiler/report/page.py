@@ -1,7 +1,7 @@
-"""One static page: a template, a style sheet and a script out of the package, filled with a result.
+"""A result as one static HTML page, made of a template, a style sheet and a script in this package.
 
-The page asks nothing of a network, and says so to the browser: its policy allows pictures inside the file, and
-this very script and style sheet, known by their hashes. Whatever comes from outside is escaped.
+The page loads nothing from a network. Its content security policy allows only pictures inside the file and, by their
+hashes, its own script and style sheet. All text that comes from outside is escaped.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def write_page(path: str | os.PathLike[str], result: Result, facts: Mapping[str,
     Parameters
     ----------
     path
-        The file; replaced in one step.
+        The file to write; an older one is replaced in one step.
     result
-        What was measured.
+        The scores.
     facts
-        JSON with what was compared: proposal, labels, mask, region.
+        JSON that names proposal, labels, mask and region.
     remarks
-        What to know before the scores are quoted.
+        Remarks that readers need before they quote the scores.
     viewer
-        Slices to show; None for none.
+        Slices to show, or None.
 
     Raises
     ------
     SinkError
-        It cannot be written.
+        The file cannot be written.
     """
     target = Path(path)
     draft = target.with_name(target.name + ".partial")
@@ -64,7 +64,7 @@ def write_page(path: str | os.PathLike[str], result: Result, facts: Mapping[str,
 
 
 def page(result: Result, facts: Mapping[str, Any], remarks: Sequence[str], viewer: Viewer | None) -> str:
-    """The page as text."""
+    """Return the page as text; parameters as for `write_page`."""
     style, script = _asset("report.css"), _asset("report.js") if viewer else ""
     isbi = result if isinstance(result, Isbi2012Result) else None
     return _filled(_asset("report.html"), {
@@ -92,7 +92,7 @@ def _asset(name: str) -> str:
 
 
 def _filled(template: str, parts: Mapping[str, str]) -> str:
-    """One pass, so that braces in what is filled in stay what they are."""
+    """Fill a template in one pass, so that braces inside the parts are left alone."""
     return re.sub(r"{{(\w+)}}", lambda found: parts[found[1]], template)
 
 
@@ -104,7 +104,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _data(viewer: Viewer) -> str:
-    """JSON inside a script element: no text in it can end the element."""
+    """Return JSON for a script element; "<" is escaped so that no text can close the element."""
     return json.dumps(viewer.to_json(), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
@@ -143,7 +143,7 @@ def _scores(result: Result, isbi: Isbi2012Result | None) -> str:
 
 
 def _per_class(result: Result) -> str:
-    """A row for each class, where a protocol has classes."""
+    """Return a table with a row for each class, or nothing if the protocol has no classes."""
     found = result.details().get("per_class")
     if not isinstance(found, Mapping):
         return ""
@@ -154,7 +154,7 @@ def _per_class(result: Result) -> str:
 
 
 def _table(caption: str, head: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """A table; the first cell of a row is HTML, the others are text, numbers to the right."""
+    """Return a table; the first cell of a row is HTML, the others are text, with numbers aligned right."""
     rows = list(rows)
     numeric = [False, *(bool(NUMBER.fullmatch(cell)) for cell in rows[0][1])]
     top = "".join(f'<th scope="col"{NUMERIC if right else ""}>{escape(cell)}</th>'
@@ -211,7 +211,7 @@ def _viewer(viewer: Viewer) -> str:
 
 
 def _kept(viewer: Viewer) -> str:
-    """What was left out so that the file stays small."""
+    """Say which slices and errors were left out to keep the file small."""
     said = []
     if len(viewer.slices) < viewer.depth:
         said.append(f"Of {viewer.depth} slices the {len(viewer.slices)} with the most mismatches are shown.")

@@ -1,4 +1,4 @@
-"""The slices of the viewer: pictures, mismatches and the list of errors, in a file of bounded size."""
+"""Slices of the viewer: pictures, mismatches and the list of errors, within a limited file size."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tiler.ports import Array
 from tiler.report.clusters import Cluster, clusters_of
 from tiler.report.png import Grey, jpeg_uri, palette_uri, png_uri
 
-BUDGET = 36_000_000  # characters of pictures in a file that shall stay below 40 MB
-PIXELS = 1 << 22  # of a slice; larger ones are shown smaller
-LISTED = 20_000  # errors, the largest ones
+BUDGET = 36_000_000  # characters of all pictures, so that the file stays below 40 MB
+PIXELS = 1 << 22  # pixels of a picture; larger slices are reduced
+LISTED = 20_000  # number of errors in the list, largest first
 
 KINDS = {
     Mismatch.MERGE: ("Merge", "objects of the truth are one in the proposal", (230, 97, 0)),
@@ -27,7 +27,7 @@ KINDS = {
     Mismatch.OBJECT_ADDITION: ("Object added", "a cell that is not there", (226, 120, 190)),
     Mismatch.OBJECT_DELETION: ("Object deleted", "a cell was missed", (178, 140, 255)),
 }
-"""Name, meaning and colour of each type; the colours differ in lightness, too, and stand out from grey."""
+"""Name, meaning and colour of each type; the colours also differ in lightness and stand out from grey."""
 
 TRUTH = ((0, 0, 0, 255), (255, 255, 255, 255))
 CLEAR = (0, 0, 0, 0)
@@ -35,20 +35,20 @@ CLEAR = (0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class ShownSlice:
-    """One slice as it is shown.
+    """One slice of the viewer.
 
     Parameters
     ----------
     z
-        Its number in the labels.
+        Number of the slice in the labels.
     proposal
-        ``(y, x)``: P(cell), or integers as they are.
+        ``(y, x)``: P(cell) from 0 to 1, or integers as stored.
     labels
-        ``(y, x)``; non-zero is cell.
+        ``(y, x)``; above 0 is cell.
     image
-        ``(y, x)`` uint8, or None.
+        ``(y, x)`` uint8 grey values, or None.
     warping
-        What is wrong with it.
+        The mismatches that warping leaves.
     """
 
     z: int
@@ -60,12 +60,12 @@ class ShownSlice:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """All that the viewer of a page shows.
+    """Contents of the viewer on the page.
 
     Parameters
     ----------
     threshold
-        At which the proposal was cut.
+        Threshold at which the proposal was cut.
     shape
         ``(y, x)`` of a slice.
     depth
@@ -75,7 +75,7 @@ class Viewer:
     errors
         JSON of each error that is listed, largest first.
     missing
-        How many errors are not listed.
+        Number of errors that are not listed.
     """
 
     threshold: float
@@ -86,21 +86,21 @@ class Viewer:
     missing: int
 
     def to_json(self) -> dict[str, Any]:
-        """What the page's script reads."""
+        """Return the JSON that the script of the page reads."""
         kinds = [{"name": name, "meaning": meaning, "colour": list(colour)} for name, meaning, colour in KINDS.values()]
         return {"threshold": self.threshold, "height": self.shape[0], "width": self.shape[1], "kinds": kinds,
                 "slices": list(self.slices), "errors": list(self.errors)}
 
 
 def make_viewer(threshold: float, slices: Iterable[ShownSlice]) -> Viewer:
-    """Encode slices one at a time; where they are too many, those with the most mismatches are kept.
+    """Encode slices one at a time; if they are too many, keep those with the most mismatches.
 
     Parameters
     ----------
     threshold
-        At which they were cut.
+        Threshold at which the proposal was cut.
     slices
-        In order.
+        All slices, in order.
     """
     kept, depth, shape = _Kept(), 0, (0, 0)
     for shown in slices:
@@ -136,7 +136,8 @@ def _length(made: dict[str, Any]) -> int:
 
 
 def encode_slice(shown: ShownSlice) -> dict[str, Any]:
-    """The pictures of one slice as data URIs, and how many mismatches it has."""
+    """Return the pictures of one slice as data URIs, and its number of mismatches."""
+    # 4096 x 4096 is 4 times PIXELS: every second pixel of a row and a column is kept
     factor = math.ceil(math.sqrt(shown.labels.size / PIXELS))
     kinds = np.zeros(shown.warping.kinds.shape, np.uint8)
     for index, kind in enumerate(KINDS, 1):
@@ -152,7 +153,7 @@ def encode_slice(shown: ShownSlice) -> dict[str, Any]:
 
 
 def grey_of_proposal(proposal: Array) -> Grey:
-    """uint8 of a proposal: probabilities from 0 to 255, integers over the range of their type."""
+    """Convert a proposal to uint8: probabilities are scaled to 0..255, integers by the range of their type."""
     if proposal.dtype.kind == "f":
         return np.asarray(np.rint(np.clip(proposal, 0, 1) * 255), np.uint8)
     if proposal.max() <= 1:
@@ -165,7 +166,7 @@ def _smaller(image: Grey, factor: int) -> Grey:
 
 
 def _largest(kinds: Grey, factor: int) -> Grey:
-    """Every mismatch stays to be seen, however small the picture."""
+    """Reduce a picture so that every mismatch stays visible."""
     if factor == 1:
         return kinds
     rows, columns = (np.arange(0, size, factor) for size in kinds.shape)

@@ -1,4 +1,4 @@
-"""Pictures as data URIs: JPEG and grey PNG by imagecodecs, palette PNG, which it cannot write, by hand.
+"""Pictures as data URIs: imagecodecs writes JPEG and grey PNG; it cannot write palette PNG, which is written here.
 
 References
 ----------
@@ -22,31 +22,31 @@ INDEXED = 3  # PNG's colour type of palette images
 
 
 def jpeg_uri(grey: Grey, quality: int = 85) -> str:
-    """A grey picture ``(y, x)``, small rather than exact."""
+    """Encode a grey picture ``(y, x)`` with loss."""
     import imagecodecs
 
     return _uri("image/jpeg", imagecodecs.jpeg8_encode(np.ascontiguousarray(grey), level=quality))
 
 
 def png_uri(grey: Grey) -> str:
-    """A grey picture ``(y, x)``, exact."""
+    """Encode a grey picture ``(y, x)`` without loss."""
     import imagecodecs
 
     return _uri("image/png", imagecodecs.png_encode(np.ascontiguousarray(grey), level=9))
 
 
 def palette_uri(indices: Grey, palette: Sequence[Colour]) -> str:
-    """A picture ``(y, x)`` of few colours (red, green, blue, opacity); values index the palette."""
+    """Encode a picture ``(y, x)`` whose values index a palette of (red, green, blue, opacity)."""
     return _uri("image/png", encode_palette(indices, palette))
 
 
 def encode_palette(indices: Grey, palette: Sequence[Colour]) -> bytes:
-    """A PNG file with 4 bits a pixel, for at most 16 colours."""
+    """Return a PNG file with 4 bits per pixel, for at most 16 colours."""
     height, width = indices.shape
     even = np.zeros((height, width + width % 2), np.uint8)
     even[:, :width] = indices
     packed = even[:, ::2] << 4 | even[:, 1::2]
-    rows = np.pad(packed, ((0, 0), (1, 0)))  # each row begins with its filter: none
+    rows = np.pad(packed, ((0, 0), (1, 0)))  # each row begins with the number of its filter, 0 for none
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 4, INDEXED, 0, 0, 0)),
         (b"PLTE", bytes(part for colour in palette for part in colour[:3])),

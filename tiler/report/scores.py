@@ -1,4 +1,4 @@
-"""What the scores are called, which way is better, and how they look in a terminal."""
+"""Titles and meanings of the scores, which way is better, and the table for the terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a score is shown.
+    """Description of a score.
 
     Parameters
     ----------
     title
-        Its name for people.
+        Title in tables and pages.
     meaning
-        One sentence.
+        Explanation in one sentence.
     falls
         Whether lower is better.
     """
@@ -70,7 +70,19 @@ SCORES = {
 
 def score_table(protocol: str, scores: Mapping[str, float], reached: Mapping[str, float | None],
                 remarks: Sequence[str] = ()) -> str:
-    """The scores as text: name, value, which way is better, and the threshold at which each was reached."""
+    """Return the scores as text: name, value, which way is better, and the threshold at which each was reached.
+
+    Parameters
+    ----------
+    protocol
+        Name of the protocol, the first word of the table.
+    scores
+        Names (keys of `SCORES`) and values.
+    reached
+        Threshold of each score; empty for protocols without thresholds.
+    remarks
+        Notes to print below the table, one per line.
+    """
     head = (protocol, "score", "better", *(("threshold",) if reached else ()))
     rows = [(name, f"{value:.6f}", SCORES[name].better, *((shown(reached[name]),) if reached else ()))
             for name, value in scores.items()]
@@ -81,5 +93,5 @@ def score_table(protocol: str, scores: Mapping[str, float], reached: Mapping[str
 
 
 def shown(threshold: float | None) -> str:
-    """A threshold without the rounding errors of adding it up."""
+    """Format a threshold with one decimal, without rounding errors of its sum; "-" for none."""
     return "-" if threshold is None else f"{threshold:.1f}"

@@ -1,4 +1,4 @@
-"""A predictor with global layers for tests, and what every such predictor must do."""
+"""A predictor with global layers for tests, and the conformance suite for all such predictors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tiler.testing.predictors import MODULUS, PoolingAxis, PoolingNet, filtered
 
 @dataclass(frozen=True)
 class GatedNet(PoolingNet):
-    """A `PoolingNet` that adds what it finds in the whole of its input, in exact integers.
+    """A `PoolingNet` that adds statistics of its whole input to its output, in exact integers.
 
-    The cells are filtered and max-pooled as in the network's first layer. The first pass finds their sum and their
-    maximum; each further one those of the cells shifted by what the one before has found.
+    The input is filtered and max-pooled as in the first layer. The first pass takes the sum and the maximum of the
+    resulting cells; each further pass takes those of the cells shifted by the result of the pass before.
 
     Parameters
     ----------
     levels
-        Passes before the last one.
+        Number of passes before the last one.
     totals
-        What they found.
+        Results of these passes.
     """
 
     padding: Any = "same"
@@ -66,7 +66,7 @@ class GatedNet(PoolingNet):
         return Partial(np.array([float(shifted.sum()), float(shifted.size)]), np.array([float(shifted.max())]))
 
     def _found(self, totals: Totals) -> int:
-        """What the first passes come to."""
+        """Combine the results of the passes into one number."""
         found = [total[0] for total in totals]
         return int(sum(part.sums[0] + 7 * part.sums[1] + 11 * part.maxima[0] for part in found)) % MODULUS
 
@@ -82,13 +82,13 @@ def _cell_reach(axis: PoolingAxis) -> Reach:
 
 
 class PassesConformance:
-    """What every predictor with `tiler.ports.Passes` must do: subclass it and give ``predictor``."""
+    """Tests for every predictor with `tiler.ports.Passes`; subclass it and define ``predictor``."""
 
     def predictor(self) -> Any:
         raise NotImplementedError
 
     def _tile(self, sides: int = 2) -> tuple[Array, Footprint]:
-        """A tile whose core has so many strides, for the first pass."""
+        """Return a tile whose core has ``sides`` strides on each axis, and the footprint of the first pass."""
         net = self.predictor()
         footprint = net.capabilities.passes.reductions[0][0].footprint
         least = [max(reach.smallest, own.smallest) for reach, own in

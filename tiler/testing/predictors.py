@@ -1,4 +1,4 @@
-"""Predictors for tests: exact in integers, as touchy about phase and context as a real network."""
+"""Predictors for tests: exact in integers, and as sensitive to phase and context as a real network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MODULUS = 251
 
 @dataclass(frozen=True, slots=True)
 class PoolingAxis:
-    """What `PoolingNet` does along one axis: filter, max-pool, filter, enlarge, filter.
+    """Layers of `PoolingNet` along one axis: filter, max-pool, filter, repeat, filter.
 
     Parameters
     ----------
     before, between, after
-        Radii of the three filters, the middle one on the pooled grid.
+        Radii of the three filters in voxels; the middle one works on the pooled grid.
     stride
-        Of the pooling.
+        Stride of the pooling.
     """
 
     before: int = 1
@@ -32,7 +32,7 @@ class PoolingAxis:
     stride: int = 4
 
     def reach(self, padding: str) -> Reach:
-        """Derived by hand, as the docstring of a paper would: the probe has no part in it."""
+        """Return the footprint, derived by hand and independent of the probe."""
         inner = self.between * self.stride + self.before
         if padding == "valid":
             # Cells begin at -after (mod stride), so the last filter reaches into one cell more above.
@@ -47,15 +47,15 @@ class PoolingAxis:
 class PoolingNet:
     """A small pooling network in exact integer arithmetic, a `tiler.ports.Predictor`.
 
-    Every filter is lopsided and works modulo 251, so that any slip of a tile by one voxel, any wrong context
-    and any wrong phase changes the result, and equality means equality.
+    Every filter is asymmetric and works modulo 251, so a tile that is off by one voxel, a wrong context or a wrong
+    phase changes the result, and results can be compared for equality.
 
     Parameters
     ----------
     axes
-        What happens along z, y and x; None leaves an axis alone.
+        Layers along z, y and x; None leaves an axis unchanged.
     padding
-        "valid", or "same" with zeros as networks pad.
+        "valid", or "same" (zeros, as in networks).
     """
 
     axes: tuple[PoolingAxis | None, PoolingAxis | None, PoolingAxis | None] = (None, PoolingAxis(), PoolingAxis())
@@ -128,7 +128,7 @@ def filtered(x: Array, radius: int, padding: str) -> Array:
 
 
 class PredictorConformance:
-    """What every `tiler.ports.Predictor` must do: subclass it and give ``predictor``."""
+    """Tests for every `tiler.ports.Predictor`; subclass it and define ``predictor``."""
 
     def predictor(self) -> Any:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What every sink must do, for pytest: subclass, give the fixtures, and the tests run.
+"""Conformance suite for sinks: subclass it, define the fixtures, and pytest runs the tests.
 
 >>> class TestMySink(StoredSinkConformance):         # doctest: +SKIP
 ...     @pytest.fixture
@@ -30,7 +30,7 @@ ATTRIBUTES = {"model": "example", "plan": {"tile": [1, 572, 572]}}
 
 
 class Stopped(Exception):
-    """By the watch."""
+    """Raised by the watch to stop the work."""
 
 
 class Counting:
@@ -49,12 +49,12 @@ class Counting:
 
 
 class SinkConformance:
-    """The port `tiler.ports.Sink`, test by test.
+    """Tests for every `tiler.ports.Sink`.
 
     Attributes
     ----------
     in_memory
-        Whether the output takes nothing of the disk.
+        Whether the output uses no disk space.
     """
 
     in_memory = False
@@ -152,7 +152,7 @@ class SinkConformance:
 
 
 class StoredSinkConformance(SinkConformance):
-    """What sinks must do besides whose output outlives the process."""
+    """Further tests for sinks whose output outlives the process."""
 
     def test_nothing_partial_bears_the_final_name(self, make: Make, spec: OutputSpec, output: Path) -> None:
         sink, _ = written(make, spec)
@@ -220,14 +220,14 @@ EXAMPLES = {
 
 
 def created(make: Make, spec: OutputSpec) -> Sink:
-    """A new sink with an empty output."""
+    """Return a new sink with an empty output."""
     sink = make(spec)
     sink.create()
     return sink
 
 
 def written(make: Make, spec: OutputSpec) -> tuple[Sink, Array]:
-    """A sink with all blocks written, and what it then holds."""
+    """Return a sink with all blocks written, and the values that it then holds."""
     sink, values = created(make, spec), example_values(spec)
     for block in blocks_of(spec):
         sink.write(block, part(values, block))
@@ -235,18 +235,18 @@ def written(make: Make, spec: OutputSpec) -> tuple[Sink, Array]:
 
 
 def blocks_of(spec: OutputSpec) -> Iterator[Box]:
-    """The blocks of an output."""
+    """Yield the blocks of an output."""
     return iter(Grid(Box.of_shape(spec.shape[1:]), spec.block))
 
 
 def part(values: Array, box: Box) -> Array:
-    """``(c, *box.shape)`` of an array ``(c, z, y, x)``."""
+    """Return the part ``(c, *box.shape)`` of an array ``(c, z, y, x)``."""
     found: Array = values[(slice(None), *box.slices)]
     return found
 
 
 def example_values(spec: OutputSpec) -> Array:
-    """``(c, z, y, x)``: values that differ from voxel to voxel and are not zero."""
+    """Return random values ``(c, z, y, x)`` from 1 to 199."""
     return np.random.default_rng(7).integers(1, 200, spec.shape).astype(spec.dtype)
 
 

@@ -1,4 +1,4 @@
-"""What every source must do, for pytest: subclass, give two fixtures, and the tests run.
+"""Conformance suite for sources: subclass it, define two fixtures, and pytest runs the tests.
 
 >>> class TestMySource(SourceConformance):           # doctest: +SKIP
 ...     @pytest.fixture
@@ -23,7 +23,7 @@ from tiler.ports import Array, Source
 
 
 class SourceConformance:
-    """The port `tiler.ports.Source`, test by test."""
+    """Tests for every `tiler.ports.Source`."""
 
     def test_it_is_a_source(self, source: Source) -> None:
         assert isinstance(source, Source)
@@ -93,7 +93,7 @@ class SourceConformance:
 
 
 def random_boxes(source: Source, count: int) -> Iterator[Box]:
-    """Boxes of at least one voxel inside a volume, the same in every run."""
+    """Yield boxes of at least one voxel inside a volume, the same in every run."""
     rng = np.random.default_rng(20150518)
     for _ in range(count):
         ends = [sorted(rng.choice(size + 1, 2, replace=False)) for size in source.shape[1:]]
@@ -101,7 +101,7 @@ def random_boxes(source: Source, count: int) -> Iterator[Box]:
 
 
 def refused(error: type[Exception], call: Callable[[], object]) -> str:
-    """The one-line message with which a call is refused."""
+    """Check that a call is refused with an error of this type and return its one-line message."""
     try:
         call()
     except error as refusal:
