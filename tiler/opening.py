@@ -87,9 +87,6 @@ def with_defaults(options: Options) -> Options:
         _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
     if filled.kind == "labels":
         _check_choice("--dtype", filled.dtype, ("uint8", None))
-    if filled.classes is not None and filled.kind != "probabilities":
-        raise PlanError(f"{filled.kind} are made of all classes, one cannot be chosen: leave out --classes, or say "
-                        "--as probabilities")
     if filled.min_size and filled.kind != "instances":
         raise PlanError(f"{filled.kind} have no objects of {filled.min_size} voxels: say --as instances, or leave out "
                         "--min-size")

@@ -100,12 +100,19 @@ class Trace:
         Of the output.
     exact
         Whether the figures are of this shape, not extrapolated.
+    ends
+        "softmax" or "sigmoid" where that is the last operation of the network, else "".
     """
 
     flops: float
     live: int
     shape: Size
     exact: bool = True
+    ends: str = ""
+
+
+ENDS = {"_softmax": "softmax", "softmax": "softmax", "sigmoid": "sigmoid", "sigmoid_": "sigmoid"}
+"""Operations that give probabilities."""
 
 
 def trace(
@@ -134,7 +141,7 @@ def trace(
             run_until(Until(until), lambda: module(image))
             return Trace(watch.flops, watch.peak, (*shape[:1], 0, *shape[2:]))
         output = module(image)
-    return Trace(watch.flops, watch.peak, tuple(output.shape))
+    return Trace(watch.flops, watch.peak, tuple(output.shape), ends=ENDS.get(watch.last, ""))
 
 
 def extrapolate(shape: Size, small: Mapping[Size, Trace]) -> Trace:
@@ -154,7 +161,7 @@ def extrapolate(shape: Size, small: Mapping[Size, Trace]) -> Trace:
         return max(fitted, values[-1] * share) if share > 1 else max(fitted, 0.0)
 
     grown = (out + size - own for out, size, own in zip(last.shape[2:], shape[2:], largest[2:], strict=True))
-    return Trace(at("flops"), int(at("live")), (*last.shape[:2], *grown), exact=False)
+    return Trace(at("flops"), int(at("live")), (*last.shape[:2], *grown), exact=False, ends=last.ends)
 
 
 def _side(shape: Size) -> float:
@@ -171,6 +178,7 @@ class _Watch(Observer):
         self.flops = 0.0
         self.live = 0
         self.peak = 0
+        self.last = ""
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -178,6 +186,8 @@ class _Watch(Observer):
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        if "detach" not in (name := func._overloadpacket.__name__):
+            self.last = name
         given = {id(leaf.untyped_storage()) for leaf in _tensors((args, kwargs))}
         for leaf in _tensors(out):
             if id(leaf.untyped_storage()) not in given:

@@ -15,6 +15,7 @@ from tiler.models.loading.packages.loading import load_package
 from tiler.models.loading.user_code import import_source, source_hash
 from tiler.models.loading.weights import check_fits, file_hash, read_card
 from tiler.models.zoo import registry
+from tiler.ports import PREDICTOR, missing_in
 
 __all__ = ["LoadedModel", "load_model"]
 
@@ -50,6 +51,8 @@ def load_model(
     path = None if weights is None else Path(weights).resolve()  # another process may work elsewhere
     if isinstance(model, nn.Module):
         return foreign(InstanceRecipe(model, path), type(model).__qualname__, path, {})
+    if not isinstance(model, (str, Path)):
+        raise ModelError(_no_model(model))
     text = str(model)
     if not text:
         raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file (--model)")
@@ -74,6 +77,16 @@ def load_model(
                          "(--model)")
     registry.describe(text)  # raises, naming the close matches
     raise AssertionError(text)
+
+
+def _no_model(candidate: object) -> str:
+    """What is wrong with an object that is neither a name, a file, a module nor a whole predictor."""
+    name, lacks = type(candidate).__name__, missing_in(candidate)
+    if len(lacks) > len(PREDICTOR) // 2:
+        return (f"{name} is neither a model's name, a file, a torch.nn.Module nor a predictor (tiler.ports.Predictor): "
+                "give one of these (--model)")
+    return (f"{name} is no predictor: it lacks {' and '.join(lacks)}, which every tiler.ports.Predictor has; "
+            "tiler.testing.predictors.PredictorConformance tests one (--model)")
 
 
 def _registered(entry: registry.ModelEntry, weights: Path | None) -> LoadedModel:

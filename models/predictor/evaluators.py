@@ -93,7 +93,7 @@ class SoftTiles:
 
     @property
     def channels(self) -> int:
-        return len(self.predictor.written.names)
+        return self.predictor.written.channels
 
     def soft(self, batch: Array) -> Array:
         predictor = self.predictor

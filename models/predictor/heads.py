@@ -34,9 +34,7 @@ def probabilities(scores: torch.Tensor, head: Head) -> torch.Tensor:
 
 
 def labels(values: torch.Tensor) -> torch.Tensor:
-    """``(n, 1, *size)`` uint8 class indices: the highest of ``(n, k, *size)``; one channel is cut at 0.5."""
-    if values.shape[1] == 1:
-        return (values > 0.5).to(torch.uint8)
+    """``(n, 1, *size)`` uint8 class indices: the highest of ``(n, k, *size)``."""
     return values.argmax(1, keepdim=True).to(torch.uint8)
 
 

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,10 +19,10 @@ from tiler.models.inference.devices import resolve_devices, resolve_precision
 from tiler.models.inference.network import Network
 from tiler.models.loading.loaded_model import LoadedModel, warn_of_halo
 from tiler.models.loading.open_model import load_model
-from tiler.models.predictor import heads
 from tiler.models.predictor.averaging import Orientations, Turns
 from tiler.models.predictor.evaluators import Evaluator, Inexact, WholeTiles
-from tiler.models.predictor.heads import Activation, Head
+from tiler.models.predictor.head_of import head_of
+from tiler.models.predictor.heads import Activation
 from tiler.models.predictor.options import PredictorOptions
 from tiler.models.predictor.passes import ToldTiles
 from tiler.models.predictor.rotation import Rotations
@@ -31,7 +30,7 @@ from tiler.models.predictor.scaling import Scaling, fixed_scaling
 from tiler.models.predictor.tiling_class import Geometry, geometry_of
 from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images
-from tiler.models.predictor.written import Labels, Probabilities, Written
+from tiler.models.predictor.written import written_as
 from tiler.models.probe import ProbeReport, probe, prove
 from tiler.models.probe.passes import Pass
 
@@ -87,8 +86,9 @@ def open_predictor(
     # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
     traced = torch.float32 if options.backend in CPU_FIRST else precision
     tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
-    names = _channel_names(loaded, tracer.at(shapes[0]).shape[1])
-    head = _head(options, loaded, names)
+    smallest = tracer.at(shapes[0])
+    names = _channel_names(loaded, smallest.shape[1])
+    head = head_of(options, loaded, len(names), smallest.ends)
     return TorchPredictor(
         model=loaded,
         network=Network(setting, backend, bool(geometry.passes), devices),
@@ -98,7 +98,8 @@ def open_predictor(
         orientations=orientations_of(options, plain),
         evaluator=evaluator_of(loaded, geometry, backend, options.average),
         head=Activation(head),
-        written=_written(options, names, head),
+        written=written_as(options.kind, names, options.classes, options.dtype, head,
+                           exclusive=(smallest.ends or head) != "sigmoid"),
     )
 
 
@@ -177,28 +178,6 @@ def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
         raise ModelError(f"the weights name {len(loaded.classes)} classes, the network gives {channels} channels "
                          "(--weights)")
     return loaded.classes
-
-
-def _head(options: PredictorOptions, loaded: LoadedModel, names: tuple[str, ...]) -> Head:
-    """What follows the last layer: what the user says, else what the model says, else what is usual."""
-    head = options.head or loaded.head
-    if head is None and loaded.registered:
-        head = "softmax" if len(names) > 1 else "sigmoid"
-    if head is None and (options.dtype == "uint8" or (options.kind != "probabilities" and len(names) == 1)):
-        raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
-                         "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
-    if head == "softmax" and len(names) == 1:
-        raise ModelError("soft-max over one channel is 1 everywhere: use --head sigmoid")
-    return head or "none"
-
-
-def _written(options: PredictorOptions, names: tuple[str, ...], head: Head) -> Written:
-    chosen = heads.choose(options.classes, names, head)
-    if options.kind == "probabilities":
-        return Probabilities(names, chosen, np.dtype(options.dtype))
-    if len(names) > 256:
-        raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
-    return Labels(names, options.kind)
 
 
 def _backend(name: str, setting: Setting, plain: Footprint) -> str:

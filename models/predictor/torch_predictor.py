@@ -136,7 +136,7 @@ class TorchPredictor:
         part = together / inputs
         wide = self.network.exact_type.itemsize
         # Beside the network: the normalised input and its turned copy, one part's sum and one orientation.
-        channels = len(self.written.names)
+        channels = self.written.channels
         beside = part * wide * batch * 2 * (math.prod(tile) * self.in_channels + output * channels / batch)
         extra = overhead(self.network.device.type, self.network.precision, self.network.backend)
         peak = extra.peak(trace.live * together, self.tracer.parameters)
@@ -195,7 +195,7 @@ class TorchPredictor:
         values = self.head(self.evaluator.scores(session, x, orientation))
         planes = (1,) if self.model.ndim == 2 else ()
         wanted = self.plain.output((*planes, *x.shape[2:]))[len(planes) :]
-        channels = len(self.written.names)
+        channels = self.written.channels
         if values.shape[2:] != wanted or values.shape[1] != channels:
             raise OutputShapeError(f"the network gives {tuple(values.shape[1:])} for an input of "
                                    f"{tuple(x.shape[1:])}, its footprint says {(channels, *wanted)}: "

@@ -8,8 +8,15 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from tiler.errors import ModelError
 from tiler.models.predictor import heads
+from tiler.models.predictor.heads import ClassRule, Head
 from tiler.ports import Meaning
+
+THRESHOLD = 0.5
+"""From which probability on a voxel belongs to a class."""
+MOST = 256
+"""Classes that uint8 can number."""
 
 
 class Written(Protocol):
@@ -21,8 +28,10 @@ class Written(Protocol):
         "probabilities", "labels" or "instances", as the user has it.
     meaning
         See `tiler.ports.Capabilities`.
+    channels
+        How many go in.
     names
-        Of the channels that go in.
+        Of all classes; of labels, what each value means.
     classes
         Names of the channels that come out.
     dtype
@@ -33,6 +42,8 @@ class Written(Protocol):
     def kind(self) -> str: ...
     @property
     def meaning(self) -> Meaning: ...
+    @property
+    def channels(self) -> int: ...
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
@@ -70,6 +81,10 @@ class Probabilities:
         return "probabilities"
 
     @property
+    def channels(self) -> int:
+        return len(self.names)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.names[index] for index in self.chosen)
 
@@ -79,7 +94,7 @@ class Probabilities:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The index of the most probable class, uint8.
+    """The index of the most probable class, uint8, of classes that exclude each other.
 
     Parameters
     ----------
@@ -91,6 +106,10 @@ class Labels:
 
     names: tuple[str, ...]
     kind: str = "labels"
+
+    @property
+    def channels(self) -> int:
+        return len(self.names)
 
     @property
     def meaning(self) -> Meaning:
@@ -106,3 +125,86 @@ class Labels:
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return heads.labels(values)
+
+
+@dataclass(frozen=True, slots=True)
+class OneClass:
+    """1 where one class is more probable than 0.5, else 0, uint8: whatever the other classes say.
+
+    Parameters
+    ----------
+    name
+        Of the class.
+    index
+        Of its channel.
+    channels
+        How many go in.
+    kind
+        "labels", or "instances" where objects are made of them.
+    """
+
+    name: str
+    index: int
+    channels: int
+    kind: str = "labels"
+
+    @property
+    def meaning(self) -> Meaning:
+        return "labels"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return f"not {self.name}", self.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (self.kind,)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(np.uint8)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return (values[:, self.index : self.index + 1] > THRESHOLD).to(torch.uint8)
+
+
+def written_as(
+    kind: str, names: tuple[str, ...], classes: ClassRule, dtype: str, head: Head, exclusive: bool
+) -> Written:
+    """The last step, from what the user wants.
+
+    Parameters
+    ----------
+    kind
+        "probabilities", "labels" or "instances".
+    names
+        Of all classes.
+    classes
+        See `tiler.models.predictor.heads.choose`; of labels, one class that is cut at 0.5.
+    dtype
+        Of probabilities.
+    head
+        What gives the values.
+    exclusive
+        Whether a voxel belongs to one class alone, as far as is known: not where each class has a sigmoid of its own.
+
+    Raises
+    ------
+    ModelError
+        If the classes do not exist, or labels of them would mean nothing.
+    """
+    chosen = heads.choose(classes, names, head)
+    if kind == "probabilities":
+        return Probabilities(names, chosen, np.dtype(dtype))
+    if len(names) == 1 or (classes is not None and len(chosen) == 1):
+        return OneClass(names[chosen[0]], chosen[0], len(names), kind)
+    if classes is not None:
+        raise ModelError(f"{kind} are made of all classes, or of one that is cut at {THRESHOLD}: name one, or leave "
+                         "out --classes")
+    if not exclusive:
+        raise ModelError(f"{kind} need classes that exclude each other, and this network gives each class a sigmoid of "
+                         f"its own: choose the one that is cut at {THRESHOLD} (--classes, one of {', '.join(names)}), "
+                         "or write probabilities (--as)")
+    if len(names) > MOST:
+        raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
+    return Labels(names, kind)

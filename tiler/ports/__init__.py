@@ -6,6 +6,7 @@ process. `tiler.testing` holds the conformance suite of each port.
 
 from tiler.ports.kinds import KINDS, Kind
 from tiler.ports.predictors import (
+    PREDICTOR,
     Border,
     Capabilities,
     Cost,
@@ -40,6 +41,7 @@ from tiler.ports.volumes import (
 
 __all__ = [
     "KINDS",
+    "PREDICTOR",
     "UNWATCHED",
     "Array",
     "Border",

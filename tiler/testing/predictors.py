@@ -162,6 +162,13 @@ class PredictorConformance:
         wanted = whole[(slice(None), slice(None), *crop.slices)]
         np.testing.assert_allclose(crops.cropped(batch, crop), wanted, rtol=0, atol=1e-5)
 
+    def test_it_says_what_it_can_do(self) -> None:
+        can = self.predictor().capabilities
+        assert isinstance(can, Capabilities)
+        assert can.feeders >= 1
+        assert can.tiling != "blend" or can.soft is not None
+        assert (can.tiling == "exact") == (not can.inexact)
+
     def test_pickling_keeps_result_and_identity(self) -> None:
         import pickle
 

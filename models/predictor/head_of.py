@@ -1,0 +1,62 @@
+"""Which head a network is given: what the user says, else what the model says, else what is usual."""
+
+from __future__ import annotations
+
+import logging
+
+from tiler.errors import ModelError
+from tiler.models.loading.loaded_model import LoadedModel
+from tiler.models.predictor.heads import Head
+from tiler.models.predictor.options import PredictorOptions
+
+log = logging.getLogger(__name__)
+
+SPELLED = {"softmax": "a soft-max", "sigmoid": "a sigmoid"}
+
+
+def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends: str) -> Head:
+    """The head, with a warning where two of them meet, or where it is not the one that the network was made for.
+
+    Parameters
+    ----------
+    options
+        Of the user.
+    loaded
+        The network.
+    channels
+        Of its output.
+    ends
+        What the network itself ends in: "softmax", "sigmoid" or "".
+
+    Raises
+    ------
+    ModelError
+        If the values would be cut or rounded as probabilities and it is not known whether they are.
+    """
+    own = _own(loaded, channels)
+    head = options.head or own
+    single = channels == 1 or options.classes is not None
+    if head is None and not ends and (options.dtype == "uint8" or (options.kind != "probabilities" and single)):
+        raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
+                         "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
+    if head == "softmax" and channels == 1:
+        raise ModelError("soft-max over one channel is 1 everywhere: use --head sigmoid")
+    if options.head is not None:
+        _warn(options.head, own, ends, str(loaded.identity["model"]))
+    return head or "none"
+
+
+def _own(loaded: LoadedModel, channels: int) -> Head | None:
+    if loaded.head is None and loaded.registered:
+        return "softmax" if channels > 1 else "sigmoid"
+    return loaded.head
+
+
+def _warn(head: Head, own: Head | None, ends: str, name: str) -> None:
+    """Say what is odd about a head that was asked for."""
+    if head != "none" and ends:
+        log.warning("%s ends in %s already, and --head %s puts %s on top of it: its output is no probability; say "
+                    "--head none", name, SPELLED[ends], head, SPELLED[head])
+    elif own is not None and own != head and "none" not in (own, head):
+        log.warning("%s was made for %s, and --head %s gives other values than it was trained for", name, SPELLED[own],
+                    head)
