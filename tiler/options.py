@@ -29,7 +29,8 @@ class Options:
     kind
         What is written: "probabilities" (default), "labels" or "instances".
     classes
-        "all", or the name of one class; by default the second of two classes, else all.
+        "all", or the name of one class; by default the second of two classes, else all. Labels and instances are made
+        of all classes, or of the one named here, which is cut at 0.5.
     head
         "softmax", "sigmoid" or "none"; by default what belongs to the model.
     tile
