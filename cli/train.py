@@ -28,24 +28,38 @@ OUTPUT = together(
     option("Result", "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
            help="Of the values in the file."),
     option("Result", "--classes", metavar="NAME,NAME",
-           help="What 0 and other labels mean. [default: background,object]"),
+           help="What 0 and other labels mean, or a name for each output channel. [default: background,object]"),
     option("Result", "--licence", metavar="TEXT", help="Of the weights, for people."),
     option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
     option("Result", "--overwrite", is_flag=True, help="Begin anew and replace what is there."),
 )
 NETWORK = together(
-    option("Model", "--model", "-m", metavar="NAME", help="Registered network. [default: unet]"),
+    option("Model", "--model", "-m", metavar="NAME",
+           help="Registered network, or your own: file.py:factory or package.module:factory, of slices or of volumes. "
+                "[default: unet]"),
     option("Model", "--base", type=click.IntRange(min=1),
            help="Channels of its first level. [default: 32 for unet, else as published]"),
     option("Model", "--depth", type=click.IntRange(min=1), help="Number of its poolings. [default: as published]"),
     option("Model", "--model-arg", "arguments", multiple=True, metavar="NAME=VALUE",
            help="Any other argument of the network (tiler models NAME), such as dropout=0.5."),
-    option("Model", "--init", metavar="FILE", help="Weights to begin with. [default: random ones]"),
+    option("Model", "--init", metavar="FILE",
+           help="Weights to begin with: a file, or the name of a network with bundled weights. Tensors that do not "
+                "fit, such as another head, begin at random. [default: random ones]"),
+    option("Model", "--freeze", metavar="PREFIX", multiple=True,
+           help="Do not train the parameters whose names begin so, such as enc."),
+    option("Model", "--normalise", metavar="MEAN,STD",
+           help="Of grey values, or none; written into the weights. [default: that of --init, else of the images]"),
 )
 TRAINING = together(
     option("Training", "--recipe", metavar="NAME",
            help="default, paper (of the U-Net), unetpp, unet3plus, fcn, fcn-alexnet, fcn-googlenet, sliding-window or "
                 "esfpnet. [default: that of the network; default for the U-Net]"),
+    option("Training", "--loss", metavar="NAME",
+           help="cross-entropy, bce-dice, bce-dice-of-batch, bce-dice-as-printed, full-scale, structure or "
+                "guided-attention; or your own function(scores, classes, weights): file.py:function. "
+                "[default: the recipe's]"),
+    option("Training", "--augment", metavar="FILE.PY:FUNCTION",
+           help="Your own function(image, classes, weights, random), applied after the recipe's augmentation."),
     option("Training", "--steps", type=click.IntRange(min=1), help="Length of the run. [default: 5000]"),
     option("Training", "--time", metavar="TIME",
            help="The same as time, such as 2h or 1h30m; converted to steps when the run begins."),
@@ -53,7 +67,8 @@ TRAINING = together(
            help="Slices to hold out, LAST not included. The weights that score best on them are kept."),
     option("Training", "--validate-every", metavar="N", type=click.IntRange(min=1),
            help="Steps between two validations. [default: a twentieth of the run]"),
-    option("Training", "--tile", type=click.IntRange(min=1), help="Size of a tile. [default: the recipe's]"),
+    option("Training", "--tile", metavar="SIZE", help="Side of a tile, or Z,Y,X for a network of volumes. "
+           "[default: the recipe's]"),
     option("Training", "--batch", type=click.IntRange(min=1), help="Tiles a step. [default: the recipe's]"),
     option("Training", "--weight-map", type=click.Choice(["none", "paper", "2019"]),
            help="Weights between touching objects. [default: the recipe's]"),
@@ -74,8 +89,8 @@ MACHINE = together(
 )
 SHAPING = ("base", "depth")
 """Options that are arguments of the network."""
-FIELDS = {"tile": "tile", "batch": "batch", "precision": "precision", "weight_map": "weights.border",
-          "balance": "weights.balance"}
+FIELDS = {"batch": "batch", "precision": "precision", "weight_map": "weights.border",
+          "balance": "weights.balance", "loss": "loss", "augment": "augment"}
 """Options that are fields of the recipe."""
 
 
@@ -116,6 +131,8 @@ def paired(inputs: tuple[str, ...]) -> tuple[list[str], list[str]]:
 def training_options(options: dict[str, Any]) -> dict[str, Any]:
     """Keywords of `tiler.models.train`."""
     changes = {path: value for name, path in FIELDS.items() if (value := options.pop(name)) is not None}
+    if (tile := options.pop("tile")) is not None:
+        changes |= _tile(tile)
     changes |= dict(_setting(text, "--set") for text in options.pop("changes"))
     arguments = dict(_setting(text, "--model-arg") for text in options.pop("arguments"))
     for name in arguments.keys() & SHAPING:
@@ -144,11 +161,20 @@ def _setting(text: str, option: str) -> tuple[str, Any]:
         return name.strip(), value.strip()
 
 
-def _class_names(text: str) -> tuple[str, str]:
-    names = [name.strip() for name in text.split(",")]
-    if len(names) != 2 or not all(names) or names[0] == names[1]:
+def _tile(text: str) -> dict[str, int]:
+    """``444`` as side of a tile, ``16,96,96`` as planes and side."""
+    parts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if len(parts) not in (1, 3) or min(parts) < 1 or parts[-1] != parts[-2:][0]:
+        raise PlanError(f"{text!r} is no size of a tile: give its side, such as 444, or Z,Y,X with Y = X, such as "
+                        "16,96,96 (--tile)")
+    return {"tile": parts[-1]} | ({"planes": parts[0]} if len(parts) == 3 else {})
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
         raise PlanError(f"{text!r} names no two classes: give two names, such as membrane,cell (--classes)")
-    return names[0], names[1]
+    return names
 
 
 class Quiet:

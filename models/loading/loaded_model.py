@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -116,8 +116,10 @@ def foreign(
     values = state_hash(module.state_dict())
     identity = {"model": name, "architecture": architecture_hash(module), "values": values, **extra}
     channels, ndim = takes or input_of(module, name)
-    classes, scaling = (card.classes, card.normalisation) if card else (None, None)
-    return LoadedModel(recipe, channels, ndim, classes, scaling, identity, values=values)
+    if card is None:
+        return LoadedModel(recipe, channels, ndim, None, None, identity, values=values)
+    head = cast(Head | None, card.head)
+    return LoadedModel(recipe, channels, ndim, card.classes, card.normalisation, identity, values=values, head=head)
 
 
 def warn_of_halo(model: LoadedModel, footprint: Footprint) -> None:

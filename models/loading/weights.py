@@ -62,6 +62,8 @@ class WeightsCard:
     provenance
         How they were made, for programs: fingerprint of the data, recipe, versions, scores and more; JSON. Empty
         where nothing is known.
+    head
+        ``"softmax"`` or ``"sigmoid"``: what makes probabilities of the network's output; None where it is not stated.
     """
 
     architecture: str
@@ -71,6 +73,7 @@ class WeightsCard:
     training_data: str
     licence: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    head: str | None = None
 
 
 def save_weights(
@@ -99,6 +102,7 @@ def save_weights(
         "training_data": card.training_data,
         "licence": card.licence,
         "provenance": dict(card.provenance),
+        **({} if card.head is None else {"head": card.head}),
     }
     tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(_COUNTER)}
     # Not save_file, whose files only their owner may read.
@@ -132,6 +136,7 @@ def read_card(path: Path) -> WeightsCard | None:
             training_data=fields["training_data"],
             licence=fields["licence"],
             provenance=fields.get("provenance", {}),
+            head=fields.get("head"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the metadata of {path} are damaged ({error!r}): fetch the file again "

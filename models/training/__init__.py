@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from tiler.models.training.api import TrainingResult, train
     from tiler.models.training.augmentation import Augmentation
     from tiler.models.training.catalogue import RECIPES, own_recipe, recipe
+    from tiler.models.training.listening import SilentTraining, TrainingListener
     from tiler.models.training.objectives import OBJECTIVES, Objective, weighted_cross_entropy
     from tiler.models.training.optimisation import MovingAverage
     from tiler.models.training.options import TrainingOptions
     from tiler.models.training.recipes import Recipe
-    from tiler.models.training.run import SilentTraining, TrainingListener
     from tiler.models.training.weight_maps import WeightMap, distance_weights, separate_touching, separation
 
 _HOMES = {
@@ -26,8 +26,8 @@ _HOMES = {
     "Objective": "objectives",
     "RECIPES": "catalogue",
     "Recipe": "recipes",
-    "SilentTraining": "run",
-    "TrainingListener": "run",
+    "SilentTraining": "listening",
+    "TrainingListener": "listening",
     "TrainingOptions": "options",
     "TrainingResult": "api",
     "WeightMap": "weight_maps",

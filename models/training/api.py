@@ -16,12 +16,17 @@ from filelock import FileLock, Timeout
 
 from tiler.errors import JournalError, PlanError, SinkError
 from tiler.models.training.checkpoint import Checkpoint
-from tiler.models.training.data import Slice, TileSampler, fingerprint, read_pair, split, weights_of
+from tiler.models.training.data import Slice, fingerprint, read_pair, split, weights_of
+from tiler.models.training.listening import SilentTraining, TrainingListener
 from tiler.models.training.measure import steps_in
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
+from tiler.models.training.own_code import own_function
 from tiler.models.training.planning import Prepared, prepare, prepare_again
-from tiler.models.training.run import Files, Run, SilentTraining, TrainingListener
+from tiler.models.training.record import Files
+from tiler.models.training.run import Run
 from tiler.models.training.settings import Settings
+from tiler.models.training.tiles import OwnAugmentation, TileSampler, checked_augmentation
+from tiler.models.training.trial import rehearse_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ def train(
     with _alone(files):
         if stored is None:
             files.best.unlink(missing_ok=True)
+            rehearse_own(run)
             if run.held_out:
                 run.rehearse_validation()
             run.save()  # from here on there is something to resume
@@ -131,6 +137,8 @@ def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint 
     else:
         prepared = prepare_again(options, Settings.from_json(stored.settings), stored.step, data)
         training, held_out = split(slices, prepared.settings.validate)
+    for note in prepared.notes:
+        listener.warn(note)
     run = Run(prepared.settings, prepared.module, _sampler(prepared, training), held_out,
               licence=options.licence, files=files, listener=listener,
               checkpoint_seconds=options.checkpoint_seconds)
@@ -140,7 +148,7 @@ def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint 
 
 
 def _read(images: Any, labels: Any) -> list[Slice]:
-    slices = [item for pair in _pairs(images, labels) for item in read_pair(*pair)]
+    slices = [item for stack, pair in enumerate(_pairs(images, labels)) for item in read_pair(*pair, stack)]
     if len(channels := {len(item.image) for item in slices}) > 1:
         raise PlanError(f"the stacks have {' and '.join(map(str, sorted(channels)))} channels: give stacks with the "
                         "same channels")
@@ -150,7 +158,11 @@ def _read(images: Any, labels: Any) -> list[Slice]:
 def _sampler(prepared: Prepared, training: Sequence[Slice]) -> TileSampler:
     settings, recipe = prepared.settings, prepared.settings.recipe
     return TileSampler(training, weights_of(training, recipe.weights), settings.normalisation, recipe.augmentation,
-                       recipe.batch, recipe.tile, prepared.window.size, prepared.window.offset, settings.seed)
+                       recipe.batch, prepared.window, settings.seed, _own_augmentation(recipe.augment))
+
+
+def _own_augmentation(name: str) -> OwnAugmentation | None:
+    return checked_augmentation(own_function(name, "--augment"), name) if name else None
 
 
 def _pairs(images: Any, labels: Any) -> list[tuple[Any, Any]]:

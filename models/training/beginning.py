@@ -1,45 +1,131 @@
-"""Initial weights from a file, in place of random ones."""
+"""Initial weights from a file or a registered name, in place of random ones."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from tiler.errors import WeightsError
-from tiler.models.loading.weights import WeightsCard, load_into, read_card
+from tiler.models.loading.weights import WeightsCard, check_fits, file_hash, load_into, read_card
+from tiler.models.training.networks import Network
+from tiler.models.training.rehearsal import sized
 from tiler.models.zoo import registry
 
+T = TypeVar("T")
 
-def begin_with(module: nn.Module, model: str, path: Path) -> WeightsCard | None:
-    """Give a registered network the values of a file, and return the file's card.
+LEAST_SHARE = 0.5
+"""Of a network's values, which initial weights must bring: less is another network."""
+NAMED = 3
+"""Tensors that a note names one by one."""
 
-    The weights of another registered network of the same class fill what both have: an FCN-16s begins with an
-    FCN-32s so, its new score layer as it is.
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Weights to begin with.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    sha256
+        Of its content.
+    card
+        What it says of itself; None for a file of another program.
+    """
+
+    path: Path
+    sha256: str
+    card: WeightsCard | None
+
+
+def start_of(init: str | Path | None) -> Start | None:
+    """The weights that ``--init`` names: a file, or a registered name that has bundled weights.
 
     Raises
     ------
     WeightsError
-        If the file cannot be read, or holds something else.
+        If they cannot be read, or the name has none.
     """
+    if init is None:
+        return None
+    path = Path(init)
+    if str(init) in registry.names() and not path.exists():
+        bundled = registry.describe(str(init)).weights
+        if bundled is None:
+            raise WeightsError(f"{init} has no bundled weights: give a safetensors file (--init)")
+        path = bundled
+    card = _as_init(lambda: read_card(path))
+    return Start(path, file_hash(path), card)
+
+
+def arguments_in(card: WeightsCard | None, name: str) -> Mapping[str, Any]:
+    """Arguments of a network that its initial weights state."""
+    return card.arguments if card is not None and card.architecture == name else {}
+
+
+def begin_with(network: Network, start: Start) -> tuple[str, ...]:
+    """Give a network the values of a file; what of it begins at random nevertheless is returned as notes.
+
+    Weights of another registered network of the same class fill what both have: an FCN-16s begins with an FCN-32s
+    so, its new score layer as it is. Otherwise tensors of the same name and shape are taken, so that a network with
+    another head keeps its body.
+
+    Raises
+    ------
+    WeightsError
+        If less than half of the network's values would come from the file.
+    """
+    if start.card is not None and _is_sibling(start.card, network.name):
+        _load_shared(network.module, start.path, start.card)
+        return ()
+    missing = _as_init(lambda: _load_matching(network.module, start.path))
+    if not missing:
+        return ()
+    shown = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    return (f"{start.path.name} does not fit {len(missing)} of {len(network.module.state_dict())} tensors, which begin "
+            f"at random: {shown}",)
+
+
+def _as_init(read: Callable[[], T]) -> T:
+    """Weights are read for every command; errors of this one name its own option."""
     try:
-        card = read_card(path)
-        if card is not None and _is_sibling(card, model):
-            _load_shared(module, path, card)
-        else:
-            load_into(module, path)
+        return read()
     except WeightsError as error:
-        # Weights are read for every command; to this one they come by another option.
         raise WeightsError(re.sub(r"\(--weights[^)]*\)", "(--init)", str(error))) from error
-    return card
+
+
+@torch.no_grad()
+def _load_matching(module: nn.Module, path: Path) -> list[str]:
+    """Take every tensor of the file that fits by name and shape, and return those of the network that none fits."""
+    found, ours = load_file(path), module.state_dict()
+    wanted = {name: value for name, value in ours.items() if not name.endswith("num_batches_tracked")}
+    fitting = {name for name, value in wanted.items() if name in found and found[name].shape == value.shape}
+    if len(fitting) == len(wanted) == len(found):
+        load_into(module, path)
+        return []
+    share = sum(wanted[name].numel() for name in fitting) / sum(value.numel() for value in wanted.values())
+    if share < LEAST_SHARE:
+        check_fits(path, module)  # refuses, and says what differs
+    for name in fitting:
+        wanted[name].copy_(found[name])
+    return [_misfit(name, value, found.get(name)) for name, value in wanted.items() if name not in fitting]
+
+
+def _misfit(name: str, ours: torch.Tensor, theirs: torch.Tensor | None) -> str:
+    there = "not in the file" if theirs is None else f"{sized(tuple(theirs.shape))} in the file"
+    return f"{name} ({sized(tuple(ours.shape))}, {there})"
 
 
 def _is_sibling(card: WeightsCard, model: str) -> bool:
     """Whether weights are those of another registered network of the same class."""
-    if card.architecture == model or card.architecture not in registry.names():
+    if card.architecture == model or not {card.architecture, model} <= set(registry.names()):
         return False
     return registry.describe(card.architecture).factory == registry.describe(model).factory
 

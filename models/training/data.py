@@ -1,4 +1,4 @@
-"""Annotated stacks: what is read from the user's files, checked, and how tiles are drawn from them."""
+"""Annotated stacks: reading the user's files and checking them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from tiler.errors import PlanError
 from tiler.geometry import Box
 from tiler.models.loading.weights import Normalisation
-from tiler.models.training.augmentation import Augmentation, take_image, take_labels
 from tiler.models.training.weight_maps import (
     WeightMap,
     class_weights,
@@ -39,31 +38,27 @@ class Slice:
         ``(y, x)`` uint8: 0 background (membrane), 1 object (cell).
     instances
         ``(y, x)`` int32: the objects, none of which touches another one where they were annotated one by one.
+    place
+        Number of the stack, and z in it: slices with successive z of one stack are neighbours.
     """
 
     image: Array
     classes: npt.NDArray[np.uint8]
     instances: npt.NDArray[np.int32]
+    place: tuple[int, int] = (0, 0)
+
+    def follows(self, before: Slice) -> bool:
+        """Whether it lies directly above another slice in the same stack."""
+        return self.place == (before.place[0], before.place[1] + 1)
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """One step's input.
-
-    Parameters
-    ----------
-    images
-        ``(n, c, y, x)`` float32, normalised.
-    classes, weights
-        ``(n, y', x')`` uint8 and float32, of the network's output.
-    """
-
-    images: npt.NDArray[np.float32]
-    classes: npt.NDArray[np.uint8]
-    weights: npt.NDArray[np.float32]
+def runs_of(slices: Sequence[Slice]) -> list[range]:
+    """The positions of slices that follow each other without a gap, one range for each unbroken run."""
+    starts = [at for at, item in enumerate(slices) if at == 0 or not item.follows(slices[at - 1])]
+    return [range(start, stop) for start, stop in zip(starts, [*starts[1:], len(slices)], strict=True)]
 
 
-def read_pair(images: Any, labels: Any) -> list[Slice]:
+def read_pair(images: Any, labels: Any, stack: int = 0) -> list[Slice]:
     """The slices of one stack and its labels.
 
     Parameters
@@ -73,6 +68,8 @@ def read_pair(images: Any, labels: Any) -> list[Slice]:
     labels
         Likewise, one channel: 0 is background. One other value makes a binary label, whose components are the
         objects; several make instances, which are parted by background where they touch.
+    stack
+        Number of the stack, for `Slice.place`.
 
     Raises
     ------
@@ -90,7 +87,7 @@ def read_pair(images: Any, labels: Any) -> list[Slice]:
     grey = source.read(Box.of_shape(source.shape[1:]))
     _check_finite(grey, f"images {source.name}")
     of_slice = _instances_slice if _are_instances(values, name) else _binary_slice
-    return [of_slice(np.ascontiguousarray(grey[:, z]), values[z]) for z in range(len(values))]
+    return [of_slice(np.ascontiguousarray(grey[:, z]), values[z], (stack, z)) for z in range(len(values))]
 
 
 def _are_instances(values: Array, name: str) -> bool:
@@ -128,13 +125,13 @@ def _check_finite(grey: Array, name: str) -> None:
         raise PlanError(f"{name} are {grey.dtype}: training needs real grey values")
 
 
-def _binary_slice(image: Array, labels: Array) -> Slice:
-    return Slice(image, (labels != 0).astype(np.uint8), instances_of(labels))
+def _binary_slice(image: Array, labels: Array, place: tuple[int, int]) -> Slice:
+    return Slice(image, (labels != 0).astype(np.uint8), instances_of(labels), place)
 
 
-def _instances_slice(image: Array, labels: Array) -> Slice:
+def _instances_slice(image: Array, labels: Array, place: tuple[int, int]) -> Slice:
     parted = separate_touching(labels.astype(np.int32))
-    return Slice(image, (parted != 0).astype(np.uint8), parted)
+    return Slice(image, (parted != 0).astype(np.uint8), parted, place)
 
 
 def split(slices: Sequence[Slice], validate: tuple[int, int] | None) -> tuple[list[Slice], list[Slice]]:
@@ -185,59 +182,3 @@ def weights_of(slices: Sequence[Slice], rule: WeightMap) -> list[npt.NDArray[np.
     counts = np.sum([np.bincount(item.classes.ravel(), minlength=CLASSES) for item in slices], axis=0)
     balance = class_weights(rule.balance, counts)
     return [rule.of(item.instances, item.classes, balance) for item in slices]
-
-
-@dataclass(frozen=True)
-class TileSampler:
-    """Draws the tiles of any step: the same ones whenever it is asked for the same step.
-
-    Parameters
-    ----------
-    slices
-        To draw from.
-    weights
-        ``(y, x)`` of each slice; see `weights_of`.
-    scaling
-        Of grey values.
-    augmentation
-        How tiles are varied.
-    batch, tile
-        Tiles a step, their size.
-    output, offset
-        Size of the network's output, and where it lies in the tile.
-    seed
-        Of all that is drawn.
-    """
-
-    slices: Sequence[Slice]
-    weights: Sequence[npt.NDArray[np.float32]]
-    scaling: Normalisation
-    augmentation: Augmentation
-    batch: int
-    tile: int
-    output: int
-    offset: int
-    seed: int
-
-    def __call__(self, step: int) -> Tiles:
-        drawn = [self._tile(step * self.batch + place) for place in range(self.batch)]
-        return Tiles(*(np.stack(part) for part in zip(*drawn, strict=True)))
-
-    def _tile(self, number: int) -> tuple[Array, Array, Array]:
-        # A generator of its own for every tile: no state has to be kept for a run that goes on.
-        random = np.random.default_rng((self.seed, number))
-        which = self._slice(number)
-        item = self.slices[which]
-        places = self.augmentation.places(item.classes.shape, self.tile, random)
-        image = take_image(item.image, places) / np.float32(self.scaling.scale)
-        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.scaling.mean, self.scaling.std))
-        image = self.augmentation.grey((image - mean) / std, random)
-        inside = slice(self.offset, self.offset + self.output)
-        places = places[:, inside, inside]
-        return image, take_labels(item.classes, places), take_labels(self.weights[which], places)
-
-    def _slice(self, number: int) -> int:
-        """Every slice once in each round, in random order."""
-        lap, place = divmod(number, len(self.slices))
-        order = np.random.default_rng((self.seed, lap, 1)).permutation(len(self.slices))
-        return int(order[place])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 
-from tiler.models.training.run import Run, SilentTraining
+from tiler.models.training.listening import SilentTraining
+from tiler.models.training.run import Run
 
 WARM, MEASURED = 2, 4
 """Steps before the clock starts, and on the clock."""

@@ -1,33 +1,106 @@
-"""The network of a run: what its factory is called with, and which tiles it takes."""
+"""The network of a run: one of tiler's own, or what a user's factory builds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tiler.errors import GeometryError, ModelError
+from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.aten.meta_device import without_values
-from tiler.models.loading.user_code import first_line
+from tiler.models.loading.loaded_model import input_of
+from tiler.models.loading.user_code import call_factory, first_line
 from tiler.models.probe import probe
-from tiler.models.probe.modules import on_meta, quiet
-from tiler.models.training.objectives import OBJECTIVES, supervised
+from tiler.models.training.objectives import objective_of
+from tiler.models.training.own_code import hash_of
 from tiler.models.training.recipes import Recipe
 from tiler.models.zoo import registry
 
 _WIDTHS = {"unet": 32}
 """First levels that are narrower than published, unless the user says otherwise."""
 _OF_RECIPE = ("batch_norm", "dropout")
-_FAR = 256
-"""How much larger or smaller a legal tile is looked for: no network has a stride beyond it."""
 
 
-def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channels: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Network:
+    """A network that is to be trained.
+
+    Parameters
+    ----------
+    name
+        Registered name, or the user's ``"package.module:factory"`` or ``"/folder/file.py:factory"``.
+    module
+        With its initial weights.
+    in_channels, ndim, out_channels
+        Channels and axes (2 or 3) of the input, channels of the output.
+    arguments
+        What a registered factory was called with; empty for the user's own.
+    code
+        SHA-256 of the user's file; None for a registered network.
+    footprint
+        Where it is known already.
+    """
+
+    name: str
+    module: nn.Module
+    in_channels: int
+    ndim: int
+    out_channels: int
+    arguments: Mapping[str, Any]
+    code: str | None = None
+    footprint: Footprint | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name without folders."""
+        return Path(self.name).name
+
+    @classmethod
+    def registered(cls, name: str, module: nn.Module) -> Network:
+        """One of tiler's own, built."""
+        given: Mapping[str, Any] = module.arguments  # type: ignore[assignment]
+        return cls(name, module, given["in_channels"], given.get("ndim", 2), given["classes"], dict(given))
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a user's factory."""
+    return ":" in name
+
+
+def own_network(name: str, seed: int) -> Network:
+    """What a user's factory builds, with weights that depend on the seed alone.
+
+    Raises
+    ------
+    ModelError
+        If the factory gives no network, or one whose output cannot be laid over its input.
+    """
+    source, _, attribute = name.rpartition(":")
+    with seeded(seed):
+        module = copy.deepcopy(call_factory(source, attribute))  # a module-level network stays as it is
+    title = Path(name).name
+    channels, ndim = input_of(module, title)
+    found = probe(module, channels, ndim, prove=False)
+    return Network(name, module, channels, ndim, found.out_channels, {}, hash_of(source), found.footprint)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's random numbers begin with a seed inside, and go on as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channels: int,
+                 otherwise: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the factory of a registered network is called with.
 
     Parameters
@@ -40,18 +113,21 @@ def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channel
         Decides what the entry leaves open, and by its loss the number of classes.
     in_channels
         Of the images.
+    otherwise
+        What stands where the user says nothing: the arguments of initial weights.
 
     Raises
     ------
     ModelError
         If it cannot be trained, does not take what is given, or images or loss need something else.
     """
-    entry = registered(name)
+    entry = registry.describe(name)
     known = _on_meta(entry).arguments
-    needed = {"in_channels": in_channels, "classes": OBJECTIVES[recipe.loss].channels}
-    if "ndim" in known:
+    needed = {"in_channels": in_channels, "classes": objective_of(recipe.loss).channels or given.get("classes", 2)}
+    if "ndim" in known and given.get("ndim") != 3:
         needed["ndim"] = 2
-    why = {"in_channels": "the images have", "classes": f"the loss {recipe.loss} needs", "ndim": "tiler trains slices:"}
+    why = {"in_channels": "the images have", "classes": f"the loss {recipe.loss} needs",
+           "ndim": "tiler trains networks of 3 axes or"}
     for key, value in given.items():
         if key not in known:
             raise ModelError(f"{name} has no {key}: it has {', '.join(known)} (--model-arg)")
@@ -59,21 +135,7 @@ def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channel
             raise ModelError(f"{key} of {name} cannot be {value}, {why[key]} {needed[key]}; leave it out (--model-arg)")
     width = {"base": _WIDTHS[name]} if name in _WIDTHS else {}
     open_ones = {key: getattr(recipe, key) for key in _OF_RECIPE if key in known}
-    return {**width, **open_ones, **entry.arguments, **given, **needed}
-
-
-def registered(name: str) -> registry.ModelEntry:
-    """The entry of a network that can be trained.
-
-    Raises
-    ------
-    ModelError
-        If there is no such network.
-    """
-    if ":" in name:
-        raise ModelError(f"{name} is not tiler's own, and tiler trains no others: known are "
-                         f"{', '.join(registry.names())} (--model)")
-    return registry.describe(name)
+    return {**width, **open_ones, **entry.arguments, **(otherwise or {}), **given, **needed}
 
 
 def _on_meta(entry: registry.ModelEntry) -> Any:
@@ -83,106 +145,9 @@ def _on_meta(entry: registry.ModelEntry) -> Any:
 
 def build(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
     """A registered network with random weights that depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         try:
             module: nn.Module = registry.build(name, **arguments)
         except (TypeError, ValueError) as error:
             raise ModelError(f"{name} does not take these arguments: {first_line(error)} (--model-arg)") from error
     return module
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Where the output of a network lies in a square tile.
-
-    Parameters
-    ----------
-    size
-        Of the output.
-    offset
-        From the tile's edge.
-    """
-
-    size: int
-    offset: int
-
-
-class Rehearsal:
-    """A network without data, which shows what tiles it takes.
-
-    Parameters
-    ----------
-    name
-        Of the network, for people.
-    module
-        The network; it is not changed.
-    batch
-        Tiles a step.
-    """
-
-    def __init__(self, name: str, module: nn.Module, batch: int) -> None:
-        self.name, self.module, self.batch = name, module, batch
-        self._twin = on_meta(module)
-
-    def require(self, tile: int) -> Window:
-        """The window of a tile that the user asks for.
-
-        Raises
-        ------
-        GeometryError
-            If the network does not take it; names the nearest tiles that it takes.
-        ModelError
-            If it takes none, or not so few at once.
-        """
-        window = self._window(tile)
-        if window is None:
-            raise self._misfit(tile)
-        try:
-            self._output(tile, self.batch, training=True)
-        except Exception as error:  # of whatever layer
-            raise ModelError(f"{self.name} cannot be trained with {self.batch} tiles of {tile} px a step: "
-                             f"{first_line(error)} (--batch, --tile)") from error
-        return window
-
-    def nearest(self, tile: int) -> int:
-        """The legal tile that is closest to one that nobody insists on; that one where none is near."""
-        return self._first(tile + sign * away for away in range(_FAR) for sign in (1, -1)) or tile
-
-    def _misfit(self, tile: int) -> GeometryError:
-        found = (self._first(range(tile + sign, tile + sign * _FAR, sign)) for sign in (-1, 1))
-        near = [str(size) for size in found if size is not None]
-        which = {0: "there is no legal tile near it", 1: "the nearest legal tile is"}.get(
-            len(near), "the nearest legal tiles are")
-        return GeometryError(f"tile {tile} does not fit the network: {' '.join([which, ' and '.join(near)]).strip()} "
-                             "(--tile)")
-
-    def _first(self, tiles: Iterable[int]) -> int | None:
-        return next((tile for tile in tiles if self._window(tile) is not None), None)
-
-    def _window(self, tile: int) -> Window | None:
-        """None for a tile that is not legal."""
-        try:
-            size = self._output(tile)
-        except Exception:  # whatever a layer raises at a size that it does not take
-            return None
-        if size == tile:
-            return Window(tile, 0)
-        shape = (1, tile, tile)
-        if not self._footprint.admits(shape):
-            return None
-        return Window(self._footprint.output(shape)[1], self._footprint.shrink_low[1])
-
-    def _output(self, tile: int, batch: int = 1, *, training: bool = False) -> int:
-        """Side of the outputs that are compared with the labels."""
-        images = torch.empty(batch, self.module.arguments["in_channels"], tile, tile, device="meta")
-        self._twin.train(training)
-        with quiet(), torch.random.fork_rng(devices=[]):
-            return min(min(scores.shape[2:]) for scores in supervised(self._twin, images).outputs)
-
-    @cached_property
-    def _footprint(self) -> Footprint:
-        found = probe(self.module, self.module.arguments["in_channels"], prove=False).footprint
-        if found is None:
-            raise ModelError(f"it is not known where the output of {self.name} lies in its input (--model)")
-        return found

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tiler.errors import ModelError
 from tiler.models.losses.attention import guided_attention_loss
 from tiler.models.losses.ms_ssim import LEAST
 from tiler.models.losses.overlap import bce_dice_loss, bce_dice_loss_as_printed, bce_dice_loss_of_batch
 from tiler.models.losses.structure import structure_loss
 from tiler.models.losses.supervision import Loss, deep_supervision, full_scale_loss, presence_loss
+from tiler.models.training.own_code import own_function
 from tiler.models.zoo.blocks import Supervised
 
 
@@ -25,7 +28,8 @@ class Objective:
     Parameters
     ----------
     channels
-        Of the network: 2 for a soft-max over background and object, 1 for a sigmoid of the object alone.
+        Of the network: 2 for a soft-max over background and object, 1 for a sigmoid of the object alone; None for
+        any number.
     of
         Scalar from what `supervised` gives, classes ``(n, y, x)`` int64 and weights ``(n, y, x)`` float32.
     weighted
@@ -34,13 +38,16 @@ class Objective:
         Smallest side of an output that it takes, in pixels.
     guides
         Whether it teaches classifiers of whole images where to look, and no others.
+    planar
+        Whether it is for networks of slices only.
     """
 
-    channels: int
+    channels: int | None
     of: Callable[[Supervised, torch.Tensor, torch.Tensor], torch.Tensor]
     weighted: bool = False
     least: int = 1
     guides: bool = False
+    planar: bool = False
 
 
 def supervised(module: nn.Module, images: torch.Tensor) -> Supervised:
@@ -55,11 +62,11 @@ def weighted_cross_entropy(scores: torch.Tensor, classes: torch.Tensor, weights:
     Parameters
     ----------
     scores
-        ``(n, k, y, x)``.
+        ``(n, k, [z], y, x)``.
     classes
-        ``(n, y, x)`` int64.
+        ``(n, [z], y, x)`` int64.
     weights
-        ``(n, y, x)``.
+        ``(n, [z], y, x)``.
 
     Notes
     -----
@@ -78,7 +85,7 @@ def guided_attention(found: Supervised, classes: torch.Tensor, weights: torch.Te
     return guided_attention_loss(found.presence.float(), classes.flatten(1).amax(1), attention.float(), mask)
 
 
-def _of_heads(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], channels: int,
+def _of_heads(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], channels: int | None,
               **more: Any) -> Objective:
     """The mean of a loss over the supervised outputs, plus that of the presence scores where there are any.
 
@@ -94,9 +101,9 @@ def _of_heads(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.T
     return Objective(channels, of, **more)
 
 
-def _of_masks(loss: Loss, least: int = 1) -> Objective:
+def _of_masks(loss: Loss, **more: Any) -> Objective:
     """A loss that compares one channel of scores with a mask."""
-    return _of_heads(lambda scores, classes, _: loss(scores, classes[:, None].to(scores.dtype)), 1, least=least)
+    return _of_heads(lambda scores, classes, _: loss(scores, classes[:, None].to(scores.dtype)), 1, **more)
 
 
 OBJECTIVES = {
@@ -104,11 +111,40 @@ OBJECTIVES = {
     "bce-dice": _of_masks(bce_dice_loss),
     "bce-dice-of-batch": _of_masks(bce_dice_loss_of_batch),
     "bce-dice-as-printed": _of_masks(bce_dice_loss_as_printed),
-    "full-scale": _of_masks(full_scale_loss, LEAST),
-    "structure": _of_masks(structure_loss),
-    "guided-attention": Objective(2, guided_attention, guides=True),
+    "full-scale": _of_masks(full_scale_loss, least=LEAST, planar=True),
+    "structure": _of_masks(structure_loss, planar=True),
+    "guided-attention": Objective(2, guided_attention, guides=True, planar=True),
 }
 """``cross-entropy``: of the soft-max, each pixel weighted (U-Net, FCN, CA-U-Net, sliding window). ``bce-dice`` and its
 two variants: U-Net++. ``full-scale``: focal + MS-SSIM + IoU (UNet 3+). ``structure``: ESFPNet.
 ``guided-attention``: GAIN-ResNet-50. See `tiler.models.losses`.
 """
+
+
+def objective_of(name: str) -> Objective:
+    """The loss of that name, or the user's own ``file.py:function``.
+
+    The user's function is called with scores ``(n, k, [z], y, x)`` float32, classes ``(n, [z], y, x)`` int64 (0
+    background, 1 object) and weights ``(n, [z], y, x)`` float32 of the pixels, once for every head, and returns a
+    scalar tensor.
+
+    Raises
+    ------
+    ModelError
+        If the function cannot be imported.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    function, title = own_function(name, "--loss"), Path(name).name
+
+    def loss(scores: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        cost = function(scores, classes, weights)
+        if not isinstance(cost, torch.Tensor) or cost.numel() != 1:
+            given = f"a tensor {tuple(cost.shape)}" if isinstance(cost, torch.Tensor) else f"a {type(cost).__name__}"
+            raise ModelError(f"{title} returns {given}, a loss is one number as a tensor (--loss)")
+        if not cost.requires_grad and scores.requires_grad:
+            raise ModelError(f"{title} returns a number that has no gradient: compute it from the scores by torch "
+                             "(--loss)")
+        return cost
+
+    return _of_heads(loss, None, weighted=True)

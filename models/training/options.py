@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tiler.errors import PlanError
+from tiler.models.loading.weights import Normalisation
 from tiler.models.training.recipes import Recipe
 
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -19,7 +21,8 @@ class TrainingOptions:
     Parameters
     ----------
     model
-        Registered name of the network; by default ``"unet"``.
+        Registered name of the network, by default ``"unet"``; or your own as ``"file.py:factory"`` or
+        ``"package.module:factory"``: a network of slices ``(n, c, y, x)`` or of volumes ``(n, c, z, y, x)``.
     base, depth
         Channels of its first level (32 for the U-Net, else what it has), number of its poolings.
     arguments
@@ -28,6 +31,9 @@ class TrainingOptions:
         Name of a recipe, or one of your own; by default that of the network.
     changes
         Fields of the recipe that are to differ, by name; those of its parts as ``"augmentation.elastic"``.
+    loss, augment
+        Name of a loss, and your own as ``"file.py:function"``; see `tiler.models.training.objectives.objective_of`
+        and `tiler.models.training.tiles.OwnAugmentation`. Fields of the recipe, too.
     steps, time
         How long to train, as a number of steps (5000) or as time, such as ``"2h"``. Time is converted to steps by
         a short measurement when the run begins.
@@ -46,7 +52,13 @@ class TrainingOptions:
     dtype
         Of the values in the file: ``"float32"`` or ``"float16"``.
     init
-        Weights to begin with, in place of random ones.
+        Weights to begin with, in place of random ones: a file, or a registered name with bundled weights. Tensors
+        that do not fit, as those of another head, begin at random.
+    freeze
+        Names of parts of the network that are not trained, such as ``("enc",)``.
+    normalise
+        Of grey values: ``"MEAN,STD"``, ``"none"``, or a `tiler.models.Normalisation`; by default that of the
+        initial weights, else mean and standard deviation of the images. It is written into the weights.
     licence
         Of the weights, for people.
     checkpoint_seconds
@@ -59,6 +71,8 @@ class TrainingOptions:
     arguments: dict[str, Any] | None = None
     recipe: str | Recipe | None = None
     changes: dict[str, Any] | None = None
+    loss: str | None = None
+    augment: str | None = None
     steps: int | None = None
     time: str | float | None = None
     validate: Any = None
@@ -66,9 +80,11 @@ class TrainingOptions:
     device: str = "auto"
     threads: int | None = None
     seed: int | None = None
-    classes: tuple[str, str] | None = None
+    classes: tuple[str, ...] | None = None
     dtype: str = "float32"
     init: Any = None
+    freeze: Sequence[str] = ()
+    normalise: str | Normalisation | None = None
     licence: str = "as the training data allow"
     checkpoint_seconds: float = 120.0
 

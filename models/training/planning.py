@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tiler.errors import GeometryError, PlanError
+from tiler.errors import GeometryError, ModelError, PlanError
 from tiler.models.inference.devices import resolve_device
-from tiler.models.loading.weights import file_hash
-from tiler.models.training.beginning import begin_with
+from tiler.models.loading.weights import Normalisation, WeightsCard
+from tiler.models.predictor.options import fixed_scaling
+from tiler.models.training.beginning import Start, arguments_in, begin_with, start_of
 from tiler.models.training.catalogue import own_loss, own_recipe, recipe
 from tiler.models.training.data import Slice, normalisation_of
-from tiler.models.training.networks import Rehearsal, Window, arguments_of, build, registered
-from tiler.models.training.objectives import OBJECTIVES
+from tiler.models.training.freezing import freeze
+from tiler.models.training.networks import Network, arguments_of, build, is_own, own_network
+from tiler.models.training.objectives import objective_of
 from tiler.models.training.options import TrainingOptions, parse_slices
+from tiler.models.training.own_code import hash_of, located
 from tiler.models.training.recipes import Recipe
+from tiler.models.training.rehearsal import Rehearsal
 from tiler.models.training.settings import Settings
+from tiler.models.training.tiles import Window
 from tiler.models.training.weight_maps import WeightMap
+from tiler.models.zoo import registry
 from tiler.version import __version__
 
 DEFAULT_STEPS = 5000
@@ -41,11 +46,14 @@ class Prepared:
         The network with its initial weights.
     window
         Where its output lies in a tile.
+    notes
+        What the user should know before the first step.
     """
 
     settings: Settings
     module: nn.Module
     window: Window
+    notes: tuple[str, ...] = ()
 
 
 def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequence[Slice], data: str) -> Prepared:
@@ -67,20 +75,22 @@ def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequenc
     PlanError
         If the recipe is impossible.
     """
-    device, seed, name = resolve_device(options.device), options.seed or 0, options.model or "unet"
-    registered(name)
-    chosen = _recipe(options, own_recipe(name), name, device)
-    module = build(name, arguments_of(name, _given(options), chosen, len(slices[0].image)), seed)
-    chosen, window = _fitted(chosen, options, Rehearsal(name, module, chosen.batch))
+    device, seed = resolve_device(options.device), options.seed or 0
+    start = start_of(options.init)
+    network, chosen = _network(options, seed, len(slices[0].image), start.card if start else None, device)
+    chosen, window = _fitted(chosen, options, Rehearsal(network, chosen.batch))
+    notes = begin_with(network, start) if start else ()
+    freeze(network.module, options.freeze)
     steps = options.steps or DEFAULT_STEPS
     settings = Settings(
-        model=name, arguments=dict(module.arguments), classes=options.classes or ("background", "object"),
+        model=network.name, arguments=dict(network.arguments), classes=_class_names(options, network),
         recipe=chosen, steps=steps, validate=parse_slices(options.validate),
         validate_every=options.validate_every or share_of(steps), seed=seed,
         threads=options.threads or torch.get_num_threads(), device=str(device),
-        normalisation=normalisation_of(training), data=data, init=None,
-        versions={"tiler": __version__, "torch": torch.__version__})
-    return Prepared(_begin_with(module, options.init, settings), module, window)
+        normalisation=_normalisation(options, start, training), data=data, init=start.sha256 if start else None,
+        versions={"tiler": __version__, "torch": torch.__version__}, ndim=network.ndim,
+        out_channels=network.out_channels, code=_code(network, chosen), freeze=tuple(options.freeze))
+    return Prepared(settings, network.module, window, notes)
 
 
 def prepare_again(options: TrainingOptions, before: Settings, done: int, data: str) -> Prepared:
@@ -89,24 +99,98 @@ def prepare_again(options: TrainingOptions, before: Settings, done: int, data: s
     Raises
     ------
     PlanChangedError
-        If the data or an option differ.
+        If the data, the user's code or an option differ.
     PlanError
         If the number of steps can no longer be changed.
     """
-    module = build(before.model, before.arguments, before.seed)
-    rehearsal = Rehearsal(before.model, module, before.recipe.batch)
+    network = _network_again(before)
+    freeze(network.module, before.freeze)
+    rehearsal = Rehearsal(network, before.recipe.batch)
     given: dict[str, Any] = {
-        "model": options.model, "validate": parse_slices(options.validate), "seed": options.seed,
-        "threads": options.threads, "classes": options.classes, "steps": options.steps,
-        "validate_every": options.validate_every,
+        "model": options.model and located(options.model), "validate": parse_slices(options.validate),
+        "seed": options.seed, "threads": options.threads, "classes": options.classes, "steps": options.steps,
+        "validate_every": options.validate_every, "freeze": tuple(options.freeze) or None,
         "device": None if options.device == "auto" else str(resolve_device(options.device)),
-        "recipe": _recipe_again(options, before, rehearsal),
-        "init": None if options.init is None else file_hash(Path(options.init)),
+        "recipe": _recipe_again(options, network, rehearsal, before),
+        "normalisation": None if options.normalise is None else _given_normalisation(options.normalise),
+        "init": None if options.init is None else start_of(options.init).sha256,
+        "code": _code(network, before.recipe),
     }
     known = {name: value for name, value in given.items() if value is not None}
     wanted = replace(before, data=data, arguments={**before.arguments, **_given(options)}, **known)
     settings = before.going_on_as(wanted, done)
-    return Prepared(settings, module, rehearsal.require(settings.recipe.tile))
+    return Prepared(settings, network.module, rehearsal.require(settings.recipe.tile, settings.recipe.planes))
+
+
+def _network(options: TrainingOptions, seed: int, in_channels: int, card: WeightsCard | None,
+             device: torch.device) -> tuple[Network, Recipe]:
+    """The network, and the recipe with its changes, its loss and its precision settled."""
+    name = located(options.model or _model_of(card))
+    if is_own(name):
+        network = own_network(name, seed)
+        _require_own(network, _given(options), in_channels)
+        return network, _recipe(options, own_recipe(name), network.title, device, network)
+    chosen = _recipe(options, own_recipe(name), name, device)
+    arguments = arguments_of(name, _given(options), chosen, in_channels, arguments_in(card, name))
+    return Network.registered(name, build(name, arguments, seed)), chosen
+
+
+def _model_of(card: WeightsCard | None) -> str:
+    """The network that initial weights belong to; the U-Net where there are none, or none of tiler's."""
+    return card.architecture if card is not None and card.architecture in registry.names() else "unet"
+
+
+def _network_again(before: Settings) -> Network:
+    if is_own(before.model):
+        return own_network(before.model, before.seed)
+    return Network.registered(before.model, build(before.model, before.arguments, before.seed))
+
+
+def _require_own(network: Network, given: dict[str, Any], in_channels: int) -> None:
+    """Refuse what cannot be asked of the user's own network."""
+    if given:
+        raise ModelError(f"{', '.join(given)} cannot be given to {network.title}: only tiler's own networks take "
+                         "arguments, write them into your factory (--base, --depth, --model-arg)")
+    if network.in_channels != in_channels:
+        raise ModelError(f"{network.title} takes {network.in_channels} channels, the images have {in_channels} "
+                         "(--model)")
+
+
+def _class_names(options: TrainingOptions, network: Network) -> tuple[str, ...]:
+    """Names of background and object, or one for each output channel."""
+    names = options.classes or ("background", "object")
+    if network.out_channels <= 2 or len(names) == network.out_channels:
+        return names
+    if options.classes:
+        raise PlanError(f"{network.title} gives {network.out_channels} channels, {len(names)} names were given "
+                        "(--classes)")
+    return tuple(map(str, range(network.out_channels)))
+
+
+def _normalisation(options: TrainingOptions, start: Start | None, training: Sequence[Slice]) -> Normalisation:
+    """What the user states, else that of the initial weights, else that of the images."""
+    if options.normalise is not None:
+        return _given_normalisation(options.normalise).checked(len(training[0].image))
+    if start and start.card and start.card.normalisation:
+        return start.card.normalisation
+    return normalisation_of(training)
+
+
+def _given_normalisation(rule: str | Normalisation) -> Normalisation:
+    """``"MEAN,STD"`` in grey values, ``"none"`` for the grey values themselves."""
+    if isinstance(rule, Normalisation):
+        return rule
+    made = fixed_scaling("0,1" if rule == "none" else rule)
+    if made is None:
+        raise PlanError(f"a normalisation for training is MEAN,STD or none, got {rule!r} (--normalise)")
+    return made
+
+
+def _code(network: Network, chosen: Recipe) -> dict[str, str | None]:
+    """SHA-256 of each of the user's files that decide the weights."""
+    named = {"loss": chosen.loss, "augmentation": chosen.augment}
+    own = {what: hash_of(name.rpartition(":")[0]) for what, name in named.items() if is_own(name)}
+    return {"model": network.code, **own} if is_own(network.name) else own
 
 
 def _given(options: TrainingOptions) -> dict[str, Any]:
@@ -120,39 +204,85 @@ def share_of(steps: int) -> int:
     return -(-steps // VALIDATIONS)
 
 
-def _recipe(options: TrainingOptions, otherwise: Recipe, model: str, device: torch.device) -> Recipe:
-    """The recipe with its changes, its loss and its precision settled."""
-    made = recipe(options.recipe or otherwise, **(options.changes or {}))
+def _recipe(options: TrainingOptions, otherwise: Recipe, title: str, device: torch.device,
+            own: Network | None = None) -> Recipe:
+    """The recipe with its changes, its loss and its precision settled.
+
+    Parameters
+    ----------
+    title
+        Of the network.
+    own
+        The network where it is the user's own.
+    """
+    made = recipe(options.recipe or otherwise, **_changes(options))
+    made = replace(made, loss=located(made.loss), augment=located(made.augment))
     if made.loss == "auto":
-        made = replace(made, loss=own_loss(model))
+        made = replace(made, loss=loss_for(own) if own else own_loss(title))
     if made.precision == "auto":
         made = replace(made, precision="bfloat16" if computes_in_bfloat16(device) else "float32")
-    if made.weights != WeightMap() and not OBJECTIVES[made.loss].weighted:
-        raise PlanError(f"the loss {made.loss} gives pixels no weights: leave out --weight-map and --balance, or take "
-                        "another one (--set loss=cross-entropy)")
-    if OBJECTIVES[made.loss].guides != (registered(model).exactness == "WHOLE"):
-        raise PlanError(f"{model} is not trained by {made.loss}: guided-attention is for classifiers of whole images, "
-                        "all other losses are for networks that segment; its own is "
-                        f"{own_loss(model)} (--set loss=...)")
+    _require_fitting_loss(made, title, own)
     return made
 
 
-def _recipe_again(options: TrainingOptions, before: Settings, rehearsal: Rehearsal) -> Recipe | None:
+def _changes(options: TrainingOptions) -> dict[str, Any]:
+    named = {"loss": options.loss, "augment": options.augment}
+    return {**(options.changes or {}), **{name: value for name, value in named.items() if value is not None}}
+
+
+def loss_for(network: Network) -> str:
+    """The loss of a user's own network, by its channels.
+
+    Raises
+    ------
+    PlanError
+        If it has more than two: tiler has no loss for it.
+    """
+    losses = {1: "bce-dice", 2: "cross-entropy"}
+    if network.out_channels not in losses:
+        raise PlanError(f"{network.title} gives {network.out_channels} channels, tiler's losses are for 1 (object) "
+                        "or 2 (background and object): give a loss of your own (--loss file.py:function)")
+    return losses[network.out_channels]
+
+
+def _require_fitting_loss(made: Recipe, title: str, own: Network | None) -> None:
+    objective = objective_of(made.loss)
+    if made.weights != WeightMap() and not objective.weighted:
+        raise PlanError(f"the loss {made.loss} gives pixels no weights: leave out --weight-map and --balance, or take "
+                        "another one (--loss cross-entropy)")
+    if own is None and objective.guides != (registry.describe(title).exactness == "WHOLE"):
+        raise PlanError(f"{title} is not trained by {made.loss}: guided-attention is for classifiers of whole images, "
+                        f"all other losses are for networks that segment; its own is {own_loss(title)} (--loss)")
+    if own is not None and (objective.guides or objective.channels not in (None, own.out_channels)):
+        raise PlanError(f"{title} gives {own.out_channels} channels, the loss {made.loss} needs {objective.channels}: "
+                        "take another loss (--loss)")
+
+
+def _recipe_again(options: TrainingOptions, network: Network, rehearsal: Rehearsal, before: Settings) -> Recipe | None:
     """The recipe that a run is to go on with, None where nothing is said of it."""
-    if not options.recipe and not options.changes:
+    if not options.recipe and not _changes(options):
         return None
-    made = _recipe(options, before.recipe, before.model, torch.device(before.device))
+    own = network if is_own(network.name) else None
+    made = _recipe(options, before.recipe, network.title, torch.device(before.device), own)
     return _fitted(made, options, rehearsal)[0]
 
 
 def _fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tuple[Recipe, Window]:
     """A recipe with a tile that the network takes, and the window of it; a tile that is given is left as it is."""
-    if "tile" not in (options.changes or {}) and not isinstance(options.recipe, Recipe):
-        made = replace(made, tile=rehearsal.nearest(made.tile))
-    window, least = rehearsal.require(made.tile), OBJECTIVES[made.loss].least
-    if window.size < least:
+    objective, ndim = objective_of(made.loss), rehearsal.network.ndim
+    if ndim == 2 and made.planes:
+        raise GeometryError(f"{rehearsal.network.title} takes slices, a tile of {made.planes} planes was asked for: "
+                            "give the size of a tile as one number (--tile)")
+    if ndim == 3 and objective.planar:
+        raise PlanError(f"the loss {made.loss} is for networks of slices, {rehearsal.network.title} takes volumes: "
+                        "take another loss (--loss)")
+    fixed = "tile" in (options.changes or {}) or isinstance(options.recipe, Recipe)
+    tile, planes = rehearsal.fitted(made.tile, made.planes, fixed=fixed)
+    made = replace(made, tile=tile, planes=planes)
+    window, least = rehearsal.require(tile, planes), objective.least
+    if min(window.size) < least:
         raise GeometryError(f"the loss {made.loss} needs outputs of at least {least} px, a tile of {made.tile} gives "
-                            f"{window.size}: train on larger tiles (--tile)")
+                            f"{window.size[-1]}: train on larger tiles (--tile)")
     return made, window
 
 
@@ -162,13 +292,3 @@ def computes_in_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     supported: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return device.type == "cpu" and supported()
-
-
-def _begin_with(module: nn.Module, init: Any, settings: Settings) -> Settings:
-    """Give the network other initial weights, which bring their normalisation along."""
-    if init is None:
-        return settings
-    card = begin_with(module, settings.model, Path(init))
-    if card is not None and card.normalisation is not None:
-        settings = replace(settings, normalisation=card.normalisation)
-    return replace(settings, init=file_hash(Path(init)))

@@ -54,18 +54,23 @@ class Recipe:
     frozen_norm
         Last share of the steps, in which batch norm uses its running statistics, as it does in inference.
     batch, tile
-        Tiles a step, and their size in pixels.
+        Tiles a step, and their side in pixels.
+    planes
+        Size in z of the tiles of a 3-D network; 0 leaves it to the network.
     batch_norm, dropout
         Of the network, where it leaves that open; see `tiler.models.UNet`.
     precision
         Of the convolutions: ``"bfloat16"`` (automatic mixed precision) or ``"float32"``; ``"auto"`` is bfloat16
         where the device computes in it, which is settled when a run begins.
     loss
-        Name of one of `tiler.models.training.OBJECTIVES`; ``"auto"`` is that of the network.
+        Name of one of `tiler.models.training.OBJECTIVES`, or your own as ``"file.py:function"``; ``"auto"`` is
+        that of the network.
     weights
         Weight of each pixel in the loss, where the loss takes weights.
     augmentation
         How each tile is varied.
+    augment
+        Your own augmentation as ``"file.py:function"``, applied after the others; empty for none.
     """
 
     name: str
@@ -81,12 +86,14 @@ class Recipe:
     frozen_norm: float = 0.0
     batch: int = 1
     tile: int = 572
+    planes: int = 0
     batch_norm: bool = False
     dropout: float = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     loss: str = "auto"
     weights: WeightMap = field(default_factory=WeightMap)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    augment: str = ""
 
     def __post_init__(self) -> None:
         _require(self.optimiser in ("adamw", "sgd"), f"an optimiser is adamw or sgd, got {self.optimiser!r}")
@@ -95,12 +102,15 @@ class Recipe:
         _require(self.batch >= 1, f"a step needs at least one tile, got {self.batch} (--batch)")
         _require(self.learning_rate > 0,
                  f"a learning rate is positive, got {self.learning_rate} (--set learning_rate=...)")
-        _require(self.loss in ("auto", *OBJECTIVES),
-                 f"there is no loss {self.loss!r}: known are auto, {', '.join(OBJECTIVES)} (--set loss=...)")
+        _require(self.loss in ("auto", *OBJECTIVES) or ":" in self.loss,
+                 f"there is no loss {self.loss!r}: known are auto, {', '.join(OBJECTIVES)}; your own is "
+                 "file.py:function (--loss)")
+        _require(not self.augment or ":" in self.augment,
+                 f"an augmentation of your own is file.py:function, got {self.augment!r} (--augment)")
         for name in ("momentum", "decay", "average", "frozen_norm", "dropout"):
             _require(0 <= getattr(self, name) <= 1, f"{name} lies from 0 to 1, got {getattr(self, name)}")
-        _require(min(self.weight_decay, self.warm_up, self.clip, self.bias_rate) >= 0,
-                 f"weight decay, warm-up, clip and bias rate are not negative, got {self}")
+        _require(min(self.weight_decay, self.warm_up, self.clip, self.bias_rate, self.planes) >= 0,
+                 f"weight decay, warm-up, clip, bias rate and planes are not negative, got {self}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

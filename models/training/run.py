@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -21,13 +20,17 @@ from tiler.models.inference.devices import device_errors, float32_products, thre
 from tiler.models.loading.weights import save_weights
 from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
 from tiler.models.training.curves import write_csv, write_png
-from tiler.models.training.data import Slice, Tiles, TileSampler
-from tiler.models.training.objectives import OBJECTIVES, supervised
+from tiler.models.training.data import Slice
+from tiler.models.training.freezing import hold_still
+from tiler.models.training.listening import TrainingListener
+from tiler.models.training.objectives import objective_of, supervised
 from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_optimiser, set_rate
 from tiler.models.training.planning import share_of
 from tiler.models.training.provenance import card_of
+from tiler.models.training.record import Files, Record
 from tiler.models.training.settings import Settings
-from tiler.models.training.validation import CHOSEN_BY, require_validation, validate
+from tiler.models.training.tiles import Tiles, TileSampler
+from tiler.models.training.validation import require_validation, validate
 
 ROW_EVERY = 10
 """Steps whose mean loss makes a row of the learning curves."""
@@ -35,91 +38,16 @@ ROW_EVERY = 10
 FEEDERS = 4
 """Threads that draw tiles for an accelerator: a step's tiles take about 30 ms of one core."""
 
-
-class TrainingListener(Protocol):
-    """Hears of a training run. Called in the caller's thread."""
-
-    def started(self, total: int, done: int) -> None:
-        """``done`` of ``total`` steps were done before."""
-
-    def stepped(self, step: int, loss: float) -> None: ...
-    def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
-    def warn(self, message: str) -> None: ...
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""The memory format in which convolutions are fast, by the axes of a tensor."""
 
 
-class SilentTraining:
-    """A listener that does nothing."""
-
-    def started(self, total: int, done: int) -> None: ...
-    def stepped(self, step: int, loss: float) -> None: ...
-    def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
-    def warn(self, message: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where a run writes.
-
-    Parameters
-    ----------
-    weights
-        The result, written when the run ends.
-    """
-
-    weights: Path
-
-    @property
-    def folder(self) -> Path:
-        """Of the run that is not finished."""
-        return self.weights.with_name(f"{self.weights.stem}.training")
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "best.safetensors"
-
-    def candidate(self, step: int) -> Path:
-        """What is being validated. A name of its own each time, because an opened network is kept by its path."""
-        return self.folder / f"step-{step}.safetensors"
-
-    @property
-    def csv(self) -> Path:
-        return self.weights.with_suffix(".csv")
-
-    @property
-    def png(self) -> Path:
-        return self.weights.with_suffix(".png")
-
-
-@dataclass
-class Record:
-    """What a run has found so far.
-
-    Parameters
-    ----------
-    rows
-        Of the learning curves.
-    losses
-        Since the last row.
-    seconds
-        Spent, before this process too.
-    best
-        Scores of the best weights so far, and their step.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    best: dict[str, float] | None = None
-
-    def improves(self, scores: dict[str, float]) -> bool:
-        return self.best is None or scores[CHOSEN_BY] > self.best[CHOSEN_BY]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"rows": self.rows, "losses": self.losses, "seconds": self.seconds, "best": self.best}
+def laid_out(module: nn.Module) -> nn.Module:
+    """The module with the kernels of its convolutions in that format."""
+    for parameter in module.parameters():
+        if parameter.ndim in CHANNELS_LAST:
+            parameter.data = parameter.data.contiguous(memory_format=CHANNELS_LAST[parameter.ndim])
+    return module
 
 
 class Run:
@@ -153,7 +81,8 @@ class Run:
         self.files, self.listener, self.checkpoint_seconds = files, listener, checkpoint_seconds
         self.recipe = settings.recipe
         self.device = torch.device(settings.device)
-        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.module = laid_out(module.to(self.device))
+        self.objective = objective_of(self.recipe.loss)
         self.optimiser = make_optimiser(self.module, self.recipe, self.device)
         self.average = MovingAverage(self.module, self.recipe.average)
         self.step, self.record = 0, Record()
@@ -179,8 +108,7 @@ class Run:
         candidate = self.files.candidate(self.step)
         self._write(candidate, self.average.state, torch.float32)
         try:
-            require_validation(candidate, self.settings.model, self.held_out[0], str(self.device),
-                               self.settings.threads)
+            require_validation(candidate, self.settings, self.held_out)
         finally:
             candidate.unlink()
 
@@ -248,11 +176,13 @@ class Run:
         self.module.train()
         if self.recipe.freezes_norm(self.step, self.settings.steps):
             freeze_norm(self.module)
-        images = torch.from_numpy(tiles.images).to(self.device).contiguous(memory_format=torch.channels_last)
+        hold_still(self.module, self.settings.freeze)
+        images = torch.from_numpy(tiles.images).to(self.device)
+        images = images.contiguous(memory_format=CHANNELS_LAST[images.ndim])
         classes = torch.from_numpy(tiles.classes).to(self.device, torch.int64)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             found = supervised(self.module, images)
-        loss = OBJECTIVES[self.recipe.loss].of(found, classes, torch.from_numpy(tiles.weights).to(self.device))
+        loss = self.objective.of(found, classes, torch.from_numpy(tiles.weights).to(self.device))
         self.optimiser.zero_grad()
         loss.backward()
         return loss.item()
@@ -278,7 +208,7 @@ class Run:
     def _validate(self) -> dict[str, float]:
         candidate = self.files.candidate(self.step)
         self._write(candidate, self.average.state, torch.float32)
-        scores = validate(candidate, self.settings.model, self.held_out, str(self.device), self.settings.threads)
+        scores = validate(candidate, self.settings, self.held_out)
         best = self.record.improves(scores)
         if best:
             candidate.replace(self.files.best)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from tiler.errors import PlanChangedError, PlanError
@@ -18,9 +18,10 @@ class Settings:
     Parameters
     ----------
     model, arguments
-        Registered name of the network, and what its factory is called with.
+        Registered name of the network, and what its factory is called with; or the user's own factory, with the
+        whole path of its file.
     classes
-        Names of background and object.
+        Names of background and object, or of every output channel.
     recipe
         With its precision settled.
     steps
@@ -37,11 +38,17 @@ class Settings:
         SHA-256 of the weights that it began with, or None.
     versions
         Of tiler and torch.
+    ndim, out_channels
+        Axes of the network's input, channels of its output.
+    code
+        SHA-256 of each of the user's files that decide the weights, by what they hold.
+    freeze
+        Prefixes of the parameters that stay as they are.
     """
 
     model: str
     arguments: Mapping[str, Any]
-    classes: tuple[str, str]
+    classes: tuple[str, ...]
     recipe: Recipe
     steps: int
     validate: tuple[int, int] | None
@@ -53,6 +60,10 @@ class Settings:
     data: str
     init: str | None
     versions: Mapping[str, str]
+    ndim: int = 2
+    out_channels: int = 0
+    code: Mapping[str, str | None] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,7 +72,9 @@ class Settings:
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
         validate, scaling = values["validate"], values["normalisation"]
         return cls(**{
-            **values, "recipe": Recipe.from_json(values["recipe"]), "classes": tuple(values["classes"]),
+            # Runs from before any network could be trained state neither.
+            "out_channels": values["arguments"].get("classes"), **values, "freeze": tuple(values.get("freeze", ())),
+            "recipe": Recipe.from_json(values["recipe"]), "classes": tuple(values["classes"]),
             "validate": validate and tuple(validate),
             "normalisation": Normalisation(scaling["scale"], tuple(scaling["mean"]), tuple(scaling["std"])),
         })

@@ -2,67 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tiler.api import plan, segment
-from tiler.errors import PlanError, TilerError
+from tiler.errors import PlanError, TilerError, UnboundedContextError
 from tiler.metrics import Isbi2012
-from tiler.models.training.data import Slice
-from tiler.models.zoo.registry import describe
+from tiler.models.training.data import Slice, runs_of
+from tiler.models.training.settings import Settings
+from tiler.models.zoo import registry
+from tiler.ports import Array
 
 CHOSEN_BY = "v_rand_thinned"
 """The score, higher being better, by which the best weights are chosen."""
 SCORES = ("v_rand_thinned", "v_info_thinned", "pixel_error", "rand_error_2012", "warping_min_splits_mergers_r20")
 
 
-def validate(weights: Path, model: str, slices: Sequence[Slice], device: str, threads: int) -> dict[str, float]:
+def validate(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[str, float]:
     """Scores of a weights file, by name; see `tiler.metrics.Isbi2012Result`.
 
     Parameters
     ----------
     weights
         To score.
-    model
-        Registered name of the network.
+    settings
+        Of the run: its network, device and threads.
     slices
-        Their images are segmented slice by slice, in float32, without averaging.
-    device, threads
-        To run on.
+        Their images are segmented slice by slice, or for a network of volumes each unbroken run of them as one
+        volume, in float32, without averaging.
     """
     scores = Isbi2012()
-    for item in slices:
-        found = segment(item.image[:, None], model, weights=weights, axes="czyx", device=device, threads=threads)
-        scores.add(np.asarray(found).reshape(item.classes.shape), item.classes)
+    call = _call(weights, settings, slices)
+    for volume, truth in volumes_of(slices, settings.ndim):
+        found = segment(volume, **call)
+        for layer, classes in zip(np.asarray(found).reshape(truth.shape), truth, strict=True):
+            scores.add(layer, classes)
     headline = scores.result().headline()
     return {name: float(headline[name]) for name in SCORES}
 
 
-def require_validation(weights: Path, model: str, item: Slice, device: str, threads: int) -> None:
+def volumes_of(slices: Sequence[Slice], ndim: int) -> Iterator[tuple[Array, Array]]:
+    """Images ``(c, z, y, x)`` and their classes ``(z, y, x)``, with z = 1 for networks of slices."""
+    runs = [range(at, at + 1) for at in range(len(slices))] if ndim == 2 else runs_of(slices)
+    for run in runs:
+        yield (np.stack([slices[at].image for at in run], 1), np.stack([slices[at].classes for at in run]))
+
+
+def _call(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[str, Any]:
+    """How the engine is called for the trained network; whole volumes where no tiling of it is exact."""
+    call = {"model": settings.model, "weights": weights, "axes": "czyx", "device": settings.device,
+            "threads": settings.threads, "head": head_of(settings.out_channels)}
+    volume, _ = next(volumes_of(slices, settings.ndim))
+    try:
+        plan(volume, **call)
+    except UnboundedContextError:
+        call["tiling"] = "whole"
+        plan(volume, **call)
+    return call
+
+
+def head_of(channels: int) -> str:
+    """What makes probabilities of the scores that tiler's losses are of."""
+    return "softmax" if channels > 1 else "sigmoid"
+
+
+def require_validation(weights: Path, settings: Settings, slices: Sequence[Slice]) -> None:
     """Refuse a network that the engine does not run, before anything is trained.
 
     Parameters
     ----------
     weights
         Of the network, trained or not.
-    model
-        Its registered name.
-    item
-        A slice to validate on; nothing of it is computed.
-    device, threads
-        To run on.
+    settings
+        Of the run.
+    slices
+        To validate on; nothing of them is computed.
 
     Raises
     ------
     PlanError
         With what the engine says.
     """
-    if describe(model).exactness == "WHOLE":
+    model = Path(settings.model).name
+    if settings.out_channels > 2:
+        raise PlanError(f"{model} cannot be validated: it gives {settings.out_channels} channels, the scores are of "
+                        "background and object; train without (--validate)")
+    if settings.model in registry.names() and registry.describe(settings.model).exactness == "WHOLE":
         raise PlanError(f"{model} cannot be validated: it says what a whole image shows, which scores of segmentation "
                         "do not measure; train without (--validate)")
     try:
-        plan(item.image[:, None], model, weights=weights, axes="czyx", device=device, threads=threads)
+        _call(weights, settings, slices)
     except TilerError as error:
         raise PlanError(f"{model} cannot be validated: {error}; train without (--validate)") from error

@@ -25,8 +25,9 @@ from training_recipes import train_alike
 import tiler
 from tiler.models import read_card
 from tiler.models.probe.modules import on_meta
-from tiler.models.training.networks import Rehearsal
+from tiler.models.training.networks import Network
 from tiler.models.training.options import parse_slices
+from tiler.models.training.rehearsal import Rehearsal
 from tiler.models.training.validation import SCORES
 from tiler.models.zoo import registry
 
@@ -99,7 +100,7 @@ def print_speed(names: list[str] | tuple[str, ...]) -> None:
     for name in names:
         module = registry.build(name).eval()
         whole = registry.describe(name).exactness == "WHOLE"
-        size = FRAME if whole else Rehearsal(name, module, 1).nearest(TILE)
+        size = FRAME if whole else Rehearsal(Network.registered(name, module), 1).nearest(TILE)
         print_row(speed_row(name, module, torch.randn(1, module.arguments["in_channels"], size, size)))
         if hasattr(module, "classify"):
             window = module.layout.window

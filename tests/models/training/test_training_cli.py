@@ -46,13 +46,23 @@ def test_pairs_and_options_reach_the_api(called):
     assert options == {
         "model": "unetpp", "base": 16, "arguments": {"heads": "fast", "dropout": 0.5},
         "classes": ("membrane", "cell"), "validate": "20:25", "time": "2h", "device": "auto",
-        "dtype": "float32", "resume": False, "overwrite": False,
+        "dtype": "float32", "resume": False, "overwrite": False, "freeze": (),
         "changes": {"tile": 316, "weights.border": "paper", "learning_rate": 5e-4, "augmentation.rotate": False,
                     "optimiser": "sgd"}}
     assert result.stdout == "w.safetensors\n"
     for line in ("2 of 10 steps were done before", "step 10 of 10, loss 0.5000", "v_rand_thinned 0.90000, the best",
                  "warning: no picture"):
         assert line in result.stderr
+
+
+def test_what_is_the_user_s_own_reaches_the_api(called):
+    run("a.tif", "b.tif", "-o", "w.safetensors", "--model", "mine.py:make", "--loss", "mine.py:loss", "--augment",
+        "mine.py:vary", "--init", "unet", "--freeze", "enc", "--freeze", "up.0", "--normalise", "100,20",
+        "--tile", "16,96,96", "--classes", "a,b,c")
+    assert called[0][3] == {
+        "model": "mine.py:make", "init": "unet", "freeze": ("enc", "up.0"), "normalise": "100,20",
+        "classes": ("a", "b", "c"), "device": "auto", "dtype": "float32", "resume": False, "overwrite": False,
+        "changes": {"tile": 96, "planes": 16, "loss": "mine.py:loss", "augment": "mine.py:vary"}}
 
 
 def test_quiet_leaves_warnings_and_json_is_one_object(called):
@@ -83,6 +93,9 @@ def test_an_odd_number_of_inputs_is_wrong_usage(called):
     (("--model-arg", "dropout"), "sets nothing.*--model-arg"),
     (("--classes", "cell"), "names no two classes"),
     (("--classes", "cell,cell"), "names no two classes"),
+    (("--tile", "3,4"), "no size of a tile.*--tile"),
+    (("--tile", "16,96,48"), "no size of a tile.*--tile"),
+    (("--tile", "0"), "no size of a tile.*--tile"),
 ])
 def test_wrong_texts_are_refused(arguments, says, called):
     with pytest.raises(PlanError, match=says):

@@ -6,7 +6,8 @@ import tifffile
 
 from tiler.errors import PlanError, SourceError
 from tiler.models.training.augmentation import Augmentation
-from tiler.models.training.data import TileSampler, fingerprint, normalisation_of, read_pair, split, weights_of
+from tiler.models.training.data import fingerprint, normalisation_of, read_pair, runs_of, split, weights_of
+from tiler.models.training.tiles import TileSampler, Window
 from tiler.models.training.weight_maps import WeightMap
 
 RANDOM = np.random.default_rng(5)
@@ -91,7 +92,7 @@ def test_normalisation_is_that_of_all_pixels():
 def sampler(seed=0, **augmentation):
     slices = read_pair(IMAGES, LABELS)
     return TileSampler(slices, weights_of(slices, WeightMap(border="paper")), normalisation_of(slices),
-                       Augmentation(**augmentation), batch=2, tile=24, output=8, offset=8, seed=seed)
+                       Augmentation(**augmentation), batch=2, window=Window((24, 24), (8, 8), (8, 8)), seed=seed)
 
 
 def test_a_step_draws_the_same_tiles_whenever_it_is_asked():
@@ -125,8 +126,31 @@ def test_labels_lie_where_the_output_lies():
     slices = read_pair(LABELS, LABELS)
     draw = TileSampler(slices, weights_of(slices, WeightMap()), normalisation_of(slices),
                        Augmentation(undeformed=1, contrast=0, brightness=0, gamma=0, noise=0),
-                       batch=4, tile=20, output=6, offset=5, seed=3)
+                       batch=4, window=Window((20, 20), (6, 6), (5, 5)), seed=3)
     tiles = draw(0)
     inside = tiles.images[:, 0, 5:11, 5:11]
     assert ((inside > 0) == tiles.classes).all()
     assert 0 < tiles.classes.mean() < 1
+
+
+def volumes(slices, planes, output, offset):
+    return TileSampler(slices, weights_of(slices, WeightMap()), normalisation_of(slices),
+                       Augmentation(undeformed=1, contrast=0, brightness=0, gamma=0, noise=0),
+                       batch=4, window=Window((planes, 20, 20), (output, 6, 6), (offset, 5, 5)), seed=3)
+
+
+def test_labels_of_volumes_lie_where_the_output_lies():
+    tiles = volumes(read_pair(LABELS, LABELS), 5, 3, 1)(0)
+    assert tiles.images.shape == (4, 1, 5, 20, 20)
+    assert ((tiles.images[:, 0, 1:4, 5:11, 5:11] > 0) == tiles.classes).all()
+
+
+def test_a_volume_never_reaches_over_a_gap_and_is_mirrored_there():
+    """Slice 2 of 5 is held out: 0 and 1 belong together, and 3 and 4."""
+    stack = np.concatenate([LABELS, LABELS])[:5]
+    slices = split(read_pair(stack, stack) + read_pair(stack, stack, stack=1), (2, 3))[0]
+    assert runs_of(slices) == [range(2), range(2, 4), range(4, 9)]
+    draw, random = volumes(slices, 5, 3, 1), np.random.default_rng(0)
+    found = {tuple(draw._planes(2, random)) for _ in range(20)}
+    assert found == {(2, 3, 2, 3, 2), (2, 3, 2, 3, 2)[::-1]}
+    assert {tuple(draw._planes(6, random)) for _ in range(20)} == {(4, 5, 6, 7, 8), (8, 7, 6, 5, 4)}

@@ -38,7 +38,7 @@ def test_provenance_is_a_field_and_survives_the_file(tmp_path):
 
 @pytest.mark.parametrize(("channels", "names"), [(1, ("cell",)), (2, ("membrane", "cell"))])
 def test_every_channel_has_its_name(channels, names):
-    assert card_of(settings(arguments={"classes": channels}), 1, None, "none").classes == names
+    assert card_of(settings(out_channels=channels), 1, None, "none").classes == names
 
 
 def test_cards_from_before_provenance_are_read(tmp_path):

@@ -12,8 +12,10 @@ from tiler.errors import GeometryError, Interrupted, ModelError, PlanError, Weig
 from tiler.models import load_model, read_card
 from tiler.models.training import OBJECTIVES, RECIPES, SilentTraining, own_recipe, train
 from tiler.models.training import run as loop
-from tiler.models.training.networks import Rehearsal, Window, build
+from tiler.models.training.networks import Network, build
 from tiler.models.training.recipes import Recipe
+from tiler.models.training.rehearsal import Rehearsal
+from tiler.models.training.tiles import Window
 from tiler.models.zoo import registry
 
 WIDE = {"fcn-alexnet": 4, "esfpnet-t": 4, "esfpnet-s": 4, "esfpnet-l": 4}
@@ -125,12 +127,12 @@ def test_weights_to_begin_with_are_named_by_their_own_option(tmp_path):
 @pytest.mark.parametrize(("name", "options", "error", "says"), [
     ("gain-resnet50", {"changes": {"loss": "cross-entropy"}}, PlanError, "not trained by cross-entropy: .* guided-att"),
     ("unetpp", {"changes": {"loss": "guided-attention"}}, PlanError, "for classifiers of whole .* its own is bce-dice"),
-    ("own.py:net", {}, ModelError, "trains no others"),
+    ("own.py:net", {}, ModelError, r"there is no file .*own.py \(--model\)"),
     ("unetpp", {"arguments": {"rates": [1]}}, ModelError, r"unetpp has no rates: it has in_channels, .*--model-arg"),
     ("fcn8s", {"depth": 3}, ModelError, "fcn8s has no depth"),
     ("unetpp", {"arguments": {"classes": 2}}, ModelError, "classes of unetpp cannot be 2, the loss bce-dice needs 1"),
     ("esfpnet-t", {"arguments": {"in_channels": 3}}, ModelError, "the images have 1"),
-    ("unet", {"arguments": {"ndim": 3}}, ModelError, "ndim of unet cannot be 3, tiler trains slices: 2"),
+    ("unet", {"arguments": {"ndim": 1}}, ModelError, "ndim of unet cannot be 1, tiler trains networks of 3 axes or 2"),
     ("unetpp", {"arguments": {"dropout": "much"}}, ModelError, "does not take these arguments"),
     ("unetpp", {"changes": {"weights.border": "paper"}}, PlanError, "bce-dice gives pixels no weights"),
     ("unetpp", {"changes": {"loss": "dice"}}, PlanError, "no loss 'dice'"),
@@ -147,19 +149,20 @@ def test_what_a_network_cannot_is_said_in_one_line(name, options, error, says, t
 
 
 @pytest.mark.parametrize(("name", "arguments", "tile", "expected"), [
-    ("unet", {}, 572, Window(388, 92)),
-    ("ciresan-n65", {}, 65, Window(6, 29)),
-    ("unet-wide", {}, 64, Window(64, 0)),
+    ("unet", {}, 572, Window((572, 572), (388, 388), (92, 92))),
+    ("ciresan-n65", {}, 65, Window((65, 65), (6, 6), (29, 29))),
+    ("unet-wide", {}, 64, Window((64, 64), (64, 64), (0, 0))),
 ])
 def test_the_output_lies_where_the_footprint_says(name, arguments, tile, expected):
     module = build(name, {"base": 1, **arguments}, seed=0)
-    assert Rehearsal(name, module, 1).require(tile) == expected
+    assert Rehearsal(Network.registered(name, module), 1).require(tile) == expected
 
 
 @pytest.mark.parametrize(("name", "wanted", "expected"), [
     ("unetpp", 444, 448), ("unet", 444, 444), ("fcn32s", 441, 441)])
 def test_a_recipe_s_tile_gives_way_to_the_nearest_that_fits(name, wanted, expected):
-    assert Rehearsal(name, build(name, {"base": 1}, seed=0), 1).nearest(wanted) == expected
+    network = Network.registered(name, build(name, {"base": 1}, seed=0))
+    assert Rehearsal(network, 1).nearest(wanted) == expected
 
 
 def test_networks_that_the_engine_does_not_run_are_not_validated(tmp_path, monkeypatch):

@@ -1,0 +1,170 @@
+"""Tiles of each step: drawn from annotated slices, varied, and the same whenever the same step is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tiler.errors import ModelError
+from tiler.geometry import Span
+from tiler.geometry.mirrored import mirrored_indices
+from tiler.models.loading.weights import Normalisation
+from tiler.models.training.augmentation import Augmentation, take_image, take_labels
+from tiler.models.training.data import Slice, runs_of
+from tiler.ports import Array
+
+Floats = npt.NDArray[np.float32]
+OwnAugmentation = Callable[[Array, Array, Array, np.random.Generator], tuple[Array, Array, Array]]
+"""Image, classes and weights of a tile, and a source of random numbers; gives the varied image, classes, weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where the output of a network lies in a tile; ``([z], y, x)`` in voxels.
+
+    Parameters
+    ----------
+    tile
+        Shape of the input: ``(572, 572)`` for the published U-Net.
+    size
+        Shape of the output: ``(388, 388)``.
+    offset
+        Of the output's first voxel in the tile: ``(92, 92)``.
+    """
+
+    tile: tuple[int, ...]
+    size: tuple[int, ...]
+    offset: tuple[int, ...]
+
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """The output's part of an array of the tile's shape."""
+        return tuple(slice(start, start + size) for start, size in zip(self.offset, self.size, strict=True))
+
+
+def checked_augmentation(function: Callable[..., object], name: str) -> OwnAugmentation:
+    """The user's function, whose results are checked.
+
+    Parameters
+    ----------
+    function
+        Called with ``image`` ``(c, [z], y, x)`` float32, normalised; ``classes`` ``([z], y, x)`` uint8; ``weights``
+        ``([z], y, x)`` float32; and a `numpy.random.Generator`, from which all that is random must come. It returns
+        the three varied arrays, of the same shapes.
+    name
+        For messages.
+    """
+    title = Path(name).name
+
+    def own(image: Array, classes: Array, weights: Array, random: np.random.Generator) -> tuple[Array, Array, Array]:
+        found = function(image, classes, weights, random)
+        shapes = [image.shape, classes.shape, weights.shape]
+        if not isinstance(found, tuple) or [np.shape(part) for part in found] != shapes:
+            raise ModelError(f"{title} must return image, classes and weights of the shapes "
+                             f"{', '.join(map(str, shapes))} (--augment)")
+        varied, truth, weight = (np.ascontiguousarray(part, dtype)
+                                 for part, dtype in zip(found, (np.float32, np.uint8, np.float32), strict=True))
+        return varied, truth, weight
+
+    return own
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """One step's input.
+
+    Parameters
+    ----------
+    images
+        ``(n, c, [z], y, x)`` float32, normalised.
+    classes, weights
+        ``(n, [z'], y', x')`` uint8 and float32, of the network's output.
+    """
+
+    images: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.uint8]
+    weights: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TileSampler:
+    """Draws the tiles of any step: the same ones whenever it is asked for the same step.
+
+    Parameters
+    ----------
+    slices
+        To draw from. A 3-D network gets the neighbours of a slice as well, mirrored where a stack ends.
+    weights
+        ``(y, x)`` of each slice; see `tiler.models.training.data.weights_of`.
+    scaling
+        Of grey values.
+    augmentation
+        How tiles are varied. All planes of a tile are deformed alike.
+    batch
+        Tiles a step.
+    window
+        Shape of a tile, and where the network's output lies in it.
+    seed
+        Of all that is drawn.
+    own
+        The user's own augmentation, applied last.
+    """
+
+    slices: Sequence[Slice]
+    weights: Sequence[Floats]
+    scaling: Normalisation
+    augmentation: Augmentation
+    batch: int
+    window: Window
+    seed: int
+    own: OwnAugmentation | None = None
+
+    def __call__(self, step: int) -> Tiles:
+        drawn = [self._tile(step * self.batch + place) for place in range(self.batch)]
+        return Tiles(*(np.stack(part) for part in zip(*drawn, strict=True)))
+
+    def _tile(self, number: int) -> tuple[Array, Array, Array]:
+        # A generator of its own for every tile: no state has to be kept for a run that goes on.
+        random = np.random.default_rng((self.seed, number))
+        which = self._slice(number)
+        places = self.augmentation.places(self.slices[which].classes.shape, self.window.tile[-1], random)
+        planes = self._planes(which, random)
+        image = np.stack([take_image(self.slices[at].image, places) for at in planes], 1)
+        image = self.augmentation.grey(self._scaled(image), random)
+        classes = np.stack([take_labels(self.slices[at].classes, places) for at in planes])
+        weights = np.stack([take_labels(self.weights[at], places) for at in planes])
+        if len(self.window.tile) == 2:
+            image, classes, weights = image[:, 0], classes[0], weights[0]
+        if self.own is not None:
+            image, classes, weights = self.own(image, classes, weights, random)
+        return image, classes[self.window.inside], weights[self.window.inside]
+
+    def _scaled(self, image: Floats) -> Floats:
+        """``(c, z, y, x)`` grey values, normalised."""
+        mean, std = (np.array(values, np.float32)[:, None, None, None]
+                     for values in (self.scaling.mean, self.scaling.std))
+        return (image / np.float32(self.scaling.scale) - mean) / std
+
+    def _planes(self, which: int, random: np.random.Generator) -> list[int]:
+        """Positions of the slices that a tile around one of them is made of, from below or from above."""
+        if len(self.window.tile) == 2:
+            return [which]
+        run, count = self._run_of[which], self.window.tile[0]
+        first = which - run.start - count // 2
+        planes = [run[at] for at in mirrored_indices(Span(first, first + count), len(run))]
+        return planes[::-1] if random.integers(2) else planes
+
+    @cached_property
+    def _run_of(self) -> dict[int, range]:
+        return {at: run for run in runs_of(self.slices) for at in run}
+
+    def _slice(self, number: int) -> int:
+        """Every slice once in each round, in random order."""
+        lap, place = divmod(number, len(self.slices))
+        order = np.random.default_rng((self.seed, lap, 1)).permutation(len(self.slices))
+        return int(order[place])
