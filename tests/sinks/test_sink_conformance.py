@@ -75,6 +75,14 @@ class TestNpy(Stored):
     filename = "out.npy"
 
 
+class TestMrc(Stored):
+    filename = "out.mrc"
+
+    @pytest.fixture
+    def spec(self):
+        return EXAMPLES["an image"]
+
+
 class TestArray(SinkConformance):
     in_memory = True
 

@@ -48,6 +48,7 @@ FORMATS = (
     Format("tiler.sinks.npy:NpySink", (".npy",)),
     Format("tiler.sinks.tensorstores:N5Sink", (".n5",), TENSORSTORE),
     Format("tiler.sinks.tensorstores:PrecomputedSink", (".precomputed",), TENSORSTORE),
+    Format("tiler.sinks.mrc:MrcSink", (".mrc",)),
 )
 
 

@@ -50,6 +50,7 @@ FORMATS = (
            "pip install tifffile imagecodecs"),
     Format("tiler.sources.hdf5:open_hdf5", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
     Format("tiler.sources.npy:open_npy", (".npy",)),
+    Format("tiler.sources.mrc:open_mrc", (".mrc", ".rec", ".map", ".st")),
     Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
 )
 TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
