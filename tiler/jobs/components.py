@@ -14,11 +14,12 @@ file where it is large.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from tiler.errors import PlanError
-from tiler.geometry import Grid
+from tiler.geometry import Box, Grid
 from tiler.jobs.linked_sections import Sections, join_sections
 from tiler.jobs.segment import checksum
 from tiler.objects.components import Ids, components_of, describe
@@ -28,6 +29,17 @@ from tiler.objects.groups import Groups, renumbered, roomy
 from tiler.objects.linking import overlaps_within
 from tiler.ports import Array, Json, Sink
 from tiler.stores.shelf import Shelf
+
+
+class Readable(Protocol):
+    """What is read by region: a sink that holds an earlier stage, or a view of one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Labelled:
         where they are not linked. Needs a connectivity within sections.
     """
 
-    labels: Sink
+    labels: Readable
     grid: Grid
     connectivity: Connectivity
     shelf: Shelf

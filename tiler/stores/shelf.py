@@ -9,7 +9,7 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,7 +84,7 @@ class FolderShelf:
         os.replace(partial, path)
 
     def get(self, name: str) -> Mapping[str, Array]:
-        return _Unpacked((self.folder / f"{name}.npz").read_bytes())
+        return unpacked((self.folder / f"{name}.npz").read_bytes())
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -103,7 +103,7 @@ class ObjectShelf:
         found = asking().get(self.address / f"{name}.npz")
         if found is None:
             raise KeyError(name)
-        return _Unpacked(found.content)
+        return unpacked(found.content)
 
     def clear(self) -> None:
         asking().remove(self.address)
@@ -119,20 +119,7 @@ def packed(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-class _Unpacked(Mapping[str, Array]):
-    """The arrays of an npz in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def __getitem__(self, name: str) -> Array:
-        with np.load(io.BytesIO(self._content)) as arrays:
-            found: Array = arrays[name]
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        with np.load(io.BytesIO(self._content)) as arrays:
-            return iter(list(arrays.files))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+def unpacked(content: bytes) -> Mapping[str, Array]:
+    """The arrays of an npz in memory, each decoded when it is asked for."""
+    arrays: Mapping[str, Array] = np.load(io.BytesIO(content), allow_pickle=False)
+    return arrays

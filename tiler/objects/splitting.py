@@ -1,0 +1,92 @@
+"""Objects that touch, split by a watershed; each object alone, so that no other object and no block changes the result.
+
+The rule, for one object: its depth is the distance of every voxel to the nearest voxel outside of it (what lies beyond
+the volume is not outside), or a given map such as a probability. Seeds are the h-maxima of the depth: peaks from which
+one has to descend by at least ``height`` to reach a higher one. Flooding from the seeds, deepest voxels first, gives
+the parts. An object of one seed stays whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from tiler.geometry import Box, Shape
+from tiler.objects.connectivity import Connectivity
+from tiler.ports import Array
+
+Mask = npt.NDArray[np.bool_]
+STEPS = 2**16
+"""Into how many steps a unit of depth is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watershed:
+    """How objects are split.
+
+    Parameters
+    ----------
+    height
+        Least height of a peak: in voxels along x for distances, in its own units for another depth.
+    connectivity
+        That of the objects.
+    sampling
+        ``(z, y, x)`` sides of a voxel, relative to x.
+    limit
+        Objects whose box holds more voxels stay whole.
+    """
+
+    height: float
+    connectivity: Connectivity
+    sampling: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    limit: int = 2**27
+
+    def splits(self, box: Box) -> bool:
+        """Whether an object of this box is small enough."""
+        return box.voxels <= self.limit
+
+    def parts(self, inside: Mask, box: Box, volume: Shape, depth: Array | None = None) -> Array:
+        """``(z, y, x)`` uint32: the parts of an object, numbered from 1; 0 outside.
+
+        Parameters
+        ----------
+        inside
+            ``(z, y, x)`` where the object is, in its box.
+        box, volume
+            Its box, and the size of the volume that it lies in.
+        depth
+            ``(z, y, x)`` float: what is flooded; None for distances.
+        """
+        if depth is None:
+            depth = self.distances(inside, box, volume)
+        seeds, count = ndimage.label(self._peaks(np.where(inside, depth, 0)), self.connectivity.structure)
+        if count < 2:
+            return inside.astype(np.uint32)
+        from skimage.segmentation import watershed
+
+        found: Array = watershed(-depth, seeds, connectivity=self.connectivity.structure, mask=inside)
+        return found.astype(np.uint32)
+
+    def distances(self, inside: Mask, box: Box, volume: Shape) -> Array:
+        """``(z, y, x)`` float64: how far each voxel of an object is from the outside."""
+        flat = self.connectivity.flat
+        pads = [(0, 0) if axis == 0 and flat else (int(span.start > 0), int(span.stop < size))
+                for axis, (span, size) in enumerate(zip(box.spans, volume, strict=True))]
+        padded = np.pad(inside, pads)
+        if padded.all():
+            return np.ones(inside.shape)
+        depth = ndimage.distance_transform_edt(padded, self.sampling)
+        cropped: Array = depth[tuple(slice(low, low + size) for (low, _), size in zip(pads, inside.shape, strict=True))]
+        return cropped
+
+    def _peaks(self, depth: Array) -> Mask:
+        """``(z, y, x)``: the h-maxima of what is at least 0 everywhere; depths are rounded, so that equal ones are."""
+        from skimage.morphology import local_maxima, reconstruction
+
+        height, depth = np.round(self.height * STEPS), np.round(depth * STEPS)
+        structure = self.connectivity.structure
+        found: Mask = local_maxima(reconstruction(np.maximum(depth - height, 0), depth, footprint=structure), structure)
+        return found
