@@ -1,5 +1,5 @@
-"""The napari plugin: what tiler reads as layers, and a widget that segments one of them.
+"""The napari plugin: a reader for all formats of tiler, and a widget that segments an image layer.
 
-``napari.yaml`` is the manifest (https://napari.org/stable/plugins), ``reader`` makes layers of files, ``work`` runs
-the engine without knowing of windows, ``widget`` is what is seen. Only ``widget`` imports napari.
+``napari.yaml`` is the manifest (https://napari.org/stable/plugins), ``reader`` turns files into layers, ``work`` runs
+the engine without a window, and ``widget`` is the user interface. Only ``widget`` imports napari.
 """

@@ -1,4 +1,4 @@
-"""Files as napari's layers, read lazily: images grey, probabilities in a colour, labels as labels."""
+"""Read files as lazy napari layers: images in grey, probabilities in a colour, labels as labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str]
 
 PLANE = 1024
-"""Voxels along y and x that are read at once, where a file does not ask for more."""
+"""Least side of a dask chunk, in voxels along y and x."""
 METADATA = "tiler"
-"""Under which name a layer's metadata say where it came from."""
+"""Key in a layer's metadata under which its file and channel are stored."""
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
-    """What reads these files, for napari; None where tiler cannot, so that others are asked."""
+    """Return the reader for these files, or None if tiler cannot read them, so that napari asks other plugins."""
     try:
         for each in _paths(path):
             open_source(each)
@@ -33,12 +33,17 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 
 
 def read(path: Paths) -> list[LayerData]:
-    """Layers of all files: data, keywords of the layer, its type.
+    """Read all files as layers.
+
+    Returns
+    -------
+    layers
+        For each layer its data, keyword arguments and type, as napari expects them.
 
     Raises
     ------
     SourceError
-        If one cannot be read.
+        A file cannot be read.
     """
     found = []
     for each in _paths(path):
@@ -53,7 +58,7 @@ def _paths(path: Paths) -> list[str]:
 
 
 def layer_data(layer: ViewLayer) -> LayerData:
-    """How napari shows a layer."""
+    """Convert a layer to napari's data, keyword arguments and type."""
     calibration = layer.calibration
     levels = [_dask(level.array) for level in layer.levels]
     look = {
@@ -78,7 +83,7 @@ def layer_data(layer: ViewLayer) -> LayerData:
 
 
 def _dask(array: LazyVolume) -> da.Array:
-    """napari slices and transposes as it likes, which dask turns into reads of chunks."""
+    """Wrap a lazy volume in a dask array, which napari may slice and transpose freely."""
     unit = array.source.read_unit
     lead = [1] * (array.ndim - 2)
     if lead:
@@ -97,7 +102,7 @@ def _colormap(name: str, colors: list[list[float]]) -> dict[str, Any]:
 
 
 def _colors(layer: ViewLayer) -> dict[str, Any]:
-    """Colours of class labels by their metadata; napari's own for ids of objects. Background stays clear."""
+    """Return the colours of class labels from their metadata; ids of objects keep napari's own colours."""
     if not layer.values:
         return {}
     named: dict[int | None, Any] = {value: [*_rgb(layer.colors[value]), 1.0]

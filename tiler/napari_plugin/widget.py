@@ -23,18 +23,18 @@ KINDS = ("probabilities", "labels", "instances")
 
 
 class Messages(QObject):  # type: ignore[misc]  # Qt has no types
-    """Carries what a run tells from its thread into the window's."""
+    """Carries messages of a run from its thread to that of the window."""
 
     told = Signal(object)
 
 
 class SegmentWidget(Container):  # type: ignore[misc]  # magicgui has no types
-    """Segments an image layer with the engine of `tiler.segment` in a thread, and adds the result as layers.
+    """Widget that segments an image layer with `tiler.segment` in a thread and adds the result as layers.
 
     Parameters
     ----------
     viewer
-        Whose layers are segmented.
+        The napari viewer with the image layers.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -45,7 +45,7 @@ class SegmentWidget(Container):  # type: ignore[misc]  # magicgui has no types
         self.image = ComboBox(label="image", choices=self._images)
         self.model = ComboBox(label="model", choices=model_names())
         self.weights = FileEdit(label="weights", filter="*.safetensors", nullable=True, value=None,
-                                tooltip="Of the model, from tiler train; empty for those that it brings along")
+                                tooltip="Weights from tiler train; empty for the model's bundled weights")
         self.kind = ComboBox(label="result", choices=KINDS)
         self.tile = LineEdit(label="tile", tooltip="Model input, such as 572 or 1x572x572; empty for automatic")
         self.device = ComboBox(label="device", choices=DEVICES)

@@ -1,4 +1,4 @@
-"""What the widget does, without a window: a source from a layer, a run of the engine, layers from its result."""
+"""The work behind the widget, without a window: a source from a layer, a run, and layers from its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has got: the stage it is in, and its blocks."""
+    """Progress of a run: its stage, and the number of finished and of all blocks."""
 
     stage: str
     done: int
@@ -32,18 +32,18 @@ class Progress:
 
 @dataclass
 class Run:
-    """One run of the engine, made in one thread and stopped from another.
+    """One run of the engine, executed in one thread and stopped from another.
 
     Parameters
     ----------
     source
-        What is segmented.
+        Volume to segment.
     model
-        As for `tiler.segment`.
+        Model, as for `tiler.segment`.
     output
-        Zarr to write; None for one in the folder of temporary files, which stays until the program ends.
+        Zarr to write; None for a temporary one that is deleted when the program ends.
     options
-        Of `tiler.segment`; those that are empty are left to tiler.
+        Options of `tiler.segment`; empty ones take their defaults.
     tell
         Called with `Progress`, or with a warning as text, in the thread of the run.
     """
@@ -57,12 +57,12 @@ class Run:
     _now: Progress = field(default_factory=lambda: Progress("", 0, 0))
 
     def __call__(self) -> list[LayerData]:
-        """The layers of the result, read from the written zarr when they are looked at.
+        """Run the engine and return the layers of the result, which are read lazily from the written zarr.
 
         Raises
         ------
         TilerError
-            In one line.
+            The run is not possible or failed; the message is one line.
         """
         output = self.output or Path(temporary_folder()) / f"{Path(self.source.name).name.split('.')[0]}.zarr"
         given = {name: value for name, value in self.options.items() if value not in (None, "")}
@@ -95,19 +95,19 @@ _temporary: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def temporary_folder() -> str:
-    """A new folder that is deleted when the program ends: layers read from it until then."""
+    """Return a new folder that is deleted when the program ends; layers read from it until then."""
     _temporary.append(tempfile.TemporaryDirectory(prefix="tiler-"))
     return _temporary[-1].name
 
 
 def model_names() -> list[str]:
-    """Names of the registered networks, those with bundled weights first."""
+    """Return the names of the registered networks, those with bundled weights first."""
     registry = importlib.import_module("tiler.models.zoo.registry")
     return sorted(registry.names(), key=lambda name: registry.describe(name).weights is None)
 
 
 def source_of(layer: Any) -> Source:
-    """What an image layer shows: its file where tiler opened it, else its array with the layer's physical sizes.
+    """Open the volume of an image layer: its file if tiler opened it, else its array and voxel sizes.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def source_of(layer: Any) -> Source:
     Raises
     ------
     PlanError
-        If it has more axes than tiler knows.
+        The layer does not have 2 to 4 axes.
     """
     origin = layer.metadata.get(METADATA)
     if origin is not None:
@@ -136,6 +136,6 @@ def source_of(layer: Any) -> Source:
 
 
 def _units(layer: Any, count: int) -> tuple[str | None, ...]:
-    """Names of units as OME-NGFF spells them; napari calls what has none pixel."""
+    """Return units as OME-NGFF spells them; napari's "pixel" means no unit."""
     named = tuple(str(unit) for unit in getattr(layer, "units", None) or ())
     return tuple(None if unit == "pixel" else unit for unit in named) if len(named) == count else (None,) * count

@@ -1,5 +1,5 @@
-"""Volumes and results as layers for viewers: which there are, how each is shown, how its voxels are read.
+"""Volumes and results as layers for viewers.
 
-``lazy`` is an array that reads what is sliced, ``levels`` finds coarser ones, ``layers`` decides how an input is
-shown, ``space`` lays layers over each other, ``server`` shows them in neuroglancer.
+``lazy`` is an array that reads only what is sliced, ``levels`` finds coarser levels, ``layers`` decides how an input
+is displayed, ``space`` aligns layers, and ``server`` shows them in neuroglancer.
 """

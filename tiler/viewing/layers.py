@@ -1,4 +1,4 @@
-"""What an input is, and how it is to be shown: as a grey image, as probabilities, or as labels."""
+"""Decide how an input is displayed: as a grey image, as probabilities or as labels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tiler.viewing.levels import Level, attributes_of, open_levels
 Kind = Literal["image", "probabilities", "labels"]
 
 MOST_CHANNELS = 8
-"""Channels that are shown of one input."""
+"""Largest number of channels displayed of one input."""
 SAMPLE = 512
-"""Voxels along y and x of the sample whose grey values are looked at."""
+"""Side of the sample from which grey values are estimated, in voxels along y and x."""
 MANY_VALUES = 64
-"""A sample of uint8 with more values than these holds no labels."""
+"""A uint8 sample with more distinct values than this does not hold labels."""
 GREY = ("#ffffff",)
 RGB = ("#ff0000", "#00ff00", "#0000ff")
 OVERLAYS = ("#ff4040", "#40c0ff", "#ffd040", "#60e060", "#ff60ff", "#40ffff", "#ffa060", "#a080ff")
@@ -30,28 +30,28 @@ OVERLAYS = ("#ff4040", "#40c0ff", "#ffd040", "#60e060", "#ff60ff", "#40ffff", "#
 
 @dataclass(frozen=True, slots=True)
 class ViewLayer:
-    """One channel of an input as a viewer shows it.
+    """One channel of an input, ready for display.
 
     Parameters
     ----------
     name
-        What to call it.
+        Title of the layer.
     kind
-        How it is shown.
+        How the layer is displayed.
     levels
-        Its voxels, the finest level first.
+        Voxels, the finest level first.
     calibration
         Axes and physical sizes of the finest level.
     window
-        Values shown as nothing and as full.
+        Values displayed as black (or clear) and as full colour.
     color
-        As ``#rrggbb``; of an image or of probabilities.
+        Colour of an image or of probabilities, as ``#rrggbb``.
     inverted
-        Whether probabilities are shown as their complement, such as membranes where P(cell) is stored.
+        Whether 1 - P is displayed instead of P, such as membranes where P(cell) is stored.
     colors
-        Of the values of labels, where their file tells them.
+        Colours of label values, as ``#rrggbb``; empty if the file has none.
     values
-        The values of class labels that are no background; empty where labels are ids of objects.
+        Class labels other than background; empty if labels are ids of objects.
     """
 
     name: str
@@ -70,21 +70,21 @@ class ViewLayer:
 
 
 def layers_of(source: Any, *, image: bool, axes: str | None = None) -> list[ViewLayer]:
-    """The layers of one input: one a channel, at most `MOST_CHANNELS`.
+    """Make a layer of each channel of an input, of at most `MOST_CHANNELS`.
 
     Parameters
     ----------
     source
-        As for `tiler.open_volume`.
+        Input, as for `tiler.open_volume`.
     image
-        Whether it is what was segmented, unless tiler wrote it; other inputs are results.
+        Whether the input is the image and not a result. The metadata of files that tiler wrote take precedence.
     axes
-        As for `tiler.open_volume`.
+        Names of the axes, as for `tiler.open_volume`.
 
     Raises
     ------
     SourceError
-        If it cannot be read.
+        The input cannot be read.
     """
     opened = open_source(source, axes=axes)
     written = written_by_tiler(source)
@@ -107,7 +107,7 @@ def _name(stem: str, kind: Kind, channel: str, inverted: bool) -> str:
 
 
 def _stem(name: str) -> str:
-    """The name of a file without folders and suffixes, with what is inside of it."""
+    """Return the name of a file without folders and suffixes, and for a zarr the path inside it."""
     path = Path(name)
     for part in (path, *path.parents):
         if part.suffix == ".zarr" and part != path:
@@ -116,7 +116,7 @@ def _stem(name: str) -> str:
 
 
 def _channel_names(given: Sequence[str], written: Written, count: int) -> list[str]:
-    """Names of the channels by the provenance, else by the format, else their numbers."""
+    """Take names of channels from the provenance, else from the format, else number them."""
     for names in (written.classes if written.kind == "probabilities" else (), given):
         if len(names) == count:
             return list(names)
@@ -124,14 +124,14 @@ def _channel_names(given: Sequence[str], written: Written, count: int) -> list[s
 
 
 def _sample(array: LazyVolume) -> Array:
-    """The middle of the middle slice."""
+    """Read the middle of the middle slice."""
     middle = [size // 2 for size in array.shape[:-2]]
     inside = [slice(max(0, (size - SAMPLE) // 2), (size + SAMPLE) // 2) for size in array.shape[-2:]]
     return array[(*middle, *inside)]
 
 
 def _kind(written: Written, sample: Array, image: bool) -> Kind:
-    """By the provenance; of what tiler did not write, by its place on the command line and its values."""
+    """Take the kind from the provenance, or else from the position on the command line and the values."""
     if written.kind is not None:
         return "probabilities" if written.kind == "probabilities" else "labels"
     if image:
@@ -143,18 +143,21 @@ def _kind(written: Written, sample: Array, image: bool) -> Kind:
 
 
 def _look(kind: Kind, sample: Array, number: int, names: Sequence[str]) -> dict[str, Any]:
-    """Window and colour of a channel. What covers most of an image would hide it: its complement is shown."""
+    """Choose window and colour of a channel; a channel that would cover most of the image is inverted."""
     if kind == "probabilities":
         top = float(np.iinfo(sample.dtype).max) if sample.dtype.kind in "iu" else 1.0
         covers = len(names) == 1 and bool(np.nanmean(sample) > top / 2)
         return {"window": (0.0, top), "color": OVERLAYS[number], "inverted": covers}
-    if len(names) == len(RGB) and sample.dtype == np.uint8:  # windows of their own would change the colours
+    if len(names) == len(RGB) and sample.dtype == np.uint8:  # separate windows would change the colours
         return {"window": (0.0, 255.0), "color": RGB[number]}
     return {"window": grey_window(sample), "color": OVERLAYS[number] if len(names) > 1 else GREY[0]}
 
 
 def grey_window(sample: Array) -> tuple[float, float]:
-    """The grey values shown as black and white: all but the rarest of a sample, in whole steps of integers."""
+    """Return the grey values displayed as black and white: the 0.5 and 99.5 percentiles of a sample.
+
+    Bounds of integers are whole numbers; the window is never empty.
+    """
     finite = sample[np.isfinite(sample)]
     if not finite.size:
         return 0.0, 1.0
@@ -165,7 +168,7 @@ def grey_window(sample: Array) -> tuple[float, float]:
 
 
 def _values(source: Any, written: Written) -> dict[str, Any]:
-    """Colours of labels by their OME-NGFF metadata; values of classes by the provenance."""
+    """Take colours of labels from OME-NGFF metadata and values of classes from the provenance."""
     shown = attributes_of(source).get("image-label", {}).get("colors") or ()
     colors = {int(entry["label-value"]): "#" + bytes(entry["rgba"][:3]).hex() for entry in shown if "rgba" in entry}
     classes = range(1, len(written.classes)) if written.kind == "labels" else ()

@@ -1,4 +1,4 @@
-"""A volume as an array that is read when it is sliced, as viewers want it."""
+"""A volume as an array that reads voxels when it is sliced, for viewers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tiler.ports import Array, Source
 
 @dataclass(frozen=True, slots=True)
 class LazyVolume:
-    """``(*sizes of the calibration)``: a source of one channel, in the axes that it has (t, z, y, x or fewer).
+    """A source of one channel, as an array with the axes of its calibration (t, z, y, x or fewer).
 
-    Slices with positive steps and integers select as in numpy; only what they cover is read.
+    Integers and slices with positive steps work as in numpy; only the selected region is read.
 
     Parameters
     ----------
     source
-        Where the voxels are.
+        Volume with one channel.
     shape
-        That of the source, or one voxel more along axes whose last voxel is to be repeated.
+        Shape of the source, or one voxel more along axes whose last voxel is repeated.
     dtype
-        In which voxels are handed on.
+        Type of the returned voxels.
     """
 
     source: Source
@@ -56,12 +56,12 @@ class LazyVolume:
         return np.asarray(self[...], dtype)
 
     def __getitem__(self, key: Any) -> Array:
-        """The voxels of a numpy index of slices and integers.
+        """Read the voxels that a numpy index of slices and integers selects.
 
         Raises
         ------
         IndexError
-            For too many indices, or one outside.
+            There are too many indices, or one is out of range.
         """
         items = _expanded(key, self.ndim)
         spans = [_span(item, size) for item, size in zip(items, self.shape, strict=True)]
@@ -71,7 +71,7 @@ class LazyVolume:
         return self._read(spans)[rest]
 
     def _read(self, spans: Sequence[Span]) -> Array:
-        """Clipped to the source; what is beyond its last voxels repeats them."""
+        """Read spans clipped to the source, and repeat its last voxels beyond them."""
         inside = [Span(min(span.start, size - 1), min(span.stop, size))
                   for span, size in zip(spans, self.source.calibration.sizes, strict=True)]
         found = self._inside(inside)
@@ -79,7 +79,7 @@ class LazyVolume:
         return np.pad(found, padding, mode="edge") if any(after for _, after in padding) else found
 
     def _inside(self, spans: Sequence[Span]) -> Array:
-        """One read for each index of the axes that the volume folds into its z, but the last of them."""
+        """Read once for each index along the axes before z, since a source folds time into z."""
         *lead, y, x = spans
         *outer, z = lead or [Span(0, 1)]
         sizes = self.source.calibration.sizes[:-2]
@@ -92,7 +92,7 @@ class LazyVolume:
 
 
 def _expanded(key: Any, ndim: int) -> list[Any]:
-    """One slice or integer an axis."""
+    """Return one slice or integer for each axis."""
     items = list(key) if isinstance(key, tuple) else [key]
     missing = ndim - sum(item is not Ellipsis for item in items)
     if missing < 0:

@@ -1,4 +1,4 @@
-"""The coarser levels of an image, where its format has them."""
+"""Coarser levels of an image, for formats that store them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Level:
     Parameters
     ----------
     array
-        Its voxels. A level that rounded its shape down repeats its last voxels, so that it covers level 0.
+        Voxels. A level whose shape was rounded down repeats its last voxels so that it covers level 0.
     factors
-        Voxels of level 0 that one of its own covers, along each axis.
+        Number of voxels of level 0 that one voxel covers, for each axis.
     """
 
     array: LazyVolume
@@ -34,7 +34,7 @@ class Level:
 
 
 def attributes_of(source: Any) -> dict[str, Any]:
-    """The attributes of a zarr group, those of OME-NGFF where it has any; empty for anything else."""
+    """Return the attributes of a zarr group, those of OME-NGFF if it has any; empty for other inputs."""
     place = _place(source)
     if place is None or (isinstance(place, Path) and not place.is_dir()):
         return {}
@@ -45,23 +45,23 @@ def attributes_of(source: Any) -> dict[str, Any]:
 
 
 def _place(source: Any) -> Place | None:
-    """Where an input lies; None for arrays and for volumes that are no zarr."""
+    """Return the place of a zarr; None for arrays in memory and precomputed volumes."""
     if not isinstance(source, (str, os.PathLike, Address)) or str(source).startswith(PRECOMPUTED):
         return None
     return place_of(source)
 
 
 def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Level, ...]:
-    """All levels of an image, the finest first; those that do not halve it again and again are left out.
+    """Open all levels of an image, the finest first; levels that are not whole multiples are left out.
 
     Parameters
     ----------
     source
-        As for `tiler.open_volume`.
+        Input, as for `tiler.open_volume`.
     channel
-        Which of its channels.
+        Number of the channel, from 0.
     axes
-        As for `tiler.open_volume`.
+        Names of the axes, as for `tiler.open_volume`.
     """
     finest = LazyVolume.of(open_source(source, axes=axes, channel=channel))
     levels = [Level(finest, (1,) * finest.ndim)]
@@ -70,7 +70,7 @@ def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Lev
         try:
             coarse = LazyVolume.of(open_source(place_of(source) / path, axes=axes, channel=channel))
         except TilerError:
-            continue  # what a viewer cannot use, it does without
+            continue  # the viewer works without this level
         level = _level(finest, coarse)
         if level is not None:
             levels.append(level)
@@ -78,7 +78,8 @@ def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Lev
 
 
 def _level(finest: LazyVolume, coarse: LazyVolume) -> Level | None:
-    """None where the shapes are no whole multiples of each other, but for the last voxel."""
+    """Match a level with the finest one; None if its shape is not a whole fraction, give or take a last voxel."""
+    # finest 1001, coarse 500: the factor is 2 and 501 voxels cover it, so the last voxel is repeated
     if coarse.ndim != finest.ndim:
         return None
     factors = tuple(round(a / b) for a, b in zip(finest.shape, coarse.shape, strict=True))

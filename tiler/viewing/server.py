@@ -1,4 +1,4 @@
-"""Layers in neuroglancer, served to a browser on this machine: https://github.com/google/neuroglancer"""
+"""Show layers with neuroglancer in a browser on this machine (https://github.com/google/neuroglancer)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tiler.viewing.space import Placed, place
 
 LOOPBACK = "127.0.0.1"
 DOWNSAMPLING = 64
-"""How many voxels are read at most to show one."""
+"""Largest number of voxels that are read to display one."""
 PANEL = 700
-"""Width of a panel in pixels, about: what is looked at fits into it at first."""
+"""Approximate width of a panel in pixels; the first view is fitted to it."""
 FEW_SLICES = 32
-"""Volumes of no more slices are shown in one panel: the other two would show stripes."""
+"""Volumes with at most this many slices get a single panel; the others would show only stripes."""
 GREY_SHADER = """#uicontrol invlerp contrast
 #uicontrol vec3 color color(default="{color}")
 void main() {{ emitRGB(color * contrast()); }}
@@ -41,14 +41,14 @@ void main() {{
 
 
 class PyramidVolume(neuroglancer.LocalVolume):  # type: ignore[misc]  # neuroglancer has no types
-    """A volume that reads what the browser asks for, from the coarsest level that holds it.
+    """A volume that answers each request from the coarsest stored level that is fine enough.
 
     Parameters
     ----------
     levels
-        The finest first.
+        Levels, the finest first.
     **settings
-        Of `neuroglancer.LocalVolume`.
+        Arguments of `neuroglancer.LocalVolume`.
     """
 
     def __init__(self, levels: Sequence[Level], **settings: Any) -> None:
@@ -65,20 +65,20 @@ class PyramidVolume(neuroglancer.LocalVolume):  # type: ignore[misc]  # neurogla
         return encoded
 
     def get_object_mesh(self, object_id: int) -> bytes:
-        """Refuse what would take the whole volume in memory; the server answers that there are no meshes."""
+        """Refuse meshes, which would need the whole volume in memory."""
         raise MeshesNotSupportedForVolume
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A viewer that answers at an address, until its block ends.
+    """A running viewer.
 
     Parameters
     ----------
     address
-        With the token without which nothing is answered.
+        URL, with the secret token that every request needs.
     viewer
-        Of neuroglancer.
+        The `neuroglancer.Viewer`.
     """
 
     address: str
@@ -87,27 +87,27 @@ class Served:
 
 @contextmanager
 def serving(layers: Sequence[ViewLayer], port: int = 0) -> Iterator[Served]:
-    """Serve layers on the loopback interface.
+    """Serve layers on the loopback interface until the ``with`` block ends.
 
     Parameters
     ----------
     layers
-        The lowest first.
+        Layers, the lowest first.
     port
-        Where to listen; 0 for any that is free.
+        Port to listen on; 0 takes any free one.
 
     Raises
     ------
     PlanError
-        If the port cannot be had.
+        The port is not available.
     """
     neuroglancer.set_server_bind_address(LOOPBACK, port)
     try:
-        # Without it whoever has the address could ask for the user's credentials of cloud storage.
+        # Otherwise anyone with the URL could request the user's credentials for cloud storage.
         viewer = neuroglancer.Viewer(allow_credentials=False)
     except OSError as error:
         raise PlanError(f"cannot listen on port {port}: {error.strerror or error}; "
-                        "0 takes one that is free (--port)") from error
+                        "0 takes any free port (--port)") from error
     try:
         with viewer.txn() as state:
             _show(state, layers)
@@ -131,13 +131,13 @@ def _show(state: Any, layers: Sequence[ViewLayer]) -> None:
 
 
 def _unused(name: str, state: Any) -> str:
-    """Layers are told apart by their names."""
+    """Return a name that no layer has yet; neuroglancer identifies layers by name."""
     taken = {layer.name for layer in state.layers}
     return next(each for each in (name, *(f"{name} ({n})" for n in range(2, len(taken) + 3))) if each not in taken)
 
 
 def _dimensions(places: Sequence[Placed]) -> Any:
-    """All axes of all layers, x first, each with the voxels of the first layer that has it."""
+    """Return the axes of all layers, x first, each with the voxel size of the first layer that has it."""
     steps: dict[str, tuple[float, str]] = {}
     for placed in places:
         for axis, scale, unit in zip(placed.axes, placed.scale, placed.units, strict=True):
@@ -151,7 +151,7 @@ def _space(axes: Sequence[str], scales: Sequence[float], units: Sequence[str]) -
 
 
 def _middle(dimensions: Any, layer: ViewLayer, placed: Placed) -> list[float]:
-    """The middle of a layer, at its first slice and time, in voxels of the viewer."""
+    """Return the centre of a layer in y and x, at its first slice and time, in voxels of the viewer."""
     found = []
     for axis, scale in zip(dimensions.names, dimensions.scales, strict=True):
         if axis not in placed.axes:
@@ -164,7 +164,7 @@ def _middle(dimensions: Any, layer: ViewLayer, placed: Placed) -> list[float]:
 
 
 def _extent(dimensions: Any, layer: ViewLayer, placed: Placed) -> float:
-    """The longer side of a layer's plane, in voxels of the viewer: the smallest step of those it shows in space."""
+    """Return the longer side of a layer's plane, in steps of the finest spatial axis of the viewer."""
     steps = dict(zip(placed.axes, placed.scale, strict=True))
     sizes = dict(zip(placed.axes, layer.array.shape, strict=True))
     finest = min(scale for axis, scale in zip(dimensions.names, dimensions.scales, strict=True) if axis in "xyz")
@@ -177,7 +177,7 @@ def _slices(layer: ViewLayer) -> int:
 
 def _layer(layer: ViewLayer, placed: Placed) -> Any:
     source = neuroglancer.LayerDataSource(url=_volume(layer, placed), transform=_transform(placed),
-                                          # Meshes would be made of the whole volume in memory.
+                                          # No meshes: neuroglancer would build them from the whole volume in memory.
                                           subsources={"default": True}, enable_default_subsources=False)
     if layer.kind == "labels":
         return neuroglancer.SegmentationLayer(
@@ -202,7 +202,7 @@ def _volume(layer: ViewLayer, placed: Placed) -> PyramidVolume:
 
 
 def _shown_type(dtype: np.dtype[Any], kind: str) -> np.dtype[Any]:
-    """The nearest type that neuroglancer shows: ids without sign, numbers of at most 32 bits."""
+    """Return the nearest type that neuroglancer can display: unsigned ids, numbers of at most 32 bits."""
     if kind == "segmentation":
         return np.dtype(f"u{dtype.itemsize}") if dtype.kind in "iu" else np.dtype(np.uint64)
     return dtype if dtype.itemsize <= 4 and dtype.kind in "iu" else np.dtype(np.float32)

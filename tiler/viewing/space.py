@@ -1,4 +1,4 @@
-"""Layers over each other: one physical step for all that do not know theirs, offsets in voxels."""
+"""Align layers in physical space; layers without a voxel size take that of another layer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ METRES = {unit: size * 1e-9 for unit, size in NANOMETRES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a layer lies, one entry an axis.
+    """Position of a layer, with one entry for each axis.
 
     Parameters
     ----------
     axes
-        One letter each.
+        Names of the axes, one letter each.
     scale
         Size of a voxel in ``units``.
     units
-        ``"m"``, ``"s"``, or empty where nothing is known.
+        ``"m"``, ``"s"``, or empty if unknown.
     shift
-        Of the first voxel's low face against that of the first layer's origin, in voxels of the layer.
+        Distance from the low face of the first layer's origin voxel to the low face of this layer's first voxel, in
+        voxels of this layer.
     """
 
     axes: tuple[str, ...]
@@ -34,7 +35,7 @@ class Placed:
 
 
 def place(calibrations: Sequence[Calibration]) -> list[Placed]:
-    """Lay layers over each other. An axis without a unit takes voxels from the first layer that has one for it."""
+    """Align layers; an axis without a unit takes its voxel size from the first layer that has a unit for it."""
     known: dict[str, tuple[float, str]] = {}
     for calibration in calibrations:
         for axis, step in _steps(calibration).items():
@@ -49,7 +50,7 @@ def _placed(calibration: Calibration, known: dict[str, tuple[float, str]],
     steps = _steps(calibration, known)
     shift = []
     for axis, own, offset in zip(calibration.axes, calibration.scale, calibration.offset, strict=True):
-        # Offsets are those of the middle of voxels; faces, unlike middles, agree between levels of an image.
+        # Offsets locate voxel centres; levels of an image agree in faces, not in centres.
         reference = first.get(axis, steps[axis])[0] / steps[axis][0]
         shift.append((offset / own if own else 0.0) + (reference - 1) / 2)
     return Placed(calibration.axes, tuple(steps[axis][0] for axis in calibration.axes),
@@ -57,7 +58,7 @@ def _placed(calibration: Calibration, known: dict[str, tuple[float, str]],
 
 
 def _steps(calibration: Calibration, known: dict[str, tuple[float, str]] | None = None) -> dict[str, tuple[float, str]]:
-    """Size of a voxel in metres or seconds along each axis; where it has no unit, that of ``known``, else as it is."""
+    """Return the voxel size of each axis in metres or seconds; without a unit that of ``known``, else unchanged."""
     found = {}
     for axis, scale, unit in zip(calibration.axes, calibration.scale, calibration.units, strict=True):
         base = METRES if axis != "t" else SECONDS
