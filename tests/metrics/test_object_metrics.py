@@ -153,7 +153,7 @@ def test_a_class_that_does_not_occur_has_no_quality() -> None:
 
 
 def test_an_id_without_class_is_refused() -> None:
-    with pytest.raises(PlanError, match="proposal hold the id 6, of which no class is known"):
+    with pytest.raises(PlanError, match="proposal hold the id 6, which has no class"):
         count(row((1, 10)), row((5, 8), (6, 2)), Segments({1: CELL}), {5: CELL})
     with pytest.raises(PlanError, match="labels hold the id 1"):
         count(row((1, 10)), row((5, 10)), Segments({}), {5: CELL})

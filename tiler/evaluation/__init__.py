@@ -1,5 +1,6 @@
-"""Scores of volumes of any size: what is compared, how it is read, what comes out.
+"""Evaluation of volumes of any size.
 
-``request`` says what is wanted, ``opening`` finds the volumes and what their values mean, ``scoring`` streams and
-scores them, ``result`` is what `tiler.evaluate` returns.
+``request`` holds the user's request, ``opening`` opens and aligns the volumes, ``meaning`` interprets their values,
+``scoring`` streams and scores them, ``hints`` looks for wrong kinds of input, and ``result`` is what
+`tiler.evaluate` returns.
 """

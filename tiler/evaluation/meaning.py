@@ -1,6 +1,6 @@
-"""What the values of a proposal mean: which channel is P(cell), which class is cell, where white is membrane.
+"""Interpret the values of a proposal: which channel is P(cell), which class is cell, whether white is membrane.
 
-A proposal that `tiler segment` wrote says so itself; of any other, white is taken as cell.
+The metadata of a proposal that `tiler segment` wrote answer these questions; in other proposals white is cell.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ MEMBRANE = frozenset({"membrane", "membranes", "boundary", "boundaries", "border
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a proposal says about itself; empty where it was not written by tiler.
+    """Metadata of a proposal; empty if tiler did not write it.
 
     Parameters
     ----------
     kind
         "probabilities", "labels" or "instances".
     classes
-        Names of its channels; of its values, for labels.
+        Names of the channels, or of the values of labels.
     region
-        Where it lies in the volume that was segmented.
+        Region of the segmented volume that the proposal covers.
     """
 
     kind: str | None = None
@@ -46,14 +46,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """How P(cell) is made of the values of a proposal.
+    """Rule that converts the values of a proposal to P(cell).
 
     Parameters
     ----------
     channel
-        Which channel is read.
+        Number of the channel to read.
     cell
-        The value that stands for cell in class labels; None for probabilities and masks.
+        Value of the class "cell" in class labels; None for probabilities and masks.
     invert
         Whether white is membrane.
     rescale
@@ -66,7 +66,7 @@ class Meaning:
     rescale: bool = False
 
     def cells(self, values: Array) -> Array:
-        """P(cell), from a slice of the proposal; integers stay as they are unless they are to be rescaled."""
+        """Convert a slice of the proposal to P(cell); integers stay unchanged unless ``rescale`` is set."""
         if self.cell is not None:
             return np.asarray(values == self.cell, np.uint8)
         if self.rescale:
@@ -75,17 +75,17 @@ class Meaning:
             return values
         if values.dtype.kind == "f":
             return np.subtract(1, values, dtype=values.dtype)
-        # Integers as they are act as masks: every value above 0 is white at every threshold.
+        # Unscaled integers act as masks: every value above 0 is white at every threshold.
         return np.asarray(values == 0, np.uint8)
 
 
 def written_by_tiler(source: Any) -> Written:
-    """The metadata of an output of `tiler segment`, from the path of a proposal."""
+    """Read the metadata of an output of `tiler segment` from the path of a proposal."""
     if not isinstance(source, (str, os.PathLike)):
         return Written()
     try:
         found = open_finished(_container(Path(source)))
-    except SinkError:  # a format that tiler does not write
+    except SinkError:  # tiler does not write this format
         return Written()
     if not found:
         return Written()
@@ -97,14 +97,14 @@ def written_by_tiler(source: Any) -> Written:
 
 
 def _container(path: Path) -> Path:
-    """The zarr, label image or HDF5 file that a path leads into; other paths as they are."""
+    """Return the zarr, label image or HDF5 file that a path points into; other paths unchanged."""
     file = Path(split_inner(path)[0])
     return next((part for part in (file, *file.parents) if part.suffix == ".zarr" or is_label(part)), file)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user says about the proposal.
+    """The user's statements about the proposal.
 
     Parameters
     ----------
@@ -121,16 +121,30 @@ class Wish:
 
 def meaning_of(name: str, channels: int, dtype: np.dtype[Any], written: Written,
                wish: Wish) -> tuple[Meaning, list[str]]:
-    """Decide what is scored by `isbi2012`, and what is to be said about it.
+    """Decide how `isbi2012` reads a proposal, and which decisions to report.
+
+    Parameters
+    ----------
+    name, channels, dtype
+        Name, number of channels and type of the proposal.
+    written
+        Metadata of the proposal.
+    wish
+        Statements of the user, which take precedence.
+
+    Returns
+    -------
+    meaning, notes
+        The rule, and one line for each decision worth reporting.
 
     Raises
     ------
     PlanError
-        It cannot be P(cell), or it is not clear which channel is.
+        The proposal cannot be P(cell), or its channel is ambiguous.
     """
     if written.kind == "instances":
-        raise PlanError(f"{name} holds instances, the protocol isbi2012 scores P(cell): segment with --as "
-                        "probabilities, or score instances (--protocol snemi3d, cremi or instances)")
+        raise PlanError(f"{name} holds instances, but the protocol isbi2012 scores P(cell): segment with --as "
+                        "probabilities, or score the instances with --protocol snemi3d, cremi or instances")
     if wish.rescale and dtype.kind not in "iu":
         raise PlanError(f"--rescale divides integers by their largest value; {name} holds {dtype}")
     if written.kind == "labels":
@@ -147,7 +161,7 @@ def _of_labels(name: str, written: Written, wish: Wish) -> tuple[Meaning, list[s
 
 
 def _of_channels(name: str, channels: int, classes: Sequence[str], wish: Wish) -> tuple[int, bool, list[str]]:
-    """The channel, whether white is membrane in it, and what is worth saying."""
+    """Return the channel, whether white is membrane in it, and notes."""
     if wish.channel is None and channels == 1:
         return 0, *_polarity(name, classes[0] if len(classes) == 1 else None, wish.invert)
     if wish.channel is not None:
@@ -170,5 +184,5 @@ def _polarity(name: str, known: str | None, invert: bool, where: str = "") -> tu
     if known.lower() in MEMBRANE:
         return True, [f"{name} holds P({known}){where}: it is inverted, P(cell) is scored"]
     if invert:
-        return True, [f"{name} holds P({known}){where} by its metadata, but is inverted as asked for (--invert)"]
+        return True, [f"{name} holds P({known}){where} by its metadata, but is inverted as requested (--invert)"]
     return False, [f"{name} holds P({known}){where}, which is scored"] if where else []

@@ -1,4 +1,4 @@
-"""From what the user names to what is compared: sources, regions, polarity; every refusal that needs no voxel."""
+"""Open and align the volumes of a request, and refuse all that can be refused before a voxel is read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tiler.sources import open_source
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Volumes that are open, lie on each other and mean something.
+    """Opened and aligned volumes, ready to be scored.
 
     Parameters
     ----------
     request
-        What was asked for.
+        The user's request.
     scorer
-        Reads slices of them; its pair reads blocks.
+        Reads slices of the volumes; its pair reads blocks.
     notes
-        What was decided on the way.
+        Decisions about the input, one line each.
     named
-        Names of the classes of the proposal by its own metadata; empty where it has none.
+        Names of the proposal's classes in its metadata; empty if there are none.
     """
 
     request: EvaluationRequest
@@ -42,18 +42,18 @@ class Comparison:
         return self.scorer.pair
 
     def beside(self, source: Any, option: str) -> Part:
-        """A volume that lies on the labels, such as the image: of their shape, or of the region's."""
+        """Open a volume that lies on the labels, such as the image; it has their shape or that of the region."""
         opened = open_source(source)
         return _beside(opened, self.pair.labels, option)
 
 
 def open_comparison(request: EvaluationRequest) -> Comparison:
-    """Open everything and decide what its values mean.
+    """Open the volumes of a request, align them and interpret their values.
 
     Raises
     ------
     TilerError
-        In one line: unknown protocol, shapes that differ, a colour image, options that do not apply.
+        The protocol is unknown, shapes differ, an input is a colour image, or an option does not apply.
     """
     request.check()
     region = _region(request.slices, request.roi)
@@ -78,7 +78,7 @@ def open_comparison(request: EvaluationRequest) -> Comparison:
 
 
 def _region(slices: Any, roi: Any) -> Region | None:
-    """One region of both options; None for none."""
+    """Combine both options into one region; None if neither is given."""
     region = parse_roi(roi)
     if slices is None:
         return region
@@ -90,7 +90,13 @@ def _region(slices: Any, roi: Any) -> Region | None:
 
 
 def parse_slices(value: Any) -> tuple[int | None, int | None]:
-    """Start and stop from ``"3:8"``, ``":8"``, ``"3"``, 3, ``(3, 8)`` or ``slice(3, 8)``."""
+    """Read start and stop from ``"3:8"``, ``":8"``, ``"3"``, 3, ``(3, 8)`` or ``slice(3, 8)``.
+
+    Raises
+    ------
+    PlanError
+        The value has another form.
+    """
     try:
         if isinstance(value, slice) and value.step in (None, 1):
             return value.start, value.stop

@@ -1,7 +1,7 @@
-"""A proposal and labels that lie on each other, read by region.
+"""A proposal and labels that are aligned with each other, read by region.
 
-Regions are given in the coordinates of the larger volume. A volume that has just the shape of the region *is* the
-region already; so a proposal that was segmented with ``--roi`` meets the labels of the whole stack.
+Regions are given in coordinates of the larger volume. A volume that has exactly the shape of the region *is* the
+region, so that a proposal segmented with ``--roi`` can be compared with labels of the whole stack.
 
 ::
 
@@ -29,11 +29,11 @@ class Part:
     Parameters
     ----------
     source
-        A volume.
+        Volume.
     box
-        What of it is scored; for all parts of one evaluation of the same shape.
+        Region to score; all parts of an evaluation have the same shape.
     channel
-        Which channel is read.
+        Number of the channel to read.
     """
 
     source: Source
@@ -41,14 +41,14 @@ class Part:
     channel: int = 0
 
     def read(self, box: Box) -> Array:
-        """``(z, y, x)``: a box in coordinates of the region."""
+        """Read a box, given in coordinates of the region, as ``(z, y, x)``."""
         found: Array = self.source.read(box.shift(self.box.start))[self.channel]
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What is compared: parts of equal shape.
+    """Proposal, labels and mask, as parts of equal shape.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Pair:
 
     @property
     def shape(self) -> Shape:
-        """``(z, y, x)`` of what is compared."""
+        """Shape ``(z, y, x)`` of the compared region."""
         return self.labels.box.shape
 
     @property
@@ -73,7 +73,13 @@ class Pair:
         return Box.between((z, 0, 0), (z + 1, *self.shape[1:]))
 
     def blocks(self, voxels: int) -> Iterator[Box]:
-        """Boxes in coordinates of the region that cut it along chunks of the part that is dearest to read."""
+        """Yield boxes, in coordinates of the region, that cut it along the chunks of the part with the larger ones.
+
+        Parameters
+        ----------
+        voxels
+            Target size of a box; a single larger chunk exceeds it.
+        """
         part = max(self.parts[:2], key=lambda part: np.prod(part.source.read_unit))
         size = block_shape(part.source.read_unit, part.box.shape, voxels)
         first = [start // step for start, step in zip(part.box.start, size, strict=True)]
@@ -85,7 +91,8 @@ class Pair:
 
 
 def block_shape(unit: Shape, shape: Shape, voxels: int) -> Shape:
-    """The largest whole number of units, grown along x, then y, then z, that holds at most ``voxels``."""
+    """Return the largest block of whole units, grown along x, then y, then z, with at most ``voxels`` voxels."""
+    # unit (1, 64, 64), shape (10, 256, 256), 40,000 voxels: 4 units along x, then 2 along y: (1, 128, 256)
     size = [min(a, b) for a, b in zip(unit, shape, strict=True)]
     for axis in reversed(range(len(size))):
         room = max(1, voxels // int(np.prod(size)))
@@ -95,7 +102,7 @@ def block_shape(unit: Shape, shape: Shape, voxels: int) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Boxes of equal shape, one in each volume, and how they came about."""
+    """Boxes of equal shape in both volumes, and a note on where they come from."""
 
     proposal: Box
     labels: Box
@@ -103,21 +110,21 @@ class Aligned:
 
 
 def align(proposal: Source, labels: Source, region: Box | None, written: Box | None) -> Aligned:
-    """Find what of two volumes lies on each other.
+    """Find the regions of two volumes that correspond to each other.
 
     Parameters
     ----------
     proposal, labels
         The volumes.
     region
-        What to score, in coordinates of the larger volume; None for all.
+        Region to score, in coordinates of the larger volume; None for all.
     written
-        Where the proposal lies by its own metadata, None where it does not say.
+        Region of the labels that the proposal covers, by its metadata; None if it has none.
 
     Raises
     ------
     PlanError
-        They do not lie on each other; both shapes are named.
+        The volumes cannot be aligned; the message names both shapes.
     """
     found, truth = proposal.shape[1:], labels.shape[1:]
     placed = _placed(found, truth, written)
@@ -136,12 +143,12 @@ def align(proposal: Source, labels: Source, region: Box | None, written: Box | N
 
 
 def _within(shape: Shape, region: Box) -> Box:
-    """Where a region lies in a volume: all of it, if the volume has the region's shape."""
+    """Return the place of a region in a volume: the whole volume, if it has the region's shape."""
     return Box.of_shape(shape) if shape == region.shape else region
 
 
 def _placed(found: Shape, truth: Shape, written: Box | None) -> Box | None:
-    """Where the proposal lies in the labels, if its metadata says that it is a part of a volume like them."""
+    """Return the region of the labels that the proposal covers by its metadata, or None if it does not fit."""
     if written is None or found == truth or written.shape != found or not Box.of_shape(truth).contains(written):
         return None
     return written

@@ -1,4 +1,4 @@
-"""What a user asks of an evaluation. Light: the command line reads it without loading a metric."""
+"""The request for an evaluation; the command line imports it without loading any metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROTOCOLS = ("isbi2012", "semantic", "instances", "snemi3d", "cremi")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """What is to be compared, and how; the fields are those of `tiler.evaluate`."""
+    """Volumes to compare and options; the fields are described at `tiler.evaluate`."""
 
     proposal: Any
     labels: Any
@@ -32,12 +32,12 @@ class EvaluationRequest:
     binary: bool = False
 
     def check(self) -> None:
-        """Refuse unknown protocols, and options of another protocol than the one that was chosen.
+        """Refuse unknown protocols and options that belong to another protocol.
 
         Raises
         ------
         PlanError
-            In one line.
+            The message names the option.
         """
         if self.protocol not in PROTOCOLS:
             raise PlanError(f"{self.protocol!r} is not one of {', '.join(PROTOCOLS)} (--protocol)")
@@ -62,6 +62,6 @@ class EvaluationRequest:
 
     @property
     def void(self) -> tuple[int, ...]:
-        """Labels of voxels that are not scored: the one that was asked for, and that of the CREMI challenge."""
+        """Labels of voxels that are not scored: the requested one, and in CREMI the challenge's own."""
         asked = () if self.ignore_label is None else (self.ignore_label,)
         return asked + ((2**64 - 1,) if self.protocol == "cremi" else ())

@@ -1,4 +1,4 @@
-"""One evaluation from start to end: open, stream, score, report."""
+"""Run an evaluation: stream the volumes, score them and write the report."""
 
 from __future__ import annotations
 
@@ -33,16 +33,27 @@ from tiler.report import Viewer, write_page
 
 OBJECTS: dict[str, Callable[[ContingencyTable], Result]] = {
     "instances": score_instances, "snemi3d": score_snemi3d, "cremi": score_cremi}
-MOST_CLASSES = 1024  # more are ids of objects, not classes
+MOST_CLASSES = 1024  # larger values are ids of objects, not classes
 
 
 def score(comparison: Comparison, workers: int, listener: Listener, stop: threading.Event) -> Evaluation:
-    """Score what was opened.
+    """Score opened volumes.
+
+    Parameters
+    ----------
+    comparison
+        Opened and aligned volumes.
+    workers
+        Number of threads, at least 1.
+    listener
+        Receives progress, notes and hints.
+    stop
+        Set it to stop between two slices or blocks.
 
     Raises
     ------
     TilerError
-        In one line.
+        The volumes do not hold what the protocol scores, or the evaluation was stopped.
     """
     if workers < 1:
         raise PlanError(f"{workers} is not a number of at least 1 (--workers)")
@@ -95,12 +106,12 @@ def _score_classes(table: ContingencyTable, request: EvaluationRequest, named: t
 
 
 def check_writable(path: str | os.PathLike[str], option: str) -> None:
-    """Refuse a file that cannot be written before an hour is spent on what is to stand in it.
+    """Refuse an output file that cannot be written, before time is spent on its contents.
 
     Raises
     ------
     SinkError
-        Its folder does not exist, or it is a folder.
+        The folder does not exist or is not writable, or the path is a folder.
     """
     target = Path(path).absolute()
     if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
@@ -109,12 +120,12 @@ def check_writable(path: str | os.PathLike[str], option: str) -> None:
 
 
 def background(comparison: Comparison, protocol: str, image: Any, report: Any) -> Part | None:
-    """What lies behind the segmentation in a report; opened before an hour is spent on what it is to be shown with.
+    """Open the image for the background of the report, before time is spent on scoring.
 
     Raises
     ------
     TilerError
-        There is no report, the protocol's shows no image, or the image cannot be read or does not fit.
+        There is no report, reports of the protocol show no image, or the image cannot be read or does not fit.
     """
     if image is None:
         return None
@@ -132,13 +143,13 @@ def report(evaluation: Evaluation, comparison: Comparison, path: str | os.PathLi
     Parameters
     ----------
     evaluation, comparison
-        Scores, and what was compared.
+        Scores, and the compared volumes.
     path
-        The file.
+        File to write.
     image
-        What `background` opened.
+        Result of `background`.
     listener
-        Hears of progress.
+        Receives progress.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Scores of volumes that do not fit into memory, slice by slice or block by block, in threads.
+"""Score volumes that do not fit into memory, slice by slice or block by block, in threads.
 
-Threads, not processes: the compiled loops and most of what numpy does hold no lock, and a process would spend more
-than a second on its imports, as long as ten slices take.
+Threads suffice, since compiled loops and most of numpy release the interpreter's lock; a process would need more than a
+second for its imports, as long as ten slices take.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tiler.ports import Array, Listener
 
 T = TypeVar("T")
 
-BLOCK = 1 << 22  # voxels read at once from either volume by one worker
+BLOCK = 1 << 22  # voxels that a worker reads at once from either volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Scorer:
     Parameters
     ----------
     pair
-        What is compared.
+        Volumes to compare.
     meaning
-        How P(cell) is made of the proposal.
+        Rule that converts the proposal to P(cell).
     invert_labels
-        Whether membrane is white in the labels.
+        Whether white is membrane in the labels.
     """
 
     pair: Pair
@@ -47,7 +47,7 @@ class Scorer:
     invert_labels: bool = False
 
     def read(self, z: int) -> tuple[Array, Array, Array | None]:
-        """``(y, x)`` each: P(cell), labels, mask."""
+        """Read P(cell), labels and mask (or None) of a slice, ``(y, x)`` each."""
         pair, box = self.pair, self.pair.slice_box(z)
         labels = pair.labels.read(box)[0]
         cells_and_membrane(labels)
@@ -57,7 +57,7 @@ class Scorer:
         return self.meaning.cells(pair.proposal.read(box)[0]), labels, mask
 
     def __call__(self, z: int) -> tuple[SliceScores, str | None]:
-        """The scores of a slice, and a hint about integers that are compared as they are."""
+        """Score a slice; return its scores and a hint about unscaled integers, or None."""
         try:
             proposal, labels, mask = self.read(z)
             scores = score_slice(proposal, labels, mask)
@@ -74,7 +74,7 @@ def score_slices(scorer: Scorer, workers: int, listener: Listener, stop: threadi
     Interrupted
         ``stop`` was set.
     PlanError
-        A slice cannot be scored; it is named.
+        A slice cannot be scored; the message names it.
     """
     depth, height, width = scorer.pair.shape
     listener.stage("slices")
@@ -95,10 +95,10 @@ def score_slices(scorer: Scorer, workers: int, listener: Listener, stop: threadi
 
 @dataclass
 class Total:
-    """A sum of contingency tables that touches every entry few times only.
+    """Sum of many contingency tables, in which each entry is copied only a few times.
 
-    Tables are merged with others about as large as they, as the digits of a binary counter are; adding each
-    block to one large table would copy the large table once a block.
+    Tables are merged with others of similar size, like the digits of a binary counter. Adding each block to one large
+    table would copy that table for every block.
     """
 
     tables: list[ContingencyTable] = field(default_factory=list)
@@ -122,13 +122,13 @@ def count_blocks(pair: Pair, workers: int, listener: Listener, stop: threading.E
     Parameters
     ----------
     pair
-        What is compared.
+        Volumes to compare.
     workers
-        Threads that read and count.
+        Number of threads that read and count.
     listener, stop
-        As in a run.
+        As for `score_slices`.
     voxels
-        Size of a block, more where a single chunk is larger.
+        Target size of a block; a single larger chunk exceeds it.
     void
         Labels of voxels that are not scored.
 
@@ -157,7 +157,7 @@ def count_blocks(pair: Pair, workers: int, listener: Listener, stop: threading.E
 
 
 def _until(stop: threading.Event, items: Iterable[T]) -> Iterator[T]:
-    """The items up to the moment when ``stop`` is set."""
+    """Yield the items until ``stop`` is set."""
     for item in items:
         if stop.is_set():
             return

@@ -1,4 +1,4 @@
-"""The slices that a report shows, one at a time."""
+"""Read the slices for the viewer of a report, one at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FALLBACK = 0.5
 
 
 def viewed_slices(scorer: Scorer, result: Isbi2012Result, image: Part | None, listener: Listener) -> Viewer:
-    """Read the slices again and find what warping leaves at the threshold of the official warping error."""
+    """Read the slices again and warp them at the threshold of the official warping error."""
     threshold = viewing_threshold(result)
     listener.stage("report")
     listener.started(len(result.slices), 0)
@@ -25,7 +25,7 @@ def viewed_slices(scorer: Scorer, result: Isbi2012Result, image: Part | None, li
 
 
 def viewing_threshold(result: Isbi2012Result) -> float:
-    """Where the warping error is best, or else the pixel error, unless the proposal is empty or full there."""
+    """Return the threshold of the best warping error, else of the best pixel error; degenerate ones are skipped."""
     for name in ("warping_min_splits_mergers_r20", "warping_min_all", "pixel_error"):
         reached = result.thresholds_reached[name]
         if reached is not None and not result.is_degenerate(reached):
@@ -48,7 +48,7 @@ def _slices(scorer: Scorer, threshold: float, image: Part | None, listener: List
 
 
 def _window(values: Array) -> tuple[float, float]:
-    """The grey values shown as black and white: all of uint8, of other types what the first slice holds."""
+    """Return the grey values shown as black and white: 0 and 255 for uint8, else percentiles of the first slice."""
     if values.dtype == np.uint8:
         return 0.0, 255.0
     low, high = np.nanpercentile(values, (0.5, 99.5))

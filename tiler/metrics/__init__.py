@@ -1,7 +1,7 @@
 """Metrics of segmentations: arrays in, numbers out.
 
-What needs objects is taken from a `ContingencyTable`, what needs classes from a `ConfusionMatrix`; both add up
-over blocks, so volumes of any size are scored exactly. The ISBI-2012 scores add up over slices.
+Scores of objects are computed from a `ContingencyTable`, scores of classes from a `ConfusionMatrix`. Both add up over
+blocks, so volumes of any size are scored exactly. ISBI-2012 scores add up over slices.
 
 =============  ======================================================================================
 protocol       how to score

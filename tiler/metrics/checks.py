@@ -32,7 +32,7 @@ def same_shape(proposal: Array, labels: Array, mask: Array | None = None) -> Non
 
 
 def slice_2d(proposal: Array, labels: Array, mask: Array | None = None) -> None:
-    """Refuse what is not one grey slice: a metric that is defined slice by slice takes (y, x).
+    """Refuse arrays that are not single grey slices (y, x), for metrics that are defined slice by slice.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def slice_2d(proposal: Array, labels: Array, mask: Array | None = None) -> None:
 def probabilities(proposal: Array) -> None:
     """Refuse a proposal that cannot be compared with thresholds from 0 to 1.
 
-    Integers pass as they are, since the challenge's evaluator rescales nothing; see `integer_hint`.
+    Integers pass unchanged, since the challenge's evaluator does not rescale; see `integer_hint`.
 
     Raises
     ------
@@ -68,14 +68,14 @@ def probabilities(proposal: Array) -> None:
 
 
 def integer_hint(dtype: np.dtype[Any], high: float) -> str | None:
-    """What to tell about integers that are compared with thresholds as they are; None where nothing is odd.
+    """Return a hint about integers that are compared with thresholds unscaled; None if they are 0 and 1.
 
     Parameters
     ----------
     dtype
-        Of the proposal.
+        Type of the proposal.
     high
-        Its largest value.
+        Largest value of the proposal.
     """
     if dtype.kind not in "iu" or high <= 1:
         return None

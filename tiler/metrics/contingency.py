@@ -1,4 +1,4 @@
-"""The contingency table of two label images: all that Rand and information metrics need, additive over blocks."""
+"""Contingency tables of two label images, from which Rand and information metrics follow; additive over blocks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tiler.ports import Array
 Ids = npt.NDArray[np.uint64]
 Voxels = npt.NDArray[np.int64]
 
-PIECE = 1 << 22  # voxels that are counted at once: bounds the memory beside a block
-DENSE = 1 << 20  # cells of a table that is counted as a matrix
+PIECE = 1 << 22  # voxels counted at once, which limits the extra memory for a block
+DENSE = 1 << 20  # tables of up to this many cells are counted as a matrix
 
 
 @dataclass(frozen=True, eq=False)
 class ContingencyTable:
-    """How many voxels bear each pair of a label and a segment; sparse, so it fits volumes of any size.
+    """Number of voxels with each pair of a label and a segment; sparse, for volumes of any size.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class ContingencyTable:
 
     Notes
     -----
-    ``ContingencyTable.of(a, b) + ContingencyTable.of(c, d)`` is the table of both blocks together, so a volume
-    may be cut anywhere.
+    ``ContingencyTable.of(a, b) + ContingencyTable.of(c, d)`` is the table of both blocks together, so a volume can be
+    cut anywhere.
     """
 
     labels: Ids
@@ -80,7 +80,7 @@ class ContingencyTable:
 
     @classmethod
     def empty(cls) -> ContingencyTable:
-        """The table of no voxels, where sums start."""
+        """Return the table of no voxels, the start of a sum."""
         return cls(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
 
     @classmethod
@@ -94,7 +94,7 @@ class ContingencyTable:
             counts = np.bincount(pairs)
             found = np.flatnonzero(counts)
             return cls((found // width).astype(np.uint64), (found % width).astype(np.uint64), counts[found])
-        # Neighbours mostly bear the same pair: sorting the runs of equal pairs is cheaper than sorting voxels.
+        # Neighbours mostly have the same pair, so sorting runs of equal pairs is cheaper than sorting voxels.
         starts = np.flatnonzero((labels[1:] != labels[:-1]) | (segments[1:] != segments[:-1])) + 1
         starts = np.concatenate(([0], starts))
         lengths = np.diff(starts, append=labels.size)
@@ -130,28 +130,28 @@ class ContingencyTable:
         return int(self.counts.sum())
 
     def transposed(self) -> ContingencyTable:
-        """The table with truth and proposal exchanged."""
+        """Return the table with truth and proposal exchanged."""
         return self._merged(self.segments, self.labels, self.counts) if self.counts.size else self
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> ContingencyTable:
-        """The entries where a mask is true."""
+        """Return the entries where a mask is true."""
         return replace(self, labels=self.labels[chosen], segments=self.segments[chosen], counts=self.counts[chosen])
 
     def without_labels(self, *ids: int) -> ContingencyTable:
-        """The table of the voxels whose label is none of these."""
+        """Return the table of the voxels whose label is not among these."""
         return self.only(~np.isin(self.labels, np.array(ids, np.uint64)))
 
     def label_sizes(self) -> tuple[Ids, Voxels]:
-        """Every label and its voxels."""
+        """Return all labels, ascending, and their voxels."""
         return sums_by(self.labels, self.counts)
 
     def segment_sizes(self) -> tuple[Ids, Voxels]:
-        """Every segment and its voxels."""
+        """Return all segments, ascending, and their voxels."""
         return sums_by(self.segments, self.counts)
 
 
 def sums_by(ids: Ids, counts: Voxels) -> tuple[Ids, Voxels]:
-    """The distinct ids, ascending, and the sum of the counts of each."""
+    """Return the distinct ids, ascending, and the sum of the counts of each."""
     if not ids.size:
         return ids, counts
     order = np.argsort(ids, kind="stable")
@@ -162,16 +162,16 @@ def sums_by(ids: Ids, counts: Voxels) -> tuple[Ids, Voxels]:
 
 @dataclass(frozen=True, slots=True)
 class Overlaps:
-    """The numbers of a contingency table, without the ids.
+    """The counts of a contingency table, without the ids.
 
     Parameters
     ----------
     pairs
         Voxels of each pair of an object and a segment.
     labels, segments
-        Voxels of each object, of each segment.
+        Voxels of each object, and of each segment.
     singletons
-        Voxels which are a segment each of their own.
+        Number of voxels that are segments of their own.
     """
 
     pairs: Voxels
@@ -185,12 +185,12 @@ class Overlaps:
 
 
 def all_overlaps(table: ContingencyTable) -> Overlaps:
-    """Every pair, label 0 and segment 0 being objects like the others."""
+    """Return the overlaps of all pairs; label 0 and segment 0 are objects like the others."""
     return Overlaps(table.counts, table.label_sizes()[1], table.segment_sizes()[1])
 
 
 def foreground_overlaps(table: ContingencyTable) -> Overlaps:
-    """What lies in the foreground of the truth; there, each voxel of segment 0 is a segment of its own."""
+    """Return the overlaps in the foreground of the truth; each voxel of segment 0 is a segment of its own."""
     truth = table.only(table.labels > 0)
     found = truth.only(truth.segments > 0)
     singletons = truth.total - found.total
@@ -198,7 +198,7 @@ def foreground_overlaps(table: ContingencyTable) -> Overlaps:
 
 
 def require_foreground(table: ContingencyTable) -> None:
-    """Refuse a table without voxels, for which Rand and information scores are 0/0.
+    """Refuse a table without voxels, whose Rand and information scores would be 0/0.
 
     Raises
     ------

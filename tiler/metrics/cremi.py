@@ -1,9 +1,8 @@
-"""Protocol ``cremi``: variation of information and adapted Rand error as the CREMI challenge combines them.
+"""Protocol ``cremi``: variation of information and adapted Rand error, combined as in the CREMI challenge.
 
-The background of the truth is left out, that of the proposal is not: it is one more segment for the variation
-of information, and for the adapted Rand error it is as good as absent, since the challenge's code divides its
-voxels by the size of the volume before it adds them to counts of pairs. Both are kept: this is the score that
-the leader board shows.
+Background of the truth is not scored. Background of the proposal is one more segment in the variation of information.
+In the adapted Rand error it hardly counts, because the challenge's code divides its voxels by the size of the volume
+before it adds them to counts of pairs. Both are done here, too, since this is the score on the leader board.
 
 References
 ----------
@@ -50,7 +49,7 @@ class CremiResult(Result):
 
     @property
     def score(self) -> float:
-        """Geometric mean of both; 0 is perfect."""
+        """Geometric mean of variation of information and adapted Rand error; 0 is perfect."""
         return math.sqrt(max(0.0, self.voi.total) * max(0.0, self.rand.error))
 
     def headline(self) -> Mapping[str, float]:
@@ -69,6 +68,11 @@ class CremiResult(Result):
 
 def score_cremi(table: ContingencyTable) -> CremiResult:
     """Score a volume from the sum of its blocks' tables.
+
+    Parameters
+    ----------
+    table
+        Contingency table of the whole volume, background included.
 
     Raises
     ------
@@ -89,14 +93,19 @@ def _adapted_rand(scored: ContingencyTable, voxels: int) -> AdaptedRand:
 
 
 def border_mask(labels: Array, distance: float) -> npt.NDArray[np.bool_]:
-    """Where the truth is too close to a border to be scored; the challenge sets these voxels to background.
+    """Find voxels that are too close to a border to be scored; the challenge sets them to background.
 
     Parameters
     ----------
     labels
-        ``(z, y, x)`` integers; each section is masked by itself.
+        ``(z, y, x)`` integers; each section is processed on its own.
     distance
-        In pixels: voxels at most this far from a pixel with an unlike 4-neighbour are masked.
+        Largest distance, in pixels, from a masked pixel to a pixel with a different 4-neighbour.
+
+    Returns
+    -------
+    mask
+        ``(z, y, x)`` bool; True is not scored.
 
     Raises
     ------

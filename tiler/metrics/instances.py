@@ -1,6 +1,7 @@
-"""Protocol ``instances``: objects are found, missed or invented, judged by their overlap.
+"""Protocol ``instances``: objects that are matched, missed or invented, judged by their overlap.
 
-All from a contingency table, so a volume may be counted block by block. Label 0 and segment 0 are background.
+All scores come from a contingency table, so a volume can be counted block by block. Label 0 and segment 0 are
+background.
 
 References
 ----------
@@ -33,13 +34,13 @@ class Overlap:
     Parameters
     ----------
     labels, segments
-        uint64 ids of both.
+        uint64 ids of object and segment, one entry for each pair.
     shared
-        Voxels that they share.
+        int64 voxels that both share.
     label_size, segment_size
-        Voxels of both.
+        int64 voxels of object and segment.
     objects, found
-        Number of objects in the truth, of segments in the proposal.
+        Number of objects in the truth, and of segments in the proposal.
     """
 
     labels: Ids
@@ -65,15 +66,16 @@ class Overlap:
     @cached_property
     def iou(self) -> npt.NDArray[np.float64]:
         """Intersection over union of each pair."""
+        # 60 shared voxels of 100 and 80: 60 / (100 + 80 - 60) = 0.5
         return self.shared / (self.label_size + self.segment_size - self.shared)
 
     def matched(self, threshold: float = 0.5) -> npt.NDArray[np.bool_]:
-        """Which pairs match: an IoU *above* the threshold, of which an object and a segment have one at most.
+        """Mark the pairs whose IoU is *above* the threshold; an object or segment is in one such pair at most.
 
         Raises
         ------
         PlanError
-            The threshold is below 0.5, where matches would not be unique.
+            The threshold is not from 0.5 to below 1; lower ones would give matches that are not unique.
         """
         if not 0.5 <= threshold < 1:
             raise PlanError(f"an IoU threshold is from 0.5 to below 1, got {threshold:g}: "
@@ -81,18 +83,18 @@ class Overlap:
         return self.iou > threshold
 
     def counts(self, threshold: float = 0.5) -> Counts:
-        """Matched objects as true positives, the other segments as false ones, the other objects as missed."""
+        """Count matched objects as tp, unmatched segments as fp and unmatched objects as fn."""
         tp = int(np.count_nonzero(self.matched(threshold)))
         return Counts(tp, self.found - tp, self.objects - tp, 0)
 
     def average_precision(self, threshold: float = 0.5) -> float:
-        """``tp / (tp + fp + fn)``; NaN where there is neither object nor segment."""
+        """Compute ``tp / (tp + fp + fn)``; NaN if there are neither objects nor segments."""
         counts = self.counts(threshold)
         return ratio(counts.tp, counts.total)
 
     @property
     def seg(self) -> float:
-        """Mean over the objects of the IoU with the segment that covers more than half of each, 0 for none."""
+        """SEG: mean over the objects of the IoU with the segment that covers more than half of it, 0 if none does."""
         covering = 2 * self.shared > self.label_size
         return ratio(float(self.iou[covering].sum()), self.objects)
 
@@ -104,7 +106,7 @@ class InstancesResult(Result):
     Parameters
     ----------
     overlap
-        Of truth and proposal.
+        Pairs of objects and segments that overlap.
     """
 
     protocol: ClassVar[str] = "instances"

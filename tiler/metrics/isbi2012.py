@@ -1,11 +1,11 @@
 """Protocol ``isbi2012``: the scores of the ISBI-2012 EM segmentation challenge, to the last digit.
 
-Everything is two-dimensional and additive over slices: score slices anywhere, in any process, and add them up.
+All scores are two-dimensional and add up over slices, so slices can be scored in any process and order.
 
 References
 ----------
 Arganda-Carreras et al., Crowdsourcing the creation of image segmentation algorithms for connectomics (2015),
-10.3389/fnana.2015.00142; the evaluator's behaviour is that of Fiji's Trainable_Segmentation.
+10.3389/fnana.2015.00142; the results equal those of Fiji's Trainable_Segmentation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tiler.ports import Array
 
 
 def _thresholds(largest: float) -> Iterator[float]:
-    """0, 0.1, 0.2, 0.30000000000000004, ...: added up, as the evaluator does, not multiplied."""
+    """Yield 0, 0.1, 0.2, 0.30000000000000004, ...; added up as in the evaluator, not multiplied."""
     threshold = 0.0
     while threshold <= largest:
         yield threshold
@@ -48,13 +48,13 @@ class Regions:
     Parameters
     ----------
     objects, segments, basins, dams
-        Number of objects in the truth, in the proposal, in the thinned proposal; pixels of its dams.
+        Number of objects in the truth, in the proposal and in the thinned proposal, and of pixels in its dams.
     rand
-        Pairs of all pixels, background being one more object.
+        Pairs of all pixels; background is one more object.
     rand_2012, rand_foreground, rand_thinned
-        Pairs in the foreground: as on the 2012 leader board; normalised by N squared; the same, thinned.
+        Pairs in the foreground: as on the 2012 leader board, N-squared, and N-squared of the thinned proposal.
     info, info_thinned
-        Entropies in the foreground.
+        Entropies in the foreground, of the proposal and of the thinned proposal.
     """
 
     objects: int
@@ -78,11 +78,11 @@ class SliceScores:
     shape
         ``(y, x)`` of the slice.
     pixel
-        White pixels; labels above 0.
+        Counts of white pixels; labels are cut at 0.
     regions
-        Labels above the threshold.
+        Scores of objects; labels are cut at the threshold.
     mismatches, clusters
-        What warping leaves, at `WARPING_THRESHOLDS`.
+        Mismatches that warping leaves at `WARPING_THRESHOLDS`.
     """
 
     shape: tuple[int, int]

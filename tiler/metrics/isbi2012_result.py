@@ -23,18 +23,18 @@ Curve = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """How a score is taken from its curve.
+    """Rule that takes a score from its curve.
 
     Parameters
     ----------
     curve
-        Its name.
+        Name of the curve.
     error
-        Whether 1 less the best is quoted.
+        Whether 1 - best is quoted.
     lowest
-        Whether the best is the lowest, not the highest.
+        Whether the lowest value is the best, not the highest.
     start
-        What the best must surpass.
+        Value that the best must surpass.
     """
 
     curve: str
@@ -43,7 +43,7 @@ class Headline:
     start: float = 0.0
 
     def best(self, curve: Curve) -> tuple[float, float | None]:
-        """The score and the threshold at which it was first reached; None where nothing surpassed the start.
+        """Return the score and the threshold at which it is first reached, None if no value surpasses the start.
 
         NaN surpasses nothing.
         """
@@ -103,7 +103,7 @@ class Isbi2012Result(Result):
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
-        """Each score over the thresholds; the last three over `WARPING_THRESHOLDS`, as shares of all pixels."""
+        """Values of each score over the thresholds; the last three over `WARPING_THRESHOLDS`, as shares of pixels."""
         size = math.prod(self.shape)
         left, clusters = self.pooled(lambda s: s.mismatches), self.pooled(lambda s: s.clusters)
         return {
@@ -122,11 +122,11 @@ class Isbi2012Result(Result):
         }
 
     def mean(self, curve: Callable[[SliceScores], Sequence[float]]) -> Curve:
-        """Mean over the slices, for each threshold."""
+        """Average over the slices, for each threshold."""
         return tuple(sum(values) / len(values) for values in zip(*map(curve, self.slices), strict=True))
 
     def pooled(self, curve: Callable[[SliceScores], Sequence[Addable]]) -> list[Addable]:
-        """Sum over the slices, for each threshold."""
+        """Add up over the slices, for each threshold."""
         return [reduce(add, values) for values in zip(*map(curve, self.slices), strict=True)]
 
     @cached_property
@@ -135,25 +135,25 @@ class Isbi2012Result(Result):
 
     @property
     def official(self) -> dict[str, float]:
-        """The headline scores, under the names of the reference."""
+        """Headline scores under the names of the reference."""
         return {name: score for name, (score, _) in self._best.items()}
 
     @property
     def thresholds_reached(self) -> dict[str, float | None]:
-        """Where each headline score was first reached; None where the best is its starting value.
+        """Threshold at which each headline score is first reached; None if nothing surpasses the starting value.
 
-        A minimum can be reached at a threshold that makes the proposal empty: look here before quoting it.
+        A minimum can be reached at a threshold that empties the proposal, so look here before you quote it.
         """
         return {name: reached for name, (_, reached) in self._best.items()}
 
     def is_degenerate(self, threshold: float) -> bool:
-        """Whether at least 99.9 % of the proposal is on one side of a threshold, where scores mean nothing."""
+        """Whether at least 99.9 % of the proposal is on one side of a threshold, so that scores mean nothing."""
         place = THRESHOLDS.index(threshold)
         white = sum(scores.pixel[place].tp + scores.pixel[place].fp for scores in self.slices)
         return not 1e-3 < white / math.prod(self.shape) < 1 - 1e-3
 
     def sound_best(self, name: str) -> tuple[float, float | None]:
-        """A headline score over the thresholds that are not degenerate, and its threshold; None for none."""
+        """Return a headline score over the thresholds that are not degenerate, and its threshold or None."""
         headline = HEADLINES[name]
         curve = zip(self.curves[headline.curve], THRESHOLDS, strict=False)
         return headline.best(tuple(math.nan if self.is_degenerate(at) else value for value, at in curve))
@@ -181,7 +181,7 @@ class Isbi2012Result(Result):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What makes scores conventional rather than measured."""
+        """Reasons why scores are conventions rather than measurements."""
         objects = [scores.regions[0].objects for scores in self.slices]
         empty = [str(z) for z, count in enumerate(objects) if count == 0]
         single = [str(z) for z, count in enumerate(objects) if count == 1]
@@ -195,12 +195,12 @@ class Isbi2012Result(Result):
         return tuple(remarks)
 
     def require_two_classes(self) -> None:
-        """Refuse labels for which most scores are conventions.
+        """Refuse labels that are all cell or all membrane, for which most scores are conventions.
 
         Raises
         ------
         PlanError
-            The labels are all cell or all membrane.
+            The labels hold one class only.
         """
         white = sum(scores.pixel[0].tp + scores.pixel[0].fn for scores in self.slices)
         if white in (0, math.prod(self.shape)):
@@ -214,7 +214,7 @@ def _f_scores(counts: Sequence[Counts], empty: float = 1.0) -> Curve:
 
 
 def _slice_details(scores: SliceScores) -> dict[str, object]:
-    """One slice over the thresholds."""
+    """Return the values of one slice over the thresholds."""
     regions = scores.regions
     return {
         "objects": [r.objects for r in regions],
@@ -235,12 +235,12 @@ def _slice_details(scores: SliceScores) -> dict[str, object]:
 
 
 class Isbi2012:
-    """Accumulates a stack slice by slice; sums of two hold the slices of the first, then of the second.
+    """Accumulator of a stack, slice by slice; a sum holds the slices of the first, then those of the second.
 
     Parameters
     ----------
     radius
-        See `warp`; the official scores are those of 20.
+        See `warp`; official scores take 20.
     """
 
     def __init__(self, radius: int = RADIUS) -> None:
@@ -248,7 +248,7 @@ class Isbi2012:
         self.slices: tuple[SliceScores, ...] = ()
 
     def add(self, proposal: Array, labels: Array, mask: Array | None = None) -> None:
-        """Score the next slice; arguments and errors as for `score_slice`."""
+        """Score the next slice; parameters and errors as for `score_slice`."""
         self.slices += (score_slice(proposal, labels, mask, radius=self.radius),)
 
     def __add__(self, other: Isbi2012) -> Isbi2012:

@@ -1,4 +1,4 @@
-"""Compiled loops: numba with its cache where a folder for it can be written, without it elsewhere."""
+"""Compile loops with numba, and cache the code on disk if possible."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def compiled(function: Function) -> Function:
-    """Compile at the first call, without the interpreter's lock.
+    """Compile a function at its first call; it releases the interpreter's lock.
 
-    numba keeps compiled code in ``NUMBA_CACHE_DIR``, beside the source or in the user's cache folder,
-    whichever can be written, and refuses to cache where none can (a read-only installation).
+    numba caches compiled code in ``NUMBA_CACHE_DIR``, beside the source or in the user's cache folder. If none of
+    them is writable (a read-only installation), numba refuses to cache and the function is compiled in each process.
     """
     try:
         return cast(Function, numba.njit(cache=True, nogil=True)(function))

@@ -1,4 +1,4 @@
-"""Objects of a binary slice, numbered in the order that thinning and hashes depend on."""
+"""Label the objects of a binary slice in column-major order, on which thinning and hashes depend."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Labels = npt.NDArray[np.int32]
 
 
 def columns(image: Array, dtype: Any) -> Array:
-    """``(x, y)``, C order: a slice ``(y, x)`` turned so that column-major order is the order of memory.
+    """Transpose a slice ``(y, x)`` to ``(x, y)`` in C order, so that column-major order is memory order.
 
-    No copy is made of a slice that is held in Fortran order and has the type already.
+    A slice in Fortran order that already has the type is not copied.
     """
     return np.ascontiguousarray(image.T, dtype)
 
@@ -53,9 +53,9 @@ def _root(parent: Labels, number: int) -> int:
 
 @compiled
 def label_rows(image: Array, labels: Labels) -> int:
-    """Number the 4-connected components of a C-ordered image by their first pixel; two passes, union-find."""
+    """Number the 4-connected components of a C-ordered image by their first pixel, in two passes with union-find."""
     rows, width = image.shape
-    # Each provisional number is a pixel without a predecessor: on a chessboard every other one.
+    # A provisional number starts at a pixel with black above and before it; at most every second pixel is one.
     parent = np.zeros(image.size // 2 + 2, np.int32)
     fresh = 0
     for row in range(rows):
@@ -74,7 +74,7 @@ def label_rows(image: Array, labels: Labels) -> int:
                 parent[max(above, before)] = min(above, before)
                 above = min(above, before)
             labels[row, column] = above or before
-    # A root is the smallest number of its component, hence that of its first pixel, and comes before the rest.
+    # A root is the smallest number of its component, that of its first pixel, and precedes the others.
     count = 0
     for number in range(1, fresh + 1):
         if parent[number] == number:

@@ -1,6 +1,12 @@
-"""What the differences of topology are that warping leaves: six types, counted in pixels and in clusters.
+"""Classify the mismatches that warping leaves into six types, counted in pixels and in clusters.
 
-The slice is padded by one pixel and turned, so that memory order is column-major; a pixel is its flat index.
+The loops work on a slice that is padded by one pixel and transposed, so that memory order is column-major; a pixel
+is given by its flat index.
+
+References
+----------
+Jain et al., Boundary learning by optimization with topological constraints (2010), section 3,
+10.1109/CVPR.2010.5539950; the types are those of Fiji's Trainable_Segmentation.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ Pixels = npt.NDArray[np.int64]
 
 
 class Mismatch(IntFlag):
-    """What a remaining mismatch does to the truth; the values of a map of mismatches, 0 for none."""
+    """Types of mismatches, named by what the proposal does to the truth; in a map of mismatches 0 is none."""
 
     MERGE = 1
     SPLIT = 2
@@ -34,7 +40,7 @@ MERGE, SPLIT, HOLE_ADDITION, OBJECT_DELETION, OBJECT_ADDITION, HOLE_DELETION = (
 
 @dataclass(frozen=True, slots=True)
 class MismatchCounts:
-    """How many mismatches there are of each type, in pixels or in clusters."""
+    """Number of mismatches of each type, in pixels or in clusters."""
 
     merge: int = 0
     split: int = 0
@@ -45,7 +51,7 @@ class MismatchCounts:
 
     @classmethod
     def of_bits(cls, counts: npt.NDArray[np.int64]) -> MismatchCounts:
-        """From an array with one entry for each bit of `Mismatch`."""
+        """Convert an array ``(6,)`` with one count for each bit of `Mismatch`."""
         names = (kind.name for kind in Mismatch)
         return cls(**{str(name).lower(): int(count) for name, count in zip(names, counts, strict=True)})
 
@@ -64,9 +70,9 @@ class MismatchCounts:
 
 @compiled
 def joined(image: Array, pixel: int, stride: int, radius: int, walk: int, visited: Labels, queue: Labels) -> bool:
-    """Whether the white neighbours of a pixel hang together without it, inside the window around it.
+    """Whether the white neighbours of a pixel are connected without it, inside the window around it.
 
-    ``visited`` bears the number of the last walk that came by, so that it need not be cleared.
+    ``visited`` holds the number of the last walk that passed each pixel, so it need not be cleared between walks.
     """
     height, width = stride - 2, image.size // stride - 2
     row, column = pixel // stride, pixel % stride
@@ -103,22 +109,24 @@ def joined(image: Array, pixel: int, stride: int, radius: int, walk: int, visite
 def classify(image: Array, labels: Labels, mismatches: Pixels, stride: int, radius: int, kinds: Array) -> None:
     """Write the type of each mismatch into a map of zeros.
 
-    Each is looked at by itself, in the final warped truth. The ids of the 8 neighbours inside the slice decide;
-    the background and the first two objects tell all cases apart, because two objects meet at one pixel only
-    with background between them (or on the two sides of a slice one pixel wide).
+    Each mismatch is classified on its own in the final warped truth, by the ids of its 8 neighbours inside the slice.
+    Background and the first two objects distinguish all cases, since two objects meet at a pixel only with background
+    between them (or on the two sides of a slice that is one pixel wide).
 
     Parameters
     ----------
     image
         Flat padded warped truth, 0 and 1.
     labels
-        Its 4-connected objects; negative outside the slice.
+        4-connected objects of ``image``, flat; negative outside the slice.
     mismatches
-        Flat indices.
-    stride, radius
-        Padded length of a column; radius of the window in which a split may be bypassed, 0 for the whole slice.
+        Flat indices of the mismatches.
+    stride
+        Padded length of a column.
+    radius
+        Radius of the window in which a path around a split is sought; below 1 for the whole slice.
     kinds
-        Flat padded map, uint8; output.
+        Flat padded map, uint8; the output.
     """
     visited = np.zeros(image.size, np.int32)
     queue = np.empty(image.size, np.int32)
@@ -151,10 +159,10 @@ def classify(image: Array, labels: Labels, mismatches: Pixels, stride: int, radi
 
 @compiled
 def tally(image: Array, kinds: Array, mismatches: Pixels, stride: int) -> npt.NDArray[np.int64]:
-    """``(2, 6)``: pixels and clusters of each type, in the order of its bits.
+    """Count the pixels and the clusters of each type, ``(2, 6)`` in the order of the bits.
 
-    A cluster is 8-connected for mergers and for holes added in white, 4-connected else; holes in black and in
-    white do not join.
+    Clusters of mergers and of holes added in white are 8-connected, all others 4-connected; black and white pixels
+    never share a cluster.
     """
     counts = np.zeros((2, 6), np.int64)
     counted = np.zeros(image.size, np.uint8)

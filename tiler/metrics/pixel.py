@@ -29,5 +29,5 @@ def pixel_counts(proposal: Array, labels: Array) -> Counts:
 
 
 def pixel_error(proposal: Array, labels: Array) -> float:
-    """Share of pixels that differ: 0 for equal, 1 for inverted."""
+    """Return the share of pixels that differ: 0 for equal images, 1 for inverted ones."""
     return pixel_counts(proposal, labels).disagreement

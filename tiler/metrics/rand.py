@@ -1,6 +1,6 @@
-"""Rand metrics: do two pixels belong together in the truth, and in the proposal?
+"""Rand metrics: whether pairs of pixels belong together, in the truth and in the proposal.
 
-The counts are exact integers for tables of any size.
+Counts are exact integers for tables of any size.
 
 References
 ----------
@@ -26,7 +26,7 @@ from tiler.metrics.statistics import UNDEFINED, Counts, harmonic_mean
 
 
 def sum_of_squares(sizes: Voxels) -> int:
-    """Exact, also where it does not fit 64 bits."""
+    """Return the exact sum of squares, even if it exceeds 64 bits."""
     if not sizes.size:
         return 0
     if int(sizes.max()) ** 2 * sizes.size < 2**63:
@@ -35,13 +35,16 @@ def sum_of_squares(sizes: Voxels) -> int:
 
 
 def choose_two(sizes: Voxels) -> int:
-    """Unordered pairs within each of the sets: sum of ``n (n - 1) / 2``."""
+    """Count the unordered pairs within each set, the sum of ``n (n - 1) / 2``."""
     return (sum_of_squares(sizes) - int(sizes.sum())) // 2
 
 
 def pairs_choose_two(overlaps: Overlaps) -> Counts:
-    """Unordered pairs of different pixels: ``tp = sum C(c_ij, 2)``, ``tp + fp = sum C(b_j, 2)``, ``tp + fn = sum
-    C(a_i, 2)``. Singletons make no pairs. The 2012 leader board takes 0 for an undefined precision or recall."""
+    """Count unordered pairs of different pixels, as on the 2012 leader board.
+
+    ``tp = sum C(c_ij, 2)``, ``tp + fp = sum C(b_j, 2)``, ``tp + fn = sum C(a_i, 2)``. Singletons form no pairs. The
+    leader board takes 0 for an undefined precision or recall.
+    """
     together = choose_two(overlaps.pairs)
     fp, fn = choose_two(overlaps.segments) - together, choose_two(overlaps.labels) - together
     total = overlaps.total * (overlaps.total - 1) // 2
@@ -49,8 +52,11 @@ def pairs_choose_two(overlaps: Overlaps) -> Counts:
 
 
 def pairs_squared(overlaps: Overlaps) -> Counts:
-    """Ordered pairs, each pixel with itself too: ``tp = sum c_ij^2 + z``, ``tp + fp = sum b_j^2 + z``, ``tp + fn =
-    sum a_i^2``, with z singletons. 0/0, hence NaN, for no pixels."""
+    """Count ordered pairs, including each pixel with itself; NaN if there are no pixels.
+
+    ``tp = sum c_ij^2 + z``, ``tp + fp = sum b_j^2 + z``, ``tp + fn = sum a_i^2``, with z singletons. One object of 4
+    pixels in segments of 3 and 1: tp = 9 + 1, fp = 0, fn = 16 - 10 = 6.
+    """
     if not overlaps.total:
         return UNDEFINED
     together = sum_of_squares(overlaps.pairs) + overlaps.singletons
@@ -60,9 +66,13 @@ def pairs_squared(overlaps: Overlaps) -> Counts:
 
 
 def rand_index(table: ContingencyTable) -> float:
-    """Share of the pairs of pixels on which truth and proposal agree; label 0 and segment 0 are objects.
+    """Return the share of pairs of pixels on which truth and proposal agree; label 0 and segment 0 are objects.
 
-    1 for identical partitions; NaN for fewer than two pixels.
+    It is 1 for identical partitions and NaN for fewer than two pixels.
+
+    References
+    ----------
+    Rand (1971), 10.1080/01621459.1971.10482356.
     """
     return pairs_choose_two(all_overlaps(table)).agreement
 
@@ -74,13 +84,13 @@ class AdaptedRand:
     Parameters
     ----------
     precision
-        Of the pairs joined by the proposal, the share that belongs together: falls with mergers.
+        Share of the pairs joined by the proposal that belong together; falls with mergers.
     recall
-        Of the pairs that belong together, the share joined by the proposal: falls with splits.
+        Share of the pairs that belong together that the proposal joins; falls with splits.
 
     Notes
     -----
-    `skimage.metrics.adapted_rand_error` returns these two under each other's name.
+    `skimage.metrics.adapted_rand_error` swaps these two names.
     """
 
     precision: float
@@ -92,7 +102,7 @@ class AdaptedRand:
 
 
 def adapted_rand(table: ContingencyTable) -> AdaptedRand:
-    """Adapted Rand error of the foreground, N-squared; voxels of segment 0 are a segment each of their own.
+    """Compute the N-squared adapted Rand error of the foreground; each voxel of segment 0 is its own segment.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every protocol's result can do: become JSON and a table."""
+"""Base class of all results, which become JSON and tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 def plain(value: object) -> object:
-    """JSON has no NaN and no infinity: they become null, tuples become lists."""
+    """Convert a value for JSON: NaN and infinity become null, tuples become lists."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -25,25 +25,25 @@ class Result:
     protocol: ClassVar[str]
 
     def headline(self) -> Mapping[str, float]:
-        """The scores that the protocol is quoted by."""
+        """Return the scores by which the protocol is quoted."""
         raise NotImplementedError
 
     def details(self) -> Mapping[str, object]:
-        """What else stands in the JSON."""
+        """Return all values for the JSON."""
         return {}
 
     def to_dict(self) -> dict[str, object]:
-        """Plain Python objects, ready for JSON."""
+        """Return plain Python objects, ready for JSON."""
         made = plain({"protocol": self.protocol, **self.details()})
         assert isinstance(made, dict)
         return made
 
     def to_json(self, indent: int | None = None) -> str:
-        """One JSON object."""
+        """Return one JSON object."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     def table(self) -> str:
-        """The headline scores, one a line."""
+        """Return the headline scores as text, one per line."""
         scores = self.headline()
         width = max(map(len, scores))
         return "\n".join(f"{name:<{width}}  {score:.6f}" for name, score in scores.items())

@@ -1,4 +1,4 @@
-"""Protocol ``semantic``: metrics of classes, all from one confusion matrix that adds up over blocks.
+"""Protocol ``semantic``: metrics of classes, all computed from a confusion matrix that adds up over blocks.
 
 References
 ----------
@@ -27,9 +27,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """``counts[i, j]``: voxels of true class i that were given class j, without ignored ones; int64.
+    """Confusion matrix of classes; sums over blocks are exact, and every score is computed from the sum.
 
-    Sums over blocks are exact, and every score is taken from the sum.
+    Parameters
+    ----------
+    counts
+        ``(classes, classes)`` int64: ``counts[i, j]`` voxels of true class i were given class j. Ignored voxels do not
+        count.
     """
 
     counts: npt.NDArray[np.int64]
@@ -50,7 +54,7 @@ class ConfusionMatrix:
         Raises
         ------
         PlanError
-            Shapes differ, or a class is not below ``classes``.
+            Shapes differ, or a value is not a class from 0 to ``classes - 1``.
         """
         same_shape(proposal, labels)
         if ignore is not None:
@@ -89,22 +93,22 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of voxels with the right class: ``sum n_ii / sum t_i``."""
+        """Share of voxels with the right class, ``sum n_ii / sum t_i``."""
         return float(self._right.sum() / self._true.sum())
 
     @property
     def accuracy(self) -> Floats:
-        """Of each class: ``n_ii / t_i``; NaN for a class that the labels do not hold."""
+        """Accuracy of each class, ``n_ii / t_i``; NaN for a class that the labels do not hold."""
         return _share(self._right, self._true)
 
     @property
     def iou(self) -> Floats:
-        """Of each class: ``n_ii / (t_i + sum_j n_ji - n_ii)``; NaN for a class in neither labels nor proposal."""
+        """IoU of each class, ``n_ii / (t_i + sum_j n_ji - n_ii)``; NaN for a class in neither labels nor proposal."""
         return _share(self._right, self._true + self._found - self._right)
 
     @property
     def dice(self) -> Floats:
-        """Of each class: ``2 n_ii / (t_i + sum_j n_ji)``; NaN as for `iou`."""
+        """Dice coefficient of each class, ``2 n_ii / (t_i + sum_j n_ji)``; NaN as for `iou`."""
         return _share(2 * self._right, self._true + self._found)
 
     @property
@@ -113,7 +117,7 @@ class ConfusionMatrix:
 
     @property
     def mean_iou(self) -> float:
-        """Mean over the classes that occur; one that was only proposed, wrongly, counts as 0."""
+        """Mean IoU over the classes that occur; a class that occurs only in the proposal counts as 0."""
         return float(np.nanmean(self.iou))
 
     @property
@@ -122,11 +126,11 @@ class ConfusionMatrix:
 
     @property
     def frequency_weighted_iou(self) -> float:
-        """``sum t_i IoU_i / sum t_i``."""
+        """IoU weighted by true voxels, ``sum t_i IoU_i / sum t_i``."""
         return float(np.nansum(self._true * self.iou) / self._true.sum())
 
     def one_against_rest(self, positive: int) -> Counts:
-        """One class as the positive one, all others as negative: true and false positives and negatives."""
+        """Count true and false positives and negatives, with one class as positive and all others as negative."""
         tp = int(self.counts[positive, positive])
         found, true = int(self._found[positive]), int(self._true[positive])
         return Counts(tp, found - tp, true - tp, self.total - found - true + tp)
@@ -145,14 +149,14 @@ class SemanticResult(Result):
     Parameters
     ----------
     matrix
-        Of the whole data set: the sum over its blocks and images.
+        Confusion matrix of the whole data set, the sum over its blocks and images.
     classes
-        A name for each class.
+        Name of each class.
 
     Raises
     ------
     PlanError
-        No voxel was scored; with two classes, when the labels hold only one of them.
+        No voxel is scored, or there are two classes and the labels hold only one of them.
     """
 
     protocol: ClassVar[str] = "semantic"

@@ -24,11 +24,11 @@ class Snemi3dResult(Result):
     Parameters
     ----------
     rand
-        The challenge's score: foreground only, N-squared, voxels of segment 0 each on their own.
+        The challenge's score: foreground only, N-squared; each voxel of segment 0 is a segment of its own.
     v_info
         The information-theoretic F score of the same voxels.
     voxels, objects, segments
-        How much was compared: voxels of the foreground, objects in them, segments in them.
+        Number of foreground voxels, of objects in the truth, and of segments in the foreground.
     """
 
     protocol: ClassVar[str] = "snemi3d"
@@ -57,7 +57,7 @@ def score_snemi3d(table: ContingencyTable) -> Snemi3dResult:
     Parameters
     ----------
     table
-        Of the whole volume: the sum of its blocks' tables.
+        Contingency table of the whole volume, the sum of its blocks' tables.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""True and false positives and negatives, and the ratios made of them."""
+"""Counts of true and false positives and negatives, and their ratios."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ NAN = math.nan
 
 
 def ratio(part: float, whole: float, empty: float = NAN) -> float:
-    """``part / whole``; ``empty`` where there is nothing to divide by."""
+    """Return ``part / whole``, or ``empty`` if ``whole`` is 0."""
     return part / whole if whole else empty
 
 
 def harmonic_mean(a: float, b: float) -> float:
-    """F score of a precision and a recall; 0 where their sum is 0 or NaN."""
+    """Return the F score of a precision and a recall; 0 if their sum is 0 or NaN."""
     total = a + b
     return 0.0 if total == 0 or math.isnan(total) else 2 * a * b / total
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counts of a two-class decision about pixels or about pairs of pixels; they add up over slices.
+    """Counts of a two-class decision about pixels or pairs of pixels; they add up over slices.
 
-    A count is NaN where its metric is 0/0 (foreground pairs of a slice without foreground), and then every
-    sum with it is.
+    A count is NaN if its metric is 0/0 (foreground pairs of a slice without foreground), and so is every sum with it.
 
     References
     ----------
@@ -46,7 +45,7 @@ class Counts:
 
     @property
     def agreement(self) -> float:
-        """Share of right decisions: accuracy of pixels, Rand index of pairs; NaN for none."""
+        """Share of right decisions: the accuracy of pixels, the Rand index of pairs; NaN without decisions."""
         return 1 - self.disagreement
 
     @property
@@ -54,18 +53,18 @@ class Counts:
         return ratio(self.fp + self.fn, self.total)
 
     def precision(self, empty: float = 1.0) -> float:
-        """Share of the found that is right; ``empty`` where nothing was found."""
+        """Return ``tp / (tp + fp)``, or ``empty`` if nothing was found."""
         return ratio(self.tp, self.tp + self.fp, empty)
 
     def recall(self, empty: float = 1.0) -> float:
-        """Share of the right that was found; ``empty`` where there is nothing to find."""
+        """Return ``tp / (tp + fn)``, or ``empty`` if there is nothing to find."""
         return ratio(self.tp, self.tp + self.fn, empty)
 
     def f_score(self, empty: float = 1.0) -> float:
         return harmonic_mean(self.precision(empty), self.recall(empty))
 
     def specificity(self, empty: float = 1.0) -> float:
-        """Share of the negatives that was left alone."""
+        """Return ``tn / (tn + fp)``, or ``empty`` if there are no negatives."""
         return ratio(self.tn, self.tn + self.fp, empty)
 
 

@@ -1,7 +1,7 @@
-"""Thinning of membranes: the watershed by immersion that the ISBI-2012 evaluation applies to a proposal.
+"""Thinning of membranes by the watershed by immersion, which the ISBI-2012 evaluation applies to proposals.
 
-It is not a skeleton: objects grow into the membrane until they meet, and what is left between them, the dams,
-can be thicker than one pixel or incomplete. `skimage.segmentation.watershed` draws other dams.
+The result is not a skeleton: objects grow into the membrane until they meet, and the dams left between them can be
+thicker than one pixel, or incomplete. `skimage.segmentation.watershed` draws different dams.
 
 References
 ----------
@@ -41,7 +41,7 @@ def thin(image: Array) -> tuple[Labels, int]:
 
 
 def thin_objects(objects: Labels, count: int) -> tuple[Labels, int]:
-    """As `thin`, for objects that are labelled already by `label_objects`."""
+    """Thin a slice whose objects are already labelled by `label_objects`; see `thin`."""
     if count == 0:
         return np.ones_like(objects), 1
     padded = np.full((objects.shape[1] + 2, objects.shape[0] + 2), OUTSIDE, np.int32)
@@ -52,12 +52,12 @@ def thin_objects(objects: Labels, count: int) -> tuple[Labels, int]:
 
 @compiled
 def _shores(state: Labels, stride: int, queue: Labels) -> int:
-    """Mark the black pixels of a padded slice, queue those that touch a basin, and return how many."""
+    """Mark the black pixels of a padded slice, queue those that touch a basin, and return their number."""
     last = 0
     for pixel in range(state.size):
         if state[pixel] == 0:
             state[pixel] = BLACK
-            # Black neighbours are BLACK, QUEUED or, further on, still 0: basins alone are positive.
+            # Black neighbours are BLACK, QUEUED or, not visited yet, 0; only basins are positive.
             if max(state[pixel - stride], state[pixel - 1], state[pixel + stride], state[pixel + 1]) > 0:
                 state[pixel] = QUEUED
                 queue[last] = pixel
@@ -69,14 +69,14 @@ def _shores(state: Labels, stride: int, queue: Labels) -> int:
 def _flood(state: Labels, stride: int) -> None:
     """Flood the black pixels of a padded slice in place; memory order is column-major.
 
-    A black pixel is BLACK until it is queued, then QUEUED until its turn, then a basin's number or DAM.
+    A black pixel is BLACK, then QUEUED, and in the end DAM or the number of a basin.
     """
     queue = np.empty(state.size, np.int32)
     first, last = 0, _shores(state, stride, queue)
     while first < last:
         pixel = queue[first]
         first += 1
-        yields = False  # a dam only because it touched a dam gives way to a basin
+        yields = False  # whether the pixel became a dam only by touching a dam: a basin may still claim it
         for step in (-stride, -1, stride, 1):  # left, up, right, down: the prescribed order
             there = state[pixel + step]
             here = state[pixel]

@@ -1,8 +1,8 @@
-"""The warping error: what is left of the differences when the truth is warped without changing its topology.
+"""The warping error: differences that remain when the truth is warped without changing its topology.
 
-Pixels of the truth are flipped towards the proposal as long as each is *simple*: flipping it joins, splits,
-makes and removes no object and no hole. What cannot be flipped is a difference of topology, and is classified.
-The order of the flips decides the result, so it is prescribed.
+Pixels of the truth are flipped towards the proposal as long as they are *simple*: flipping a simple pixel joins,
+splits, creates or removes no object and no hole. Pixels that cannot be flipped are differences of topology and are
+classified. The result depends on the order of the flips, which is therefore prescribed.
 
 References
 ----------
@@ -24,12 +24,12 @@ from tiler.metrics.labelling import columns, label_rows
 from tiler.metrics.mismatches import MismatchCounts, Pixels, classify, tally
 from tiler.ports import Array
 
-RADIUS = 20  # of the window in which the challenge looks for another way around a cut
+RADIUS = 20  # pixels from a mismatch within which the challenge seeks a path around a split
 
 
 @dataclass(frozen=True, eq=False)
 class Warping:
-    """A warped truth and what distinguishes it from the proposal.
+    """A warped truth and its remaining differences from the proposal.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Warping:
     kinds
         ``(y, x)`` uint8: the map of mismatches, 0 or a value of `Mismatch`.
     pixels, clusters
-        How many there are of each type.
+        Number of mismatches of each type.
     """
 
     warped: Array
@@ -48,27 +48,27 @@ class Warping:
 
     @property
     def error(self) -> float:
-        """Warping error of the slice: share of the pixels that is left, of any type."""
+        """Warping error of the slice: remaining mismatches of any type as a share of all pixels."""
         return self.pixels.total / self.kinds.size
 
 
 def warp(labels: Array, proposal: Array, threshold: float = 0.5, *, mask: Array | None = None,
          radius: int = RADIUS) -> Warping:
-    """Warp the truth towards a proposal and classify what is left.
+    """Warp the truth towards a proposal and classify the remaining mismatches.
 
     Parameters
     ----------
     labels
         ``(y, x)``; above 0 is object.
     proposal
-        ``(y, x)``, real; P(object), or any map of which values above the threshold are object.
+        ``(y, x)``, real; P(object), or any map in which values above the threshold are object.
     threshold
-        Where the proposal is cut; pixels far from it are flipped first.
+        Threshold of the proposal; pixels far from it are flipped first.
     mask
-        ``(y, x)``; only its non-zero pixels may flip, and only they count. None for all.
+        ``(y, x)``; only non-zero pixels may flip, and only they count. None for all.
     radius
-        Half width of the window in which an object that a pixel joins may hang together another way; the whole
-        slice if it is below 1 or longer than a side.
+        Half width in pixels of the window in which an object may stay connected around a split; the whole slice if
+        it is below 1 or longer than a side.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def warp(labels: Array, proposal: Array, threshold: float = 0.5, *, mask: Array 
 
 
 def warp_columns(cells: Array, values: Array, threshold: float, allowed: Array | None, radius: int) -> Warping:
-    """As `warp`, for arrays that are turned and converted already, which a sweep over thresholds does once.
+    """Warp arrays that are already transposed and converted, which a sweep over thresholds does once; see `warp`.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def warp_columns(cells: Array, values: Array, threshold: float, allowed: Array |
     differs = (values > threshold) != cells
     if allowed is not None:
         differs &= allowed
-    # float32 as in the evaluator: pixels whose distances round to the same number keep column-major order.
+    # float32 as in the evaluator: pixels with equal rounded distances keep column-major order.
     nearness = -np.abs(values[differs] - threshold).astype(np.float32)
     stride = image.shape[1]
     order = np.flatnonzero(np.pad(differs, 1))[np.argsort(nearness, kind="stable")]
@@ -118,11 +118,11 @@ def _classified(image: Array, left: Pixels, radius: int) -> Warping:
 
 @cache
 def simple_points() -> npt.NDArray[np.bool_]:
-    """``(256,)`` bool: whether the middle of a 3x3 neighbourhood is simple, for 4-connected objects.
+    """Return for each of the 256 neighbourhoods ``(256,)`` bool whether its centre is simple, for 4-connected objects.
 
-    Bit k of the index is the k-th neighbour on the way around, starting beside the middle, not at a corner.
-    Simple is a middle with exactly one 4-connected piece of object beside it and one 8-connected piece of
-    background, which is Yokoi's connectivity number being 1; so are 116 of the 256.
+    Bit k of the index is the k-th neighbour around the centre, starting beside it, not at a corner. The centre is
+    simple if exactly one 4-connected piece of object and one 8-connected piece of background touch it, that is if
+    Yokoi's connectivity number is 1; this holds for 116 neighbourhoods.
 
     References
     ----------
@@ -141,13 +141,13 @@ def flip_simple(image: Array, order: Pixels, stride: int, simple: npt.NDArray[np
     Parameters
     ----------
     image
-        Flat padded slice, 0 and 1.
+        Flat padded slice, 0 and 1; changed in place.
     order
-        Flat indices of the pixels to flip, first ones first; reordered in place.
+        Flat indices of the pixels to flip, in the order of the attempts; reordered in place.
     stride
         Padded length of a column.
     simple
-        By the bits of the neighbourhood.
+        Result of `simple_points`.
     """
     around = (-1, -stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1)
     remaining = order.size

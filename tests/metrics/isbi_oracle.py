@@ -1,6 +1,6 @@
-"""Every value of the reference files of protocol ``isbi2012``, under their names.
+"""All values of the reference files of protocol ``isbi2012``, under the names of the reference.
 
-For comparison with Fiji's evaluator: it computes much that no score is made of, so it is meant for small stacks.
+They are compared with the output of Fiji's evaluator. Many of them enter no score, so this is for small stacks only.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tiler.metrics.warping import warp
 from tiler.ports import Array
 
 Stack = Sequence[tuple[Array, Array, Array | None, SliceScores]]
-SMALL = 96  # px: up to here the reference also has mismatches without a window
+SMALL = 96  # pixels; for slices up to this side the reference also holds mismatches without a window
 
 
 def evaluate_full(proposal: Array, labels: Array, mask: Array | None = None) -> dict[str, Any]:
-    """Score a stack and return all that the reference files hold, except what they advise not to reproduce.
+    """Score a stack and return all values of the reference files, except those they advise not to reproduce.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def evaluate_full(proposal: Array, labels: Array, mask: Array | None = None) -> 
     Returns
     -------
     values
-        JSON: lists have one entry for each threshold, and ``per_slice`` lists one for each slice in each.
+        JSON; lists have one entry for each threshold, and in ``per_slice`` each entry is a list over the slices.
     """
     masks = [None] * len(labels) if mask is None else list(mask)
     result = Isbi2012Result(tuple(map(score_slice, proposal, labels, masks)))
@@ -70,7 +70,7 @@ def _entry(value: float, counts: Counts, empty: float = 1.0) -> dict[str, float]
 
 def _entries(result: Isbi2012Result, curve: Callable[[SliceScores], Sequence[Counts]],
              empty: float = 1.0, invert: bool = False) -> list[dict[str, float]]:
-    """Pooled counts beside the mean over slices of their agreement, or disagreement."""
+    """Pooled counts, and the mean over slices of their agreement or disagreement."""
     values = result.mean(lambda s: [counts.disagreement if invert else counts.agreement for counts in curve(s)])
     return [_entry(value, counts, empty) for value, counts in zip(values, result.pooled(curve), strict=True)]
 
@@ -110,10 +110,10 @@ def _information_values(stack: Stack, result: Isbi2012Result) -> dict[str, Any]:
 
 
 def _unrestricted(cut: Array, cells: Array) -> Information:
-    """The evaluator's entropies of all pixels: background is an object in H(T) and H(S), but left out of H(T, S).
+    """Entropies of all pixels as in the evaluator: background is an object in H(T) and H(S), but not in H(T, S).
 
-    The entropy of a single object is 0 or, by rounding, almost 0, and the F score made of it is 0 or far from it.
-    So the shares are added in the evaluator's order, that of objects numbered row by row.
+    The entropy of a single object is 0 or, through rounding, almost 0, and the F score is 0 or far from 0 accordingly.
+    The shares are therefore added in the evaluator's order, that of objects numbered row by row.
     """
     table = ContingencyTable.of(*(label_objects(image.T)[0] for image in (cells, cut)))
     shares = table.counts / table.total
@@ -127,7 +127,7 @@ def _entropy(shares: Array) -> float:
 
 
 def _unguarded_f(info: Information) -> float:
-    """F score that is 0 for an entropy of exactly 0 only."""
+    """F score that is 0 only if an entropy is exactly 0."""
     if info.labels == 0 or info.segments == 0:
         return 0.0
     return harmonic_mean(info.mutual / info.labels, info.mutual / info.segments)
