@@ -15,6 +15,7 @@ from typing import Any
 
 from tiler.errors import SourceError
 from tiler.ports import Source
+from tiler.sources.elsewhere import foreign_folder, way_out
 from tiler.sources.files import PRECOMPUTED, existing, split_image, split_inner
 from tiler.sources.raw import RawImage
 from tiler.sources.volume import VolumeSource, volume_of
@@ -49,6 +50,7 @@ FORMATS = (
     Format("tiler.sources.tiff:open_tiff", (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".ome"),
            "pip install tifffile imagecodecs"),
     Format("tiler.sources.hdf5:open_hdf5", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
+    Format("tiler.sources.imaris:open_imaris", (".ims",), "pip install em-tiler[hdf5]"),
     Format("tiler.sources.npy:open_npy", (".npy",)),
     Format("tiler.sources.mrc:open_mrc", (".mrc", ".rec", ".map", ".st")),
     Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
@@ -124,6 +126,9 @@ def _format_of(place: Place) -> Format:
             return known
     if suffix in COMPRESSED:
         raise SourceError(f"{path} is compressed as a whole, so no region of it can be read: decompress it first")
+    converter = way_out(path)
+    if converter is not None:
+        raise SourceError(f"{path}: {suffix} is not read; convert it: {converter}")
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise SourceError(f"{path}: unknown format {suffix or 'without a suffix'}; "
                       f"known are {supported} and folders of images")
@@ -142,6 +147,9 @@ def _format_of_folder(path: Path) -> Format:
         return N5
     if _is_precomputed(path):
         return PRECOMPUTED_VOLUME
+    foreign = foreign_folder(path)
+    if foreign is not None:
+        raise SourceError(foreign)
     return FOLDER
 
 

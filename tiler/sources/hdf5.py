@@ -59,7 +59,7 @@ def open_hdf5(path: Path, missing: str = "refuse") -> Hdf5Image:
     """
     file, inner = split_inner(path)
     file = existing(file)
-    with _opened(file) as found:
+    with opened_file(file) as found:
         name = _chosen(found, f"{file}", inner)
         dataset = found[name]
         _check_filters(f"{file}:{name}", dataset)
@@ -67,7 +67,14 @@ def open_hdf5(path: Path, missing: str = "refuse") -> Hdf5Image:
     return Hdf5Image(header, file, name, Lazy(partial(_dataset, file, name)))
 
 
-def _opened(file: Path) -> Any:
+def opened_file(file: Path) -> Any:
+    """Open a file to read.
+
+    Raises
+    ------
+    SourceError
+        If it is no HDF5 file, or damaged.
+    """
     try:
         return h5py.File(file, "r", rdcc_nbytes=CACHE)
     except OSError as error:
@@ -75,7 +82,7 @@ def _opened(file: Path) -> Any:
 
 
 def _dataset(file: Path, name: str) -> Any:
-    return _opened(file)[name]
+    return opened_file(file)[name]
 
 
 def _chosen(found: Any, file: str, inner: str | None) -> str:
