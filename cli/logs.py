@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from tiler.errors import SinkError
+from tiler.errors import SinkError, TilerError
 
 
 def tell(text: str) -> None:
@@ -18,6 +18,13 @@ def tell(text: str) -> None:
         click.echo(text, err=True)
     except OSError:
         sys.stderr = None  # type: ignore[assignment]  # as Python itself has it where there is no stderr
+
+
+def spelled(error: object) -> str:
+    """The message of an error, with its options as the command line has them."""
+    from tiler.options.documents import cli_spelling
+
+    return error.spelled(cli_spelling) if isinstance(error, TilerError) else str(error)
 
 
 def unexpected(error: Exception) -> str:

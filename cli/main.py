@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tiler.cli.logs import library_messages, tell, unexpected
+from tiler.cli.logs import library_messages, spelled, tell, unexpected
 from tiler.errors import Interrupted, TilerError
 from tiler.version import __version__
 
@@ -92,7 +92,7 @@ def _exit_code(arguments: list[str] | None) -> int:
 
 
 def _complain(error: object, code: int) -> int:
-    tell(f"tiler: {' '.join(str(error).split())}")
+    tell(f"tiler: {' '.join(spelled(error).split())}")
     return code
 
 

@@ -16,7 +16,7 @@ import click
 
 from tiler import api
 from tiler.cli import completion
-from tiler.cli.logs import set_up_logging, tell, unexpected
+from tiler.cli.logs import set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
@@ -169,10 +169,10 @@ def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop:
     except Exception as error:
         log.debug("%s", traceback.format_exc())
         failure = error if isinstance(error, TilerError) else TilerError(unexpected(error))
-        log.error("%s: %s", pair.source, failure)
+        log.error("%s: %s", pair.source, spelled(failure))
         if total == 1:
             raise failure from error
-        tell(f"tiler: {pair.source}: {failure}")
+        tell(f"tiler: {pair.source}: {spelled(failure)}")
         return failure
     log.info("%s -> %s", pair.source, pair.output)
     _announce(pair, time.monotonic() - begun, talking["as_json"])
@@ -193,5 +193,5 @@ def _conclude(pairs: list[Pair], outcomes: list[TilerError | None]) -> int:
         return 0
     tell(f"tiler: {len(failed)} of {len(pairs)} inputs failed:")
     for pair, error in failed:
-        tell(f"  {pair.source}: {error}")
+        tell(f"  {pair.source}: {spelled(error)}")
     return 130 if any(isinstance(error, Interrupted) for _, error in failed) else 1

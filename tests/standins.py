@@ -6,12 +6,15 @@ import threading
 
 import numpy as np
 
+from tiler.ports import Capabilities
 from tiler.running.perform import Silent
 from tiler.testing.predictors import PoolingNet
 
 
 class LabelNet(PoolingNet):
     """Two classes, in a type that all formats hold: labels of which instances can be made."""
+
+    capabilities = Capabilities(meaning="labels")
 
     @property
     def dtype(self):

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tiler.checking.verify import CheckReport, verify
 from tiler.errors import PlanError
-from tiler.opening import open_all
 from tiler.options import Options
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Listener, Source
 from tiler.running.output_state import Intent
 from tiler.running.perform import Silent
-from tiler.running.start import Request, fitted, run_in_memory, run_to_file, with_room
-from tiler.sinks import check_output
+from tiler.running.start import Request, opened_for, opened_in_memory, run_in_memory, run_to_file
 from tiler.sources import open_source
 from tiler.stores.address import Address, Place, place_of
 
@@ -63,13 +61,8 @@ def plan(source: Any, model: Any, output: str | Path | Address | None = None, *,
     TilerError
         If it cannot be done.
     """
-    wanted = Options(**options)
-    if output is None:
-        return open_all(source, model, wanted, trust).plan()
-    place = place_of(output)
-    check_output(place, wanted.ngff)
-    opened = open_all(source, model, fitted(wanted, place), trust)
-    return with_room(opened, opened.plan(), place)[0]
+    request = Request(source, model, Options(**options), Intent(), trust)
+    return (opened_in_memory(request) if output is None else opened_for(request, place_of(output)))[1]
 
 
 def check(output: str | Path | Address, *, source: Any = None, model: Any = None, trust: bool = False,

@@ -20,16 +20,57 @@
       Interrupted
 
 Every message is one line and says what was wrong, what was given, what would be right and which option to change.
+Options are named by their keyword, and each interface spells them in its own way: ``kind="labels"`` in Python,
+``--as labels`` on the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
+
+MARKED = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+"""An option in a message: its keyword in backticks, with or without a value."""
 
 
 class TilerError(Exception):
-    """Base of every error that tiler raises on purpose."""
+    """Base of every error that tiler raises on purpose.
+
+    Parameters
+    ----------
+    message
+        One line. It names an option by its keyword in backticks: ``"leave out `min_size`"``,
+        ``"say `kind=instances`"``.
+    option
+        Keyword of the option to change, which the message ends with.
+    """
+
+    option: str | None = None
+
+    def __init__(self, *message: object, option: str | None = None) -> None:
+        super().__init__(*message)
+        if option is not None:
+            self.option = option
+
+    @property
+    def marked(self) -> str:
+        """The message with its options in backticks, for an interface to spell or for a message around it."""
+        text = super().__str__()
+        return f"{text} (`{self.option}`)" if self.option else text
+
+    def spelled(self, spell: Callable[[str, str | None], str]) -> str:
+        """The message, its options written by ``spell(keyword, value)``; the value is None where none is named."""
+        return MARKED.sub(lambda match: spell(match[1], match[2]), self.marked)
+
+    def __str__(self) -> str:
+        return self.spelled(python_spelling)
+
+
+def python_spelling(keyword: str, value: str | None) -> str:
+    """``kind=`` or ``kind="labels"``: an option as it stands in a call."""
+    plain = value is None or value in ("True", "False", "None") or value.replace(".", "", 1).isdecimal()
+    return f"{keyword}={value or ''}" if plain else f'{keyword}="{value}"'
 
 
 class PlanError(TilerError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,221 +12,249 @@ import numpy as np
 from tiler.errors import PlanError
 from tiler.geometry import Box
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
-from tiler.jobs.statistics import parse_rule
-from tiler.machine import available_memory, cores
-from tiler.options import Options, parse_bytes, parse_count, parse_roi, parse_sizes
+from tiler.jobs.statistics import check_countable
+from tiler.machine import available_memory
+from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions, parse_rule
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
-from tiler.ports import Json, Predictor, Source
+from tiler.ports import Json, Predictor, Source, missing_in
 from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
 from tiler.stores.address import Address, is_address
 
-KINDS = ("probabilities", "labels", "instances")
-INSTANCE_TYPES = ("uint32", "uint64")
-
-DEFAULTS: dict[str, Any] = {
-    "kind": "probabilities",
-    "executor": "threads",
-    "workers": 2,
-    "tune": True,
-    "normalise": "weights",
-    "nan": "refuse",
-    "device": "auto",
-    "precision": "float32",
-    "backend": "torch",
-    "average": "none",
-    "ngff": "0.5",
-    "min_size": 0,
-}
+ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise"})
+"""Options of the model that may be given with a predictor, as far as they agree with its values."""
 
 
-Given = tuple[tuple[str, Any], ...]
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model that `tiler.open_model` has opened, for any number of segmentations.
+
+    Parameters
+    ----------
+    predictor
+        What runs it.
+    model
+        As it was given: a name, a path or a module.
+    options
+        Those that it was opened with.
+    """
+
+    predictor: Predictor
+    model: Any
+    options: Options
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The ports of a segmentation and what is wanted of them."""
 
-    options: Options
+    options: ResolvedOptions
     source: Source
     predictor: Predictor
     region: Box | None
+    unknown: frozenset[str] = frozenset()
+    """Options whose values are those of a predictor that somebody else opened."""
 
     @property
     def statistics(self) -> str | None:
+        """The rule of a first pass over the volume, None where there is none."""
         rule = self.options.normalise
-        return rule if rule is not None and rule.startswith("volume") else None
+        return str(rule) if rule.measured else None
 
     @property
     def kind(self) -> str:
-        return str(self.options.kind)
+        return self.options.kind
 
     @property
     def instance_dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.options.dtype or INSTANCE_TYPES[0])
+        return np.dtype(self.options.dtype if self.kind == "instances" else "uint32")
 
     def plan(self) -> Plan:
         """What will be done with them."""
         return resolve(_settings(self.options, self.region), self.source, self.predictor, _extra(self.options),
-                       tune=bool(self.options.tune))
+                       tune=self.options.tune)
+
+    def to_json(self) -> dict[str, Any]:
+        """The options that are known, with which the same can be opened again."""
+        return {name: value for name, value in self.options.to_json().items() if name not in self.unknown}
 
 
-def with_defaults(options: Options) -> Options:
-    """Every default of the package, in one place."""
-    filled = Options(**{**DEFAULTS, **options.given()})
-    if filled.threads is None:
-        filled = replace(filled, threads=max(1, cores() // _processes(filled)))
-    _check_choice("--as", filled.kind, KINDS)
-    _check_choice("--ngff", filled.ngff, ("0.5", "0.4"))
-    _check_choice("--tiling", filled.tiling, ("exact", "blend", "whole", None))
-    _check_choice("--nan", filled.nan, ("refuse", "zero"))
-    _check_choice("--border", filled.border, ("mirror", "zero", None))
-    if filled.kind == "instances":
-        _check_choice("--dtype", filled.dtype, (*INSTANCE_TYPES, None))
-    if filled.kind == "labels":
-        _check_choice("--dtype", filled.dtype, ("uint8", None))
-    if filled.min_size and filled.kind != "instances":
-        raise PlanError(f"{filled.kind} have no objects of {filled.min_size} voxels: say --as instances, or leave out "
-                        "--min-size")
-    if filled.average == "rot7":
-        _check_choice("--border", filled.border, ("mirror", None))
-    return filled
-
-
-def _processes(options: Options) -> int:
-    """How many share this machine."""
-    if options.executor != "dask" or options.scheduler is not None:
-        return 1
-    return parse_count(options.workers, "--workers") or int(DEFAULTS["workers"])
-
-
-def open_all(source: Any, model: Any, options: Options, trust: bool) -> Opened:
+def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Json | None = None) -> Opened:
     """Open the ports.
+
+    Parameters
+    ----------
+    source, model, trust
+        As for `tiler.segment`.
+    options
+        As they were given.
+    stored
+        Options of the run that goes on; the given ones win.
 
     Raises
     ------
     TilerError
         Whatever is wrong with the input, the model or the options, in one line.
     """
-    options = with_defaults(options)
-    region = parse_roi(options.roi)
-    time = None if region is None else region.time
-    volume = open_source(source, axes=options.axes, channel=options.channel, time=time)
-    predictor = open_model(model, options, trust, volume)
+    refuse_model_options(options, model)
+    known = {name: value for name, value in (stored or {}).items() if name not in _fixed_by(model)}
+    if isinstance(model, OpenedModel):
+        known |= model.options.given()
+    elif is_predictor(model):
+        known = {"kind": model.capabilities.meaning, **known}
+    resolved = options.over(known).resolved()
+    volume = open_source(source, axes=resolved.axes, channel=resolved.channel,
+                         time=None if resolved.roi is None else resolved.roi.time)
+    predictor = predictor_of(model, resolved, trust, volume)
     _check_time(volume, predictor)
-    box = None if region is None else region.within(volume.shape[1:])
-    return _with_scaling(Opened(options, volume, predictor, box))
+    box = None if resolved.roi is None else resolved.roi.within(volume.shape[1:])
+    unknown = _fixed_by(model) if is_predictor(model) else frozenset[str]()
+    if is_predictor(model) and resolved.kind != "instances":
+        unknown |= {"dtype"}
+    return _with_scaling(Opened(resolved, volume, predictor, box, unknown))
 
 
 def _with_scaling(opened: Opened) -> Opened:
     """With the statistics that the model's own scaling needs, where it has one and the user did not choose another."""
     own = opened.predictor.capabilities.own_scaling
-    if own is None:
-        return opened
-    measures = own.measures
-    if needs_slices(opened.source, measures, opened.predictor.footprint.flat):
-        slices = ScaledSlices(opened.source, measures, str(opened.options.nan))
-        return replace(opened, source=slices, predictor=own.done)
-    return replace(opened, options=replace(opened.options, normalise=measures.rule))
+    if own is not None:
+        if needs_slices(opened.source, own.measures, opened.predictor.footprint.flat):
+            slices = ScaledSlices(opened.source, own.measures, opened.options.nan)
+            return replace(opened, source=slices, predictor=own.done)
+        opened = replace(opened, options=replace(opened.options, normalise=parse_rule(own.measures.rule)))
+    check_countable(opened.options.normalise, opened.source.dtype)
+    return opened
 
 
-def open_model(model: Any, options: Options, trust: bool, source: Source) -> Predictor:
-    """The predictor of a model's name, file or module; a predictor is taken as it is."""
-    if isinstance(model, Predictor) and not hasattr(model, "parameters"):
-        return model
-    given = _predictor_options(options, source)
-    if not isinstance(model, (str, Path)):
-        return _open_predictor(model, options.weights, trust, given)  # a module may have learnt since the last call
-    return _kept_predictor(model, options.weights, trust, given, (_stamp(model), _stamp(options.weights)))
+def is_predictor(model: Any) -> bool:
+    """Whether a model is a predictor that somebody opened; a module of torch is none."""
+    return not missing_in(model) and not hasattr(model, "parameters")
 
 
-def _predictor_options(options: Options, source: Source) -> Given:
-    """What `tiler.models.PredictorOptions` is to be made of."""
-    names = ("device", "precision", "backend", "threads", "head", "classes", "kind", "dtype", "average", "normalise",
-             "tiling")
-    chosen = {name: getattr(options, name) for name in names}
-    if options.kind == "instances":
-        chosen |= {"kind": "labels", "dtype": None}
-    if str(options.normalise).startswith("volume"):
-        parse_rule(str(options.normalise))
-        chosen["normalise"] = "volume"
-    if options.resize is not None:
-        chosen["resize"] = _slice_sizes(options.resize)
-    if options.average == "rot7":
-        chosen["slice_shape"] = source.shape[2:]
-    if isinstance(options.classes, list):
-        chosen["classes"] = tuple(options.classes)
-    return tuple((name, value) for name, value in chosen.items() if value is not None)
+def _fixed_by(model: Any) -> frozenset[str]:
+    """Options that are already decided when this model is given."""
+    if isinstance(model, OpenedModel):
+        return OF_MODEL
+    return OF_MODEL - ANY_PREDICTOR if is_predictor(model) else frozenset()
 
 
-def _slice_sizes(value: Any) -> tuple[int, int]:
-    """``(y, x)`` from one or two sizes."""
-    sizes = parse_sizes(value, "--resize")
-    if sizes is None or len(sizes) > 2:
-        raise PlanError(f"a slice is resized to one or two sizes, got {value!r} (--resize)")
-    return sizes[0], sizes[-1]
+def refuse_model_options(options: Options, model: Any) -> None:
+    """Refuse options that an opened model has already, or that contradict what a predictor gives.
+
+    Raises
+    ------
+    PlanError
+        Naming them.
+    """
+    options.refuse(_fixed_by(model), "the model is already opened: give them to tiler.open_model")
+    if not is_predictor(model):
+        return
+    meaning, kind, rule = model.capabilities.meaning, options.get("kind"), options.get("normalise")
+    possible = (meaning, "instances") if meaning == "labels" else (meaning,)
+    if kind not in (None, *possible):
+        raise PlanError(f"the predictor gives {meaning}, of which no {kind} are made: open the model with "
+                        f"tiler.open_model(..., `kind={kind}`), or leave out `kind`")
+    if options.get("dtype") is not None and kind != "instances":
+        raise PlanError("an opened predictor has the type of its output: give it to tiler.open_model", option="dtype")
+    if rule is not None and rule.source == "fixed":
+        raise PlanError(f"an opened predictor has its own normalisation: give {rule} to tiler.open_model",
+                        option="normalise")
 
 
-@lru_cache(maxsize=1)
-def _kept_predictor(model: Any, weights: Any, trust: bool, given: Given, stamps: tuple[object, ...]) -> Predictor:
-    """Kept, so that several inputs share one network, as long as its files are those that were read."""
-    return _open_predictor(model, weights, trust, given)
+def open_model(model: Any, options: Options, trust: bool, source: Any = None) -> OpenedModel:
+    """A model that is opened once, for several segmentations.
+
+    Parameters
+    ----------
+    model, trust
+        As for `tiler.segment`.
+    options
+        Those of the model; others are refused.
+    source
+        A volume as large as those to come, needed for ``average="rot7"`` alone.
+
+    Raises
+    ------
+    TilerError
+        Whatever is wrong with the model or the options, in one line.
+    """
+    options.refuse(TABLE.keys() - OF_MODEL, "they belong to a segmentation, not to a model")
+    refuse_model_options(options, model)
+    if is_predictor(model) or isinstance(model, OpenedModel):
+        raise PlanError("the model is already opened", option="model")
+    resolved = options.resolved()
+    volume = None if source is None else open_source(source)
+    known = {name: value for name in OF_MODEL if (value := getattr(resolved, name)) is not None}
+    return OpenedModel(predictor_of(model, resolved, trust, volume), model, Options.of(known))
 
 
-def _open_predictor(model: Any, weights: Any, trust: bool, given: Given) -> Predictor:
-    """Torch is imported here and nowhere else."""
+def kind_of(options: Options, model: Any) -> KindName:
+    """What will be written, where it is asked before anything is opened."""
+    chosen = options.get("kind") or (model.options.get("kind") if isinstance(model, OpenedModel) else None)
+    kind: KindName = chosen or (model.capabilities.meaning if is_predictor(model) else TABLE["kind"].default)
+    return kind
+
+
+def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Source | None) -> Predictor:
+    """The predictor of a model's name, file or module; one that is opened is taken as it is."""
+    if isinstance(model, OpenedModel):
+        return model.predictor
+    if is_predictor(model):
+        found: Predictor = model
+        return found
+    # Torch is imported here and nowhere else.
     models = importlib.import_module("tiler.models.predictor.open_predictor")
-    options = models.PredictorOptions(**dict(given))
-    predictor: Predictor = models.open_predictor(model, weights=weights, trust=trust, options=options)
-    return predictor
+    opened: Predictor = models.open_predictor(model, weights=options.weights, trust=trust,
+                                              options=models.PredictorOptions(**_predictor_options(options, source)))
+    return opened
 
 
-def _stamp(file: Any) -> tuple[int, int] | None:
-    """Time and size of a file that a model is made of, None where it is none."""
-    try:
-        status = Path(str(file).split(":")[0]).stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[str, Any]:
+    """Keywords of `tiler.models.PredictorOptions`."""
+    names = ("device", "precision", "backend", "threads", "average")
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
+    chosen |= {"head": options.head, "tiling": options.tiling, "classes": options.classes,
+               "kind": "labels" if options.kind == "instances" else options.kind,
+               "normalise": "volume" if options.normalise.measured else str(options.normalise)}
+    if options.kind == "probabilities":
+        chosen["dtype"] = options.dtype
+    if options.resize is not None:
+        chosen["resize"] = (options.resize[0], options.resize[-1])
+    if options.average == "rot7" and source is not None:
+        chosen["slice_shape"] = source.shape[2:]
+    return chosen
 
 
-def _settings(options: Options, region: Box | None) -> Settings:
-    workers = parse_count(options.workers, "--workers")
+def _settings(options: ResolvedOptions, region: Box | None) -> Settings:
     return Settings(
-        tile=parse_sizes(options.tile, "--tile"), block=parse_sizes(options.block, "--block"),
-        batch=parse_count(options.batch, "--batch"), memory=_memory(options),
-        workers=workers, readers=None if options.executor == "dask" else workers, region=region,
-        border=options.border, nan=str(options.nan))  # type: ignore[arg-type]  # checked in with_defaults
+        tile=None if options.tile is AUTO else options.tile, block=None if options.block is AUTO else options.block,
+        batch=None if options.batch is AUTO else options.batch, memory=_memory(options), workers=options.workers,
+        readers=None if options.executor == "dask" else options.workers, region=region, border=options.border,
+        nan=options.nan)
 
 
-def _memory(options: Options) -> int | None:
+def _memory(options: ResolvedOptions) -> int | None:
     """For one process; None leaves it to the plan."""
-    memory, processes = parse_bytes(options.memory), _processes(options)
-    if processes == 1:
+    memory = None if options.memory is AUTO else options.memory
+    if options.processes == 1:
         return memory
-    return (memory or available_memory() // 2) // processes
+    return (memory or available_memory() // 2) // options.processes
 
 
-def _extra(options: Options) -> Json:
+def _extra(options: ResolvedOptions) -> Json:
     """What comes after the model and can change the result."""
-    extra: dict[str, Any] = {"kind": options.kind, "normalise": options.normalise, "ngff": options.ngff}
+    extra: dict[str, Any] = {"kind": options.kind, "normalise": str(options.normalise), "ngff": options.ngff}
     if options.kind == "instances":
-        extra |= {"min_size": options.min_size, "instance_dtype": options.dtype or INSTANCE_TYPES[0]}
+        extra |= {"min_size": options.min_size, "instance_dtype": options.dtype}
     return extra
-
-
-def _check_choice(option: str, value: str | None, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        known = ", ".join(choice for choice in choices if choice)
-        raise PlanError(f"{value!r} is not one of {known} ({option})")
 
 
 def _check_time(source: Source, predictor: Predictor) -> None:
     axes, sizes = source.calibration.axes, source.calibration.sizes
     if "t" in axes and sizes[axes.index("t")] > 1 and not predictor.footprint.flat:
         raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points, the network takes volumes: "
-                        "choose one with --roi t=N")
+                        "choose one with `roi=t=N`")
 
 
 def describe_source(source: Any) -> str:
@@ -242,6 +269,8 @@ def describe_source(source: Any) -> str:
 
 def describe_model(model: Any) -> str:
     """A name as it is, a file as an absolute path, a module in memory as its type."""
+    if isinstance(model, OpenedModel):
+        return describe_model(model.model)
     if not isinstance(model, (str, Path)):
         return f"<{type(model).__name__}>"
     file, colon, factory = str(model).partition(":")

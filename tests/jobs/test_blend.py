@@ -55,7 +55,7 @@ class Relative:
 
     @property
     def capabilities(self):
-        return Capabilities(tiling=self.tiling, inexact=self.inexact, soft=self)
+        return Capabilities(meaning=self.kind, tiling=self.tiling, inexact=self.inexact, soft=self)
 
     def cost(self, tile, batch):
         return Cost(100.0 * np.prod(tile), int(self.bytes_per_voxel * np.prod(tile) * batch))

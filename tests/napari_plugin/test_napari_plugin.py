@@ -56,7 +56,7 @@ def test_the_manifest_is_one_of_napari(manifest):
 def result(tmp_path):
     """A stack, and what the exact network of the tests makes of a region of it."""
     np.save(tmp_path / "stack.npy", STACK)
-    tiler.segment(tmp_path / "stack.npy", PoolingNet(), tmp_path / "cells.zarr", roi="1:3,8:40,4:44", dtype="uint32")
+    tiler.segment(tmp_path / "stack.npy", PoolingNet(), tmp_path / "cells.zarr", roi="1:3,8:40,4:44")
     return tmp_path
 
 

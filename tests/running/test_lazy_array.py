@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from distributed import Client, LocalCluster
+from standins import LabelNet
 
 import tiler
 from tiler.errors import BlockFailed, PlanError
@@ -141,9 +142,9 @@ def test_a_cluster_computes_it_from_persisted_chunks():
 
 
 def test_what_cannot_be_lazy_is_refused():
-    with pytest.raises(PlanError, match="kind=labels"):
-        tiler.lazy(VOLUME, PoolingNet(), kind="instances")
-    with pytest.raises(PlanError, match=r"normalise='MEAN,STD'"):
+    with pytest.raises(PlanError, match='kind="labels"'):
+        tiler.lazy(VOLUME, LabelNet(), kind="instances")
+    with pytest.raises(PlanError, match='normalise="MEAN,STD"'):
         tiler.lazy(VOLUME, PoolingNet(), normalise="volume")
 
 

@@ -22,7 +22,6 @@ from tiler.errors import (
     SinkError,
     SourceError,
 )
-from tiler.executors import open_executor
 from tiler.jobs.statistics import scaling
 from tiler.running.journal import Journal
 from tiler.testing.predictors import PoolingAxis, PoolingNet
@@ -264,10 +263,6 @@ def test_percentiles_come_from_the_exact_histogram():
     tiler.segment(VOLUME, Watching(), normalise="volume:1,99")
     low, high = np.percentile(VOLUME, [1, 99])
     assert seen == [(low, high - low)]
-    with pytest.raises(PlanError, match="integers of up to 16 bits"):
-        tiler.segment(VOLUME.astype(np.float32), Watching(), normalise="volume:1,99")
-    with pytest.raises(PlanError, match="--normalise"):
-        tiler.segment(VOLUME, Watching(), normalise="volume:99,1")
 
 
 def test_block_moments_merge_to_those_of_the_whole():
@@ -336,7 +331,7 @@ def test_time_is_folded_for_networks_of_slices_and_refused_for_those_of_volumes(
     np.testing.assert_array_equal(result[0], whole())
     np.testing.assert_array_equal(result[1], whole()[::-1])
     np.testing.assert_array_equal(tiler.segment(movie, PoolingNet(), axes="tzyx", roi="t=1"), whole()[::-1])
-    with pytest.raises(PlanError, match=r"2 time points.*--roi t=N"):
+    with pytest.raises(PlanError, match=r'2 time points.*roi="t=N"'):
         tiler.segment(movie, PoolingNet((PoolingAxis(),) * 3), axes="tzyx")
 
 
@@ -384,11 +379,9 @@ def test_check_needs_a_journal(source, tmp_path):
 
 
 def test_unknown_choices_are_named():
-    for options, option in [({"kind": "masks"}, "--as"), ({"nan": "keep"}, "--nan"),
-                            ({"border": "wrap"}, "--border"), ({"executor": "celery"}, "--executor"),
-                            ({"tile": "big"}, "--tile"),
-                            ({"memory": "lots"}, "--memory"), ({"batch": 0}, "--batch"), ({"roi": "1"}, "--roi")]:
-        with pytest.raises(PlanError, match=option):
+    for options, option in [({"kind": "masks"}, "kind"), ({"nan": "keep"}, "nan"),
+                            ({"border": "wrap"}, "border"), ({"executor": "celery"}, "executor"),
+                            ({"tile": "big"}, "tile"),
+                            ({"memory": "lots"}, "memory"), ({"batch": 0}, "batch"), ({"roi": "1"}, "roi")]:
+        with pytest.raises(PlanError, match=f"{option}="):
             tiler.segment(VOLUME, PoolingNet(), **options)
-    with pytest.raises(PlanError, match="executor"):
-        open_executor("none", 1)

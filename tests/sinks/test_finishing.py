@@ -99,7 +99,7 @@ def test_a_run_is_stopped_while_it_finishes_and_resumed(name, tmp_path):
     again = Listening()
     tiler.segment(*call, resume=True, listener=again)
     assert again.stages == ["model", "finish"]
-    assert open_finished(tmp_path / name)["kind"] == "probabilities"
+    assert open_finished(tmp_path / name)["kind"] == "labels"
     found = tiler.open_volume(tmp_path / name)
     expected = tiler.segment(volume, LabelNet(), tile="62")
     np.testing.assert_array_equal(found.read(Box.of_shape(found.shape[1:]))[0], expected)

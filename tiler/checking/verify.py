@@ -17,7 +17,7 @@ from tiler.errors import SinkError
 from tiler.geometry import Shape
 from tiler.jobs.seams import Seams
 from tiler.jobs.segment import checksum_of
-from tiler.opening import Opened, open_all
+from tiler.opening import Opened, OpenedModel, open_all
 from tiler.options import FREE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
@@ -105,12 +105,12 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
     plan = Plan.from_json(header["plan"])
     stored = {name: value for name, value in header["options"].items() if name not in FREE}
     stored |= {"tile": None, "block": None, "border": plan.border}
-    ports = source or header["source"], model or header["model"]
-    as_run = open_all(*ports, Options(**stored), trust)
+    ports = source or header["source"], model.model if isinstance(model, OpenedModel) else model or header["model"]
+    as_run = open_all(*ports, Options(), trust, stored)
     _check_ports(plan, as_run, moved=source is not None)
     scores = {} if KINDS[header["kind"]].ordered else \
         {"kind": "probabilities", "classes": "all", "dtype": None, "min_size": None}
-    scored = open_all(*ports, Options(**{**stored, **scores}), trust)
+    scored = open_all(*ports, Options(), trust, {**stored, **scores})
     run = run_spec(as_run, plan, output)
     stages = stages_of(run)
     last = stages[-1]

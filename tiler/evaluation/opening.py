@@ -79,7 +79,7 @@ def open_comparison(request: EvaluationRequest) -> Comparison:
 
 def _region(slices: Any, roi: Any) -> Region | None:
     """Combine both options into one region; None if neither is given."""
-    region = parse_roi(roi)
+    region = None if roi is None else parse_roi(roi)
     if slices is None:
         return region
     if region is None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from tiler.errors import PlanError
 from tiler.executors.serial import Serial
 from tiler.executors.threads import Threads
+from tiler.options import ExecutorName
 from tiler.ports import Executor
 
-NAMES = ("threads", "serial", "dask")
 
-
-def open_executor(name: str, workers: int, scheduler: str | None = None) -> Executor:
-    """The executor of that name.
+def open_executor(name: ExecutorName | Executor, workers: int, scheduler: str | None = None) -> Executor:
+    """The executor of that name; an object that is an executor stays as it is.
 
     Parameters
     ----------
     name
-        One of `NAMES`.
+        "threads", "serial", "dask", or an executor.
     workers
         Threads that read and that write; processes of "dask".
     scheduler
@@ -25,18 +24,13 @@ def open_executor(name: str, workers: int, scheduler: str | None = None) -> Exec
     Raises
     ------
     PlanError
-        If there is none, or what it needs is not installed.
+        If what it needs is not installed.
     """
-    if scheduler is not None and name != "dask":
-        raise PlanError(f"the scheduler {scheduler} is one of dask's, the executor is {name}: use --executor dask, "
-                        "or leave out --scheduler")
+    if not isinstance(name, str):
+        return name
     if name == "serial":
         return Serial()
-    if name == "threads":
-        return Threads(workers)
-    if name == "dask":
-        return _open_dask(workers, scheduler)
-    raise PlanError(f"unknown executor {name!r}: choose one of {', '.join(NAMES)} (--executor)")
+    return Threads(workers) if name == "threads" else _open_dask(workers, scheduler)
 
 
 def _open_dask(workers: int, scheduler: str | None) -> Executor:
@@ -44,5 +38,5 @@ def _open_dask(workers: int, scheduler: str | None) -> Executor:
     try:
         from tiler.executors.dask import Dask
     except ModuleNotFoundError as error:
-        raise PlanError(f"--executor dask needs the package {error.name}: pip install 'em-tiler[dask]'") from error
+        raise PlanError(f"`executor=dask` needs the package {error.name}: pip install 'em-tiler[dask]'") from error
     return Dask(workers, scheduler)

@@ -14,7 +14,8 @@ import numpy as np
 
 from tiler.geometry import Box, Grid, Shape, Span
 from tiler.jobs.segment import finite
-from tiler.jobs.statistics import Scaling, StatisticsJob, block_of, is_countable, parse_rule, scaling
+from tiler.jobs.statistics import Scaling, StatisticsJob, block_of, is_countable, scaling
+from tiler.options import parse_rule
 from tiler.ports import Array, Calibration, Json, Measures, Source, VolumeShape
 
 
@@ -95,8 +96,8 @@ class ScaledSlices:
 
     def _measured(self, job: SliceJob) -> Scaling:
         rule, dtype = self.measures.rule, self.source.dtype
-        percentiles = parse_rule(rule)
-        if percentiles is not None and not is_countable(dtype):  # a slice fits into memory, where a volume may not
+        percentiles = parse_rule(rule).values
+        if percentiles and not is_countable(dtype):  # a slice fits into memory, where a volume may not
             whole = finite(self.source.read(job.grid.region), self.nan, self.name)
             low, high = np.percentile(whole.reshape(len(whole), -1), percentiles, axis=1)
             return Scaling(tuple(low), tuple(high - low))
@@ -107,5 +108,5 @@ class ScaledSlices:
 
 def needs_slices(source: Source, measures: Measures, flat: bool) -> bool:
     """Whether a first pass over the whole volume does not give what a network of slices measures."""
-    counted = is_countable(source.dtype) or parse_rule(measures.rule) is None
+    counted = is_countable(source.dtype) or not parse_rule(measures.rule).values
     return flat and measures.each_input and (source.shape[1] > 1 or not counted)

@@ -20,6 +20,7 @@ import numpy as np
 from tiler.errors import PlanError
 from tiler.geometry import Box, Grid, Shape, Span
 from tiler.jobs.segment import finite
+from tiler.options import Rule, parse_rule
 from tiler.ports import Array, Json, Source
 
 BLOCK_VOXELS = 1 << 24
@@ -85,36 +86,27 @@ def is_countable(dtype: np.dtype[Any]) -> bool:
     return np.issubdtype(dtype, np.integer) and dtype.itemsize <= 2
 
 
-def parse_rule(rule: str) -> tuple[float, float] | None:
-    """Percentiles of ``volume:LOW,HIGH``, None for plain ``volume`` (mean and standard deviation).
+def check_countable(rule: Rule, dtype: np.dtype[Any]) -> None:
+    """Refuse percentiles of values that cannot be counted.
 
     Raises
     ------
     PlanError
-        If the rule is neither.
+        If the rule takes percentiles and the type has too many values for a histogram.
     """
-    name, _, numbers = rule.partition(":")
-    if name == "volume" and not numbers:
-        return None
-    try:
-        low, high = map(float, numbers.split(","))
-        if name == "volume" and 0 <= low < high <= 100:
-            return low, high
-    except ValueError:
-        pass
-    raise PlanError(f"normalisation {rule!r} is not volume, nor volume:LOW,HIGH with percentiles "
-                    "0 <= LOW < HIGH <= 100 (--normalise)")
+    if rule.measured and rule.values and not is_countable(dtype):
+        raise PlanError(f"percentiles need integers of up to 16 bits, the volume is {dtype}: "
+                        "use `normalise=volume`")
 
 
 def scaling(rule: str, records: dict[int, Json], dtype: np.dtype[Any]) -> Scaling:
     """Merge the records of all blocks, in their order, into the scaling that a rule asks for."""
-    percentiles = parse_rule(rule)
+    chosen = parse_rule(rule)
+    check_countable(chosen, dtype)
+    percentiles = (chosen.values[0], chosen.values[1]) if chosen.values else None
     blocks = [records[index]["channels"] for index in sorted(records)]
     channels = list(zip(*blocks, strict=True))
     if not is_countable(dtype):
-        if percentiles:
-            raise PlanError(f"percentiles need integers of up to 16 bits, the volume is {dtype}: "
-                            "use --normalise volume")
         pairs = [_from_moments(parts) for parts in channels]
     else:
         pairs = [_from_counts(parts, dtype, percentiles) for parts in channels]

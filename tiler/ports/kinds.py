@@ -37,7 +37,7 @@ class Kind:
 
 
 KINDS = {kind.name: kind for kind in (
-    Kind("probabilities", True, "channels", ("float32", "float16", "uint8"), "/volumes/probabilities"),
+    Kind("probabilities", True, "channels", ("float32", "float16", "uint8", "float64"), "/volumes/probabilities"),
     Kind("labels", False, "values", ("uint8",), "/volumes/labels/classes"),
     Kind("instances", False, None, ("uint32", "uint64"), "/volumes/labels/neuron_ids"),
 )}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tiler.ports.volumes import Json
 
@@ -65,6 +65,7 @@ class Finished:
     record: Json = field(default_factory=dict)
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs a job's blocks. What it does may not change any result."""
 

@@ -29,7 +29,7 @@ from tiler.executors.block_steps import compute, computing, read
 from tiler.geometry import Box, Reach, Shape, Span, reads_of
 from tiler.jobs.segment import SegmentJob
 from tiler.opening import Opened, open_all
-from tiler.options import Options
+from tiler.options import AUTO, TABLE, Options, ResolvedOptions
 from tiler.planning.plan import Plan
 from tiler.planning.reads import inside
 from tiler.ports import Array, Json, OutputSpec, Predictor, Source
@@ -52,6 +52,8 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     PlanError
         If the result is not one of blocks alone: instances, or normalisation by the whole volume.
     """
+    options.refuse([name for name, option in TABLE.items() if option.of_output],
+                   "a lazy result is neither written nor run by tiler")
     opened = open_all(source, model, options, trust)
     _check(opened.options)
     if opened.predictor.capabilities.tiling == "blend":
@@ -62,7 +64,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
                         "lazy result cannot wait: write the result with tiler.segment")
     upstream = _dask_array(opened.source)
     plan = opened.plan()
-    if upstream is not None and options.block is None:
+    if upstream is not None and opened.options.block is AUTO:
         plan = _aligned(opened, plan)
     spec = network_spec(run_spec(opened, plan, None), opened.kind)
     plan = replace(plan, block=_within_slabs(plan.block, Layout.of(spec)))
@@ -75,13 +77,13 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     return da.Array(graph, layer.name, work.output_chunks, dtype=spec.dtype)
 
 
-def _check(options: Options) -> None:
+def _check(options: ResolvedOptions) -> None:
     if options.kind == "instances":
         raise PlanError("instances are numbered through the whole volume, a lazy result is made block by block: "
-                        "take kind=labels, or write them with tiler.segment (--as)")
-    if str(options.normalise).startswith("volume"):
+                        "take `kind=labels`, or write them with tiler.segment", option="kind")
+    if options.normalise.measured:
         raise PlanError("a lazy result cannot wait for the statistics of the whole volume: give "
-                        "normalise='MEAN,STD', or use tiler.segment (--normalise)")
+                        "`normalise=MEAN,STD`, or use tiler.segment", option="normalise")
 
 
 def _dask_array(source: Source) -> da.Array | None:
@@ -100,7 +102,7 @@ def _aligned(opened: Opened, plan: Plan) -> Plan:
     """The same plan with blocks of whole source chunks, so that neighbours share as few of them as can be."""
     units = opened.source.read_unit
     block = tuple(-(-side // unit) * unit for side, unit in zip(plan.block, units, strict=True))
-    return replace(opened, options=replace(opened.options, tile=plan.tile, block=block, memory=None)).plan()
+    return replace(opened, options=replace(opened.options, tile=plan.tile, block=block, memory=AUTO)).plan()
 
 
 def _within_slabs(block: Shape, layout: Layout) -> Shape:

@@ -13,8 +13,8 @@ import numpy as np
 from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.machine import free_disk, used_disk
-from tiler.opening import DEFAULTS, Opened, describe_model, describe_source, open_all
-from tiler.options import FREE, Options, parse_count
+from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
+from tiler.options import AUTO, FREE, OF_ZARR, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.planning.tile_choice import MB
@@ -58,13 +58,39 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
     TilerError
         In one line.
     """
-    if request.options.executor == "dask":
-        raise SinkError("an array in memory cannot be written by other processes: give an output path (-o), or use "
-                        "threads (--executor)")
-    opened = _open(request, request.options)
-    plan = opened.plan()
+    opened, plan = opened_in_memory(request)
     sink = perform(run_spec(opened, plan, None), Memo(), _executor(plan, opened), listener, stop)
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
+
+
+def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
+    """The ports and the plan of a result in memory; refuses all that can be refused before a voxel is read."""
+    if request.options.get("executor") == "dask":
+        raise SinkError("an array in memory cannot be written by other processes: give `output`, or use "
+                        "`executor=threads`")
+    request.options.refuse(OF_ZARR, "an array in memory is no zarr")
+    opened = _open(request)
+    return opened, opened.plan()
+
+
+def opened_for(request: Request, output: Place) -> tuple[Opened, Plan, Room]:
+    """The ports, the plan and the disk space of a result to be written; refuses likewise."""
+    _check_place(request, output)
+    opened = _open(replace(request, options=_fitted(request.options, request.model, output)))
+    plan = opened.plan()
+    room = room_of(stages_of(run_spec(opened, plan, output)))
+    return opened, plan.with_room(room), room
+
+
+def _check_place(request: Request, output: Place) -> None:
+    refuse_own_input(request.source, output)
+    check_output(output, [name for name in request.options.given() if name in OF_ZARR])
+
+
+def _fitted(options: Options, model: Any, output: Place) -> Options:
+    """The options as an output wants them: a label image has the version of its image."""
+    version = ngff_of(output, options.get("ngff"), kind_of(options, model))
+    return Options.of({**options.given(), "ngff": version})
 
 
 def run_to_file(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
@@ -75,8 +101,7 @@ def run_to_file(request: Request, output: Place, listener: Listener, stop: threa
     TilerError
         In one line; an unfinished run stays resumable.
     """
-    refuse_own_input(request.source, output)
-    check_output(output, request.options.ngff)
+    _check_place(request, output)
     check_intent(output, request.intent)
     if request.intent.resume and state_of(output) is not State.NOTHING:
         _go_on(request, output, listener, stop)
@@ -84,15 +109,8 @@ def run_to_file(request: Request, output: Place, listener: Listener, stop: threa
         _begin(request, output, listener, stop)
 
 
-def fitted(options: Options, output: Place) -> Options:
-    """The options as an output wants them: a label image has the version of its image."""
-    return replace(options, ngff=ngff_of(output, options.ngff, options.kind or DEFAULTS["kind"]))
-
-
 def _begin(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
-    request = replace(request, options=fitted(request.options, output))
-    opened = _open(request, request.options)
-    plan, room = with_room(opened, opened.plan(), output)  # what the sink refuses is refused before anything is written
+    opened, plan, room = opened_for(request, output)
     _check_room(room, output, listener)
     with exclusive(output):
         start_over(output)
@@ -104,12 +122,6 @@ def _begin(request: Request, output: Place, listener: Listener, stop: threading.
                 if not journal.begun:
                     start_over(output)  # there is nothing to resume
                 raise
-
-
-def with_room(opened: Opened, plan: Plan, output: Place) -> tuple[Plan, Room]:
-    """The plan with what its output takes of the disk."""
-    room = room_of(stages_of(run_spec(opened, plan, output)))
-    return plan.with_room(room), room
 
 
 def _check_room(room: Room, output: Place, listener: Listener) -> None:
@@ -141,8 +153,8 @@ def _go_on(request: Request, output: Place, listener: Listener, stop: threading.
     with exclusive(output), closing(Journal.reopen(journal_path(output))) as journal:
         plan = Plan.from_json(journal.header["plan"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
-        options = wanted.over({**stored, "tile": plan.tile, "block": plan.block, "border": plan.border, "tune": False})
-        opened = _open(request, options)
+        opened = _open(request, {**stored, "tile": plan.tile, "block": plan.block, "border": plan.border,
+                                 "tune": False})
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
         check_same(plan.essence, opened.plan().essence, intent.same_input)
@@ -150,7 +162,7 @@ def _go_on(request: Request, output: Place, listener: Listener, stop: threading.
             remove_stage(output)
             listener.stage("finished")
             return
-        plan = plan.with_resources(parse_count(wanted.batch, "--batch"), parse_count(wanted.workers, "--workers"))
+        plan = plan.with_resources(None if wanted.get("batch") is AUTO else wanted.get("batch"), wanted.get("workers"))
         _check_finished_blocks(run_spec(opened, plan, output), intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
 
@@ -172,19 +184,19 @@ def _perform(opened: Opened, plan: Plan, output: Place, journal: Journal, listen
     perform(run, journal, _executor(plan, opened), listener, stop)
 
 
-def _open(request: Request, options: Options) -> Opened:
-    return open_all(request.source, request.model, options, request.trust)
+def _open(request: Request, stored: Json | None = None) -> Opened:
+    return open_all(request.source, request.model, request.options, request.trust, stored)
 
 
 def run_spec(opened: Opened, plan: Plan, output: Place | None, attributes: Json | None = None) -> RunSpec:
     """What a run of this plan works with."""
     return RunSpec(plan, opened.source, opened.predictor, output, RESULTS[opened.kind], opened.statistics,
-                   int(opened.options.min_size or 0), opened.instance_dtype, str(opened.options.ngff),
+                   opened.options.min_size, opened.instance_dtype, opened.options.ngff,
                    attributes or {})
 
 
 def _executor(plan: Plan, opened: Opened) -> Executor:
-    return open_executor(str(opened.options.executor), plan.workers, opened.options.scheduler)
+    return open_executor(opened.options.executor, plan.workers, opened.options.scheduler)
 
 
 def _provenance(request: Request, opened: Opened) -> Json:
@@ -194,7 +206,7 @@ def _provenance(request: Request, opened: Opened) -> Json:
         "model": describe_model(request.model),
         "kind": opened.kind,
         "classes": list(_class_names(opened)),
-        "options": {**opened.options.to_json(), "device": _chosen(opened, "device"),
+        "options": {**opened.to_json(), "device": _chosen(opened, "device"),
                     "backend": _chosen(opened, "backend")},
         "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }

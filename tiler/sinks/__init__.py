@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -85,16 +86,24 @@ def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec)
     return _format_of(place).open(place, spec)
 
 
-def check_output(output: Place, ngff: str | None) -> None:
-    """Refuse a name that no format has, and a version of OME-Zarr for another format, before anything is opened.
+def check_output(output: Place, of_zarr: Collection[str]) -> None:
+    """Refuse a name that no format has, and options of OME-Zarr for another format, before anything is opened.
+
+    Parameters
+    ----------
+    output
+        Where the result goes.
+    of_zarr
+        Names of the options that were given and say how a zarr is stored.
 
     Raises
     ------
     SinkError
         In one line.
     """
-    if _format_of(output) not in (FORMATS[0], LABELS) and ngff is not None:
-        raise SinkError(f"{output} is no OME-Zarr of version {ngff}: leave out --ngff, or choose a .zarr (-o)")
+    if _format_of(output) not in (FORMATS[0], LABELS) and of_zarr:
+        raise SinkError(f"{output} is not an OME-Zarr: leave out {' and '.join(f'`{name}`' for name in of_zarr)}, or "
+                        "choose a .zarr", option="output")
 
 
 def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:

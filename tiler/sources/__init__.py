@@ -61,7 +61,7 @@ PRECOMPUTED_VOLUME = Format("tiler.sources.tensorstores:open_precomputed", (), T
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 
 
-def open_source(source: Any, *, axes: str | None = None, channel: str | int | Sequence[int] | None = None,
+def open_source(source: Any, *, axes: str | None = None, channel: str | int | Sequence[int | str] | None = None,
                 time: int | None = None, missing: str = "refuse") -> Source:
     """Open a volume without reading its voxels.
 

@@ -21,7 +21,7 @@ from tiler.sources.raw import Index
 
 CANONICAL = "tcszyx"  # the order in which an array is folded into a volume
 UNKNOWN = "?"
-Channels = str | int | Sequence[int] | None
+Channels = str | int | Sequence[int | str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""What a user may ask for: one table of options, how they are read, and what the engine gets of them."""
+
+from tiler.options.declaring import AUTO, AutoType, Option, UnknownOptionError, flag_of, refuse_unknown, table_of
+from tiler.options.given import Options
+from tiler.options.normalising import Rule, parse_rule
+from tiler.options.regions import Region, parse_roi
+from tiler.options.table import (
+    TABLE,
+    Average,
+    Backend,
+    ExecutorName,
+    Head,
+    Keywords,
+    KindName,
+    Nan,
+    Ngff,
+    OutputType,
+    Precision,
+    ResolvedOptions,
+)
+
+FREE = frozenset(option.name for option in TABLE.values() if option.free)
+"""Options that cannot change a result: a run may be resumed with others."""
+
+OF_MODEL = frozenset(option.name for option in TABLE.values() if option.of_model)
+"""Options that are fixed when a model is opened."""
+
+OF_ZARR = frozenset(option.name for option in TABLE.values() if option.of_zarr)
+"""Options that say how a zarr output is stored."""
+
+__all__ = [
+    "AUTO",
+    "FREE",
+    "OF_MODEL",
+    "OF_ZARR",
+    "TABLE",
+    "AutoType",
+    "Average",
+    "Backend",
+    "ExecutorName",
+    "Head",
+    "Keywords",
+    "KindName",
+    "Nan",
+    "Ngff",
+    "Option",
+    "Options",
+    "OutputType",
+    "Precision",
+    "Region",
+    "ResolvedOptions",
+    "Rule",
+    "UnknownOptionError",
+    "flag_of",
+    "parse_roi",
+    "parse_rule",
+    "refuse_unknown",
+    "table_of",
+]

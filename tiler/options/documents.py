@@ -1,0 +1,73 @@
+"""The table of options as documentation: docstrings for `help`, one line for ``--help``, a table for the README."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Mapping
+
+from tiler.errors import MARKED, python_spelling
+from tiler.options.declaring import Option, flag_of
+from tiler.options.parsers import Choice, ChoiceOrExecutor
+from tiler.options.table import TABLE
+
+FLAGS = {"output": "-o"}
+"""Names on the command line of parameters that are in no table and are not ``--name``."""
+
+
+def cli_spelling(keyword: str, value: str | None) -> str:
+    """``--as`` or ``--as labels``: an option as it stands on the command line."""
+    flag = TABLE[keyword].spelling if keyword in TABLE else FLAGS.get(keyword, flag_of(keyword))
+    if value == "False":
+        return flag.replace("--", "--no-", 1)
+    return flag if value in (None, "True") else f"{flag} {value}"
+
+
+def words_of(option: Option) -> tuple[str, ...]:
+    """The words that an option is chosen from; empty for all others."""
+    parse = option.parse.names if isinstance(option.parse, ChoiceOrExecutor) else option.parse
+    return parse.words if isinstance(parse, Choice) else ()
+
+
+def default_of(option: Option) -> str:
+    """What happens where the option is not given."""
+    return option.otherwise or str(option.default)
+
+
+def cli_help(option: Option) -> str:
+    """One line for ``--help``."""
+    text = MARKED.sub(lambda match: cli_spelling(match[1], match[2]), option.help)
+    example = f" For example {option.example}." if option.example else ""
+    return f"{text}{example} [default: {default_of(option)}]"
+
+
+def parameters(names: Collection[str] = tuple(TABLE), table: Mapping[str, Option] = TABLE) -> str:
+    """The options as a section of a numpydoc docstring, without its heading."""
+    return "\n".join(_parameter(table[name]) for name in names)
+
+
+def _parameter(option: Option) -> str:
+    words = ", ".join(f'"{word}"' for word in words_of(option))
+    text = MARKED.sub(lambda match: python_spelling(match[1], match[2]), option.help)
+    parts = [text, f"One of {words}." if words else f"For example ``{option.example!r}``." if option.example else "",
+             f"Default: {default_of(option)}."]
+    body = textwrap.fill(" ".join(part for part in parts if part), 110, break_on_hyphens=False)
+    return f"{option.name}\n{textwrap.indent(body, '    ')}"
+
+
+def described(docstring: str | None) -> str:
+    """A docstring with the documentation of all options in place of its line ``{options}``."""
+    text = docstring or ""
+    line = next((line for line in text.splitlines() if line.strip() == "{options}"), "{options}")
+    indent = line[: len(line) - len(line.lstrip())]
+    return text.replace(line, textwrap.indent(parameters(), indent))
+
+
+def markdown() -> str:
+    """The README's table of options."""
+    rows = ["| option | in Python | meaning | default |", "|---|---|---|---|"]
+    for option in TABLE.values():
+        given = "\\|".join(words_of(option)) or option.metavar.replace("|", "\\|")
+        meaning = MARKED.sub(lambda match: f"`{cli_spelling(match[1], match[2])}`", option.help)
+        flag = "--tune`, `--no-tune" if option.default is True else f"{option.spelling} {given}".strip()
+        rows.append(f"| `{flag}` | `{option.name}` | {meaning} | {default_of(option)} |")
+    return "\n".join(rows)

@@ -1,0 +1,111 @@
+"""What a user gave, and the one function that turns it into what the engine works with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, Unpack
+
+from tiler.errors import PlanError
+from tiler.machine import cores
+from tiler.options.declaring import refuse_unknown
+from tiler.options.table import TABLE, Keywords, KindName, ResolvedOptions
+from tiler.ports import KINDS
+
+
+class Options:
+    """Options of a segmentation as they were given, each read and checked on its own.
+
+    ``Options(kind="labels", tile=572)`` takes what `tiler.segment` takes as keywords. Equal options compare equal.
+
+    Raises
+    ------
+    PlanError
+        If an option is unknown, or a value cannot be read.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, **given: Unpack[Keywords]) -> None:
+        refuse_unknown(given, TABLE)
+        self._given = {name: TABLE[name].read(value) for name, value in given.items() if value is not None}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Options:
+        """Options from a mapping, such as the JSON of `ResolvedOptions.to_json`; None is left out."""
+        return cls(**values)
+
+    def given(self) -> dict[str, Any]:
+        """Final values of the options that were given, by name."""
+        return dict(self._given)
+
+    def get(self, name: str) -> Any:
+        """The final value of one option, None where it was not given."""
+        return self._given.get(name)
+
+    def over(self, others: Mapping[str, Any]) -> Options:
+        """These options on top of others."""
+        return Options.of({**others, **self._given})
+
+    def without(self, names: Collection[str]) -> Options:
+        """The options that are not among these names."""
+        return Options.of({name: value for name, value in self._given.items() if name not in names})
+
+    def refuse(self, names: Collection[str], why: str) -> None:
+        """Refuse options that are not possible here.
+
+        Raises
+        ------
+        PlanError
+            Naming those of ``names`` that were given.
+        """
+        found = [f"`{name}`" for name in self._given if name in names]
+        if found:
+            raise PlanError(f"{' and '.join(found)} cannot be chosen here: {why}")
+
+    def resolved(self) -> ResolvedOptions:
+        """All options, with every default of the package.
+
+        Raises
+        ------
+        PlanError
+            If options contradict each other.
+        """
+        filled = {name: self._given.get(name, option.read(option.default)) for name, option in TABLE.items()}
+        kind = filled["kind"]
+        if filled["dtype"] is None:
+            filled["dtype"] = KINDS[kind].types[0]
+        open_threads = filled["threads"] is None
+        resolved = ResolvedOptions(**{**filled, "threads": 1} if open_threads else filled)
+        if open_threads:
+            resolved = replace(resolved, threads=max(1, cores() // resolved.processes))
+        _check_kind(resolved)
+        _check_resources(resolved)
+        return resolved
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and self._given == other._given
+
+    __hash__ = None  # type: ignore[assignment]  # values may be objects of the user
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in self._given.items())})"
+
+
+def _check_kind(options: ResolvedOptions) -> None:
+    kind: KindName = options.kind
+    if options.dtype not in KINDS[kind].types:
+        raise PlanError(f"{kind} are written as {', '.join(KINDS[kind].types)}; got {options.dtype!r}", option="dtype")
+    if options.min_size and kind != "instances":
+        raise PlanError(f"{kind} have no objects of {options.min_size} voxels: say `kind=instances`, or leave out "
+                        "`min_size`")
+    if options.average == "rot7" and options.border == "zero":
+        raise PlanError("seven rotations are averaged with a mirrored border only", option="border")
+
+
+def _check_resources(options: ResolvedOptions) -> None:
+    if options.scheduler is not None and options.executor != "dask":
+        executor = options.executor
+        name = executor if isinstance(executor, str) else type(executor).__name__
+        raise PlanError(f"the scheduler {options.scheduler} belongs to dask, the executor is {name}: say "
+                        "`executor=dask`, or leave out `scheduler`")

@@ -1,0 +1,169 @@
+"""Parsers of single values: each takes what a command line or a call gives, and returns the final type."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from tiler.errors import PlanError
+from tiler.geometry import Shape
+from tiler.options.declaring import AUTO, AutoType
+from tiler.ports import Executor
+
+UNITS = {prefix + binary: (1024 if binary else 1000) ** power
+         for power, prefix in enumerate(("", "k", "m", "g", "t")) for binary in ("", "i")}
+
+
+def is_auto(value: Any) -> bool:
+    return value is AUTO or (isinstance(value, str) and value == "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several words, given as a ``Literal``."""
+
+    literal: Any
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return get_args(self.literal)
+
+    def __call__(self, value: Any, option: str) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            raise PlanError(f"{value!r} is not one of {', '.join(self.words)}", option=option)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number, as a number or as its digits; "auto" where ``auto`` allows it."""
+
+    least: int
+    most: int | None = None
+    auto: bool = False
+
+    def __call__(self, value: Any, option: str) -> int | AutoType:
+        if self.auto and is_auto(value):
+            return AUTO
+        number = _index(value)
+        if number is None or number < self.least or (self.most is not None and number > self.most):
+            most = f" and at most {self.most}" if self.most else ""
+            raise PlanError(f"{value!r} is not a whole number of at least {self.least}{most}", option=option)
+        return number
+
+
+def _index(value: Any) -> int | None:
+    """An integer of any library, or a text of digits; None for all else, floats and truth values included."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
+        return int(value)
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or False."""
+
+    def __call__(self, value: Any, option: str) -> bool:
+        if not isinstance(value, bool):
+            raise PlanError(f"{value!r} is neither True nor False", option=option)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Any text that is not empty."""
+
+    def __call__(self, value: Any, option: str) -> str:
+        if not isinstance(value, str) or not value:
+            raise PlanError(f"{value!r} is not a text", option=option)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The path of a file, or a name that the model understands."""
+
+    def __call__(self, value: Any, option: str) -> str | os.PathLike[str]:
+        if not isinstance(value, (str, os.PathLike)):
+            raise PlanError(f"{value!r} is neither a path nor a name", option=option)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """One name or number, several with commas between them, or a sequence."""
+
+    def __call__(self, value: Any, option: str) -> str | int | tuple[str | int, ...]:
+        if isinstance(value, str) and value:
+            return value
+        items = (value,) if _index(value) is not None else tuple(value) if isinstance(value, Sequence) else ()
+        if not items or any(not isinstance(item, str) and _index(item) is None for item in items):
+            raise PlanError(f"{value!r} is neither a name, a number nor a list of them", option=option)
+        plain = tuple(item if isinstance(item, str) else operator.index(item) for item in items)
+        return plain if isinstance(value, Sequence) else plain[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes along the last axes, up to ``most`` of them: ``572``, ``"1x572x572"``, ``(1, 572, 572)``, or "auto"."""
+
+    most: int = 3
+    auto: bool = True
+
+    def __call__(self, value: Any, option: str) -> Shape | AutoType:
+        if self.auto and is_auto(value):
+            return AUTO
+        if isinstance(value, str):
+            parts: Sequence[Any] = re.split(r"[x,]", value)
+        else:
+            parts = value if isinstance(value, Sequence) else [value]
+        sizes = tuple(_index(part) or 0 for part in parts)
+        if not 1 <= len(sizes) <= self.most or min(sizes) < 1:
+            raise PlanError(f"{value!r} is not a size: give {self.advice}", option=option)
+        return sizes
+
+    @property
+    def advice(self) -> str:
+        return "572, or 1x572x572 for z, y, x" if self.most == 3 else "352, or 352x480 for y, x"
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Bytes from ``8000000000``, ``"8GB"`` (10^9), ``"8GiB"`` or ``"8Gi"`` (2^30); or "auto"."""
+
+    def __call__(self, value: Any, option: str) -> int | AutoType:
+        if is_auto(value):
+            return AUTO
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", str(value).lower())
+        if match is None or match[2] not in UNITS or float(match[1]) <= 0:
+            raise PlanError(f"{value!r} is not an amount of memory: give bytes, or 500MB, 8GiB", option=option)
+        return int(float(match[1]) * UNITS[match[2]])
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceOrExecutor:
+    """The name of an executor, or an object that is one."""
+
+    names: Choice
+
+    def __call__(self, value: Any, option: str) -> str | Executor:
+        if isinstance(value, Executor) and not isinstance(value, type):
+            return value
+        return self.names(value, option)
+
+
+def numbers(text: str, count: int) -> tuple[float, ...] | None:
+    """So many finite numbers with commas between them; None for all else."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None

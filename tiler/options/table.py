@@ -1,0 +1,191 @@
+"""The table of options: everything that can be chosen about a segmentation.
+
+A new option is one entry of `Keywords` (what a user may give) and one field of `ResolvedOptions` (what the engine
+gets). The command line, the defaults, the checks, the docstrings and the README's table follow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict
+
+from tiler.geometry import Box, Shape
+from tiler.options.declaring import AutoType, Option, table_of
+from tiler.options.normalising import Rule, parse_rule
+from tiler.options.parsers import Bytes, Choice, ChoiceOrExecutor, File, Flag, Items, Sizes, Text, Whole
+from tiler.options.regions import Region, parse_roi
+from tiler.ports import KINDS, Border, Executor, Tiling
+
+KindName = Literal["probabilities", "labels", "instances"]
+Head = Literal["softmax", "sigmoid", "none"]
+Average = Literal["none", "flip4", "rot4", "d4", "rot7"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
+Backend = Literal["torch", "compile", "openvino", "onnxruntime", "onnxruntime:tensorrt", "auto"]
+ExecutorName = Literal["threads", "serial", "dask"]
+Ngff = Literal["0.5", "0.4"]
+Nan = Literal["refuse", "zero"]
+OutputType = Literal["float32", "float16", "float64", "uint8", "uint32", "uint64"]
+
+Size = int | str | Sequence[int] | AutoType
+
+
+class Keywords(TypedDict, total=False):
+    """Keywords of `tiler.segment`, `tiler.plan`, `tiler.lazy` and `tiler.open_model`, with the types they take."""
+
+    kind: Annotated[KindName, Option(
+        group="Result", parse=Choice(KindName), flag="--as", default="probabilities", of_model=True,
+        help="What to write. Two classes give the probability of the second one as one channel.")]
+    classes: Annotated[str | int | Sequence[str | int], Option(
+        group="Result", parse=Items(), metavar="all|NAME", of_model=True,
+        help="Classes whose probabilities are written: all, or names or numbers. Labels and instances are made of all "
+             "classes, or of the one that is named here, which is cut at 0.5.",
+        otherwise="the second of two probabilities, else all")]
+    dtype: Annotated[OutputType, Option(
+        group="Result", parse=Choice(OutputType), of_model=True,
+        help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p).",
+        otherwise="float32 for probabilities, uint8 for labels, uint32 for instances")]
+    min_size: Annotated[int, Option(
+        group="Result", parse=Whole(0), default=0, of_output=True, help="Size of the smallest instance in voxels.")]
+    ngff: Annotated[Ngff, Option(
+        group="Result", parse=Choice(Ngff), default="0.5", of_zarr=True, of_output=True,
+        help="Version of OME-Zarr: 0.5 is zarr 3, 0.4 is zarr 2.")]
+
+    weights: Annotated[str | os.PathLike[str], Option(
+        group="Model", parse=File(), short="-w", metavar="FILE", of_model=True,
+        help="Weights as a safetensors file. For a BioImage.IO package: onnx, torchscript or pytorch_state_dict.",
+        otherwise="the weights that belong to the model")]
+    head: Annotated[Head, Option(
+        group="Model", parse=Choice(Head), of_model=True,
+        help="Function that follows the last layer.", otherwise="the one that belongs to the model")]
+    average: Annotated[Average, Option(
+        group="Model", parse=Choice(Average), default="none", of_model=True,
+        help="Average over flips and rotations. rot7 resamples and needs one tile that covers the slice.")]
+    tiling: Annotated[Tiling, Option(
+        group="Model", parse=Choice(Tiling), of_model=True,
+        help="exact; blend averages overlapping windows, an approximation; whole takes each input in one piece.",
+        otherwise="exact, and whole for classifiers")]
+    resize: Annotated[int | str | Sequence[int], Option(
+        group="Model", parse=Sizes(2, auto=False), metavar="SIZE", example="352", of_model=True,
+        help="With `tiling=whole`: size that slices are resized to, and their results back from.",
+        otherwise="slices keep their size")]
+    border: Annotated[Border, Option(
+        group="Model", parse=Choice(Border), help="What the canvas holds beyond the volume.",
+        otherwise="the border that belongs to the model")]
+    normalise: Annotated[str, Option(
+        group="Model", parse=parse_rule, default="weights", metavar="RULE", example="volume:1,99", of_model=True,
+        help="Normalisation of grey values: weights (as stored with the weights), volume (mean and deviation of the "
+             "whole volume), volume:LOW,HIGH (percentiles, of integers up to 16 bits) or MEAN,STD.")]
+
+    axes: Annotated[str, Option(
+        group="Input", parse=Text(), metavar="AXES", example="tyx", help="Names of the input's axes.",
+        otherwise="as the file says")]
+    channel: Annotated[str | int | Sequence[int | str], Option(
+        group="Input", parse=Items(), metavar="N[,N]", example="0,2", help="Channels to use.", otherwise="all")]
+    roi: Annotated[str | Box | Sequence[slice] | Region, Option(
+        group="Input", parse=parse_roi, metavar="Z,Y,X", example="0:5,100:600,50:450",
+        help="Region to segment, which equals that region of the whole result; t=3 chooses a time point.",
+        otherwise="the whole volume")]
+    nan: Annotated[Nan, Option(
+        group="Input", parse=Choice(Nan), default="refuse",
+        help="What to do with NaN and infinity in the input: refuse them, or take them as zero.")]
+
+    tile: Annotated[Size, Option(
+        group="Resources", parse=Sizes(), default="auto", metavar="SIZE", example="1x572x572",
+        help="Shape of the model's input.")]
+    block: Annotated[Size, Option(
+        group="Resources", parse=Sizes(), default="auto", metavar="SIZE", example="64x1024x1024",
+        help="Shape of one task and one write.")]
+    batch: Annotated[int | str | AutoType, Option(
+        group="Resources", parse=Whole(1, auto=True), default="auto", metavar="N", example="4", free=True,
+        help="Number of tiles that go through the model at once.")]
+    memory: Annotated[int | str | AutoType, Option(
+        group="Resources", parse=Bytes(), default="auto", metavar="SIZE", example="8GiB", free=True,
+        help="Memory that the run may take; auto is half of what is available.")]
+    workers: Annotated[int | str, Option(
+        group="Resources", parse=Whole(1), default=2, metavar="N", example="4", free=True, of_output=True,
+        help="Threads that read ahead, and as many that write behind; processes of dask.")]
+    executor: Annotated[ExecutorName | Executor, Option(
+        group="Resources", parse=ChoiceOrExecutor(Choice(ExecutorName)), default="threads", free=True, of_output=True,
+        help="What runs the blocks; dask uses several processes or machines and writes to a file.")]
+    scheduler: Annotated[str, Option(
+        group="Resources", parse=Text(), metavar="ADDRESS", example="tcp://10.0.0.1:8786", free=True, of_output=True,
+        help="With `executor=dask`: address or scheduler file of a running cluster.",
+        otherwise="processes of this machine are started")]
+    tune: Annotated[bool, Option(
+        group="Resources", parse=Flag(), default=True, free=True, otherwise="the network is timed",
+        help="Time the network for a few seconds where there is much to do, and remember the result.")]
+    device: Annotated[str, Option(
+        group="Resources", parse=Text(), default="auto", metavar="NAME", example="cuda:0,cuda:1", of_model=True,
+        help="auto, cpu, cuda, cuda:1 or mps; several GPUs share the blocks.")]
+    precision: Annotated[Precision, Option(
+        group="Resources", parse=Choice(Precision), default="float32", of_model=True,
+        help="Precision of the network; tf32 needs a CUDA device.")]
+    backend: Annotated[Backend, Option(
+        group="Resources", parse=Choice(Backend), default="torch", of_model=True,
+        help="Library that runs the network; auto measures which is the fastest.")]
+    threads: Annotated[int | str, Option(
+        group="Resources", parse=Whole(1, 1024), metavar="N", example="8", of_model=True,
+        help="Processor threads of one forward pass.", otherwise="all cores, shared by the processes of dask")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedOptions:
+    """Every option in its final type; None only where the model or the input decides.
+
+    The fields are those of `Keywords`. Planning, running, checking and lazy results see nothing else of what a user
+    asked for.
+    """
+
+    kind: KindName
+    classes: str | int | tuple[str | int, ...] | None
+    dtype: OutputType
+    min_size: int
+    ngff: Ngff
+    weights: str | os.PathLike[str] | None
+    head: Head | None
+    average: Average
+    tiling: Tiling | None
+    resize: Shape | None
+    border: Border | None
+    normalise: Rule
+    axes: str | None
+    channel: str | int | tuple[int | str, ...] | None
+    roi: Region | None
+    nan: Nan
+    tile: Shape | AutoType
+    block: Shape | AutoType
+    batch: int | AutoType
+    memory: int | AutoType
+    workers: int
+    executor: ExecutorName | Executor
+    scheduler: str | None
+    tune: bool
+    device: str
+    precision: Precision
+    backend: Backend
+    threads: int
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share this machine."""
+        return self.workers if self.executor == "dask" and self.scheduler is None else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON that `Options` reads again; those that are left open are left out."""
+        values = {name: getattr(self, name) for name in TABLE}
+        if self.dtype == KINDS[self.kind].types[0]:
+            del values["dtype"]  # it follows from the kind
+        return {name: plain(value) for name, value in values.items() if value is not None}
+
+
+TABLE = table_of(Keywords)
+"""All options by keyword, in the order in which they are shown."""
+
+
+def plain(value: Any) -> Any:
+    """A final value as JSON: texts, numbers and lists as they are, objects by their type, all else as text."""
+    if isinstance(value, (str, bool, int, float, list, tuple)):
+        return value
+    return f"<{type(value).__name__}>" if isinstance(value, Executor) else str(value)
