@@ -26,6 +26,7 @@ Backend = Literal["torch", "compile", "openvino", "onnxruntime", "onnxruntime:te
 ExecutorName = Literal["threads", "serial", "dask"]
 Ngff = Literal["0.5", "0.4"]
 Nan = Literal["refuse", "zero"]
+Missing = Literal["refuse", "zero"]
 OutputType = Literal["float32", "float16", "float64", "uint8", "uint32", "uint64"]
 
 Size = int | str | Sequence[int] | AutoType
@@ -91,6 +92,10 @@ class Keywords(TypedDict, total=False):
         group="Input", parse=Choice(Nan), default="refuse",
         help="What to do with NaN and infinity in the input: refuse them, or take them as zero.")]
 
+    missing: Annotated[Missing, Option(
+        group="Input", parse=Choice(Missing), default="refuse",
+        help="What to do with voxels that a file promises and does not hold: refuse them, or read zeros.")]
+
     tile: Annotated[Size, Option(
         group="Resources", parse=Sizes(), default="auto", metavar="SIZE", example="1x572x572",
         help="Shape of the model's input.")]
@@ -154,6 +159,7 @@ class ResolvedOptions:
     channel: str | int | tuple[int | str, ...] | None
     roi: Region | None
     nan: Nan
+    missing: Missing
     tile: Shape | AutoType
     block: Shape | AutoType
     batch: int | AutoType
