@@ -41,6 +41,12 @@ class Observer(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+def operator_name(func: Any) -> str:
+    """Name of an aten operator without namespace, overload and the underscore of its in-place form."""
+    name: str = func._schema.name.partition("::")[2]
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
 def _alike(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether they are all without values, of one type and of as many axes."""
     return all(tensor.is_meta for tensor in tensors) and len({(tensor.ndim, tensor.dtype) for tensor in tensors}) == 1

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tiler.models.aten.observer import Observer
-from tiler.models.probe.inject import operator_name
-from tiler.models.probe.modules import quiet
+from tiler.models.aten.modules import quiet
+from tiler.models.aten.observer import Observer, operator_name
 
 Size = tuple[int, ...]
 

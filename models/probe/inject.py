@@ -19,7 +19,7 @@ import torch
 
 from tiler.errors import ModelError
 from tiler.geometry import Box, Span
-from tiler.models.aten.observer import Observer
+from tiler.models.aten.observer import Observer, operator_name
 from tiler.ports import Partial
 
 CallSite = tuple[str, int]
@@ -28,12 +28,6 @@ CallSite = tuple[str, int]
 How = Literal["mean", "sum", "max", "min"]
 Answers = Mapping[CallSite, torch.Tensor]
 """What global layers are told: their results, flat, in float64."""
-
-
-def operator_name(func: Any) -> str:
-    """Name of an aten operator without namespace, overload and the underscore of its in-place form."""
-    name: str = func._schema.name.partition("::")[2]
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
 @dataclass(frozen=True, slots=True)

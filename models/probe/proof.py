@@ -23,9 +23,9 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Box, Footprint
+from tiler.models.aten.modules import quiet
 from tiler.models.probe.graph import Offence
 from tiler.models.probe.inject import CallSite, Injected, answers_of, reduced
-from tiler.models.probe.modules import quiet
 from tiler.models.probe.passes import Pass
 from tiler.models.probe.report import AXES, Context, ProofPart
 from tiler.models.probe.trace import trace_forward

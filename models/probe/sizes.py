@@ -12,8 +12,8 @@ from typing import Protocol
 from torch import nn
 
 from tiler.errors import ModelError
+from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.probe.graph import Trace
-from tiler.models.probe.modules import on_meta, quiet
 from tiler.models.probe.trace import trace_forward
 
 _META_STARTS = (1024, 512, 2048, 256)

@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from tiler.errors import OutputShapeError
-from tiler.models.aten.observer import Observer
+from tiler.models.aten.modules import LayerNames, quiet
+from tiler.models.aten.observer import Observer, operator_name
 from tiler.models.probe import layout_rules, spatial_rules  # noqa: F401 - they register their rules
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, elements, plain
 from tiler.models.probe.graph import Atom, Kind, Node, Offence, Trace, axes_of
-from tiler.models.probe.inject import CallSite, operator_name
+from tiler.models.probe.inject import CallSite
 from tiler.models.probe.maps import WHOLE
-from tiler.models.probe.modules import LayerNames, quiet
 from tiler.models.probe.rules import RULES, SWALLOWS
 
 _UNIFORM_FACTORIES = frozenset({

@@ -9,9 +9,9 @@ import torch
 
 from tiler.errors import GeometryError, ModelError
 from tiler.geometry import Footprint
+from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.loading.user_code import first_line
 from tiler.models.probe import probe
-from tiler.models.probe.modules import on_meta, quiet
 from tiler.models.training.networks import Network
 from tiler.models.training.objectives import supervised
 from tiler.models.training.tiles import Window

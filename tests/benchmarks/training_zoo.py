@@ -24,7 +24,7 @@ from training_recipes import train_alike
 
 import tiler
 from tiler.models import read_card
-from tiler.models.probe.modules import on_meta
+from tiler.models.aten.modules import on_meta
 from tiler.models.training.networks import Network
 from tiler.models.training.options import parse_slices
 from tiler.models.training.rehearsal import Rehearsal

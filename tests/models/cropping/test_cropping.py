@@ -12,6 +12,7 @@ from torch import nn
 import tiler
 from tiler.geometry import Box, Grid, Span, tiles_of
 from tiler.models import PredictorOptions, UNet, open_predictor
+from tiler.models.aten.modules import on_meta
 from tiler.models.cropping import Cropper, NotCroppableError, check_crops, program, rules
 from tiler.models.cropping.graph import record
 from tiler.models.cropping.program import Wiring, total_flops
@@ -19,7 +20,6 @@ from tiler.models.inference.backends.exported import Exported
 from tiler.models.inference.cost import trace
 from tiler.models.probe import derive
 from tiler.models.probe.maps import Window
-from tiler.models.probe.modules import on_meta
 from tiler.models.probe.proof import random_copy
 from tiler.models.zoo import registry
 from tiler.planning.workload import Choice, Workload

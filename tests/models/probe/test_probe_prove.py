@@ -12,8 +12,8 @@ from networks import Anisotropic, Causal, Fcn32, Hourglass, NestedUNet, PaddedSk
 from torch import nn
 
 from tiler.geometry import Footprint
+from tiler.models.aten.modules import quiet
 from tiler.models.probe import Context, derive, probe, prove, require_exact
-from tiler.models.probe.modules import quiet
 from tiler.models.probe.rules import POINTWISE
 from tiler.models.zoo.unet import UNet
 
