@@ -1,0 +1,272 @@
+"""One forward pass, written down as a `Graph`.
+
+The network runs on the meta device at the size of the true canvas, where tensors have shapes only: 1024 cubed costs
+nothing. Every write in place is turned into an operator that writes into nothing, after which the name of the tensor,
+and of whatever else looks at the same elements, stands for the new node. Where only a part of a tensor was written
+through a view, reading the rest of it is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tiler.models.aten.graph import Graph, Node, NotStagedError, Ref, Size
+from tiler.models.aten.modules import LayerNames, quiet
+from tiler.models.aten.observer import Observer, operator_name
+
+aten = torch.ops.aten
+
+_UNIFORM = {"zeros": 0.0, "zeros_like": 0.0, "new_zeros": 0.0, "zero": 0.0, "ones": 1.0, "ones_like": 1.0,
+            "new_ones": 1.0, "empty": 0.0, "empty_like": 0.0, "new_empty": 0.0, "empty_strided": 0.0,
+            "new_empty_strided": 0.0}
+"""Operators whose result is one number everywhere; what is called empty is written before it is read."""
+_FILLED = {"full": "fill_value", "full_like": "fill_value", "new_full": "fill_value", "fill": "value"}
+_SILENT = frozenset({"sym_size", "sym_stride", "sym_numel", "is_same_size"})
+_RANDOM = frozenset({"rand", "randn", "rand_like", "randn_like", "randint", "randperm", "bernoulli", "normal",
+                     "uniform", "native_dropout", "multinomial", "poisson"})
+_VIEWS = frozenset({"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "_reshape_alias", "flatten"})
+
+
+def record(module: nn.Module, shape: Size) -> Graph:
+    """The operators of one pass.
+
+    Parameters
+    ----------
+    module
+        On the meta device, in evaluation mode.
+    shape
+        ``(1, c, [z], y, x)`` of the input.
+
+    Raises
+    ------
+    NotStagedError
+        If the network does not run without data, or does something of which no graph can be made.
+    """
+    like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
+    if like is not None and like.device.type != "meta":
+        raise NotStagedError("the network does not live on the meta device")
+    names = LayerNames(module)
+    recorder = None
+    try:
+        # In inference mode composite operators hide those that they consist of, and so do those that TorchScript fuses.
+        with quiet(), torch.inference_mode(False), torch.no_grad(), torch.jit.optimized_execution(False):
+            image = torch.zeros(shape, dtype=torch.float32 if like is None else like.dtype, device="meta")
+            recorder = _Recorder(module, image, names)
+            with recorder:
+                output = module(image)
+            return recorder.finished(output)
+    except NotStagedError:
+        raise
+    except Exception as error:  # a network may raise anything where it has no data
+        if recorder is not None and recorder.refused:
+            raise NotStagedError(recorder.refused) from error
+        reason = " ".join(str(error).split())[:200]
+        raise NotStagedError(f"{names.current([])}: it does not run without data: {reason}") from error
+    finally:
+        names.remove()
+
+
+class _Recorder(Observer):
+    """Writes down every call.
+
+    Parameters
+    ----------
+    module
+        The network.
+    image
+        Its input.
+    names
+        Of its layers.
+    """
+
+    def __init__(self, module: nn.Module, image: torch.Tensor, names: LayerNames) -> None:
+        super().__init__()
+        self.names, self.refused = names, ""
+        self.nodes = [Node("input", None, {}, tuple(image.shape), image.dtype)]
+        self.values: dict[int, torch.Tensor] = {}
+        self.numbers: dict[int, int] = {id(image): 0}
+        self.stale: dict[int, str] = {}
+        self.named = {id(tensor): (name, tensor) for name, tensor in
+                      (*module.named_parameters(), *module.named_buffers())}
+        self.sharing: dict[int, list[torch.Tensor]] = defaultdict(list)
+        self._keep(image)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = _by_name(func, args, kwargs or {})
+        result = self.run(func, args, kwargs or {})
+        op = operator_name(func)
+        if op not in _SILENT:
+            self._note(op, func, given, result)
+        return result
+
+    def finished(self, output: Any) -> Graph:
+        if not isinstance(output, torch.Tensor):
+            raise NotStagedError(f"the network returns a {type(output).__name__} where one tensor is needed")
+        if id(output) not in self.numbers:
+            raise NotStagedError("the output is not made of the input")
+        return Graph(tuple(self.nodes), self._number(output), self.values)
+
+    def _note(self, op: str, func: Any, given: dict[str, Any], result: Any) -> None:
+        written = [argument.name for argument in func._schema.arguments
+                   if argument.alias_info is not None and argument.alias_info.is_write]
+        tensors = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
+        layer = self.names.current(tensors)
+        if op in _RANDOM:
+            self._refuse(f"{layer}: {op} draws random numbers")
+        if written and (written != ["self"] or not hasattr(aten, op)):
+            self._refuse(f"{layer}: {func} writes into {', '.join(written)}")
+        if op in _UNIFORM or op in _FILLED:
+            value = _UNIFORM[op] if op in _UNIFORM else given[_FILLED[op]]
+            first = result if isinstance(result, torch.Tensor) else tensors[0]
+            made = [self._uniform(value, first, layer)]
+        else:
+            made = self._lowered(op, func, given, result, layer, bool(written))
+        if written:
+            self._overwrite(given["self"], made[0], layer)
+            return
+        outputs = result if isinstance(result, (tuple, list)) else [result]
+        for tensor, number in zip(outputs, made, strict=False):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers[id(tensor)] = number
+                self.stale.pop(id(tensor), None)
+                self._keep(tensor)
+
+    def _lowered(self, op: str, func: Any, given: dict[str, Any], result: Any, layer: str, writes: bool) -> list[int]:
+        """Numbers of the nodes that stand for the results of one call."""
+        if op in ("split", "split_with_sizes", "unsafe_split", "unbind", "unsafe_chunk", "tensor_split"):
+            return self._parted(op, given, result, layer)
+        if op == "stack":
+            return [self._stacked(given, result, layer)]
+        source = given.get("self")
+        if op in _VIEWS and isinstance(source, torch.Tensor):
+            return [self._view(self._number(source), tuple(result.shape), layer)]
+        if not writes and isinstance(result, torch.Tensor) and isinstance(source, torch.Tensor) and (
+                _geometry(source) == _geometry(result) and source.dtype == result.dtype):
+            return [self._number(source)]  # a view of all of it as it is
+        if writes:
+            func = getattr(getattr(aten, op), func._overloadname)
+            declared = {argument.name for argument in func._schema.arguments}
+            given = {name: value for name, value in given.items() if name in declared}
+        args = tree_map(self._stand_in, given)
+        outputs = result if isinstance(result, (tuple, list)) else [result]
+        return [self._add(op, func, args, tensor, layer, place if len(outputs) > 1 or outputs is result else None)
+                for place, tensor in enumerate(outputs) if isinstance(tensor, torch.Tensor)]
+
+    def _add(self, op: str, func: Any, args: Mapping[str, Any], like: torch.Tensor, layer: str,
+             result: int | None = None, shape: Size | None = None) -> int:
+        node = Node(op, func, args, tuple(like.shape) if shape is None else shape, like.dtype, (), layer, result)
+        sizes = tuple(self.nodes[ref].shape for ref in node.reads)
+        self.nodes.append(Node(op, func, args, node.shape, node.dtype, sizes, layer, result))
+        return len(self.nodes) - 1
+
+    def _uniform(self, value: Any, like: torch.Tensor, layer: str) -> int:
+        if isinstance(value, torch.Tensor):
+            self._refuse(f"{layer}: it fills a tensor with a number that it computes")
+        return self._add("full", aten.full.default, {"size": list(like.shape), "fill_value": value,
+                                                     "dtype": like.dtype}, like, layer)
+
+    def _view(self, number: int, shape: Size, layer: str) -> int:
+        node = self.nodes[number]
+        if node.shape == shape:
+            return number
+        like = torch.empty(0, dtype=node.dtype, device="meta")
+        return self._add("view", aten.reshape.default, {"self": Ref(number), "shape": list(shape)}, like, layer,
+                         shape=shape)
+
+    def _parted(self, op: str, given: dict[str, Any], result: Sequence[torch.Tensor], layer: str) -> list[int]:
+        """Slices, one for each part."""
+        source = given["self"]
+        number, dim, start, found = self._number(source), given.get("dim", 0) % source.ndim, 0, []
+        for part in result:
+            length = 1 if op == "unbind" else part.shape[dim]
+            shape = (*source.shape[:dim], length, *source.shape[dim + 1 :])
+            args = {"self": Ref(number), "dim": dim, "start": start, "end": start + length, "step": 1}
+            piece = self._add("slice", aten.slice.Tensor, args, part, layer, shape=shape)
+            found.append(self._view(piece, tuple(part.shape), layer))
+            start += length
+        return found
+
+    def _stacked(self, given: dict[str, Any], result: torch.Tensor, layer: str) -> int:
+        dim = given.get("dim", 0) % result.ndim
+        refs = []
+        for tensor in given["tensors"]:
+            shape = (*tensor.shape[:dim], 1, *tensor.shape[dim:])
+            refs.append(Ref(self._view(self._number(tensor), shape, layer)))
+        return self._add("cat", aten.cat.default, {"tensors": refs, "dim": dim}, result, layer)
+
+    def _overwrite(self, target: torch.Tensor, number: int, layer: str) -> None:
+        """The names of all that look at the elements of a tensor, once it has been written."""
+        for other in self.sharing[_storage(target)]:
+            if _geometry(other) == _geometry(target):
+                self.numbers[id(other)] = number
+                self.stale.pop(id(other), None)
+            elif _is_all(other) and _is_all(target):
+                self.numbers[id(other)] = self._view(number, tuple(other.shape), layer)
+                self.stale.pop(id(other), None)
+            elif _overlap(other, target):
+                self.stale[id(other)] = f"{layer}: a part of a tensor is written through a view"
+
+    def _stand_in(self, leaf: Any) -> Any:
+        return Ref(self._number(leaf)) if isinstance(leaf, torch.Tensor) else leaf
+
+    def _number(self, tensor: torch.Tensor) -> int:
+        if id(tensor) in self.stale:
+            self._refuse(self.stale[id(tensor)])
+        if id(tensor) not in self.numbers:
+            self.numbers[id(tensor)] = self._given(tensor)
+            self._keep(tensor)
+        return self.numbers[id(tensor)]
+
+    def _given(self, tensor: torch.Tensor) -> int:
+        """A tensor that no recorded operator has made."""
+        if id(tensor) in self.named:
+            return self._add("weight", None, {"name": self.named[id(tensor)][0]}, tensor, "")
+        if tensor.is_meta:
+            self._refuse(f"{self.names.current([])}: it reads a tensor that is neither parameter nor buffer")
+        self.values[len(self.nodes)] = tensor.clone()
+        return self._add("value", None, {}, tensor, "")
+
+    def _keep(self, tensor: torch.Tensor) -> None:
+        """An id stands for its tensor only while that lives."""
+        self.sharing[_storage(tensor)].append(tensor)
+
+    def _refuse(self, why: str) -> None:
+        self.refused = why  # TorchScript wraps what is raised inside it
+        raise NotStagedError(why)
+
+
+def _by_name(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call under their names; those left out are the operator's defaults."""
+    schema = func._schema.arguments
+    return {**dict(zip((argument.name for argument in schema), args, strict=False)), **kwargs}
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return _storage(tensor), tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+
+
+def _is_all(tensor: torch.Tensor) -> bool:
+    """Whether a tensor lists all elements of its storage in their order."""
+    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor.is_contiguous() and tensor.numel() == size
+
+
+def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether the elements of two views of a storage may be the same."""
+    (a, b), (c, d) = _extent(one), _extent(other)
+    return a < d and c < b
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, int]:
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.storage_offset(), tensor.storage_offset() + last + 1

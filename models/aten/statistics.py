@@ -1,0 +1,132 @@
+"""Statistics of a whole tensor, from its blocks: what norms and global layers need to know.
+
+Blocks are merged in their order, in float64, so that the result has the same bits whoever computed the blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from tiler.models.aten.graph import Size
+
+
+class Statistic(Protocol):
+    """What an operator wants to know of a tensor."""
+
+    @property
+    def is_result(self) -> bool:
+        """Whether what is found is the operator's result."""
+        ...
+
+    def of(self, block: torch.Tensor) -> Any:
+        """What one block gives."""
+        ...
+
+    def merged(self, one: Any, other: Any) -> Any:
+        """What two give together; the order matters to the last bits."""
+        ...
+
+    def found(self, total: Any, dtype: torch.dtype) -> Any:
+        """What all blocks together say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and variance of channels or groups of them.
+
+    Of a block are kept count, mean and the sum of squared distances from its own mean, which merge without
+    cancellation (Chan, Golub and LeVeque 1979): ``m2 = m2_a + m2_b + d * d * a * b / (a + b)`` with ``d`` the
+    distance of the means.
+
+    Parameters
+    ----------
+    groups
+        Channels of one group are merged at the end; None keeps every channel.
+    eps
+        Added to the variance.
+    """
+
+    groups: int | None
+    eps: float
+
+    @property
+    def is_result(self) -> bool:
+        return False
+
+    def of(self, block: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
+        axes = [0, *range(2, block.ndim)]
+        variance, mean = torch.var_mean(block, axes, correction=0)
+        count = block.numel() // block.shape[1]
+        return count, _wide(mean), _wide(variance) * count
+
+    def merged(self, one: Any, other: Any) -> tuple[int, torch.Tensor, torch.Tensor]:
+        (a, mean_a, m2_a), (b, mean_b, m2_b) = one, other
+        distance, total = mean_b - mean_a, a + b
+        return total, mean_a + distance * (b / total), m2_a + m2_b + distance**2 * (a * b / total)
+
+    def found(self, total: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and reciprocal deviation of every channel, in float64."""
+        count, mean, m2 = total
+        variance = m2 / count
+        if self.groups is not None:
+            means, variances = mean.reshape(self.groups, -1), variance.reshape(self.groups, -1)
+            middle = means.mean(1, keepdim=True)
+            joint = (variances + (means - middle) ** 2).mean(1, keepdim=True)
+            mean, variance = (each.expand_as(means).reshape(-1) for each in (middle, joint))
+        return mean, (variance + self.eps).rsqrt()
+
+
+_MERGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "mean": torch.add, "sum": torch.add, "max": torch.maximum, "min": torch.minimum}
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A mean, sum, maximum or minimum over some axes.
+
+    Parameters
+    ----------
+    how
+        "mean", "sum", "max" or "min".
+    axes
+        That are reduced.
+    count
+        How many elements of the whole tensor go into one of the result.
+    shape
+        Of the result.
+    """
+
+    how: str
+    axes: tuple[int, ...]
+    count: int
+    shape: Size
+
+    @property
+    def is_result(self) -> bool:
+        return True
+
+    def of(self, block: torch.Tensor) -> torch.Tensor:
+        if self.how in ("mean", "sum"):
+            return _wide(block.sum(self.axes, dtype=torch.float64 if block.device.type == "cpu" else None))
+        return _wide(block.amax(self.axes) if self.how == "max" else block.amin(self.axes))
+
+    def merged(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return _MERGES[self.how](one, other)
+
+    def found(self, total: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return (total / self.count if self.how == "mean" else total).to(dtype).reshape(self.shape)
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    return values.to("cpu", torch.float64)
+
+
+def reduction(how: str, shape: Size, axes: Sequence[int], out: Size) -> Reduction:
+    """Over some axes of a tensor."""
+    return Reduction(how, tuple(axes), math.prod(shape[axis] for axis in axes), out)

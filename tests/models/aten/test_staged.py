@@ -1,0 +1,181 @@
+"""A network run in stages gives what one pass over the whole input gives, whatever the blocks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tiler.models.aten.graph import NotStagedError
+from tiler.models.aten.modules import on_meta
+from tiler.models.aten.staged import StagedPlan, staged
+from tiler.models.aten.stored import blocks_of
+
+
+class Squeeze(nn.Module):
+    """Channel attention by a global mean and maximum."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.less, self.more = nn.Conv2d(channels, 2, 1), nn.Conv2d(2, channels, 1)
+
+    def forward(self, x):
+        seen = x.mean((2, 3), keepdim=True) + x.amax((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.more(F.relu(self.less(seen))))
+
+
+class Norms(nn.Module):
+    """A small U-Net with instance and group norm, pooled context at aligned corners, and writes in place."""
+
+    def __init__(self, ndim=2):
+        super().__init__()
+        conv, up = (nn.Conv2d, nn.ConvTranspose2d) if ndim == 2 else (nn.Conv3d, nn.ConvTranspose3d)
+        self.ndim = ndim
+        self.first = conv(1, 4, 3, padding=1)
+        self.one = (nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 2](4, affine=True)
+        self.down, self.two = conv(4, 8, 3, stride=2, padding=1), nn.GroupNorm(2, 8)
+        self.up, self.last = up(8, 4, 2, 2), conv(8, 2, 1)
+        self.squeeze = Squeeze(8) if ndim == 2 else nn.Identity()
+
+    def forward(self, x):
+        fine = torch.relu_(self.one(self.first(x)))
+        coarse = self.squeeze(torch.relu(self.two(self.down(fine))))
+        pool, mode = ((F.adaptive_avg_pool2d, "bilinear"), (F.adaptive_avg_pool3d, "trilinear"))[self.ndim - 2]
+        context = F.interpolate(pool(coarse, (2,) * self.ndim), size=coarse.shape[2:], mode=mode, align_corners=True)
+        coarse = coarse.clone()
+        coarse += context
+        high = self.up(coarse)[(..., *(slice(size) for size in x.shape[2:]))]
+        return self.last(torch.cat([fine, high], 1))
+
+
+class Attention(nn.Module):
+    """Tokens that all meet each other, with keys and values of the whole image."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm = nn.Conv2d(1, 8, 3, 2, 1), nn.LayerNorm(8)
+        self.attention, self.last = nn.MultiheadAttention(8, 2, batch_first=True), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        grid = self.patch(x)
+        tokens = self.norm(grid.flatten(2).transpose(1, 2))
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        grid = tokens.transpose(1, 2).reshape(grid.shape)
+        return self.last(F.interpolate(grid, size=x.shape[2:], mode="bilinear"))
+
+
+class Deep(nn.Module):
+    """Ten convolutions and no norm: nothing has to be stored, but much is."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(1 if not n else 3, 3, 3, padding=1) for n in range(10)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x))
+        return x
+
+
+class Sorted(nn.Module):
+    """With an operator that no rule describes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 3, 3, padding=1)
+
+    def forward(self, x):
+        values, _ = self.first(x).flatten(2).sort(2)
+        return values.reshape(1, 3, *x.shape[2:]) + F.conv2d(x, x[:, :, :3, :3])[..., :1, :1]
+
+
+CASES = [(Norms(), (33, 29)), (Norms(3), (9, 14, 11)), (Attention(), (18, 23)), (Deep(), (40, 31)), (Sorted(), (12, 9))]
+
+
+def ready(module):
+    torch.manual_seed(0)
+    for tensor in module.parameters():
+        nn.init.normal_(tensor, 0.1, 0.5)
+    return module.double().eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("voxels", [19, 100, 1 << 18])
+@pytest.mark.parametrize(("module", "size"), CASES,
+                         ids=["norms", "volume", "attention", "deep", "sorted"])
+def test_stages_give_the_whole_pass(module, size, voxels):
+    module = ready(module)
+    x = torch.randn(1, 1, *size, dtype=torch.float64)
+    network = staged(on_meta(module), module, tuple(x.shape), voxels)
+    expected = module(x)
+    scale = expected.max() - expected.min()
+    assert (network(x) - expected).abs().max() <= 1e-12 * scale
+    box = tuple((length // 3, length // 3 + max(1, length // 2)) for length in expected.shape[2:])
+    part = network(x, ((0, 1), (0, expected.shape[1]), *box))
+    assert (part - expected[(..., *(slice(*span) for span in box))]).abs().max() <= 1e-12 * scale
+
+
+def test_statistics_are_counted():
+    plan = StagedPlan.of(on_meta(ready(Norms())), (1, 1, 33, 29))
+    assert plan.statistics == 4  # two norms, a mean and a maximum
+    assert StagedPlan.of(on_meta(ready(Deep())), (1, 1, 40, 31)).statistics == 0
+
+
+def test_no_stage_has_more_than_two_convolutions_in_a_row():
+    plan = StagedPlan.of(on_meta(ready(Deep())), (1, 1, 40, 31), 50)
+    for target in plan.storage.stored:
+        made = plan.program(target, tuple((0, size) for size in plan.graph.nodes[target].shape))
+        assert sum(step.node.op == "convolution" for step in made.steps) <= 2
+
+
+def test_a_box_of_a_local_network_reads_what_it_needs():
+    plan = StagedPlan.of(on_meta(ready(Deep())), (1, 1, 40, 31))
+    extents = plan.extents(((0, 1), (0, 3), (20, 21), (15, 16)))
+    assert max(high - low for extent in extents.values() for low, high in extent[2:]) <= 19
+
+
+def test_memory_is_that_of_what_is_alive():
+    plan = StagedPlan.of(on_meta(ready(Deep())), (1, 1, 400, 310), 1 << 12)
+    box = tuple((0, size) for size in plan.shape)
+    tensor = 3 * 400 * 310 * 8
+    assert 2 * tensor < plan.peak(box) < 3.5 * tensor
+
+
+def test_blocks_are_as_equal_as_can_be():
+    assert [box[2:] for box in blocks_of(((0, 1), (0, 8), (0, 100), (0, 60)), frozenset({2, 3}), 2000)] == [
+        ((0, 50), (0, 30)), ((0, 50), (30, 60)), ((50, 100), (0, 30)), ((50, 100), (30, 60))]
+
+
+class Item(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 3, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return x * float(x.max())
+
+
+class Piecewise(Item):
+    def forward(self, x):
+        y = self.first(x)
+        y[:, :, 1:] += 1
+        return y
+
+
+class Drawn(Item):
+    def forward(self, x):
+        return self.first(x) + torch.rand_like(x)
+
+
+@pytest.mark.parametrize(("module", "says"), [
+    (Item(), "does not run without data"), (Piecewise(), "part of a tensor is written"),
+    (Drawn(), "draws random numbers")])
+def test_what_cannot_be_staged_is_refused(module, says):
+    with pytest.raises(NotStagedError, match=says):
+        StagedPlan.of(on_meta(ready(module)), (1, 1, 20, 20))
+
+
+def test_an_operator_without_a_rule_is_not_run_on_large_tensors():
+    with pytest.raises(NotStagedError, match="sort"):
+        StagedPlan.of(on_meta(ready(Sorted())), (1, 1, 8000, 8000))
