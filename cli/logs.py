@@ -17,7 +17,7 @@ def tell(text: str) -> None:
     try:
         click.echo(text, err=True)
     except OSError:
-        sys.stderr = None  # type: ignore[assignment]  # as Python itself has it where there is no stderr
+        sys.stderr = None  # as Python itself has it where there is no stderr
 
 
 def spelled(error: object) -> str:

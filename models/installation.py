@@ -157,8 +157,9 @@ def packages_of(requirements: Sequence[str], extra: str = "") -> tuple[Package, 
     """What is required by tiler itself, or only by one of its extras."""
     found = []
     for requirement in map(Requirement, requirements):
-        here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if here if not extra else (not here and requirement.marker.evaluate({"extra": extra})):
+        marker = requirement.marker
+        here = marker is None or marker.evaluate({"extra": ""})
+        if here if not extra else (marker is not None and not here and marker.evaluate({"extra": extra})):
             found.append(Package(requirement.name, _version(requirement.name), str(requirement.specifier)))
     return tuple(found)
 

@@ -23,7 +23,7 @@ class _Undrawn(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
-        if func in {torch.Tensor.normal_, nn.init.normal_}:
+        if func in (torch.Tensor.normal_, nn.init.normal_):
             tensor: torch.Tensor = args[0] if args else given["tensor"]
             if tensor.is_meta:
                 return tensor

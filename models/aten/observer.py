@@ -21,7 +21,7 @@ class Observer(TorchDispatchMode):
     """A dispatch mode that calls operations by `run`, and is hidden from torch's compiler once that is there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch annotates no dispatch mode
         if "torch._dynamo" in sys.modules:  # else no network is compiled
             hidden = torch.compiler.disable(type(self).__torch_dispatch__)
             self.__torch_dispatch__ = MethodType(hidden, self)  # type: ignore[method-assign]

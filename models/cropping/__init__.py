@@ -88,7 +88,8 @@ class Cropper:
 
     def __call__(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
         program = self.program(tuple(x.shape[1:]), crop)
-        return program(x[(..., *program.input.slices)], self._weights)
+        inside: Any = (..., *program.input.slices)
+        return program(x[inside], self._weights)
 
     def wiring(self, shape: Size) -> Wiring:
         """Of inputs ``(n, *shape)``."""
@@ -161,8 +162,8 @@ def check_crops(module: nn.Module, meta: nn.Module, footprint: Footprint, in_cha
 
 def _worst(cropper: Cropper, image: torch.Tensor, whole: torch.Tensor) -> float:
     """Largest difference, as a share of the range."""
-    found = [(cropper(image, crop) - whole[(..., *crop.slices)]).abs().max() for crop in
-             _samples(tuple(whole.shape[2:]))]
+    parts: list[tuple[Box, Any]] = [(crop, (..., *crop.slices)) for crop in _samples(tuple(whole.shape[2:]))]
+    found = [(cropper(image, crop) - whole[inside]).abs().max() for crop, inside in parts]
     return float(torch.stack(found).max() / (whole.max() - whole.min()))
 
 

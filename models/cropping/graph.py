@@ -150,7 +150,7 @@ def record(module: nn.Module, shape: Size) -> Graph:
         raise NotCroppableError("the network does not live on the meta device")
     try:
         # In inference mode composite operators hide those that they consist of, and so do those that TorchScript fuses.
-        with quiet(), torch.inference_mode(False), torch.no_grad(), torch.jit.optimized_execution(False):
+        with quiet(), torch.inference_mode(False), torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             image = torch.zeros(shape, dtype=like.dtype, device="meta")
             recorder = _Recorder(module, image)
             with recorder:

@@ -27,7 +27,7 @@ import torch
 from tiler.geometry import Box, Span
 from tiler.models.cropping.graph import Graph, Node, NotCroppableError, Size
 from tiler.models.cropping.rules import Call, Pads, Rule, rule_of
-from tiler.models.probe.maps import Map, Resample, Spread
+from tiler.models.probe.maps import Map, Resample, Spread, Whole
 
 _FRESH = frozenset({"convolution", "cat", "native_batch_norm", "_native_batch_norm_legit_no_training"})
 """Operators that never give out what they were given."""
@@ -67,7 +67,10 @@ class Wiring:
 
     def needed(self, number: int, ref: int, axis: int, span: Span) -> tuple[Span, tuple[int, int]]:
         """The range that a node needs of what it reads, and how much beyond the tensor on either side."""
-        needed = self.maps[number][axis].back(span.start, span.stop - 1)
+        own = self.maps[number][axis]
+        if isinstance(own, Whole):
+            raise NotCroppableError("a part of what it makes needs all of its input")
+        needed = own.back(span.start, span.stop - 1)
         if needed is None:
             raise NotCroppableError("nothing of its input is needed")
         low, high, length = needed[0], needed[1] + 1, self.graph.nodes[ref].size[axis]
@@ -197,7 +200,7 @@ class Program:
     def _step(self, number: int) -> Step:
         wiring, wanted = self._wiring, self._ranges[number]
         node, maps = wiring.graph.nodes[number], wiring.maps[number]
-        reads, pads = dict[int, Box](), ()
+        reads, pads = dict[int, Box](), tuple[tuple[int, int], ...]()
         for ref in node.refs:
             pairs = [wiring.needed(number, ref, axis, span) for axis, span in enumerate(wanted.spans)]
             reads[ref], pads = Box(tuple(span for span, _ in pairs)), tuple(pad for _, pad in pairs)

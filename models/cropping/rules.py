@@ -242,7 +242,7 @@ def _pooling(call: Call) -> torch.Tensor:
     if padding is None:
         x, padding = call.padded(x, 0.0 if averages else -math.inf), [0] * len(call.pads)
     pools = {1: (F.max_pool1d, F.avg_pool1d), 2: (F.max_pool2d, F.avg_pool2d), 3: (F.max_pool3d, F.avg_pool3d)}
-    pool = pools[len(call.pads)][averages]
+    pool: Any = pools[len(call.pads)][averages]
     dilation = {} if averages else {"dilation": args.get("dilation", 1)}
     result: torch.Tensor = pool(x, args["kernel_size"], args.get("stride") or None, padding, **dilation)
     return result

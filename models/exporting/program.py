@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -84,7 +85,7 @@ def _torchscript(module: nn.Module, image: torch.Tensor) -> tuple[bytes, nn.Modu
 def _onnx(module: nn.Module, image: torch.Tensor) -> tuple[bytes, nn.Module]:
     onnx = onnx_library()
     free = {0: "n", **dict(zip(range(image.ndim - 1, 1, -1), "xyz", strict=False))}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # the stubs of torch know paths alone
     torch.onnx.export(module, (image,), buffer, dynamo=False, opset_version=OPSET, input_names=["image"],
                       output_names=["scores"], dynamic_axes={"image": free, "scores": free})
     model = onnx.load_model_from_string(buffer.getvalue())

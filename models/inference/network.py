@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from tiler.geometry import Box
-from tiler.models.inference.backends import Setting, open_backend
+from tiler.models.inference.backends import CroppingRunner, Setting, open_backend
 from tiler.models.inference.devices import device_errors, float32_products, memory_of, model_of, threads_of
 from tiler.models.inference.feeders import Feeder, Feeders, ways_to
 from tiler.models.probe.inject import Answers, Injected, Site, reduced
@@ -60,7 +60,7 @@ class Session:
 
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
         """The same in one box of the output, for a network and backend that can make it alone."""
-        return self.feeder.runner.cropped(x, crop)
+        return cast(CroppingRunner, self.feeder.runner).cropped(x, crop)
 
     def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
         """What global layers see of a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""
@@ -146,7 +146,7 @@ class Network:
             self._opened().one() as feeder,
             # In inference mode composite operators hide those that they consist of, and so do fused ones.
             torch.no_grad() if self.watched else torch.inference_mode(),
-            torch.jit.optimized_execution(not self.watched),
+            torch.jit.optimized_execution(not self.watched),  # type: ignore[attr-defined]
             float32_products(self.setting.tf32),
             threads_of(self.setting.threads),
             device_errors(feeder.device, self.precision),

@@ -142,4 +142,4 @@ def _voxels(values: Any) -> Iterator[str]:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     if isinstance(values, np.ndarray) and not values.dtype.hasobject:
-        yield hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+        yield hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -153,9 +153,10 @@ def input_of(module: nn.Module, name: str) -> tuple[int, int]:
         raise ModelError(f"{name} has no convolution that tells its input channels and axes: give the module "
                          "attributes in_channels and ndim (--model)")
     if first is not None:
-        channels = channels or first.weight.shape[1] * int(getattr(first, "groups", 1))
-        ndim = ndim or first.weight.ndim - 2
-    if ndim not in (2, 3):
+        weight: Any = first.weight
+        channels = channels or weight.shape[1] * int(getattr(first, "groups", 1))
+        ndim = ndim or weight.ndim - 2
+    if channels is None or ndim not in (2, 3):
         raise ModelError(f"{name} works on {ndim} axes, tiler runs networks of 2 or 3 (--model)")
     return int(channels), int(ndim)
 

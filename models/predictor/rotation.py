@@ -111,9 +111,8 @@ def _resample(
 ) -> torch.Tensor:
     """``(n, c, [z], *size)``: bilinear values of ``x`` on a grid turned by `angle`; `to` falls on `from_`."""
     images = x.flatten(1, -3)  # a plane of a 3-D volume is one more channel
-    kind = {"dtype": x.dtype, "device": x.device}
-    y = torch.arange(size[0], **kind)[:, None] - to[0]
-    z = torch.arange(size[1], **kind)[None, :] - to[1]
+    y = torch.arange(size[0], dtype=x.dtype, device=x.device)[:, None] - to[0]
+    z = torch.arange(size[1], dtype=x.dtype, device=x.device)[None, :] - to[1]
     row = math.cos(angle) * y - math.sin(angle) * z + from_[0]
     column = math.sin(angle) * y + math.cos(angle) * z + from_[1]
     scale = [2 / length for length in x.shape[-2:]]

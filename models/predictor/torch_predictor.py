@@ -103,7 +103,7 @@ class TorchPredictor:
             feeders=self.network.feeders,
             device_memory=self.network.memory,
             needs_statistics=self.scaling.waits,
-            own_scaling=measures and OwnScaling(measures, replace(self, scaling=self.scaling.done())),
+            own_scaling=None if measures is None else OwnScaling(measures, replace(self, scaling=self.scaling.done())),
         )
         return self.evaluator.capabilities(base, self)
 

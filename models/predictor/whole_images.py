@@ -45,7 +45,8 @@ class WholeImage(nn.Module):
         return maps if maps.shape[2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
     def _explained(self, x: torch.Tensor) -> torch.Tensor:
-        scores, attention = self.network.explain(x)
+        explain: Any = self.network.explain
+        scores, attention = explain(x)
         probabilities = scores.softmax(1)[..., None, None]
         return torch.cat([probabilities.expand(-1, -1, *attention.shape[2:]), attention], 1)
 

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +137,8 @@ class _Bench:
         whole = self.tile(more=2)
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randn(1, self.in_channels, *whole.shape, generator=generator, dtype=torch.float64)
-        return pixels[(..., *tile.back(whole.start).slices)].clone()
+        inside: Any = (..., *tile.back(whole.start).slices)
+        return pixels[inside].clone()
 
     def core(self, image: torch.Tensor, tile: Box) -> torch.Tensor:
         """What the network says about the core when it sees ``image`` at ``tile``."""
@@ -147,7 +149,7 @@ class _Bench:
         if tuple(output.shape[2:]) != wanted:
             raise ValueError(f"the output has shape {tuple(output.shape[2:])} where the footprint says {wanted}")
         origin = [a + shrink for a, shrink in zip(tile.start, self.footprint.shrink_low, strict=True)]
-        return output[(..., *Box.of_shape(self.core_shape).back(origin).slices)]
+        return output[..., *Box.of_shape(self.core_shape).back(origin).slices]
 
 
     def learn(self) -> None:
@@ -170,7 +172,7 @@ class _Bench:
 def _context(bench: _Bench) -> ProofPart:
     """NaN everywhere outside the context, two strides wide: the core stays finite."""
     tile = bench.tile(more=2)
-    inside = (..., *bench.needed.back(tile.start).slices)
+    inside: Any = (..., *bench.needed.back(tile.start).slices)
     image = bench.image(tile)
     masked = torch.full_like(image, torch.nan)
     masked[inside] = image[inside]

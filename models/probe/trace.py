@@ -180,7 +180,7 @@ def trace_forward(
     names = LayerNames(module)
     try:
         # Without optimisation TorchScript would fuse operators from its second run on, and hide them.
-        with quiet(), torch.no_grad(), torch.jit.optimized_execution(False):
+        with quiet(), torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             image = torch.zeros(1, in_channels, *sizes, dtype=like.dtype, device=like.device)
             recorder = _Recorder(trace, image, names, unwanted)
             with recorder:

@@ -160,7 +160,7 @@ def fingerprint(slices: Sequence[Slice]) -> str:
     for item in slices:
         for array in (item.image, item.classes, item.instances):
             digest.update(f"{array.dtype.str} {array.shape};".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

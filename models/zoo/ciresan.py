@@ -106,7 +106,7 @@ class SlidingWindowNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dilation = 1
-        for layer in self.convolutions:
+        for layer in _convolutions(self.convolutions):
             x = self.act(F.conv2d(x, layer.weight, layer.bias, dilation=dilation))
             x = F.max_pool2d(x, 2, stride=1, dilation=dilation)
             dilation *= 2
@@ -120,8 +120,12 @@ class SlidingWindowNet(nn.Module):
         return self._connected(x, 1).flatten(1)
 
     def _connected(self, x: torch.Tensor, dilation: int) -> torch.Tensor:
-        first, second = self.connected
+        first, second = _convolutions(self.connected)
         return second(self.act(F.conv2d(x, first.weight, first.bias, dilation=dilation)))
+
+
+def _convolutions(layers: nn.ModuleList) -> list[nn.Conv2d]:
+    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
 
 
 class FullResolutionNet(nn.Module):

@@ -108,9 +108,10 @@ class FCN(nn.Module):
             "at_once": at_once, "learned": learned, "frozen_body": frozen_body,
         }
         self.geometry = _HEADS[body, stride]
-        self.body = _BODIES[body](in_channels, base)
+        network: Any = _BODIES[body](in_channels, base)
+        self.body: nn.Module = network
         self.body.apply(he_normal).requires_grad_(not frozen_body)
-        *finer, top = widths(base, self.body.CHANNELS) if body != "googlenet" else [self.body.channels]
+        *finer, top = widths(base, network.CHANNELS) if body != "googlenet" else [network.channels]
         self.score = _score(top, classes)
         fused = finer[::-1][:len(self.geometry.fused)]
         self.score_finer = nn.ModuleList(_score(channels, classes) for channels in fused)
@@ -131,6 +132,7 @@ class FCN(nn.Module):
 def _score(channels: int, classes: int) -> nn.Conv2d:
     layer = nn.Conv2d(channels, classes, 1)
     nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -61,4 +61,6 @@ class ResNet50(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for number in range(1, len(BLOCKS) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return x

@@ -106,7 +106,7 @@ class UNet(nn.Module):
         factors = [given.factor(level) for level in range(depth)]
         self.pool = nn.ModuleList(_MAX_POOL[ndim](factor) for factor in factors)
         self.drop = nn.Dropout(dropout)
-        up = _CONV_TRANSPOSE[ndim]
+        up: Any = _CONV_TRANSPOSE[ndim]
         self.up = nn.ModuleList(up(2 * b, b, factor, stride=factor)
                                 for b, factor in zip(width[-2::-1], factors[::-1], strict=True))
         self.dec = nn.ModuleList(_double(given, 2 * b, b) for b in width[-2::-1])

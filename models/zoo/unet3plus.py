@@ -108,7 +108,7 @@ class UNet3Plus(nn.Module):
         for i in reversed(range(len(encoded) - 1)):
             sources = [*encoded[:i + 1], *levels[i + 1:]]
             parts = [branch(_resized(source, i - j))
-                     for j, (branch, source) in enumerate(zip(self.branches[i], sources, strict=True))]
+                     for j, (branch, source) in enumerate(zip(_listed(self.branches[i]), sources, strict=True))]
             levels[i] = self.fuse[i](torch.cat(parts, 1))
         return levels
 
@@ -139,3 +139,8 @@ def _noisy_gain(module: nn.Module) -> None:
     """Batch norm begins near 1, not at it: N(1, 0.02), as the authors have it."""
     if isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def _listed(modules: nn.Module) -> list[nn.Module]:
+    assert isinstance(modules, nn.ModuleList)
+    return list(modules)

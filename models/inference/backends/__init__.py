@@ -12,15 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 
 from tiler.errors import ModelError
+from tiler.geometry import Box
 from tiler.models.loading.loaded_model import LoadedModel
 
 Runner = Callable[[torch.Tensor], torch.Tensor]
 """Scores of ``(n, c, [z], y, x)`` on the device, in float32 or float64 as the setting's precision is."""
+
+
+class CroppingRunner(Protocol):
+    """A `Runner` that can make a part of its output alone."""
+
+    def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor: ...
+
 
 MODULES = {
     "torch": "tiler.models.inference.backends.eager",
@@ -81,7 +89,7 @@ def open_backend(name: str) -> Backend:
     if name not in MODULES:
         raise ModelError(f"{name!r} is no backend: it is one of {', '.join(NAMES)} (--backend)")
     try:
-        backend: Backend = import_module(MODULES[name])
+        backend = cast(Backend, import_module(MODULES[name]))
     except ModuleNotFoundError as error:
         raise ModelError(f"--backend {name} needs the package {error.name}: pip install "
                          f"'em-tiler[{name.partition(':')[0]}]'") from error

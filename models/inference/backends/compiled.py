@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
+from torch import nn
 
 from tiler.errors import ModelError
 from tiler.models.inference.backends import Runner, Setting
@@ -29,7 +32,7 @@ def open_runner(setting: Setting) -> Runner:
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(f"{setting.model.identity['model']} is TorchScript, which torch.compile does not take: "
                          "use --backend torch or openvino")
-    compiled = Eager(torch.compile(module, dynamic=False), setting.precision, setting.model.meta)
+    compiled = Eager(cast(nn.Module, torch.compile(module, dynamic=False)), setting.precision, setting.model.meta)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         try:

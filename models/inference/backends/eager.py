@@ -65,7 +65,8 @@ def place(setting: Setting) -> nn.Module:
     module = setting.model.build().to(setting.device, setting.precision)
     # Script modules keep their layout: torch rewrites their parameters only one by one.
     if setting.model.ndim == 2 and not isinstance(module, torch.jit.ScriptModule):
-        module = module.to(memory_format=torch.channels_last)
+        # The stubs of torch know this argument only beside a tensor.
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
 

@@ -75,7 +75,8 @@ class Exported:
         """The same in a box of the output, for a network that `tiler.models.cropping` understands."""
         with self._lock:
             wanted = self._cropper.program(tuple(x.shape[1:]), crop)
-            part = np.ascontiguousarray(x[(..., *wanted.input.slices)].numpy())
+            inside: Any = (..., *wanted.input.slices)
+            part = np.ascontiguousarray(x[inside].numpy())
             key = wanted.signature, part.shape
             if key not in self._crops:
                 while len(self._crops) >= KEPT_CROPS:
@@ -138,7 +139,7 @@ class Exported:
 def to_onnx(module: nn.Module, image: torch.Tensor, any_length: bool = False) -> bytes:
     """An ONNX file of a network for inputs of one shape, or of any length where it depends on none."""
     lengths = {axis: f"length{axis}" for axis in range(2, image.ndim)} if any_length else {}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # the stubs of torch know paths alone
     with warnings.catch_warnings():
         # The exporter by tracing, which is deprecated: its successor needs one more package, takes no TorchScript,
         # and asks each network to be torch.export-able.

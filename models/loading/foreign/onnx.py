@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -107,7 +107,8 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values: dict[str, Value] = {**self.constants, self.image: x}
-        for operator in self.operators:
+        operators: Iterable[Any] = self.operators
+        for operator in operators:
             results = operator([values[name] if name else None for name in operator.inputs])
             values.update(zip(operator.outputs, results, strict=False))
         result = values[self.result]

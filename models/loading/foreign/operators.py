@@ -54,21 +54,23 @@ def _elementwise(function: Callable[..., torch.Tensor]) -> Function:
     return apply
 
 
-def _plain(function: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+def _plain(function: Callable[..., Any]) -> Function:
     return lambda attributes, x, *_: [function(x)]
 
 
-OPERATORS |= {name: _plain(function) for name, function in {
+PLAIN: dict[str, Callable[..., Any]] = {
     "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Softplus": F.softplus, "Softsign": F.softsign,
     "Erf": torch.erf, "Exp": torch.exp, "Log": torch.log, "Sqrt": torch.sqrt, "Abs": torch.abs, "Neg": torch.neg,
     "Floor": torch.floor, "Reciprocal": torch.reciprocal, "HardSwish": F.hardswish, "Mish": F.mish,
     "Identity": lambda x: x, "Dropout": lambda x: x,
-}.items()}
-OPERATORS |= {name: _elementwise(function) for name, function in {
+}
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Pow": torch.pow, "MatMul": torch.matmul,
     "Sum": torch.add, "Max": torch.maximum, "Min": torch.minimum, "PRelu": lambda x, slope: x.clamp(min=0)
     + slope * x.clamp(max=0),
-}.items()}
+}
+OPERATORS |= {name: _plain(function) for name, function in PLAIN.items()}
+OPERATORS |= {name: _elementwise(function) for name, function in ELEMENTWISE.items()}
 
 
 @operator("LeakyRelu")
@@ -100,7 +102,7 @@ def _softmax(attributes: Attributes, x: torch.Tensor) -> Sequence[Value]:
 
 @operator("LogSoftmax")
 def _log_softmax(attributes: Attributes, x: torch.Tensor) -> Sequence[Value]:
-    return [_softmax(attributes, x)[0].log()]
+    return [x.softmax(attributes.get("axis", -1)).log()]
 
 
 @operator("Clip")

@@ -163,7 +163,7 @@ def quiet() -> Iterator[None]:
 
 
 def _tensor(described: Any) -> Tensor:
-    letters, channels = "", ("channel",)
+    letters, channels = "", tuple[str, ...](("channel",))
     for axis in described.axes:
         if axis.type not in ("batch", "channel", "space"):
             raise ModelError(f"the package has an axis {axis.id} of type {axis.type}, tiler knows batch, channel and "
