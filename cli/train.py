@@ -77,6 +77,10 @@ TRAINING = together(
     option("Training", "--set", "changes", multiple=True, metavar="FIELD=VALUE",
            help="Change any field of the recipe, such as learning_rate=5e-4, loss=bce-dice or "
                 "augmentation.elastic=5."),
+    option("Training", "--preview", metavar="FILE.PNG", type=click.Path(),
+           help="Before the first step, draw augmented tiles with their labels and weights."),
+    option("Training", "--sanity", is_flag=True,
+           help="First try for a minute whether the network can learn one batch of tiles by heart."),
     option("Training", "--seed", type=click.IntRange(0, LARGEST_SEED), help="[default: 0]"),
 )
 MACHINE = together(
@@ -104,7 +108,7 @@ def train(inputs: tuple[str, ...], output: str, as_json: bool, quiet: bool, **op
     """Train a network on annotated slices.
 
     LABELS hold 0 for background (or membrane) and one other value for objects (or cells), or one value for each
-    object. Prints the path of the weights; beside them come learning curves as CSV and PNG.
+    object. Prints the path of the weights; beside them come learning curves as CSV and SVG.
     """
     from tiler.models.training import train as trained
 
@@ -183,6 +187,7 @@ class Quiet:
     def started(self, total: int, done: int) -> None: ...
     def stepped(self, step: int, loss: float) -> None: ...
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
+    def note(self, message: str) -> None: ...
     def warn(self, message: str) -> None:
         tell(f"warning: {message}")
 
@@ -209,6 +214,9 @@ class Lines(Quiet):
             left = (now - self.begun) / (step - self.done) * (self.total - step)
             tell(f"step {step} of {self.total}, loss {loss:.4f}, {left / 60:.0f} min left")
 
+    def note(self, message: str) -> None:
+        tell(message)
+
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None:
         tell(f"step {step}: {described(scores)}{', the best so far' if best else ''}")
 
@@ -229,6 +237,9 @@ class Bars(Quiet):
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None:
         line = f"step {step}: {described(scores)}"
         self.progress.console.print(line, style="bold" if best else None, highlight=False)
+
+    def note(self, message: str) -> None:
+        self.progress.console.print(message, highlight=False)
 
     def warn(self, message: str) -> None:
         self.progress.console.print(f"warning: {message}", style="yellow", highlight=False)

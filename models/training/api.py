@@ -22,11 +22,12 @@ from tiler.models.training.measure import steps_in
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
 from tiler.models.training.own_code import own_function
 from tiler.models.training.planning import Prepared, prepare, prepare_again
+from tiler.models.training.preview import write_preview
 from tiler.models.training.record import Files
 from tiler.models.training.run import Run
 from tiler.models.training.settings import Settings
 from tiler.models.training.tiles import OwnAugmentation, TileSampler, checked_augmentation
-from tiler.models.training.trial import rehearse_own
+from tiler.models.training.trial import overfit, rehearse_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def train(
         Path or array of a stack and of its labels, or a list of each; see `tiler.open_volume`. In labels 0 is
         background (or membrane); one other value is the object (or cell), several are instances.
     output
-        ``.safetensors`` file. Beside it come ``.csv`` and ``.png`` with the learning curves, and a folder
+        ``.safetensors`` file. Beside it come ``.csv`` and ``.svg`` with the learning curves, and a folder
         ``NAME.training`` with the checkpoint and the best weights so far.
     resume, overwrite
         What to do with a run that is already there: go on, or begin anew. A run that goes on gives, tensor for
@@ -90,10 +91,14 @@ def train(
     stored = _stored(files, resume, overwrite)
     run = _run(images, labels, chosen, stored, files, listener or SilentTraining())
     _require_room(run, files)
+    if chosen.preview is not None:
+        write_preview(run.sampler, Path(chosen.preview))
     with _alone(files):
         if stored is None:
             files.best.unlink(missing_ok=True)
             rehearse_own(run)
+            if chosen.sanity:
+                overfit(run, run.listener.note)
             if run.held_out:
                 run.rehearse_validation()
             run.save()  # from here on there is something to resume
@@ -128,7 +133,7 @@ def _stored(files: Files, resume: bool, overwrite: bool) -> Checkpoint | None:
 def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint | None, files: Files,
          listener: TrainingListener) -> Run:
     """A run before its first step; measured, where its length is given as time."""
-    slices = _read(images, labels)
+    slices = _read(images, labels, listener)
     data = fingerprint(slices)
     if stored is None:
         training, held_out = split(slices, parse_slices(options.validate))
@@ -147,8 +152,9 @@ def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint 
     return run
 
 
-def _read(images: Any, labels: Any) -> list[Slice]:
-    slices = [item for stack, pair in enumerate(_pairs(images, labels)) for item in read_pair(*pair, stack)]
+def _read(images: Any, labels: Any, listener: TrainingListener) -> list[Slice]:
+    slices = [item for stack, pair in enumerate(_pairs(images, labels))
+              for item in read_pair(*pair, stack, listener.warn)]
     if len(channels := {len(item.image) for item in slices}) > 1:
         raise PlanError(f"the stacks have {' and '.join(map(str, sorted(channels)))} channels: give stacks with the "
                         "same channels")

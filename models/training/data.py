@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tiler.errors import PlanError
 from tiler.geometry import Box
 from tiler.models.loading.weights import Normalisation
+from tiler.models.training.label_check import refuse_grey_values, warnings_of_ids
 from tiler.models.training.weight_maps import (
     WeightMap,
     class_weights,
@@ -58,7 +59,7 @@ def runs_of(slices: Sequence[Slice]) -> list[range]:
     return [range(start, stop) for start, stop in zip(starts, [*starts[1:], len(slices)], strict=True)]
 
 
-def read_pair(images: Any, labels: Any, stack: int = 0) -> list[Slice]:
+def read_pair(images: Any, labels: Any, stack: int = 0, warn: Callable[[str], None] = lambda _: None) -> list[Slice]:
     """The slices of one stack and its labels.
 
     Parameters
@@ -70,13 +71,15 @@ def read_pair(images: Any, labels: Any, stack: int = 0) -> list[Slice]:
         objects; several make instances, which are parted by background where they touch.
     stack
         Number of the stack, for `Slice.place`.
+    warn
+        Called with what is odd about the labels.
 
     Raises
     ------
     SourceError
         If a file cannot be read.
     PlanError
-        If the labels do not fit the images, are no integers, or hold one class only.
+        If the labels do not fit the images, are no integers, hold one class only, or look like grey values.
     """
     source, truth = open_source(images), open_source(labels)
     name = f"labels {truth.name}"
@@ -86,8 +89,15 @@ def read_pair(images: Any, labels: Any, stack: int = 0) -> list[Slice]:
     values = _integers(truth.read(Box.of_shape(truth.shape[1:]))[0], name)
     grey = source.read(Box.of_shape(source.shape[1:]))
     _check_finite(grey, f"images {source.name}")
-    of_slice = _instances_slice if _are_instances(values, name) else _binary_slice
-    return [of_slice(np.ascontiguousarray(grey[:, z]), values[z], (stack, z)) for z in range(len(values))]
+    refuse_grey_values(values, grey, name)
+    if not _are_instances(values, name):
+        return [Slice(np.ascontiguousarray(grey[:, z]), (values[z] != 0).astype(np.uint8), instances_of(values[z]),
+                      (stack, z)) for z in range(len(values))]
+    parted = np.stack([separate_touching(layer.astype(np.int32)) for layer in values])
+    for warning in warnings_of_ids(values, parted, name):
+        warn(warning)
+    return [Slice(np.ascontiguousarray(grey[:, z]), (layer != 0).astype(np.uint8), layer, (stack, z))
+            for z, layer in enumerate(parted)]
 
 
 def _are_instances(values: Array, name: str) -> bool:
@@ -123,15 +133,6 @@ def _check_finite(grey: Array, name: str) -> None:
         raise PlanError(f"{name} hold NaN or infinite grey values: replace them before training")
     if grey.dtype.kind not in "fiub":
         raise PlanError(f"{name} are {grey.dtype}: training needs real grey values")
-
-
-def _binary_slice(image: Array, labels: Array, place: tuple[int, int]) -> Slice:
-    return Slice(image, (labels != 0).astype(np.uint8), instances_of(labels), place)
-
-
-def _instances_slice(image: Array, labels: Array, place: tuple[int, int]) -> Slice:
-    parted = separate_touching(labels.astype(np.int32))
-    return Slice(image, (parted != 0).astype(np.uint8), parted, place)
 
 
 def split(slices: Sequence[Slice], validate: tuple[int, int] | None) -> tuple[list[Slice], list[Slice]]:

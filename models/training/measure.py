@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
 
-from tiler.models.training.listening import SilentTraining
 from tiler.models.training.run import Run
+from tiler.models.training.trial import trial_of
 
 WARM, MEASURED = 2, 4
 """Steps before the clock starts, and on the clock."""
@@ -14,8 +13,7 @@ WARM, MEASURED = 2, 4
 
 def steps_in(seconds: float, run: Run) -> int:
     """Number of steps, at least one, from a short measurement on a copy of the run; validation is not counted."""
-    trial = Run(run.settings, copy.deepcopy(run.module), run.sampler, [], licence=run.licence, files=run.files,
-                listener=SilentTraining(), checkpoint_seconds=float("inf"))
+    trial = trial_of(run)
     with trial.session():
         for step in range(WARM):
             trial.advance(run.sampler(step))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tiler.errors import PlanError
@@ -61,6 +62,10 @@ class TrainingOptions:
         initial weights, else mean and standard deviation of the images. It is written into the weights.
     licence
         Of the weights, for people.
+    preview
+        PNG file to draw augmented tiles into before the first step; see `tiler.models.training.preview`.
+    sanity
+        Whether to overfit one tile first, and to go no further where the network cannot.
     checkpoint_seconds
         Time between two checkpoints; it has no influence on the result.
     """
@@ -86,6 +91,8 @@ class TrainingOptions:
     freeze: Sequence[str] = ()
     normalise: str | Normalisation | None = None
     licence: str = "as the training data allow"
+    preview: str | Path | None = None
+    sanity: bool = False
     checkpoint_seconds: float = 120.0
 
     def __post_init__(self) -> None:

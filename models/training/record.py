@@ -43,8 +43,8 @@ class Files:
         return self.weights.with_suffix(".csv")
 
     @property
-    def png(self) -> Path:
-        return self.weights.with_suffix(".png")
+    def svg(self) -> Path:
+        return self.weights.with_suffix(".svg")
 
 
 @dataclass

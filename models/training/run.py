@@ -19,7 +19,7 @@ from tiler.errors import Interrupted, ModelError
 from tiler.models.inference.devices import device_errors, float32_products, threads_of
 from tiler.models.loading.weights import save_weights
 from tiler.models.training.checkpoint import Checkpoint, pack, unpack, write_whole
-from tiler.models.training.curves import write_csv, write_png
+from tiler.models.training.curves import write_csv, write_svg
 from tiler.models.training.data import Slice
 from tiler.models.training.freezing import hold_still
 from tiler.models.training.listening import TrainingListener
@@ -200,9 +200,8 @@ class Run:
         }
         self.record.losses.clear()
         self.record.rows.append(row | (self._validate() if due else {}))
-        if (due or last) and not write_png(self.record.rows, self.files.png) and last:
-            self.listener.warn(f"there is no picture of {self.files.csv} without matplotlib: "
-                               "pip install em-tiler[figures]")
+        if due or last:
+            write_svg(self.record.rows, self.files.svg)
         return due or last
 
     def _validate(self) -> dict[str, float]:

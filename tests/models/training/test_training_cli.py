@@ -25,6 +25,7 @@ def called(monkeypatch):
         listener.started(10, 2)
         listener.stepped(10, 0.5)
         listener.validated(10, {"v_rand_thinned": 0.9}, True)
+        listener.note("can learn")
         listener.warn("no picture")
         return TrainingResult(Path(output), Path("w.csv"), 10, {"v_rand_thinned": 0.9})
 
@@ -46,12 +47,12 @@ def test_pairs_and_options_reach_the_api(called):
     assert options == {
         "model": "unetpp", "base": 16, "arguments": {"heads": "fast", "dropout": 0.5},
         "classes": ("membrane", "cell"), "validate": "20:25", "time": "2h", "device": "auto",
-        "dtype": "float32", "resume": False, "overwrite": False, "freeze": (),
+        "dtype": "float32", "resume": False, "overwrite": False, "freeze": (), "sanity": False,
         "changes": {"tile": 316, "weights.border": "paper", "learning_rate": 5e-4, "augmentation.rotate": False,
                     "optimiser": "sgd"}}
     assert result.stdout == "w.safetensors\n"
     for line in ("2 of 10 steps were done before", "step 10 of 10, loss 0.5000", "v_rand_thinned 0.90000, the best",
-                 "warning: no picture"):
+                 "can learn", "warning: no picture"):
         assert line in result.stderr
 
 
@@ -62,7 +63,7 @@ def test_what_is_the_user_s_own_reaches_the_api(called):
     assert called[0][3] == {
         "model": "mine.py:make", "init": "unet", "freeze": ("enc", "up.0"), "normalise": "100,20",
         "classes": ("a", "b", "c"), "device": "auto", "dtype": "float32", "resume": False, "overwrite": False,
-        "changes": {"tile": 96, "planes": 16, "loss": "mine.py:loss", "augment": "mine.py:vary"}}
+        "sanity": False, "changes": {"tile": 96, "planes": 16, "loss": "mine.py:loss", "augment": "mine.py:vary"}}
 
 
 def test_quiet_leaves_warnings_and_json_is_one_object(called):

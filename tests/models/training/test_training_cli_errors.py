@@ -25,7 +25,7 @@ SMALL = ("--base", "2", "--depth", "1", "--tile", "40", "--batch", "1", "--threa
 def stacks(tmp_path, monkeypatch):
     """A folder of images and labels, in which the command runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "write_png", lambda rows, path: True)
+    monkeypatch.setattr(loop, "write_svg", lambda rows, path: None)
     tifffile.imwrite("images.tif", IMAGES)
     tifffile.imwrite("labels.tif", LABELS)
     return tmp_path

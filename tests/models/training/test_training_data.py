@@ -54,6 +54,29 @@ def test_binary_labels_make_components_and_keep_every_pixel():
     assert fingerprint(boolean) == fingerprint(slices)
 
 
+GREY = RANDOM.integers(0, 256, (3, 30, 40)).astype(np.uint8)
+BLOBS = np.kron(RANDOM.integers(0, 9, (3, 3, 4)), np.ones((1, 10, 10), int)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("images", "says"), [
+    (BLOBS, "images look like labels: were the two swapped"), (GREY, "give ids of objects, or one value")])
+def test_grey_values_are_no_labels(images, says):
+    with pytest.raises(PlanError, match=f"change at 100% of the pixels, as grey values do: .*{says}"):
+        read_pair(images, GREY)
+
+
+def test_what_is_odd_about_labels_is_said():
+    heard = []
+    read_pair(GREY, BLOBS, warn=heard.append)
+    assert heard == []
+    read_pair(GREY, LABELS // 255 * np.where(np.arange(40) < 20, 1, 2).astype(np.uint8), warn=heard.append)
+    assert "hold 2 values besides 0, each in" in heard[0]
+    thin = np.zeros_like(BLOBS)
+    thin[:, 5], thin[:, 6], thin[:, 7:20] = 1, 2, 3
+    read_pair(GREY, thin, warn=heard.append)
+    assert "2 of the 3 objects" in heard[1]
+
+
 def test_instances_are_parted_by_background():
     labels = np.zeros((1, 4, 6), np.uint16)
     labels[0, :, :3], labels[0, :, 3:5] = 900, 7

@@ -76,7 +76,7 @@ def cropped(image, classes, weights, random):
 def mine(tmp_path, monkeypatch):
     """A folder with the user's file, in which the test works."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "write_png", lambda rows, path: True)
+    monkeypatch.setattr(loop, "write_svg", lambda rows, path: None)
     Path("mine.py").write_text(CODE)
     return tmp_path
 

@@ -34,7 +34,7 @@ IMAGES = (LABELS // 2 + np.random.default_rng(0).integers(0, 90, LABELS.shape)).
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(loop, "write_png", lambda rows, path: True)
+    monkeypatch.setattr(loop, "write_svg", lambda rows, path: None)
 
 
 def small(name, **options):
