@@ -1,1 +1,4 @@
-"""Published networks beside the U-Net, one module for each family; see `tiler.models.zoo.registry` for their names."""
+"""Published networks, one module for each family; `tiler.models.zoo.registry` lists their names.
+
+A choice that the source leaves open is marked [choice].
+"""

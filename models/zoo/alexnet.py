@@ -1,4 +1,4 @@
-"""CaffeNet, the one-column AlexNet of Krizhevsky et al. (2012), doi:10.1145/3065386, fully convolutional."""
+"""CaffeNet, the single-column AlexNet of Krizhevsky et al. (2012), 10.1145/3065386, as a fully convolutional body."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from tiler.models.zoo.bodies import conv_relu, widths
 
 
 class AlexNet(nn.Module):
-    """``(n, in_channels, y, x)`` -> one map of fc7, at a resolution of 1/32.
+    """``(n, in_channels, y, x)`` -> the map of fc7, at 1/32 of the resolution.
 
     Parameters
     ----------
     in_channels
-        Of the input.
+        Channels of the input.
     base
-        64 stands for the published widths; a multiple of 4, since two layers work on halves of the channels.
+        Width of the network; 64 gives the published widths. A multiple of 4, because some layers work on halves of
+        the channels.
     padding
-        Of the first convolution, see `tiler.models.zoo.vgg.VGG16`; 0 for patches of 227.
+        Padding of the first convolution, see `tiler.models.zoo.vgg.VGG16`; 0 for patches of 227 pixels.
     """
 
     CHANNELS = (4096,)

@@ -1,4 +1,10 @@
-"""Atrous spatial pyramid pooling as in DeepLabv3: Chen et al. (2017), doi:10.48550/arXiv.1706.05587."""
+"""Atrous spatial pyramid pooling as in DeepLabv3.
+
+References
+----------
+L.-C. Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation (2017), section 3.3,
+10.48550/arXiv.1706.05587.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +17,23 @@ from tiler.models.zoo.blocks import conv_norm_relu
 
 
 class ASPP(nn.Module):
-    """``(n, in_channels, y, x) -> (n, channels, y, x)``: context of several sizes side by side.
+    """``(n, in_channels, y, x) -> (n, channels, y, x)``: parallel branches with context of several sizes.
 
     Parameters
     ----------
     in_channels, channels
-        Of input and output.
+        Channels of input and output.
     branch
-        Channels of every branch: 1x1, 3x3 at each rate, and the mean of the whole map. The last one makes it exact
-        in two passes only.
+        Channels of each branch: 1x1, 3x3 at each rate, and the mean of the whole map. Because of the mean, tiling is
+        exact only in two passes.
     rates
-        Dilations. On a map smaller than a rate only the centre of that kernel sees anything: 18 on the 14 x 14 of a
+        Dilations. On a map smaller than a rate only the centre of that kernel sees data: 18 on the 14 x 14 map of a
         224 x 224 input.
 
     Notes
     -----
-    In training the branch of the mean has one value for each channel and image, so that its batch normalisation
-    needs a batch of two at least.
+    In training the branch of the mean has a single value for each channel and image, so its batch normalisation needs
+    at least two images per batch.
     """
 
     def __init__(self, in_channels: int, channels: int, branch: int = 256, rates: Sequence[int] = (6, 12, 18)) -> None:

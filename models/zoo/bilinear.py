@@ -1,4 +1,4 @@
-"""Interpolation as a transposed convolution, which may be learned from there on."""
+"""Bilinear interpolation as a transposed convolution, which can be trained further."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 
 def bilinear_kernel(size: int) -> torch.Tensor:
-    """``(size, size)`` float: ``(1 - |i - c| / f) (1 - |j - c| / f)``, a tent around the centre ``c``.
+    """Return the kernel ``(1 - |i - c| / f) (1 - |j - c| / f)``, ``(size, size)`` float, a tent around its centre c.
 
-    ``f`` is half the size, rounded up, and ``c`` is ``f - 1`` for odd sizes and ``f - 0.5`` for even ones.
+    f is half the size, rounded up; c is ``f - 1`` for odd sizes and ``f - 0.5`` for even ones. Size 4: f = 2, c = 1.5,
+    and the tent is 0.25, 0.75, 0.75, 0.25.
     """
     factor = (size + 1) // 2
     centre = factor - 1 if size % 2 else factor - 0.5
@@ -19,22 +20,22 @@ def bilinear_kernel(size: int) -> torch.Tensor:
 
 
 class BilinearUpsampling(nn.Module):
-    """``(n, channels, y, x) -> (n, channels, (y - 1) stride + kernel, ...)``: every channel by itself.
+    """``(n, channels, y, x) -> (n, channels, (y - 1) stride + kernel, ...)``; each channel is processed on its own.
 
     Parameters
     ----------
     channels
-        Of the map.
+        Channels of the map.
     kernel, stride
-        Of the transposed convolution.
+        Size and stride of the transposed convolution.
     learned
-        Whether the kernels, one for each channel, are parameters that begin as bilinear; else there is one kernel
-        which is never trained.
+        Whether each channel has a kernel that is trained, starting as bilinear. Otherwise a single fixed kernel serves
+        all channels.
 
     Notes
     -----
-    The published definitions use a dense convolution whose weights between different channels are all 0. Those
-    are left out, so ``channels^2 kernel^2`` weights become ``channels kernel^2`` or none.
+    The published definitions use a dense convolution in which all weights between different channels are 0. Leaving
+    these out reduces ``channels^2 kernel^2`` weights to ``channels kernel^2``, or to none.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, learned: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What several of the networks are made of."""
+"""Building blocks shared by several networks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tiler.errors import ModelError
 
 
 class Supervised(NamedTuple):
-    """What one pass gives for training.
+    """Outputs of a pass for training.
 
     Parameters
     ----------
     outputs
-        Scores ``(n, classes, y, x)`` of every head, in the order in which the network names its heads; of a classifier
-        of whole images the one map ``(n, 1, y, x)`` in [0, 1] of its attention.
+        Scores ``(n, classes, y, x)`` of each head, in the network's order of heads. A classifier of whole images
+        returns a single attention map ``(n, 1, y, x)`` in [0, 1].
     presence
-        ``(n, 2)`` scores of "nothing there" and "something there"; None without a classifier.
+        Scores ``(n, 2)`` of "nothing there" and "something there"; None without a classifier.
     """
 
     outputs: tuple[torch.Tensor, ...]
@@ -28,13 +28,13 @@ class Supervised(NamedTuple):
 
 
 def require(holds: bool, message: str) -> None:
-    """Refuse impossible arguments of a network in one line."""
+    """Raise a `ModelError` with this message unless a condition holds."""
     if not holds:
         raise ModelError(message)
 
 
 def conv_norm_relu(in_channels: int, channels: int, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
-    """A 'same' convolution without bias, batch normalisation and a ReLU."""
+    """Return a 'same' convolution without bias, batch normalisation and a ReLU."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel, padding=padding, dilation=dilation, bias=False),
@@ -44,7 +44,7 @@ def conv_norm_relu(in_channels: int, channels: int, kernel: int = 3, dilation: i
 
 
 def double_conv(in_channels: int, channels: int, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
-    """Twice a 3x3 'same' convolution with bias, batch normalisation where asked, ReLU, dropout where asked."""
+    """Return two 3x3 'same' convolutions with bias, each with optional batch norm, a ReLU and optional dropout."""
     layers: list[nn.Module] = []
     for before in (in_channels, channels):
         layers.append(nn.Conv2d(before, channels, 3, padding=1))
@@ -57,11 +57,15 @@ def double_conv(in_channels: int, channels: int, batch_norm: bool, dropout: floa
 
 
 def he_normal(module: nn.Module) -> None:
-    """Draw the weights of a convolution from N(0, sqrt(2 / fan-in)); biases are zero.
+    """Draw the weights of a convolution from a normal distribution of standard deviation sqrt(2 / fan-in).
 
-    An output of a transposed convolution meets every stride-th tap only, which its fan-in counts.
-    K. He et al.: Delving Deep into Rectifiers, doi:10.1109/ICCV.2015.123.
+    Biases become zero. An output of a transposed convolution meets only every stride-th tap; its fan-in counts these.
+
+    References
+    ----------
+    K. He et al., Delving Deep into Rectifiers (2015), equation 10, 10.1109/ICCV.2015.123.
     """
+    # 3x3 convolution of 64 channels: sqrt(2 / (64 * 9)) = 0.0589
     if isinstance(module, nn.modules.conv._ConvNd):
         taps = math.prod(module.kernel_size) / (math.prod(module.stride) if module.transposed else 1)
         fan_in = module.in_channels // module.groups * taps
@@ -71,10 +75,10 @@ def he_normal(module: nn.Module) -> None:
 
 
 def mean_of_heads(scores: torch.Tensor) -> torch.Tensor:
-    """``(n, k, y, x)``: scores whose probabilities are the mean of those of ``(heads, n, k, y, x)`` scores.
+    """Average probabilities over heads: scores ``(heads, n, k, y, x)`` become scores ``(n, k, y, x)``.
 
-    The mean belongs to probabilities, a network of tiler's returns scores. So what is returned is the logit of
-    the mean sigmoid (one class), or the logarithm of the mean soft-max (several); both stay finite.
+    Networks return scores, but the mean is taken of probabilities. The result is therefore the logit of the mean
+    sigmoid (one class) or the logarithm of the mean soft-max (several classes); both stay finite.
     """
     if scores.shape[2] > 1:
         return scores.log_softmax(2).logsumexp(0) - math.log(len(scores))

@@ -1,4 +1,4 @@
-"""CA-U-Net: a U-Net with attention on its skips and an atrous pyramid at its bottom."""
+"""CA-U-Net: a U-Net with attention on its skips and an atrous pyramid at its deepest level."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ class CAUNet(UNet):
     rates
         Dilations of the pyramid.
     reduction
-        Of the channel gates' perceptrons.
+        Factor by which the hidden layer of a channel gate is narrower.
     dropout
         See `tiler.models.UNet`.
 
     Notes
     -----
-    The paper could not be obtained. A review says: a U-Net with CBAM and ASPP, trained by cross-entropy; not
-    where, nor with which rates and channels. Chosen here are a same-padded U-Net with batch normalisation, one
-    CBAM on every skip, and at the bottom an ASPP as in DeepLabv3, of ``4 base`` channels a branch, projected to
-    the ``16 base`` of the level. So the encoder stays free of gates, no global layer lies behind another, and two
-    passes are exact; gates within the encoder would need one more pass each.
+    The paper could not be obtained. A review describes a U-Net with CBAM and ASPP, trained with cross-entropy, but
+    not their places, rates and channels. Chosen here: a same-padded U-Net with batch normalisation, a CBAM on each
+    skip, and at the deepest level an ASPP as in DeepLabv3 with ``4 base`` channels per branch, projected to the
+    ``16 base`` of that level. The encoder has no gates, so no global layer depends on another one and two passes are
+    exact. Each gate in the encoder would need a further pass.
+
+    References
+    ----------
+    S. Woo et al., CBAM (2018), 10.48550/arXiv.1807.06521.
     """
 
     def __init__(

@@ -1,4 +1,9 @@
-"""Convolutional block attention: Woo et al. (2018), doi:10.48550/arXiv.1807.06521."""
+"""Convolutional block attention.
+
+References
+----------
+S. Woo et al., CBAM: Convolutional Block Attention Module (2018), section 3, 10.48550/arXiv.1807.06521.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,17 @@ from torch import nn
 
 
 class ChannelGate(nn.Module):
-    """``(n, c, y, x) -> (n, c, y, x)``: every channel times a weight that its global mean and maximum decide.
+    """``(n, c, y, x) -> (n, c, y, x)``: each channel is multiplied by a weight computed from all channels.
 
-    Two numbers for each channel go through one perceptron, its two results are added. The pooling is all the
-    compression there is before it. Global: exact in two passes.
+    The global means and the global maxima of the channels pass through the same perceptron; the sigmoid of the sum
+    of both results is the weight. Global pooling makes tiling exact only in two passes.
+
+    Parameters
+    ----------
+    channels
+        Channels of the map.
+    reduction
+        Factor by which the perceptron's hidden layer is narrower.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -24,9 +36,14 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """``(n, c, y, x) -> (n, c, y, x)``: every position times a weight that a 7x7 neighbourhood decides.
+    """``(n, c, y, x) -> (n, c, y, x)``: each position is multiplied by a weight computed from its neighbourhood.
 
-    Of the channels, maximum and mean are looked at, in this order.
+    The inputs of the convolution are the maximum and the mean over the channels, in this order.
+
+    Parameters
+    ----------
+    kernel
+        Side of the neighbourhood in pixels.
     """
 
     def __init__(self, kernel: int = 7) -> None:
@@ -39,14 +56,14 @@ class SpatialGate(nn.Module):
 
 
 class CBAM(nn.Sequential):
-    """``(n, c, y, x) -> (n, c, y, x)``: the channels' gate, then that of the positions.
+    """``(n, c, y, x) -> (n, c, y, x)``: a `ChannelGate`, then a `SpatialGate`.
 
     Parameters
     ----------
     channels
-        Of the map.
+        Channels of the map.
     reduction
-        How much narrower the perceptron's hidden layer is; it has one unit at least.
+        Factor by which the perceptron's hidden layer is narrower; it has at least one unit.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:

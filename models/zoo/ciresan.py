@@ -1,7 +1,9 @@
-"""Pixel classifiers in a sliding window: Ciresan et al. (2012), which the U-Net was compared with.
+"""Pixel classifiers with a sliding window, to which the U-Net was compared.
 
-D. C. Ciresan, A. Giusti, L. M. Gambardella, J. Schmidhuber: Deep Neural Networks Segment Neuronal Membranes in
-Electron Microscopy Images. NIPS 2012.
+References
+----------
+D. C. Ciresan, A. Giusti, L. M. Gambardella, J. Schmidhuber, Deep Neural Networks Segment Neuronal Membranes in
+Electron Microscopy Images, NIPS 2012.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ Activation = Literal["tanh", "relu"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes of one classifier: each kernel is followed by a 2x2 pooling, the last map by fully connected layers.
+    """Sizes of a classifier. A 2x2 pooling follows each convolution, fully connected layers follow the last map.
 
     Parameters
     ----------
     window
-        Side of the patch.
+        Side of the patch in pixels.
     kernels
-        Of the convolutions.
+        Sides of the convolutions' kernels.
     last
-        Side of the last map, which the fully connected layers see.
+        Side of the last map, the input of the fully connected layers.
     """
 
     window: int
@@ -40,7 +42,8 @@ class Layout:
 
     @property
     def used(self) -> int:
-        """Side of that part of the window which reaches the result."""
+        """Side of the part of the window that influences the result."""
+        # n4: 3 -> 2 * 3 + 4 - 1 = 9 -> 21 -> 46 -> 95
         size = self.last
         for kernel in reversed(self.kernels):
             size = 2 * size + kernel - 1
@@ -53,9 +56,9 @@ LAYOUTS = {"n4": Layout(95, (4, 5, 4, 4), 3), "n65": Layout(65, (5, 5, 5), 4)}
 class SlidingWindowNet(nn.Module):
     """``(n, in_channels, y, x) -> (n, classes, y - used + 1, x - used + 1)`` float scores (logits).
 
-    `forward` is the dense form: poolings without stride, everything behind them dilated, fully connected layers as
-    dilated convolutions. `classify` is the published form, one patch at a time, from the same weights. They are
-    equal, and the dense form is some 555 times less work for ``"n4"``.
+    `forward` is the dense form: poolings have no stride, later layers are dilated, and fully connected layers are
+    dilated convolutions. `classify` is the published form, one patch at a time, with the same weights. Both give
+    the same scores; for ``"n4"`` the dense form takes 555 times less work.
 
     Parameters
     ----------
@@ -64,16 +67,16 @@ class SlidingWindowNet(nn.Module):
     base
         Channels of every convolution; 48 as published.
     variant
-        ``"n4"``: window 95, all of it used. ``"n65"``: window 65, an approximation, as the published layers of the
-        65-pixel networks are not to be had; its poolings drop the last 5 pixels, so that 60 are used.
+        ``"n4"``: a window of 95 pixels, all of them used. ``"n65"``: a window of 65, an approximation, since the
+        layers of the published 65-pixel networks are not available; its poolings drop the last 5 pixels, so 60 count.
     activation
-        ``"relu"`` or ``"tanh"``; the paper leaves it open, "relu" is the default [choice].
+        ``"relu"`` or ``"tanh"``; the paper does not say which [choice].
     hidden
         Units of the first fully connected layer.
 
     Notes
     -----
-    A window's score belongs to the centre of what is used of it: pixel 47 of 95, pixel 30 of 65 [choice].
+    A score belongs to the centre of the used part of its window: pixel 47 of 95, pixel 30 of 65 [choice].
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class SlidingWindowNet(nn.Module):
         return self._connected(x, dilation)
 
     def classify(self, patches: torch.Tensor) -> torch.Tensor:
-        """``(n, classes)`` scores of ``(n, in_channels, window, window)`` patches."""
+        """Return the scores ``(n, classes)`` of patches ``(n, in_channels, window, window)``."""
         x = patches
         for layer in self.convolutions:
             x = F.max_pool2d(self.act(layer(x)), 2)
@@ -129,9 +132,9 @@ def _convolutions(layers: nn.ModuleList) -> list[nn.Conv2d]:
 
 
 class FullResolutionNet(nn.Module):
-    """``(n, in_channels, y, x) -> (n, classes, y - 2 depth, x - 2 depth)``: valid 3x3 convolutions, nothing pooled.
+    """``(n, in_channels, y, x) -> (n, classes, y - 2 depth, x - 2 depth)``: valid 3x3 convolutions without pooling.
 
-    The second baseline of the reviews, which say no more of it than this: eight layers of 48 channels [choice].
+    This is the second baseline of the reviews, which give no layers: eight layers of 48 channels [choice].
 
     Parameters
     ----------

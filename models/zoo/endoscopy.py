@@ -1,14 +1,13 @@
-"""Before the networks for endoscopy: whether a frame is fit to be judged, and where in it the picture lies.
+"""Preparation of endoscopic frames: whether a frame can be assessed, and where in it the picture lies.
 
-The pipeline around CA-U-Net and GAIN-ResNet-50 leaves out frames that are dark, bright, full of foam or of blood, and
-cuts a region out of the others by a threshold. What it measures, and at which numbers it decides, was not to be had:
-only a review describes it. So the measures below are chosen, each a formula that can be checked by hand, and every
-number of the filter is the caller's: nothing has a default that could pass for the source's. `Limits.of` takes the
-limits from frames that somebody has accepted.
+The pipeline around CA-U-Net and GAIN-ResNet-50 drops frames that are dark, bright, or full of foam or blood, and crops
+the others by a threshold. Only a review describes it, without measures and limits. The measures here are therefore
+chosen, each a formula that can be checked by hand, and the caller sets every limit: no default could be mistaken for
+that of the source. `Limits.of` derives limits from accepted frames.
 
-What these measures cannot: foam and the glare of the lamp are both pale, and only shape tells them apart (bubbles are
-found as rings by Q. Wang et al., Optics and Laser Technology 110 (2019) 152-157); mucosa is red too, so that the level
-of blood depends on camera and organ. Blur is not looked at, since the pipeline does not name it.
+Limitations: foam and glare of the lamp are both pale, and only shape distinguishes them (Q. Wang et al., Optics and
+Laser Technology 110 (2019) 152-157, detect bubbles as rings). Mucosa is red, too, so the level of blood depends on
+camera and organ. Blur is not measured, since the pipeline does not mention it.
 
     field = field_of_view(frame)
     if not faults(appearance(frame, levels, field.inside), limits):
@@ -33,16 +32,16 @@ _BINS = 256
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """From where on a pixel counts, all within [0, 1].
+    """Levels from which pixels count as pale or red, all within [0, 1].
 
     Parameters
     ----------
     pale_value, pale_saturation
-        A pixel is pale whose HSV value ``max(r, g, b)`` is at least the one, and whose HSV saturation
-        ``1 - min(r, g, b) / max(r, g, b)`` is at most the other.
+        A pixel is pale if its HSV value ``max(r, g, b)`` is at least ``pale_value`` and its HSV saturation
+        ``1 - min(r, g, b) / max(r, g, b)`` is at most ``pale_saturation``.
     red
-        A pixel is red whose share of red, ``r / (r + g + b)``, is at least this. It does not depend on the light;
-        bleeding is sought in such normalised colours in doi:10.1155/2018/9423062.
+        A pixel is red if its share of red, ``r / (r + g + b)``, is at least this. The share does not depend on the
+        light; 10.1155/2018/9423062 detects bleeding in such normalised colours.
     """
 
     pale_value: float
@@ -56,15 +55,14 @@ class Levels:
 
 
 class Appearance(NamedTuple):
-    """What a frame looks like.
+    """Measures of a frame, all from 0 to 1.
 
     Parameters
     ----------
     brightness
-        Mean HSV value, which is one of the features by which uninformative frames are told in
-        doi:10.1007/978-3-319-29965-5_15 (there by a trained classifier).
+        Mean HSV value, one of the features by which 10.1007/978-3-319-29965-5_15 classifies uninformative frames.
     pale, red
-        Shares of its pixels, see `Levels`.
+        Shares of pale and of red pixels, see `Levels`.
     """
 
     brightness: float
@@ -74,7 +72,7 @@ class Appearance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The appearances that are accepted: brightness between two limits, and shares that are at most so large."""
+    """Limits of accepted frames: an interval of brightness, and the largest shares of pale and red pixels."""
 
     darkest: float
     brightest: float
@@ -83,12 +81,12 @@ class Limits:
 
     @classmethod
     def of(cls, accepted: Sequence[Appearance], tail: float) -> Limits:
-        """Of frames that somebody has accepted: the limits beyond which the share ``tail`` of them lies.
+        """Derive limits from accepted frames, so that the share ``tail`` of them lies beyond each limit.
 
         Raises
         ------
         PlanError
-            If there are no frames, or ``tail`` is not within [0, 0.5).
+            There are no frames, or ``tail`` is not within [0, 0.5).
         """
         if not accepted or not 0 <= tail < 0.5:
             raise PlanError("limits need accepted frames and a tail from 0 to below 0.5, got "
@@ -99,16 +97,16 @@ class Limits:
 
 
 class Field(NamedTuple):
-    """Where the picture lies in a frame.
+    """Place of the picture in a frame.
 
     Parameters
     ----------
     region
-        Rows and columns of the smallest box that holds it.
+        Rows and columns of the bounding box.
     inside
-        ``(y, x)`` bool: the picture itself, without holes.
+        ``(y, x)`` bool: pixels of the picture, without holes.
     threshold
-        HSV value above which pixels were taken for it.
+        HSV value above which pixels belong to the picture.
     """
 
     region: tuple[slice, slice]
@@ -122,21 +120,21 @@ def appearance(frame: Array, levels: Levels, inside: Array | None = None) -> App
     Parameters
     ----------
     frame
-        ``(3, y, x)`` red, green and blue: unsigned integers of their full range, or floats within [0, 1].
+        ``(3, y, x)`` red, green and blue: unsigned integers that use their full range, or floats within [0, 1].
     levels
-        From where on a pixel counts as pale, and as red.
+        Levels from which pixels count as pale or red.
     inside
-        ``(y, x)`` bool: the pixels that are looked at, such as those of `field_of_view`; all by default.
+        ``(y, x)`` bool: pixels to measure, such as those of `field_of_view`; all by default.
 
     Raises
     ------
     PlanError
-        If the frame is no such array, ``inside`` is not bool or has another size, or no pixel is to be looked at.
+        The frame is not such an array, ``inside`` is not bool or has another size, or no pixel is left to measure.
     """
     pixels = _unit_range(frame)
     if inside is not None and (inside.dtype != bool or inside.shape != frame.shape[1:]):
-        raise PlanError(f"the pixels that are looked at are told by bool of the frame's {frame.shape[1:]} (y, x), got "
-                        f"{inside.dtype} of {inside.shape}")  # numbers would be taken for places
+        raise PlanError(f"the pixels to measure are given as bool of the frame's shape {frame.shape[1:]} (y, x), got "
+                        f"{inside.dtype} of {inside.shape}")  # numpy would take integers for indices
     pixels = pixels.reshape(3, -1) if inside is None else pixels[:, inside]
     if not pixels.size:
         raise PlanError("no pixel of the frame is inside: there is nothing to measure")
@@ -147,30 +145,30 @@ def appearance(frame: Array, levels: Levels, inside: Array | None = None) -> App
 
 
 def faults(seen: Appearance, limits: Limits) -> tuple[str, ...]:
-    """What speaks against a frame, of "dark", "bright", "foam" and "blood"; nothing where it is within its limits."""
+    """Return the reasons to drop a frame, of "dark", "bright", "foam" and "blood"; empty if it is within its limits."""
     found = {"dark": seen.brightness < limits.darkest, "bright": seen.brightness > limits.brightest,
              "foam": seen.pale > limits.pale, "blood": seen.red > limits.red}
     return tuple(name for name, against in found.items() if against)
 
 
 def field_of_view(frame: Array, threshold: float | None = None) -> Field:
-    """Find the bright disc that an endoscope shows on black: the largest connected part above a threshold.
+    """Find the bright disc of an endoscope's frame: the largest connected part above a threshold.
 
     Parameters
     ----------
     frame
-        As in `appearance`.
+        Frame, as for `appearance`.
     threshold
         HSV value within [0, 1]; by default that of Otsu's method on this frame.
 
     Raises
     ------
     PlanError
-        If the frame is no such array, or nothing in it is brighter than the threshold.
+        The frame is not such an array, or nothing in it is brighter than the threshold.
 
     Notes
     -----
-    Parts are joined by edges, not by corners. Holes, as the dark of a lumen makes them, belong to the picture.
+    Pixels are connected by edges, not by corners. Holes, such as a dark lumen, belong to the picture.
     """
     value = _unit_range(frame).max(0)
     threshold = otsu_threshold(value) if threshold is None else threshold
@@ -185,22 +183,21 @@ def field_of_view(frame: Array, threshold: float | None = None) -> Field:
 
 
 def otsu_threshold(values: Array) -> float:
-    """The threshold with the largest variance between what lies above and what does not.
+    """Return the threshold with the largest variance between the values above and below it.
 
     Parameters
     ----------
     values
-        Floats within [0, 1], of any shape; they are counted in 256 steps.
+        Floats within [0, 1], of any shape; they are counted in 256 bins.
 
     Raises
     ------
     PlanError
-        If all values are in the same step.
+        All values are in the same bin.
 
     References
     ----------
-    N. Otsu: A Threshold Selection Method from Gray-Level Histograms. IEEE Trans. Systems, Man, and Cybernetics 9
-    (1979). doi:10.1109/TSMC.1979.4310076
+    N. Otsu, A Threshold Selection Method from Gray-Level Histograms (1979), equation 18, 10.1109/TSMC.1979.4310076.
     """
     counts = np.bincount(np.rint(values * (_BINS - 1)).astype(np.intp).ravel(), minlength=_BINS)
     below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * np.arange(_BINS))
@@ -214,12 +211,12 @@ def otsu_threshold(values: Array) -> float:
 
 
 def _unit_range(frame: Array) -> npt.NDArray[np.float64]:
-    """A frame in floats from 0 to 1."""
+    """Convert a frame to floats from 0 to 1."""
     if frame.ndim != 3 or len(frame) != 3:
         raise PlanError(f"a frame has the shape (3, y, x), red, green and blue first, got {frame.shape}")
     whole = np.issubdtype(frame.dtype, np.unsignedinteger)
     unit = frame / np.iinfo(frame.dtype).max if whole else np.asarray(frame, np.float64)
     if not (unit.size and np.isfinite(unit).all() and unit.min() >= 0 and unit.max() <= 1):
-        raise PlanError(f"a frame holds unsigned integers, or floats from 0 to 1: this one is {frame.dtype}, of other "
-                        "values or of none")
+        raise PlanError(f"a frame holds unsigned integers, or floats from 0 to 1: this one is {frame.dtype} with other "
+                        "values, or empty")
     return unit

@@ -1,4 +1,4 @@
-"""ESFPNet: a stage-wise feature pyramid on a Mix Transformer. Chang et al., doi:10.3390/jimaging10080191."""
+"""ESFPNet: a stage-wise feature pyramid on a Mix Transformer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiler.models.zoo.mit import DEPTHS, MixTransformer, base_of
 class ESFPNet(nn.Module):
     """``(n, in_channels, y, x) -> (n, classes, y, x)`` float scores (logits); y and x multiples of 32.
 
-    The decoder predicts linearly on every stage, and from coarse to fine joins each prediction with the one above::
+    The decoder predicts linearly at every stage and, from coarse to fine, joins each prediction with the coarser one::
 
         stage 4   linear ------------------------------------.
         stage 3   linear - join with 4 - linear --------------+
@@ -28,16 +28,16 @@ class ESFPNet(nn.Module):
     in_channels, classes
         Channels of input and output.
     base
-        Channels of the first stage; None takes what the variant has: 32 for B0, else 64.
+        Channels of the first stage; None takes those of the variant, 32 for B0 and 64 for the others.
     variant
         ``"b0"`` to ``"b5"``: depth of the encoder. ESFPNet-T is b0, S is b2 and L is b4.
     align_corners
-        Of the last interpolation, by 4, as in the authors' code; the inner ones are without.
+        Whether the last interpolation, by 4, aligns corners, as in the authors' code; the others do not.
 
     Notes
     -----
-    No tiling is exact: attention is global, and aligned corners depend on the size. The authors resize frames to
-    352 x 352, and cut the probabilities at more than 0.5.
+    No tiling is exact, because attention is global and aligned corners depend on the size of the image. The authors
+    resize frames to 352 x 352 and take probabilities above 0.5.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The fully convolutional networks of Long, Shelhamer and Darrell (2015), doi:10.1109/CVPR.2015.7298965."""
+"""The fully convolutional networks of Long, Shelhamer and Darrell (2015), 10.1109/CVPR.2015.7298965."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Body = Literal["vgg16", "alexnet", "googlenet"]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How scores come back to the resolution of the input.
+    """Geometry of the upsampling from scores to the resolution of the input.
 
     Parameters
     ----------
     kernel
-        Of the last transposed convolution.
+        Side of the last transposed convolution.
     crop
-        Where the input lies in what it gives.
+        Offset of the input in the output of that convolution, in pixels.
     fused
-        Where the upsampled scores lie in those of each finer map, coarse to fine.
+        Offset of the upsampled scores in those of each finer map, coarse to fine.
     """
 
     kernel: int
@@ -57,27 +57,27 @@ class FCN(nn.Module):
     body
         ``"vgg16"``, ``"alexnet"`` or ``"googlenet"``.
     stride
-        32 upsamples the scores of the last layer; 16 and 8, for VGG-16, first add those of pool4, and of pool3.
+        32 upsamples the scores of the last layer; 16 and 8 (VGG-16 only) first add those of pool4, and of pool3.
     in_channels, classes
         Channels of input and output.
     base
-        64 stands for the published widths; narrower bodies are in proportion.
+        Width of the body; 64 gives the published widths, smaller values scale all of them.
     at_once
-        Scale pool4 by 0.01 and pool3 by 0.0001, with which all three streams can be trained in one go.
+        Whether pool4 is scaled by 0.01 and pool3 by 0.0001, so that all three streams can be trained together.
     learned
         Whether the upsampling before a sum is learned, as in the paper; the last one never is. The authors' later
-        definitions fix them all.
+        definitions fix all of them.
     frozen_body
-        Train the score layer alone ("FCN-32s-fixed").
+        Whether only the score layer is trained ("FCN-32s-fixed").
 
     Notes
     -----
-    The first convolution pads by 100 (VGG-16, AlexNet), and crops bring the output back onto the input. There is
-    no published definition with GoogLeNet: this one drops average pool and classifiers, keeps a padding of 3
-    and uses the kernel of AlexNet's head, since an even kernel would be off by half a pixel [choice].
+    The first convolution pads by 100 (VGG-16, AlexNet), and crops align the output with the input. No definition with
+    GoogLeNet was published: this one drops the average pooling and the classifiers, keeps a padding of 3 and uses the
+    kernel of AlexNet's head, since an even kernel would be off by half a pixel [choice].
 
-    Score layers begin at zero, everything else as He et al. have it; published weights came from classifiers,
-    whose layers `tiler.models.zoo.bodies.convolutionalised` turns into those of fc6 and fc7.
+    Score layers start at zero, all others as in He et al. Published weights came from classifiers whose fully
+    connected layers were reshaped to the convolutions fc6 and fc7.
 
     References
     ----------

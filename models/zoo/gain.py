@@ -1,4 +1,4 @@
-"""GAIN-ResNet-50: a classifier whose attention map is trained beside its answer."""
+"""GAIN-ResNet-50: a classifier of whole images whose attention map is trained together with its scores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tiler.models.zoo.resnet import ResNet50
 
 
 class Explained(NamedTuple):
-    """A classification with its reason.
+    """A classification and its attention map.
 
     Parameters
     ----------
     scores
-        ``(n, classes)``.
+        ``(n, classes)`` float scores (logits).
     attention
         ``(n, 1, y / 32, x / 32)`` in [0, 1].
     """
@@ -38,11 +38,11 @@ class GAINResNet50(nn.Module):
 
     Notes
     -----
-    The review says that "the feature map before the fully connected layer" is compared with the lesion's mask,
-    not how 2048 maps become one. Chosen is Grad-CAM of the lesion's class: the rectified sum of the maps,
-    weighted by the gradient of its score. Behind a global mean and one linear layer that gradient is the layer's
-    weight, up to a factor which the scaling to [0, 1] removes. So the map is a closed formula, has a gradient
-    itself, and needs no second pass.
+    The review says that "the feature map before the fully connected layer" is compared with the mask of the lesion,
+    but not how 2048 maps become one. Here it is Grad-CAM of the lesion's class [choice]: the rectified sum of the
+    maps, weighted by the gradients of the score. With a global mean and a linear layer these gradients are the weights
+    of the layer, up to a factor that the scaling to [0, 1] removes. The map is thus a closed formula, which has a
+    gradient itself and needs no second pass.
 
     References
     ----------
@@ -63,24 +63,24 @@ class GAINResNet50(nn.Module):
         return self.fc(self.pool(self.body(x)).flatten(1))
 
     def explain(self, x: torch.Tensor, category: int = -1) -> Explained:
-        """Scores of an image, and where what speaks for a class lies."""
+        """Return the scores of images, and a map of the evidence for one class (the last by default)."""
         maps = self.body(x)
         attention = torch.einsum("nchw,c->nhw", maps, self.fc.weight[category])[:, None].relu()
         return Explained(self.fc(self.pool(maps).flatten(1)), _unit_range(attention))
 
     def supervised(self, x: torch.Tensor) -> Supervised:
-        """Its attention on the grid of the image, and its scores."""
+        """Return the attention, interpolated to the size of the image, and the scores."""
         explained = self.explain(x)
         spread = nn.functional.interpolate(explained.attention, size=x.shape[2:], mode="bilinear", align_corners=False)
         return Supervised((spread,), explained.scores)
 
     def position_scores(self, x: torch.Tensor) -> torch.Tensor:
-        """``(n, classes, y / 32, x / 32)``: the linear layer at every position; the mean over them is `forward`."""
+        """Apply the linear layer at each position, ``(n, classes, y / 32, x / 32)``; their mean is `forward`."""
         weight = self.fc.weight[:, :, None, None]
         return nn.functional.conv2d(self.body(x), weight, self.fc.bias)
 
 
 def _unit_range(attention: torch.Tensor) -> torch.Tensor:
-    """Every map shifted and scaled to [0, 1]; one that is the same everywhere becomes 0."""
+    """Shift and scale each map to [0, 1]; a constant map becomes 0."""
     low, high = attention.amin((2, 3), keepdim=True), attention.amax((2, 3), keepdim=True)
     return (attention - low) / (high - low).clamp(min=torch.finfo(attention.dtype).eps)

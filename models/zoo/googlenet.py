@@ -1,4 +1,4 @@
-"""GoogLeNet of Szegedy et al. (2014), doi:10.48550/arXiv.1409.4842, without its classifiers."""
+"""GoogLeNet of Szegedy et al. (2014), 10.48550/arXiv.1409.4842, without its classifiers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiler.models.zoo.bodies import conv_relu, widths
 
 
 class Branches(NamedTuple):
-    """Channels of one inception module, for a base of 64."""
+    """Channels of an inception module for a base of 64 (table 1 of the paper)."""
 
     one: int
     three: tuple[int, int]
@@ -33,7 +33,7 @@ STAGES = (
 
 
 class Inception(nn.Module):
-    """``(n, c, y, x)`` -> the outputs of four branches side by side: 1x1, 3x3, 5x5 and pooled."""
+    """``(n, c, y, x)`` -> the joined outputs of four branches: 1x1, 3x3, 5x5 and pooled."""
 
     def __init__(self, in_channels: int, branches: Branches, base: int) -> None:
         super().__init__()
@@ -50,16 +50,16 @@ class Inception(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """``(n, in_channels, y, x)`` -> one map of the last inception module, at a resolution of 1/32.
+    """``(n, in_channels, y, x)`` -> the map of the last inception module, at 1/32 of the resolution.
 
     Parameters
     ----------
     in_channels
-        Of the input.
+        Channels of the input.
     base
-        64 stands for the published widths.
+        Width of the network; 64 gives the published widths.
     padding
-        Of the first convolution. There is no layer that needs a large one.
+        Padding of the first convolution; no later layer needs a larger one.
     """
 
     CHANNELS = (1024,)

@@ -1,4 +1,9 @@
-"""Mix Transformer, the encoder of SegFormer: Xie et al. (2021), doi:10.48550/arXiv.2105.15203."""
+"""Mix Transformer, the encoder of SegFormer.
+
+References
+----------
+E. Xie et al., SegFormer (2021), section 3.1, 10.48550/arXiv.2105.15203.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ DEPTHS = {"b0": (2, 2, 2, 2), "b1": (2, 2, 2, 2), "b2": (3, 4, 6, 3), "b3": (3, 
 
 
 def base_of(variant: str) -> int:
-    """Channels of one attention head: the stages of a variant have 1, 2, 5 and 8 times as many."""
+    """Return the channels of an attention head; the stages of a variant have 1, 2, 5 and 8 heads."""
     return 32 if variant == "b0" else 64
 
 
@@ -27,18 +32,19 @@ class MixTransformer(nn.Module):
     Parameters
     ----------
     in_channels
-        Of the input.
+        Channels of the input.
     base
         Channels of the first stage; the others have 2, 5 and 8 times as many.
     depths
-        Number of blocks of every stage.
+        Number of blocks in each stage.
     drop_path
-        Probability of skipping the last block in training; it rises linearly from 0 at the first.
+        Probability of skipping the last block in training; it rises linearly from 0 at the first block.
 
     Notes
     -----
-    Every position attends to every other, so no context is enough. Weights of linear layers are drawn from a
-    normal distribution of 0.02, cut at two of them; those of convolutions as He et al. have it, by their outputs.
+    Every position attends to all others, so no finite context is enough. Weights of linear layers are drawn from a
+    normal distribution with standard deviation 0.02, truncated at -2 and 2; those of convolutions as in He et al.,
+    with the fan-out.
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class MixTransformer(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """``(n, c, y, x) -> (n, channels, y / stride, x / stride)``: overlapping patches, normalised."""
+    """``(n, c, y, x) -> (n, channels, y / stride, x / stride)``: embed overlapping patches and normalise them."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -78,7 +84,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Stage(nn.Module):
-    """Patches, blocks and a final normalisation; all maps are ``(n, c, y, x)``."""
+    """A patch embedding, blocks and a final normalisation; maps are ``(n, c, y, x)``."""
 
     def __init__(self, embed: PatchEmbedding, heads: int, reduction: int, rates: Sequence[float]) -> None:
         super().__init__()
@@ -95,7 +101,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """``(n, y x, c)`` tokens of a map of the given shape: attention, then a perceptron, each added to its input."""
+    """Attention, then a perceptron, each with a residual, on tokens ``(n, y x, c)`` of a map of the given shape."""
 
     def __init__(self, channels: int, heads: int, reduction: int, drop_path: float) -> None:
         super().__init__()
@@ -108,7 +114,7 @@ class Block(nn.Module):
         return x + self._dropped(self.mlp(self.norm2(x), shape))
 
     def _dropped(self, x: torch.Tensor) -> torch.Tensor:
-        """In training, 0 for some of the images of a batch, and the others scaled to keep the mean."""
+        """In training, set some images of a batch to 0 and scale the others to keep the mean."""
         if not self.training or not self.drop_path:
             return x
         kept = 1 - self.drop_path
@@ -116,7 +122,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position asks every position of a map that is coarser by ``reduction``."""
+    """Attention of each position to all positions of a map that is coarser by ``reduction``."""
 
     def __init__(self, channels: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -136,12 +142,12 @@ class Attention(nn.Module):
         return self.project(found.transpose(1, 2).flatten(2))
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
-        """``(n, heads, positions, channels of a head)``"""
+        """Reshape tokens to ``(n, heads, positions, channels of a head)``."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a 3x3 convolution of every channel in between, which tells where a token is."""
+    """Two linear layers with a depth-wise 3x3 convolution in between, which encodes the positions of tokens."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -155,12 +161,12 @@ class Mlp(nn.Module):
 
 
 def tokens_of(maps: torch.Tensor) -> torch.Tensor:
-    """``(n, y x, c)`` of ``(n, c, y, x)``."""
+    """Reshape maps ``(n, c, y, x)`` to tokens ``(n, y x, c)``."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def maps_of(tokens: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """``(n, c, y, x)`` of ``(n, y x, c)``; y and x as in ``shape``."""
+    """Reshape tokens ``(n, y x, c)`` to maps ``(n, c, y, x)``; y and x as in ``shape``."""
     return tokens.transpose(1, 2).unflatten(2, tuple(shape[2:]))
 
 

@@ -1,4 +1,4 @@
-"""The networks that tiler knows by name. Importing this module does not import torch."""
+"""Registry of the networks that have a name. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BUNDLED = Path(__file__).parents[1] / "weights_data"
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """Where a network was published; an empty DOI where there is none."""
+    """Publication of a network; the DOI is empty if there is none."""
 
     citation: str
     doi: str
@@ -24,27 +24,26 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One network that has a name.
+    """A network that has a name.
 
     Parameters
     ----------
     name
-        What ``--model`` takes.
+        Name by which the network is opened.
     factory
-        ``"package.module:object"``, called with the arguments that the weights carry.
+        ``"package.module:object"``, called with the arguments stored in the weights.
     description
-        One line.
+        Description in one line.
     published
-        Where.
+        Publication.
     exactness
-        How it can be tiled: EXACT, EXACT_2PASS, BLEND or WHOLE; see `tiler.models.probe`.
+        How the network can be tiled: EXACT, EXACT_2PASS, BLEND or WHOLE; see `tiler.models.probe`.
     arguments
-        What the factory is called with where neither weights nor the user say otherwise.
+        Default arguments of the factory, which those of weights and user override.
     weights
-        The bundled default weights, None where there are none.
+        File with the bundled default weights, or None.
     left_open
-        What the source does not state or contradicts, and what stands here for it; empty where it states all that
-        decides the network.
+        Choices that the source does not state or contradicts, and what was chosen; empty if there are none.
     """
 
     name: str
@@ -123,7 +122,7 @@ _ALL = (
                left_open="the activation is not stated: ReLU is chosen, tanh is an argument"),
     ModelEntry("ciresan-n65", _WINDOW, "pixel classifier in a window of 65, approximated", _CIRESAN,
                arguments={"variant": "n65"},
-               left_open="the layers of the published windows of 65 are not to be had: those of a later "
+               left_open="the layers of the published windows of 65 are not available: these are those of a later "
                          "approximation, which uses 60 of the 65 pixels"),
     ModelEntry("cnn-full-resolution", "tiler.models.zoo.ciresan:FullResolutionNet",
                "convolutions only, nothing pooled: a baseline", _CIRESAN,
@@ -145,17 +144,17 @@ _ENTRIES = {entry.name: entry for entry in _ALL}
 
 
 def names() -> tuple[str, ...]:
-    """Of all registered networks, sorted."""
+    """Return the names of all registered networks, sorted."""
     return tuple(sorted(_ENTRIES))
 
 
 def describe(name: str) -> ModelEntry:
-    """What is known about one network.
+    """Return the entry of a network.
 
     Raises
     ------
     ModelError
-        If there is no such network; names the closest ones.
+        There is no such network; the message names the closest ones.
     """
     if name in _ENTRIES:
         return _ENTRIES[name]
@@ -166,18 +165,25 @@ def describe(name: str) -> ModelEntry:
 
 
 def build(name: str, **arguments: Any) -> Any:
-    """A new `torch.nn.Module` of a registered network, with its own arguments where none are given.
+    """Build a registered network as a new `torch.nn.Module`.
+
+    Parameters
+    ----------
+    name
+        Name of the network.
+    **arguments
+        Arguments of the factory; they override the defaults of the entry.
 
     Raises
     ------
     ModelError
-        If there is no such network, or it refuses an argument.
+        There is no such network, or it refuses an argument.
     """
     entry = describe(name)
     return resolve(entry.factory)(**{**entry.arguments, **arguments})
 
 
 def resolve(target: str) -> Any:
-    """The object that ``"package.module:object"`` names."""
+    """Import the object that ``"package.module:object"`` names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

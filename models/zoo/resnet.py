@@ -1,4 +1,4 @@
-"""ResNet-50 of He et al. (2015), doi:10.1109/CVPR.2016.90."""
+"""ResNet-50 of He et al. (2016), 10.1109/CVPR.2016.90."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a short cut; the 3x3 one carries the stride."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the 3x3 convolution has the stride."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """``(n, in_channels, y, x) -> (n, 32 base, y / 32, x / 32)``: the maps before the classifier.
 
-    Layers bear the names under which weights of this network are published.
+    Layers have the names under which weights of this network are published.
 
     Parameters
     ----------
     in_channels
-        Of the input.
+        Channels of the input.
     base
         Channels of the stem; 64 as published.
     """

@@ -19,7 +19,7 @@ _MAX_POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 @dataclass(frozen=True, slots=True)
 class UNetArguments:
-    """What makes one U-Net differ from another; see `UNet`."""
+    """Arguments of a `UNet`, checked."""
 
     in_channels: int = 1
     classes: int = 2
@@ -42,48 +42,48 @@ class UNetArguments:
             raise ModelError(f"only a 3-D U-Net has flat levels, and at most as many as it has poolings, got {self}")
 
     def factor(self, level: int) -> int | tuple[int, int, int]:
-        """By how much the pooling below a level shrinks each axis."""
+        """Return the factor by which the pooling below a level reduces each axis."""
         return (1, 2, 2) if level < self.flat else 2
 
 
 class UNet(nn.Module):
     """``(n, in_channels, *size) -> (n, classes, *size')`` float scores (logits).
 
-    With valid padding a size of ``2^depth k + 4 (2^depth - 1)`` gives ``2^depth k - 4 (2^(depth+1) - 1)``
-    (572 gives 388); with same padding it stays, and is a multiple of ``2^depth``. At any other size some
-    pooling drops a voxel: that is legal for the module and kept out by the engine.
+    With valid padding an input of ``2^depth k + 4 (2^depth - 1)`` voxels gives ``2^depth k - 4 (2^(depth+1) - 1)``:
+    depth 4 and k = 32 turn 572 into 388. With same padding the size is a multiple of ``2^depth`` and does not change.
+    At other sizes some pooling drops a voxel; the module accepts them, the engine does not.
 
     Parameters
     ----------
     in_channels, classes
         Channels of input and output.
     base
-        Channels of the first level; every level below has twice as many.
+        Channels of the first level; each deeper level has twice as many.
     depth
         Number of poolings.
     padding
         ``"valid"``: convolutions without padding and cropped skips, as published. ``"same"``: zero padding.
     batch_norm
-        Batch normalisation between every 3x3 convolution and its ReLU; the paper has none.
+        Whether batch normalisation follows each 3x3 convolution; the paper has none.
     dropout
-        Probability of dropping a value at the end of the contracting path, which is where the paper has its
-        dropout; here on the output of the deepest level.
+        Probability of dropping a value at the end of the contracting path, as in the paper; here at the output of the
+        deepest level.
     ndim
-        1, 2 or 3 axes.
+        Number of spatial axes: 1, 2 or 3.
     flat
-        Of a 3-D network, for voxels that are longer in z: number of first levels whose pooling leaves z as it is.
+        Number of first levels whose pooling leaves z unchanged; for 3-D networks and voxels that are longer in z.
 
     Notes
     -----
-    Weights are drawn as the paper asks, N(0, sqrt(2 / N)) with N the incoming nodes of one neuron, biases are
-    zero. A 2x2 transposed convolution of stride 2 does not overlap, so each of its outputs sees every input
-    channel once: N is the number of input channels there (the framework's own convention would be four times
-    the output channels).
+    As in section 3 of the paper, weights are drawn from a normal distribution of standard deviation sqrt(2 / N), where
+    N counts the incoming nodes of a neuron: 9 * 64 = 576 gives 0.0589. Biases are zero. A 2x2 transposed convolution
+    of stride 2 does not overlap, so each output sees every input channel once, and N is the number of input channels
+    (torch's convention would be four times the output channels).
 
     References
     ----------
-    O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation.
-    MICCAI 2015. doi:10.1007/978-3-319-24574-4_28
+    O. Ronneberger, P. Fischer, T. Brox, U-Net: Convolutional Networks for Biomedical Image Segmentation (2015),
+    10.1007/978-3-319-24574-4_28.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - weights carry them by name
@@ -114,8 +114,8 @@ class UNet(nn.Module):
         self.apply(_he_normal)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Every name is rebound or popped as soon as its tensor is used up, because what is still named here
-        # counts in the peak memory of a tile.
+        # Names are rebound or popped as soon as their tensor is used up: any tensor that still has a name here
+        # adds to the peak memory of a tile.
         skips: list[torch.Tensor] = []
         for encode, pool in zip(self.enc[:-1], self.pool, strict=True):
             x = encode(x)
@@ -130,7 +130,7 @@ class UNet(nn.Module):
 
 
 def _double(given: UNetArguments, in_channels: int, channels: int) -> nn.Sequential:
-    """Two 3x3 convolutions, each with its ReLU."""
+    """Return two 3x3 convolutions, each with a ReLU."""
     padding = 1 if given.padding == "same" else 0
     layers: list[nn.Module] = []
     for before in (in_channels, channels):
@@ -142,7 +142,7 @@ def _double(given: UNetArguments, in_channels: int, channels: int) -> nn.Sequent
 
 
 def _join(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``[centre of skip, x]`` along the channels. A skip is cropped, never padded: padding breaks the phase."""
+    """Join the centre of a skip and ``x`` along the channels; a skip is never padded, which would break the phase."""
     for axis in range(2, x.ndim):
         surplus = skip.shape[axis] - x.shape[axis]
         skip = skip.narrow(axis, surplus // 2, x.shape[axis])

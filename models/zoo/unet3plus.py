@@ -1,4 +1,4 @@
-"""UNet 3+ of Huang et al. (2020), doi:10.48550/arXiv.2004.08790."""
+"""UNet 3+ of Huang et al. (2020), 10.48550/arXiv.2004.08790."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch.nn import functional as F
 from tiler.models.zoo.blocks import Supervised, double_conv, he_normal, require
 
 ABSENT = -1e4
-"""Added to a score where nothing is there: its sigmoid is 0 in every number format, and it is finite in all."""
+"""Offset of the scores of an empty image; its sigmoid is 0, and it is finite, in every floating-point format."""
 
 
 class UNet3Plus(nn.Module):
     """``(n, in_channels, y, x) -> (n, classes, y, x)`` float scores (logits); y and x multiples of ``2^depth``.
 
-    Every level of the decoder joins ``depth + 1`` branches of ``base`` channels, one from each scale: from the
-    encoder where that is finer or as fine (max-pooled), from the decoder where it is coarser (interpolated).
+    Each level of the decoder joins ``depth + 1`` branches of ``base`` channels, one for each scale: finer and equal
+    scales come from the encoder (max-pooled), coarser ones from the decoder (interpolated).
 
     Parameters
     ----------
     in_channels, classes
-        Channels of input (three adjacent slices, as published) and output.
+        Channels of input (published: three adjacent slices) and output.
     base
-        Channels of the encoder's first level, and of every branch.
+        Channels of the encoder's first level, and of each branch.
     depth
         Number of poolings.
     deep_supervision
-        A 3x3 convolution on every level of the decoder, for training; `forward` gives that of the finest.
+        Whether each level of the decoder has a head (a 3x3 convolution) for training; `forward` returns the finest.
     classification
-        The guidance module: a small classifier on the deepest level says whether anything is there at all. Where
-        not, every class but a background class (the first of several) has probability 0.
+        Whether a small classifier on the deepest level (the guidance module) decides if anything is there at all. If
+        not, all classes but a background class (the first of several) get probability 0.
 
     Notes
     -----
-    The guidance takes the global maximum, so the network with it is exact in two passes only. It multiplies
-    probabilities by 0 or 1: the authors' code multiplies the scores, so that an empty slice becomes 0.5
-    everywhere. Here a score is lowered by `ABSENT`, whose sigmoid is 0. A tie counts as absent. Guidance acts
-    on `forward` only: it has no gradient, and a wrong "absent" would keep the decoder from learning [choice].
-    Bilinear interpolation is without aligned corners, as published.
+    Guidance takes a global maximum, so tiling is exact only in two passes. It should multiply probabilities by 0 or
+    1; the authors' code multiplies scores instead, which makes an empty slice 0.5 everywhere. Here scores are lowered
+    by `ABSENT`, whose sigmoid is 0. A tie counts as absent. Guidance acts on `forward` only, because it has no
+    gradient and a wrong "absent" would keep the decoder from learning [choice]. As published, bilinear interpolation
+    does not align corners.
 
     References
     ----------
@@ -92,19 +92,19 @@ class UNet3Plus(nn.Module):
         return scores + absent * offset
 
     def supervised(self, x: torch.Tensor) -> Supervised:
-        """Scores of every head at full resolution, and the presence scores."""
+        """Return the scores of each head at full resolution, and the presence scores."""
         levels = self._levels(x)
         sides = [head(level) for head, level in zip(self.heads, levels, strict=False)]
         outputs = tuple(_resized(side, -level) for level, side in enumerate(sides))
         return Supervised(outputs, None if self.classifier is None else self._presence(levels[-1]))
 
     def _levels(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The decoder's maps, finest first; the last one is the encoder's deepest."""
+        """Return the maps of the decoder, finest first; the last one is the deepest map of the encoder."""
         encoded = []
         for level, encode in enumerate(self.encoder):
             x = encode(F.max_pool2d(x, 2) if level else x)
             encoded.append(x)
-        levels = list(encoded)  # from coarse to fine, each encoder map gives way to that of the decoder
+        levels = list(encoded)  # from coarse to fine, maps of the decoder replace those of the encoder
         for i in reversed(range(len(encoded) - 1)):
             sources = [*encoded[:i + 1], *levels[i + 1:]]
             parts = [branch(_resized(source, i - j))
@@ -127,7 +127,7 @@ def _conv(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _resized(x: torch.Tensor, levels_down: int) -> torch.Tensor:
-    """Max-pooled by as many levels, or interpolated up where that is negative."""
+    """Max-pool a map by this many levels, or interpolate it up if the number is negative."""
     if levels_down > 0:
         return F.max_pool2d(x, 2**levels_down, ceil_mode=True)
     if levels_down < 0:
@@ -136,7 +136,7 @@ def _resized(x: torch.Tensor, levels_down: int) -> torch.Tensor:
 
 
 def _noisy_gain(module: nn.Module) -> None:
-    """Batch norm begins near 1, not at it: N(1, 0.02), as the authors have it."""
+    """Draw the gain of batch norm from N(1, 0.02), as in the authors' code."""
     if isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
 

@@ -1,4 +1,4 @@
-"""U-Net++ of Zhou et al. (2018), doi:10.1007/978-3-030-00889-5_1, and the wide U-Net that it is compared with."""
+"""U-Net++ of Zhou et al. (2018), 10.1007/978-3-030-00889-5_1, and the wide U-Net of the same paper."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Heads = Literal["one", "accurate", "fast"]
 class UNetPlusPlus(nn.Module):
     """``(n, in_channels, y, x) -> (n, classes, y, x)`` float scores (logits); y and x multiples of ``2^depth``.
 
-    Node (i, j) lies ``i`` poolings below the input and joins all earlier nodes of its row with what comes up
-    from the row below::
+    Node (i, j) lies ``i`` poolings below the input. It joins all earlier nodes of its row and the upsampled node of
+    the row below::
 
         x00 ------ x01 ------ x02      node (i, 0) = H(pool(node (i-1, 0)))
            \\      /   \\      /         node (i, j) = H([node (i, 0) ... node (i, j-1), U(node (i+1, j-1))])
@@ -31,28 +31,26 @@ class UNetPlusPlus(nn.Module):
     in_channels, classes
         Channels of input and output.
     base
-        Channels of the first row; every row below has twice as many.
+        Channels of the first row; each lower row has twice as many.
     depth
         Number of poolings. The network pruned to level d is that of depth d, see `pruned`.
     up
-        ``"deconv"``: 2x2 transposed convolutions which halve the channels, as published. ``"bilinear"``:
-        interpolation without weights, which leaves all channels to the next node. ``"corners"``: the same as it is
-        widespread, with the corners of both grids on each other. That grid depends on the size of the map, and no
-        tiling of it is exact.
+        ``"deconv"``: 2x2 transposed convolutions that halve the channels, as published. ``"bilinear"``: interpolation
+        without weights, which passes all channels to the next node. ``"corners"``: interpolation with aligned
+        corners, as in a common implementation; its grid depends on the size of the map, so no tiling is exact.
     batch_norm
-        Batch normalisation after every convolution. The published network has none, the widespread bilinear
-        implementation has it.
+        Whether batch normalisation follows each convolution; not in the paper, but in the common bilinear
+        implementation.
     heads
-        ``"one"``: a head on the last node. ``"accurate"``: a head on every node x0j (deep supervision), and
-        `forward` gives the mean of their probabilities. ``"fast"``: the same heads, and `forward` gives the last.
+        ``"one"``: a head on the last node. ``"accurate"``: a head on each node x0j (deep supervision); `forward`
+        returns the mean of their probabilities. ``"fast"``: the same heads; `forward` returns the last one.
     dropout
-        Probability behind every ReLU; 0.5 in the authors' implementation.
+        Probability of dropout after each ReLU; 0.5 in the authors' implementation.
 
     Notes
     -----
-    The order of joined parts is that of the implementations: what comes up first with ``"deconv"``, last with
-    ``"bilinear"``. The mean over heads is one of probabilities, as published; another implementation averages
-    the scores.
+    Parts are joined in the order of the implementations: the upsampled part comes first with ``"deconv"``, last with
+    ``"bilinear"``. Heads are averaged as probabilities, as published; another implementation averages scores.
 
     References
     ----------
@@ -101,7 +99,7 @@ class UNetPlusPlus(nn.Module):
         return mean_of_heads(torch.stack(scores)) if self.arguments["heads"] == "accurate" else scores[-1]
 
     def supervised(self, x: torch.Tensor) -> Supervised:
-        """Scores of every head, x01 first."""
+        """Return the scores of each head, x01 first."""
         rows: list[list[torch.Tensor]] = []
         for i in range(self.arguments["depth"] + 1):
             rows.append([self.nodes[f"{i}_0"](self.pool(rows[-1][0]) if i else x)])
@@ -132,12 +130,12 @@ class UNetPlusPlus(nn.Module):
 
 
 def _grid(depth: int) -> list[tuple[int, int]]:
-    """Row and column of every node, in the order in which they can be computed."""
+    """Return row and column of each node, in an order in which they can be computed."""
     return [(total - j, j) for total in range(depth + 1) for j in range(total + 1)]
 
 
 def wide_unet(**arguments: Any) -> UNet:
-    """A same-padded `tiler.models.UNet` of 35, 70, 140, 280 and 560 channels: about as many weights as U-Net++.
+    """Build a same-padded `tiler.models.UNet` of 35, 70, 140, 280 and 560 channels, with about the size of U-Net++.
 
     It has 9,282,246 parameters, as in the authors' repository; the paper prints 9.13 M.
     """

@@ -1,4 +1,4 @@
-"""VGG-16 of Simonyan and Zisserman (2014), doi:10.48550/arXiv.1409.1556, fully convolutional."""
+"""VGG-16 of Simonyan and Zisserman (2014), 10.48550/arXiv.1409.1556, as a fully convolutional body."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from tiler.models.zoo.bodies import conv_relu, widths
 
 
 class VGG16(nn.Module):
-    """``(n, in_channels, y, x)`` -> maps of pool3, pool4 and fc7, at a resolution of 1/8, 1/16 and 1/32.
+    """``(n, in_channels, y, x)`` -> maps of pool3, pool4 and fc7, at 1/8, 1/16 and 1/32 of the resolution.
 
     Parameters
     ----------
     in_channels
-        Of the input.
+        Channels of the input.
     base
         Channels of the first stage; 64 as published.
     padding
-        Of the first convolution. 100 as in the fully convolutional networks, so that an input of any size leaves
-        something for the 7x7 layer; 0 has the classifier look at real pixels only, as on a patch of 224 with 1.
+        Padding of the first convolution. 100, as in the fully convolutional networks, leaves something for the 7x7
+        layer at any input size. With 0 the classifier sees real pixels only; patches of 224 pixels take 1.
     """
 
     CHANNELS = (256, 512, 4096)
-    """Of the three maps, for a base of 64."""
+    """Channels of the three maps for a base of 64."""
 
     def __init__(self, in_channels: int = 3, base: int = 64, padding: int = 100) -> None:
         super().__init__()

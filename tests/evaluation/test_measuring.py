@@ -17,7 +17,7 @@ from tiler.evaluation import measuring
 from tiler.evaluation.measuring import Measured, measure_objects, named, write_csv
 from tiler.geometry import Box, Grid
 from tiler.objects.measures import Measures, Total, compact
-from tiler.running.stages import Silent
+from tiler.running.perform import Silent
 from tiler.sources import open_source
 
 RANDOM = np.random.default_rng(5)
