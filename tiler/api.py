@@ -11,11 +11,12 @@ from tiler.errors import PlanError
 from tiler.options import Options
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Listener, Source
+from tiler.running.output import output_of
 from tiler.running.output_state import Intent
 from tiler.running.perform import Silent
 from tiler.running.start import Request, opened_for, opened_in_memory, run_in_memory, run_to_file
 from tiler.sources import open_source
-from tiler.stores.address import Address, Place, place_of
+from tiler.stores.address import Address, Place
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -62,7 +63,7 @@ def plan(source: Any, model: Any, output: str | Path | Address | None = None, *,
         If it cannot be done.
     """
     request = Request(source, model, Options(**options), Intent(), trust)
-    return (opened_in_memory(request) if output is None else opened_for(request, place_of(output)))[1]
+    return (opened_in_memory(request) if output is None else opened_for(request, output_of(output)))[1]
 
 
 def check(output: str | Path | Address, *, source: Any = None, model: Any = None, trust: bool = False,
@@ -89,7 +90,7 @@ def check(output: str | Path | Address, *, source: Any = None, model: Any = None
     JournalError
         If there is no journal, or it is damaged.
     """
-    return verify(place_of(output), source, model, trust, windows, seed)
+    return verify(output_of(output), source, model, trust, windows, seed)
 
 
 def segment(  # noqa: PLR0913  the door of the package
@@ -147,9 +148,9 @@ def segment(  # noqa: PLR0913  the door of the package
     listener, stop = listener or Silent(), stop or threading.Event()
     if output is None:
         return run_in_memory(request, listener, stop)
-    place = place_of(output)
-    run_to_file(request, place, listener, stop)
-    return place
+    wanted = output_of(output)
+    run_to_file(request, wanted, listener, stop)
+    return wanted.place
 
 
 def lazy(source: Any, model: Any, *, trust: bool = False, **options: Any) -> da.Array:

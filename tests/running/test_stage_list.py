@@ -12,6 +12,7 @@ import tiler
 from tiler.opening import open_all
 from tiler.options import Options
 from tiler.ports import KINDS, Kind
+from tiler.running.output import InMemory
 from tiler.running.results import RESULTS, Probabilities
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec
@@ -23,7 +24,7 @@ VOLUME = np.random.default_rng(0).integers(0, 250, (4, 37, 41), dtype=np.uint8)
 
 def names(net, **options):
     opened = open_all(VOLUME, net, Options(**options), trust=False)
-    return [stage.name for stage in stages_of(run_spec(opened, opened.plan(), None))]
+    return [stage.name for stage in stages_of(run_spec(opened, opened.plan(), InMemory()))]
 
 
 def test_the_stages_of_a_run_depend_on_the_network_and_the_result():
@@ -40,7 +41,7 @@ def test_every_kind_of_result_can_be_made():
 def test_a_slice_that_is_numbered_again_gets_its_own_numbers():
     """Also where later slices are numbered already."""
     opened = open_all(VOLUME, LabelNet(), Options(kind="instances"), trust=False)
-    labels, numbering = stages_of(run_spec(opened, opened.plan(), None))
+    labels, numbering = stages_of(run_spec(opened, opened.plan(), InMemory()))
     for sink in (labels.sink, numbering.sink):
         sink.create()
     done = {}

@@ -131,7 +131,7 @@ class Warned(Silent):
                                               ("out.h5", 2 * 176_000)])
 def test_a_disk_that_may_not_hold_the_output(name, needed, tmp_path, monkeypatch):
     call = (np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / name)
-    monkeypatch.setattr("tiler.running.start.free_disk", lambda output: needed - 1)
+    monkeypatch.setattr("tiler.running.output.free_disk", lambda output: needed - 1)
     listener = Warned()
     if name in ("out.npy", "out.tif"):
         with pytest.raises(SinkError, match=r"takes 1 MB, 0 MB are free: choose another disk or a compressed format"):
@@ -141,7 +141,7 @@ def test_a_disk_that_may_not_hold_the_output(name, needed, tmp_path, monkeypatch
         tiler.segment(*call, kind="labels", listener=listener)
         (warning,) = listener.warnings
         assert "takes up to 1 MB while it is made" in warning
-    monkeypatch.setattr("tiler.running.start.free_disk", lambda output: needed)
+    monkeypatch.setattr("tiler.running.output.free_disk", lambda output: needed)
     listener = Warned()
     tiler.segment(*call, kind="labels", overwrite=True, listener=listener)
     assert listener.warnings == []
@@ -165,11 +165,11 @@ def test_what_an_older_run_left_counts_as_free(name, needed, tmp_path, monkeypat
     taken = sum(path.stat().st_blocks * 512 for path in before if path.is_file() and path.suffix != ".journal")
     listener = Warned()
     if name == "out.npy":
-        monkeypatch.setattr("tiler.running.start.free_disk", lambda output: needed - taken - 1)
+        monkeypatch.setattr("tiler.running.output.free_disk", lambda output: needed - taken - 1)
         with pytest.raises(SinkError, match="takes 1 MB, 0 MB are free"):
             tiler.segment(*call, kind="labels", overwrite=True)
         assert sorted(tmp_path.rglob("*")) == before
-    monkeypatch.setattr("tiler.running.start.free_disk", lambda output: needed - taken)
+    monkeypatch.setattr("tiler.running.output.free_disk", lambda output: needed - taken)
     stages = []
     listener.stage = lambda name: stages.append(list(tmp_path.glob("*.stage.zarr*")))
     tiler.segment(*call, kind="labels", overwrite=True, listener=listener)
@@ -188,10 +188,10 @@ def test_what_only_has_a_similar_name_stays(tmp_path):
 def test_only_what_is_not_compressed_must_fit(tmp_path, monkeypatch):
     """Labels that wait for their numbers are compressed, whatever becomes of them."""
     call, whole = (np.zeros(SIZES, np.uint8), LabelNet(), tmp_path / "out.npy"), 4 * 176_000
-    monkeypatch.setattr("tiler.running.start.free_disk", lambda output: whole - 1)
+    monkeypatch.setattr("tiler.running.output.free_disk", lambda output: whole - 1)
     with pytest.raises(SinkError, match="takes 1 MB, 0 MB are free"):
         tiler.segment(*call, kind="instances")
-    monkeypatch.setattr("tiler.running.start.free_disk", lambda output: whole)
+    monkeypatch.setattr("tiler.running.output.free_disk", lambda output: whole)
     listener = Warned()
     tiler.segment(*call, kind="instances", listener=listener)
     assert ["takes up to 1 MB while it is made" in warning for warning in listener.warnings] == [True]

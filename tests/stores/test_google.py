@@ -8,7 +8,7 @@ from standins import Stopping
 
 import tiler
 from tiler.errors import Interrupted, JournalError, SinkError, StoreError
-from tiler.running.journal import exclusive
+from tiler.running.output import output_of
 from tiler.stores import asking
 from tiler.stores.address import Address
 from tiler.testing.predictors import PoolingNet
@@ -64,9 +64,9 @@ def test_a_write_replaces_what_it_was_told_to_and_nothing_else(server):
 def test_a_lock_is_renewed_and_held_against_others(server, monkeypatch, caplog):
     lease, output = asking("lease"), Address.parse(f"gs://{BUCKET}/locked.zarr")
     monkeypatch.setattr(lease, "RENEWED", 0.02)
-    with exclusive(output):
+    with output_of(output).lock():
         assert len(_marks(output, 3)) == 3
-        with pytest.raises(JournalError, match="another run is writing"), exclusive(output):
+        with pytest.raises(JournalError, match="another run is writing"), output_of(output).lock():
             pass
     assert caplog.text == ""
     assert asking().get(Address.parse(f"{output}.lock")) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tiler.errors import JournalError
-from tiler.running.journal import exclusive
+from tiler.running.output import output_of
 from tiler.stores.address import place_of
 from tiler.stores.label_places import beside, is_label
 
@@ -51,5 +51,6 @@ def test_links_lead_to_one_lock(tmp_path, real):
     (tmp_path / "alias.zarr").symlink_to(tmp_path / "data" / real)
     by_link, directly = tmp_path / "alias.zarr/labels/x", tmp_path / "data" / real / "labels/x"
     assert beside(by_link, ".journal") == beside(directly, ".journal") == tmp_path / f"data/{real}.labels.x.journal"
-    with exclusive(by_link), pytest.raises(JournalError, match="another run is writing"), exclusive(directly):
+    again = output_of(directly)
+    with output_of(by_link).lock(), pytest.raises(JournalError, match="another run is writing"), again.lock():
         pass

@@ -15,7 +15,8 @@ from standins import LabelNet, Stopping
 
 import tiler
 from tiler.errors import Interrupted, JournalError, SinkError
-from tiler.running.journal import Journal, exclusive, journal_path
+from tiler.running.journal import Journal, journal_path
+from tiler.running.output import output_of
 from tiler.sinks.listing import Listing
 from tiler.stores import asking
 from tiler.stores.address import Address
@@ -169,16 +170,16 @@ def test_the_output_is_not_the_input(source):
 
 
 def test_one_run_at_a_time(output, monkeypatch):
-    address = Address.parse(output)
-    with exclusive(address), pytest.raises(JournalError, match="another run is writing"), exclusive(address):
+    address = output_of(output)
+    with address.lock(), pytest.raises(JournalError, match="another run is writing"), address.lock():
         pass
     lease = asking("lease")
-    with exclusive(address), monkeypatch.context() as patch:
+    with address.lock(), monkeypatch.context() as patch:
         patch.setattr(lease.psutil, "pid_exists", lambda process: False)
-        with exclusive(address):  # left behind by a process of this machine that is gone
+        with address.lock():  # left behind by a process of this machine that is gone
             pass
     monkeypatch.setattr(lease, "EXPIRES", -1.0)
-    with exclusive(address), exclusive(address):  # left behind by another machine
+    with address.lock(), address.lock():  # left behind by another machine
         pass
 
 
@@ -186,7 +187,7 @@ def test_a_lock_is_renewed_and_a_lost_one_is_not_taken_away(output, monkeypatch,
     lease = asking("lease")
     monkeypatch.setattr(lease, "RENEWED", 0.05)
     lock = Address.parse(f"{output}.lock")
-    with exclusive(Address.parse(output)):
+    with output_of(Address.parse(output)).lock():
         first = asking().get(lock)
         _until(lambda: asking().get(lock) != first)
         asking().put(lock, b"another run's")

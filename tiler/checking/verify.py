@@ -22,13 +22,13 @@ from tiler.options import FREE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.ports import KINDS, Array
-from tiler.running.journal import Journal, journal_path
-from tiler.running.output_state import State, check_same, state_of
+from tiler.running.journal import Journal
+from tiler.running.output import Output, State
+from tiler.running.output_state import check_same
 from tiler.running.run_spec import RunSpec
 from tiler.running.stage import Stage
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec
-from tiler.stores.address import Place
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 2e-2}
 STEP = {"uint8": 1.0, "float16": 1e-3}
@@ -86,7 +86,7 @@ class CheckReport:
         return not self.damaged and not self.wrong and self.recorded == self.blocks
 
 
-def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
+def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
     """Check an output; source and model are those of the run unless they are given.
 
     Raises
@@ -98,9 +98,9 @@ def verify(output: Place, source: Any, model: Any, trust: bool, windows: int, se
     PlanChangedError
         If source or model are not those of the run.
     """
-    if state_of(output) is State.NOTHING:
+    if output.state is State.NOTHING:
         raise SinkError(f"{output} does not exist: there is nothing to check")
-    journal = Journal.load(journal_path(output))
+    journal = Journal.load(output.journal_place)
     header = journal.header
     plan = Plan.from_json(header["plan"])
     stored = {name: value for name, value in header["options"].items() if name not in FREE}

@@ -1,98 +1,33 @@
 """The record of finished blocks, bound to the plan that they belong to.
 
-A journal ``NAME.journal`` stands beside its output. Its first line holds the plan, every other line one block
-whose data are durable: each line is JSON, a tab and the CRC-32 of the JSON, flushed to the disk before
-anything else happens. A line cut short by a crash is the last one and is dropped; any other damage is an
-error, because a journal that cannot be trusted is worth nothing.
+A journal ``NAME.journal`` stands beside its output. Its first line holds the plan, every other line one block whose
+data are durable: each line is JSON, a tab and the CRC-32 of the JSON, flushed to the disk before anything else
+happens. A last line that a crash cut short is dropped; any other damage is an error, because a journal that cannot be
+trusted is worth nothing.
 
-"The chunk exists" would be no journal: zarr leaves out chunks that hold only the fill value. On object stores every
-line is a small object of its own (`tiler.stores.lines`).
+Existing chunks would be no journal: zarr leaves out chunks that hold only the fill value. On object stores every line
+is a small object of its own (`tiler.stores.lines`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import zlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from tiler.errors import JournalError, SinkError
+from tiler.errors import JournalError
 from tiler.ports import Json
-from tiler.stores import asking
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place
+from tiler.stores.journal_lines import Lines, lines_at
 from tiler.stores.label_places import beside
 
 FORMAT = 1
 Records = dict[str, dict[int, Json]]
 
 
-class Lines(Protocol):
-    """Where a journal is written."""
-
-    def append(self, line: bytes) -> None: ...
-    def close(self) -> None: ...
-
-
-class FileLines:
-    """Lines of a file, each flushed to the disk before anything else happens."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def append(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def journal_path(output: Place) -> Place:
+    """Where the journal of an output lies."""
     return beside(output, ".journal")
-
-
-def exclusive(output: Place) -> AbstractContextManager[None]:
-    """Hold the advisory lock of an output: one run at a time.
-
-    Raises
-    ------
-    JournalError
-        If another run holds it.
-    SinkError
-        If nothing can be written beside the output.
-    """
-    if isinstance(output, Address):
-        held: AbstractContextManager[None] = asking("lease").leased(output)
-        return held
-    return _locked(output)
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    path = Path(str(beside(output, ".lock")))
-    lock = FileLock(path, timeout=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        if not path.exists():  # filelock takes a lock that cannot be made for one that is held
-            raise SinkError(f"cannot write {output}: nothing can be made in {path.parent} (-o)") from None
-        raise JournalError(f"another run is writing {output}: wait for it, or choose another -o") from None
-    except (FileExistsError, NotADirectoryError):
-        raise SinkError(f"cannot write {output}: its folder {path.parent} is a file (-o)") from None
-    except OSError as error:
-        raise SinkError(f"cannot write {output}: {error.strerror or error} (-o)") from error
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
 
 
 class Journal:
@@ -111,12 +46,16 @@ class Journal:
     @classmethod
     def create(cls, path: Place, header: Json) -> Journal:
         """Start anew, replacing an older journal."""
-        lines = asking("lines").ObjectLines.begin(path) if isinstance(path, Address) else FileLines(path.open("wb"))
-        journal = cls(path, {"format": FORMAT, **header}, {}, lines)
-        journal._write(journal.header)
-        if isinstance(path, Path):
-            _sync_folder(path.parent)
-        return journal
+        lines = lines_at(path)
+        first = _line({"format": FORMAT, **header})
+        try:
+            lines.begin()
+            lines.append(first)
+        except BaseException:
+            lines.close()
+            raise
+        # As it will be loaded: what is made of a header is the same before and after an interruption.
+        return cls(path, _content(first, 1, path), {}, lines)
 
     @classmethod
     def load(cls, path: Place) -> Journal:
@@ -127,19 +66,16 @@ class Journal:
         JournalError
             If it is missing, damaged, or of a format that this version does not know.
         """
-        header, records, _ = _parse(path)
+        header, records, _ = _parse(path, lines_at(path).read())
         return cls(path, header, records, None)
 
     @classmethod
     def reopen(cls, path: Place) -> Journal:
         """Read to go on; a line that a crash cut short is removed."""
-        header, records, sound = _parse(path)
-        if isinstance(path, Address):
-            return cls(path, header, records, asking("lines").ObjectLines(path, len(sound)))
-        file = path.open("r+b")
-        file.truncate(sum(map(len, sound)))
-        file.seek(0, os.SEEK_END)
-        return cls(path, header, records, FileLines(file))
+        lines = lines_at(path)
+        header, records, sound = _parse(path, lines.read())
+        lines.resume(sound)
+        return cls(path, header, records, lines)
 
     def append(self, stage: str, index: int, record: Json) -> None:
         """Record a block whose data are durable; durable itself on return."""
@@ -175,26 +111,13 @@ def _line(content: Json) -> bytes:
     return text + b"\t%08x\n" % zlib.crc32(text)
 
 
-def _read(path: Place) -> list[bytes]:
-    if isinstance(path, Address):
-        lines: list[bytes] = asking("lines").read_lines(path)
-        if not lines:
-            raise JournalError(f"there is no journal {path}: nothing to resume or to check")
-        return lines
-    try:
-        return path.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        raise JournalError(f"there is no journal {path}: nothing to resume or to check") from None
-    except OSError as error:
-        raise JournalError(f"cannot read journal {path}: {error.strerror or error}") from error
-
-
-def _parse(path: Place) -> tuple[Json, Records, list[bytes]]:
+def _parse(path: Place, lines: list[bytes]) -> tuple[Json, Records, list[bytes]]:
     """Header, records by stage and block, and the lines that are sound."""
-    lines = _read(path)
     if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-    header, *rest = [_content(line, number, path) for number, line in enumerate(lines, 1)] or [{}]
+        lines = lines[:-1]
+    if not lines:
+        raise JournalError(f"journal {path} is empty: start anew with --overwrite")
+    header, *rest = [_content(line, number, path) for number, line in enumerate(lines, 1)]
     if header.get("format") != FORMAT:
         raise JournalError(f"journal {path} has format {header.get('format')!r}, this version reads {FORMAT}: "
                            "start anew with --overwrite")
@@ -202,7 +125,7 @@ def _parse(path: Place) -> tuple[Json, Records, list[bytes]]:
     for number, entry in enumerate(rest, 2):
         try:
             _take(entry, records)
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise JournalError(f"journal {path} makes no sense at line {number} ({error}): "
                                "start anew with --overwrite") from None
     return header, records, lines
@@ -224,15 +147,3 @@ def _content(line: bytes, number: int, path: Place) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise JournalError(f"journal {path} makes no sense at line {number}: start anew with --overwrite")
     return content
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable; a system that cannot open folders does it by itself."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -33,6 +33,7 @@ from tiler.options import AUTO, TABLE, Options, ResolvedOptions
 from tiler.planning.plan import Plan
 from tiler.planning.reads import inside
 from tiler.ports import Array, Json, OutputSpec, Predictor, Source
+from tiler.running.output import InMemory
 from tiler.running.output_spec import network_spec
 from tiler.running.start import run_spec
 from tiler.sinks import open_sink
@@ -66,7 +67,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     plan = opened.plan()
     if upstream is not None and opened.options.block is AUTO:
         plan = _aligned(opened, plan)
-    spec = network_spec(run_spec(opened, plan, None), opened.kind)
+    spec = network_spec(run_spec(opened, plan, InMemory()), opened.kind)
     plan = replace(plan, block=_within_slabs(plan.block, Layout.of(spec)))
     work = Work(plan, opened.source, opened.predictor, spec, None)
     if upstream is not None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from tiler.errors import Interrupted
@@ -15,12 +13,9 @@ from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.statistics import strangeness
 from tiler.ports import Executor, Finished, Job, Json, Listener, Sink
-from tiler.running.run_spec import RunSpec, sinks_of, stage_path
+from tiler.running.run_spec import RunSpec, sinks_of
 from tiler.running.stage import Findings, Stage, is_sound
 from tiler.running.stages import completed, stages_of
-from tiler.sinks.target import Target
-from tiler.stores import asking
-from tiler.stores.address import Address, Place
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +84,7 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
     record.append("finish", 0, costs)
-    remove_stage(run.output)
+    run.output.discard_stage()
     return sinks[-1]
 
 
@@ -162,18 +157,3 @@ def _warn_if_strange(run: RunSpec, listener: Listener) -> None:
     warning = expected and strangeness(run.source, run.plan.region, *expected)
     if warning:
         listener.warn(warning)
-
-
-def remove_stage(output: Place | None) -> None:
-    """Remove the labels that waited for their numbers."""
-    if isinstance(output, Address):
-        asking().remove(stage_path(output))
-    elif output is not None:
-        for leftover in stage_leftovers(output):
-            shutil.rmtree(leftover)
-
-
-def stage_leftovers(output: Path) -> list[Path]:
-    """What there is of the labels that waited for their numbers, whole or not; nothing else of a similar name."""
-    stage = Target(Path(str(stage_path(output))))
-    return [path for path in (stage.path, stage.partial, stage.aside) if path.is_dir()]

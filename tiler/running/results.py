@@ -20,7 +20,7 @@ class Probabilities:
     kind: Kind = KINDS["probabilities"]
 
     def stages(self, run: RunSpec) -> list[Stage]:
-        return [NetworkStage(run, run.sink(network_spec(run, self.kind.name)))]
+        return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
 
     def difference(self, stored: Array, computed: Array, min_size: int) -> float:
         """Largest difference of two values."""
@@ -34,7 +34,7 @@ class Labels:
     kind: Kind = KINDS["labels"]
 
     def stages(self, run: RunSpec) -> list[Stage]:
-        return [NetworkStage(run, run.sink(network_spec(run, self.kind.name)))]
+        return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
 
     def difference(self, stored: Array, computed: Array, min_size: int) -> float:
         """How much less likely than the best a stored class is, at worst; 0 where it is the best."""
@@ -50,11 +50,11 @@ class Instances:
 
     def stages(self, run: RunSpec) -> list[Stage]:
         wanted = network_spec(run, "labels")
-        labels = NetworkStage(run, run.stage_sink(wanted))
+        labels = NetworkStage(run, run.output.stage(wanted))
         block, chunk = (1, rows_of(run), wanted.shape[3]), (1, *run.plan.chunk[1:])
         assert run.dtype is not None
         numbered = replace(wanted, dtype=run.dtype, kind=self.kind.name, block=block, chunk=chunk, shard=None)
-        return [labels, NumberingStage(run, labels.output, run.sink(numbered))]
+        return [labels, NumberingStage(run, labels.output, run.output.sink(numbered))]
 
     def difference(self, stored: Array, computed: Array, min_size: int) -> float:
         """The same for background and foreground.

@@ -9,11 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from tiler.planning.plan import Plan
-from tiler.ports import Array, Json, Kind, OutputSpec, Predictor, Room, Sink, Source
+from tiler.ports import Array, Json, Kind, Predictor, Room, Sink, Source
+from tiler.running.output import Destination
 from tiler.running.stage import Stage
-from tiler.sinks import open_sink
-from tiler.stores.address import Place
-from tiler.stores.label_places import beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class RunSpec:
     plan, source, predictor
         What to compute.
     output
-        Where to; None for an array in memory.
+        Where to.
     result
         What is made of the network's output.
     statistics
@@ -43,21 +41,13 @@ class RunSpec:
     plan: Plan
     source: Source
     predictor: Predictor
-    output: Place | None
+    output: Destination
     result: Result
     statistics: str | None = None
     min_size: int = 0
     dtype: np.dtype[Any] | None = None
     ngff: str = "0.5"
     attributes: Json = field(default_factory=dict)
-
-    def sink(self, spec: OutputSpec) -> Sink:
-        """The output itself."""
-        return open_sink(self.output, spec)
-
-    def stage_sink(self, spec: OutputSpec) -> Sink:
-        """What waits beside the output for a later stage."""
-        return open_sink(stage_path(self.output), spec)
 
 
 class Result(Protocol):
@@ -90,11 +80,6 @@ class Result(Protocol):
             Smallest instance in voxels.
         """
         ...
-
-
-def stage_path(output: Place | None) -> Place | None:
-    """Where labels wait for their numbers."""
-    return None if output is None else beside(output, ".stage.zarr")
 
 
 def sinks_of(stages: Sequence[Stage]) -> list[Sink]:

@@ -12,30 +12,20 @@ import numpy as np
 
 from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
-from tiler.machine import free_disk, used_disk
 from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
 from tiler.options import AUTO, FREE, OF_ZARR, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.planning.tile_choice import MB
 from tiler.ports import KINDS, Array, Executor, Json, Listener, Room
-from tiler.running.journal import Journal, exclusive, journal_path
-from tiler.running.output_state import (
-    Intent,
-    State,
-    begin_journal,
-    check_intent,
-    check_same,
-    refuse_own_input,
-    start_over,
-    state_of,
-)
-from tiler.running.perform import Memo, agrees_with, forget_unsound, perform, remove_stage, stage_leftovers
+from tiler.running.journal import Journal
+from tiler.running.output import Destination, InMemory, Output, State
+from tiler.running.output_state import Intent, check_intent, check_same, refuse_own_input
+from tiler.running.perform import Memo, agrees_with, forget_unsound, perform
 from tiler.running.results import RESULTS
 from tiler.running.run_spec import RunSpec, room_of
 from tiler.running.stages import stages_of
-from tiler.sinks import check_output, ngff_of, partial_path
-from tiler.stores.address import Address, Place
+from tiler.sinks import check_output, ngff_of
 from tiler.version import __version__
 
 
@@ -59,7 +49,7 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
         In one line.
     """
     opened, plan = opened_in_memory(request)
-    sink = perform(run_spec(opened, plan, None), Memo(), _executor(plan, opened), listener, stop)
+    sink = perform(run_spec(opened, plan, InMemory()), Memo(), _executor(plan, opened), listener, stop)
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
 
 
@@ -73,7 +63,7 @@ def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
     return opened, opened.plan()
 
 
-def opened_for(request: Request, output: Place) -> tuple[Opened, Plan, Room]:
+def opened_for(request: Request, output: Output) -> tuple[Opened, Plan, Room]:
     """The ports, the plan and the disk space of a result to be written; refuses likewise."""
     _check_place(request, output)
     opened = _open(replace(request, options=_fitted(request.options, request.model, output)))
@@ -82,18 +72,18 @@ def opened_for(request: Request, output: Place) -> tuple[Opened, Plan, Room]:
     return opened, plan.with_room(room), room
 
 
-def _check_place(request: Request, output: Place) -> None:
+def _check_place(request: Request, output: Output) -> None:
     refuse_own_input(request.source, output)
-    check_output(output, [name for name in request.options.given() if name in OF_ZARR])
+    check_output(output.place, [name for name in request.options.given() if name in OF_ZARR])
 
 
-def _fitted(options: Options, model: Any, output: Place) -> Options:
+def _fitted(options: Options, model: Any, output: Output) -> Options:
     """The options as an output wants them: a label image has the version of its image."""
-    version = ngff_of(output, options.get("ngff"), kind_of(options, model))
+    version = ngff_of(output.place, options.get("ngff"), kind_of(options, model))
     return Options.of({**options.given(), "ngff": version})
 
 
-def run_to_file(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+def run_to_file(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
     """Write the result, or go on writing it.
 
     Raises
@@ -103,28 +93,28 @@ def run_to_file(request: Request, output: Place, listener: Listener, stop: threa
     """
     _check_place(request, output)
     check_intent(output, request.intent)
-    if request.intent.resume and state_of(output) is not State.NOTHING:
+    if request.intent.resume and output.state is not State.NOTHING:
         _go_on(request, output, listener, stop)
     else:
         _begin(request, output, listener, stop)
 
 
-def _begin(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+def _begin(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
     opened, plan, room = opened_for(request, output)
     _check_room(room, output, listener)
-    with exclusive(output):
-        start_over(output)
+    with output.lock():
+        output.discard()
         header = {"plan": plan.to_json(), **_provenance(request, opened)}
-        with closing(begin_journal(output, header)) as journal:
+        with closing(output.begin_journal(header)) as journal:
             try:
                 _perform(opened, plan, output, journal, listener, stop)
             except TilerError:
                 if not journal.begun:
-                    start_over(output)  # there is nothing to resume
+                    output.discard()  # there is nothing to resume
                 raise
 
 
-def _check_room(room: Room, output: Place, listener: Listener) -> None:
+def _check_room(room: Room, output: Output, listener: Listener) -> None:
     """Refuse what cannot be held; what will be compressed may fit all the same, so that it is only told.
 
     What an older run left counts as free: it is removed before anything is made, but not before this is known.
@@ -134,11 +124,9 @@ def _check_room(room: Room, output: Place, listener: Listener) -> None:
     SinkError
         If the output itself is not compressed and larger than what is free.
     """
-    if isinstance(output, Address):
+    free, needed = output.free, room.output + room.temporary
+    if free is None:
         return
-    free, needed = free_disk(output), room.output + room.temporary
-    if needed > free:
-        free += sum(used_disk(left) for left in (partial_path(output), *stage_leftovers(output)))
     if room.reserved and room.output > free:
         raise SinkError(f"{output} takes {room.output // MB + 1} MB, {free // MB} MB are free: choose another disk or "
                         "a compressed format, .zarr, .ome.tif or .h5 (-o), or a region (--roi)")
@@ -147,10 +135,10 @@ def _check_room(room: Room, output: Place, listener: Listener) -> None:
                       f"compressed; {free // MB} MB are free")
 
 
-def _go_on(request: Request, output: Place, listener: Listener, stop: threading.Event) -> None:
+def _go_on(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
     """Load the stored plan; nothing that was open when it was made is decided again."""
     intent, wanted = request.intent, request.options
-    with exclusive(output), closing(Journal.reopen(journal_path(output))) as journal:
+    with output.lock(), closing(output.resume_journal()) as journal:
         plan = Plan.from_json(journal.header["plan"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
         opened = _open(request, {**stored, "tile": plan.tile, "block": plan.block, "border": plan.border,
@@ -158,8 +146,8 @@ def _go_on(request: Request, output: Place, listener: Listener, stop: threading.
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
         check_same(plan.essence, opened.plan().essence, intent.same_input)
-        if state_of(output) is State.FINISHED:
-            remove_stage(output)
+        if output.state is State.FINISHED:
+            output.discard_stage()
             listener.stage("finished")
             return
         plan = plan.with_resources(None if wanted.get("batch") is AUTO else wanted.get("batch"), wanted.get("workers"))
@@ -177,7 +165,7 @@ def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, liste
                       else "all finished blocks are sound")
 
 
-def _perform(opened: Opened, plan: Plan, output: Place, journal: Journal, listener: Listener,
+def _perform(opened: Opened, plan: Plan, output: Output, journal: Journal, listener: Listener,
              stop: threading.Event) -> None:
     attributes = {**journal.header, "plan": plan.provenance()}
     run = run_spec(opened, plan, output, attributes)
@@ -188,7 +176,7 @@ def _open(request: Request, stored: Json | None = None) -> Opened:
     return open_all(request.source, request.model, request.options, request.trust, stored)
 
 
-def run_spec(opened: Opened, plan: Plan, output: Place | None, attributes: Json | None = None) -> RunSpec:
+def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
     """What a run of this plan works with."""
     return RunSpec(plan, opened.source, opened.predictor, output, RESULTS[opened.kind], opened.statistics,
                    opened.options.min_size, opened.instance_dtype, opened.options.ngff,

@@ -11,15 +11,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tiler.errors import SinkError
 from tiler.ports import Json, OutputSpec, Sink
-from tiler.sinks.target import PARTIAL, REPLACED, Target, remove
-from tiler.stores import asking
-from tiler.stores.address import Address, Place, place_of
+from tiler.sinks.target import PARTIAL, REPLACED, Target
+from tiler.stores.address import Address, Place, is_address, place_of
 from tiler.stores.label_places import is_label
 
-__all__ = ["FORMATS", "Format", "check_output", "discard_unfinished", "is_unfinished", "is_whole", "open_finished",
+if TYPE_CHECKING:
+    from tiler.sinks.keeping import Keeping
+
+__all__ = ["FORMATS", "Format", "check_output",
+           "discard_unfinished", "is_own", "is_unfinished", "is_whole", "open_finished",
            "open_sink", "partial_path"]
 
 
@@ -126,31 +130,46 @@ def partial_path(output: str | os.PathLike[str]) -> Path:
     return Target(Path(output).absolute()).partial
 
 
+def kept(output: Place) -> Keeping:
+    """Where an output is kept, and whether it is whole; zarr is imported when it is asked for."""
+    from tiler.sinks.keeping import keeping_of
+
+    return keeping_of(output.absolute())
+
+
 def is_whole(output: Place) -> bool:
     """Whether there is anything under the final name of an output."""
-    if isinstance(output, Address):
-        from tiler.sinks import zarr_objects
-
-        return zarr_objects.is_whole(output)
-    return output.exists()
+    return kept(output).whole
 
 
 def is_unfinished(output: Place) -> bool:
     """Whether there is an output that is not whole."""
-    if isinstance(output, Address):
-        from tiler.sinks import zarr_objects
-
-        return zarr_objects.is_marked(output)
-    return partial_path(output).exists()
+    return kept(output).unfinished
 
 
 def discard_unfinished(output: Place) -> None:
-    """Remove an output that is not whole; one that is stays."""
-    if isinstance(output, Address):
-        if is_unfinished(output):
-            asking().remove(output)
-    else:
-        remove(partial_path(output))
+    """Remove an output that is not whole; one that is whole stays."""
+    kept(output).discard()
+
+
+def is_own(output: Place, folder: Place) -> bool:
+    """Whether a folder that an output would replace, or an older one left, holds an output of tiler.
+
+    Parameters
+    ----------
+    output
+        Final name of the output.
+    folder
+        The output itself, or what bears its name with another ending.
+    """
+    from tiler.sinks.zarr import stored_attributes
+
+    if stored_attributes(folder) is not None:
+        return True
+    if not isinstance(folder, Path):
+        return False
+    stages = folder.glob("stage.zarr*")
+    return Target(Path(str(output))).sidecar.exists() or any(stored_attributes(each) is not None for each in stages)
 
 
 def open_finished(output: str | os.PathLike[str] | Address) -> Json | None:
@@ -183,7 +202,7 @@ def _format_of(path: Place) -> Format:
     if is_label(path):
         _check_label_name(path)
         return LABELS
-    if isinstance(path, Address) and not path.name.lower().endswith(FORMATS[0].suffixes):
+    if is_address(path) and not path.name.lower().endswith(FORMATS[0].suffixes):
         raise SinkError(f"{path}: outputs on object stores are .zarr; got {path.suffix or 'no suffix'} (-o)")
     for known in FORMATS:
         if path.name.lower().endswith(known.suffixes):

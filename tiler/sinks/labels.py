@@ -22,19 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.abc.store import Store
-from zarr.storage import LocalStore
 
 from tiler.errors import SinkError
 from tiler.geometry import Shape
 from tiler.ports import KINDS, UNWATCHED, Json, Watch
+from tiler.sinks.keeping import keeping_of
 from tiler.sinks.listing import Listing
 from tiler.sinks.ngff import ZARR_FORMATS
 from tiler.sinks.pyramid import Level, levels_by
 from tiler.sinks.target import writing
 from tiler.sinks.zarr import ZarrSink
-from tiler.stores import asking
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +124,12 @@ def _scale(dataset: Mapping[str, Any]) -> list[float]:
 def _group(output: Place, place: Place) -> zarr.Group:
     """A group that is there."""
     try:
-        return zarr.open_group(_store(place), mode="r")
+        return zarr.open_group(keeping_of(place).stored(), mode="r")
     except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError) as error:
         missing = isinstance(place, Path) and not place.exists()
         told = "does not exist" if missing else "is no zarr group"
         raise SinkError(f"cannot write {output}: {place} {told}; labels are added to an OME-Zarr image that is there "
                         "(-o)") from error
-
-
-def _store(place: Place) -> Store:
-    if isinstance(place, Address):
-        store: Store = asking("zarr_store").zarr_store(place, read_only=True)
-        return store
-    return LocalStore(place, read_only=True)
 
 
 def image_over(output: Place, wanted: str | None, kind: str) -> Image:
@@ -179,7 +170,7 @@ class LabelSink(ZarrSink):
     def create(self) -> None:
         """Make the empty group; where it replaces one in place, that is listed no more."""
         with writing(self.name):
-            if isinstance(self._place, Address):  # on a disk the older one stays whole until it is replaced
+            if self.keeping.in_place:  # on a disk the older one stays whole until it is replaced
                 self.image.listing.take_off(self._place.name)
         super().create()
 

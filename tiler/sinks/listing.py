@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 
 from tiler.errors import SinkError
 from tiler.sinks.ngff import ZARR_FORMATS
-from tiler.sinks.target import sync, write_json
+from tiler.sinks.target import write_json
 from tiler.stores import asking
 from tiler.stores.address import Place
+from tiler.stores.durable import sync
 from tiler.stores.label_places import steps, zarr_over
 
 FILES = {"0.5": "zarr.json", "0.4": ".zattrs"}
@@ -114,8 +115,7 @@ class Listing:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
-            lock.release()
+            lock.release()  # the empty file stays: others may have it open, and would lock what has no name any more
 
     def _changed(self, stored: bytes | None, change: Callable[[list[str]], list[str]]) -> Content | None:
         """What the file says with other names; None if nothing changes."""

@@ -15,7 +15,8 @@ from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
-from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
+from tiler.sinks.target import Target, provenance, readable, write_json, writing
+from tiler.stores.durable import sync
 
 
 @dataclass(frozen=True, slots=True)

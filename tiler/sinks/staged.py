@@ -17,8 +17,9 @@ from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of
-from tiler.sinks.target import Target, provenance, readable, sync, write_json, writing
+from tiler.sinks.target import Target, provenance, readable, write_json, writing
 from tiler.sinks.zarr import ZarrSink
+from tiler.stores.durable import sync
 
 
 class StagedSink:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tiler.errors import SinkError, TilerError
 from tiler.ports import Json
+from tiler.stores.durable import replace_durably, sync
 
 PARTIAL, REPLACED = ".partial", ".replaced"
 """What the names of an output that is not whole, and of an older one until it is deleted, end in."""
@@ -138,24 +139,9 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
-    """Make a file's content, or a folder's list of names, durable."""
-    if os.name == "nt" and path.is_dir():  # Windows cannot open folders, and journals their names itself
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, content: Json) -> None:
     """Replace a JSON file in one step: it is the old one or the new one, never half."""
-    draft = path.with_name(path.name + ".partial")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    sync(draft)
-    os.replace(draft, path)
-    sync(path.parent)
+    replace_durably(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def provenance(kind: str, classes: tuple[str, ...], attributes: Json) -> Json:

@@ -26,8 +26,9 @@ from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
-from tiler.sinks.target import Target, provenance, readable, remove, sync, write_json, writing
+from tiler.sinks.target import Target, provenance, readable, remove, write_json, writing
 from tiler.sinks.units import NANOMETRES, SYMBOLS, steps
+from tiler.stores.durable import sync
 
 LOCKS = "*.__lock"
 """What tensorstore leaves of a chunk that it was writing when it was killed."""

@@ -6,89 +6,23 @@ import math
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import zarr
-from zarr.abc.store import Store
-from zarr.storage import LocalStore
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
-from tiler.sinks.layout import Index, Layout, check_block, check_box
+from tiler.sinks.keeping import keeping_of
+from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
 from tiler.sinks.target import provenance, writing
-from tiler.sinks.zarr_files import Folder
-from tiler.sinks.zarr_objects import Objects
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place
 
 LEVEL = "0"
 # A block of zeros is stored like any other, so that it can be synced.
 KEEP_EMPTY: Any = {"write_empty_chunks": True}
-
-
-class Keeping(Protocol):
-    """Where a group is kept, and how it is told whether it is whole."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def draft_name(self) -> str:
-        """Its name until it is whole."""
-        ...
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is one that is not whole."""
-        ...
-
-    @property
-    def stale(self) -> bool:
-        """Whether it was not opened, or was finished by another sink since."""
-        ...
-
-    def check(self) -> None:
-        """Refuse a name under which nothing can be made."""
-        ...
-
-    def prepare(self) -> None:
-        """Make room for a new one."""
-        ...
-
-    def draft(self) -> Store:
-        """Of what is not whole, to be written."""
-        ...
-
-    def drafted(self, attributes: Json) -> Json:
-        """The group's attributes as they are until it is whole."""
-        ...
-
-    def open(self) -> tuple[Store, bool]:
-        """Of what there is, and whether it may be written."""
-        ...
-
-    def close(self) -> None: ...
-    def discard(self, part: str) -> None:
-        """Remove one array of what is not whole."""
-        ...
-
-    def sync_metadata(self, part: str = "") -> None:
-        """Make what the group or one array says of itself durable, and its name."""
-        ...
-
-    def sync_chunks(self, part: str, array: Any, index: Index) -> None:
-        """Make all chunks (or shards) that a slice of an array touches durable, and their names."""
-        ...
-
-    def promote(self) -> None:
-        """Give what is whole its final name; may be called again."""
-        ...
-
-
-def keeping_of(place: Place) -> Keeping:
-    """On a local disk, or on an object store."""
-    return Objects(place) if isinstance(place, Address) else Folder(place)
 
 
 class ZarrSink:
@@ -263,9 +197,8 @@ class ZarrSink:
 
 def stored_attributes(place: Place) -> Json | None:
     """The provenance in a group; None where it has none."""
-    store = keeping_of(place).open()[0] if isinstance(place, Address) else LocalStore(place)
     try:
-        found = zarr.open_group(store, mode="r").attrs.get("tiler")
+        found = zarr.open_group(keeping_of(place).stored(), mode="r").attrs.get("tiler")
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None

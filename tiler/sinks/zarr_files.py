@@ -11,7 +11,8 @@ from zarr.storage import LocalStore
 
 from tiler.ports import Json
 from tiler.sinks.layout import Index
-from tiler.sinks.target import PARTIAL, Target, remove, sync
+from tiler.sinks.target import PARTIAL, Target, remove
+from tiler.stores.durable import sync
 from tiler.stores.label_places import METADATA
 
 
@@ -23,6 +24,8 @@ class Folder:
     path
         Final name of the output.
     """
+
+    in_place = False
 
     def __init__(self, path: Path) -> None:
         self.target = Target(path)
@@ -41,6 +44,10 @@ class Folder:
     def unfinished(self) -> bool:
         return self.target.partial.exists()
 
+    @property
+    def whole(self) -> bool:
+        return self.target.path.exists()
+
     def check(self) -> None:
         self.target.check_parent()
 
@@ -50,6 +57,9 @@ class Folder:
 
     def draft(self) -> Store:
         return LocalStore(self.target.partial)
+
+    def stored(self) -> Store:
+        return LocalStore(self.target.path, read_only=True)
 
     def drafted(self, attributes: Json) -> Json:
         """Its name says that it is not whole; its metadata need not."""
@@ -66,7 +76,7 @@ class Folder:
     def close(self) -> None:
         self._opened, self._known = None, set()
 
-    def discard(self, part: str) -> None:
+    def discard(self, part: str = "") -> None:
         remove(self.target.partial / part)
         self._known = set()
 

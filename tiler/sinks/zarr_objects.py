@@ -31,6 +31,8 @@ class Objects:
         Of the output.
     """
 
+    in_place = True
+
     def __init__(self, address: Address) -> None:
         self.address = address
         self._opened = False
@@ -47,6 +49,10 @@ class Objects:
     def unfinished(self) -> bool:
         return is_marked(self.address)
 
+    @property
+    def whole(self) -> bool:
+        return is_whole(self.address)
+
     def check(self) -> None:
         if not self.address.writable:
             raise SinkError(f"{self.address}: {self.address.scheme}:// is read, not written: give s3:// or gs:// (-o)")
@@ -62,6 +68,10 @@ class Objects:
 
     def draft(self) -> Store:
         store: Store = asking("zarr_store").zarr_store(self.address, read_only=False)
+        return store
+
+    def stored(self) -> Store:
+        store: Store = asking("zarr_store").zarr_store(self.address, read_only=True)
         return store
 
     def drafted(self, attributes: Json) -> Json:
@@ -82,8 +92,11 @@ class Objects:
     def close(self) -> None:
         self._opened = False
 
-    def discard(self, part: str) -> None:
-        asking().remove(self.address / part)
+    def discard(self, part: str = "") -> None:
+        if part:
+            asking().remove(self.address / part)
+        elif self.unfinished:
+            asking().remove(self.address)
 
     def sync_metadata(self, part: str = "") -> None:
         """What a store has accepted is durable."""

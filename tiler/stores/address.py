@@ -111,9 +111,9 @@ def place_of(text: str | os.PathLike[str] | Address) -> Place:
     StoreError
         As `Address.parse`.
     """
-    if isinstance(text, Address):
-        return text
-    return Address.parse(str(text)) if is_address(text) else Path(text)
+    if is_address(text):
+        return Address.parse(str(text))
+    return Path(text)  # type: ignore[arg-type]  # anything else is a path
 
 
 def is_address(text: object) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 """Files in which a zarr describes itself; the first two hold attributes."""
@@ -50,11 +50,7 @@ def beside(output: Place, suffix: str) -> Place:
 
 def steps(inner: Place, outer: Place) -> tuple[str, ...]:
     """Names of the folders on the way."""
-    return _path(inner).parts[len(_path(outer).parts):]
-
-
-def _path(place: Place) -> PurePath:
-    return place.path if isinstance(place, Address) else place
+    return PurePath(str(inner)).parts[len(PurePath(str(outer)).parts):]
 
 
 def _quoted(name: str) -> str:

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import psutil
 
@@ -38,9 +39,7 @@ def leased(output: Address) -> Iterator[None]:
     JournalError
         If another run holds it.
     """
-    address = beside(output, ".lock")
-    assert isinstance(address, Address)
-    holder = _Holder(address)
+    holder = _Holder(cast(Address, beside(output, ".lock")))
     holder.take(output)
     renewing = threading.Thread(target=holder.renew, name="tiler-lease", daemon=True)
     renewing.start()

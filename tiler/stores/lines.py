@@ -1,44 +1,49 @@
 """The lines of a journal as small objects, ``NAME.journal/000000017``: an object cannot be appended to.
 
 A line is written only where there is none of its number yet. A run that lost its lease without noticing therefore
-fails at its next line, and never mixes its record with that of the run that went on.
+fails at its next line, and never mixes its record with that of the run that took over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tiler.errors import JournalError
 from tiler.stores.address import Address
+from tiler.stores.journal_lines import no_journal
 from tiler.stores.objects import Taken, get_all, listing, put_if, remove
 
 
 class ObjectLines:
-    """Lines below an address.
+    """Lines below an address: `tiler.stores.journal_lines.Lines`.
 
     Parameters
     ----------
     address
         Of the journal.
-    count
-        How many there are.
     """
 
-    def __init__(self, address: Address, count: int) -> None:
-        self._address, self._count = address, count
+    def __init__(self, address: Address) -> None:
+        self._address, self._count = address, 0
 
-    @classmethod
-    def begin(cls, address: Address) -> ObjectLines:
-        """None yet, and none of an older journal any more."""
-        remove(address)
-        return cls(address, 0)
+    def read(self) -> list[bytes]:
+        keys = [each.key for each in listing(self._address)]
+        if not keys:
+            raise no_journal(self._address)
+        if keys != [f"{number:09d}" for number in range(len(keys))]:
+            raise JournalError(f"journal {self._address} is damaged: objects of it are missing: start anew with "
+                               "--overwrite")
+        found = get_all([self._address / key for key in keys])
+        return [each.content for each in found if each is not None]
+
+    def begin(self) -> None:
+        remove(self._address)
+        self._count = 0
+
+    def resume(self, sound: Sequence[bytes]) -> None:
+        self._count = len(sound)
 
     def append(self, line: bytes) -> None:
-        """Write the next one, durably.
-
-        Raises
-        ------
-        JournalError
-            If another run wrote one of that number.
-        """
         try:
             put_if(self._address / f"{self._count:09d}", line, None)
         except Taken:
@@ -47,18 +52,3 @@ class ObjectLines:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def read_lines(address: Address) -> list[bytes]:
-    """All lines in order; none where there is no journal.
-
-    Raises
-    ------
-    JournalError
-        If one is missing between others.
-    """
-    keys = [each.key for each in listing(address)]
-    if keys != [f"{number:09d}" for number in range(len(keys))]:
-        raise JournalError(f"journal {address} is damaged: objects of it are missing: start anew with --overwrite")
-    found = get_all([address / key for key in keys])
-    return [each.content for each in found if each is not None]

@@ -1,0 +1,301 @@
+"""Where a run writes: the output itself, and all that lies beside it.
+
+::
+
+    out.zarr                 the output, once it is whole
+    out.zarr.partial         the output until then
+    out.zarr.stage.zarr      what waits for a later stage of the run
+    out.zarr.journal         the record of finished blocks
+    out.zarr.lock            an empty file whose lock a run holds; it stays, since removing it could let two runs in
+
+On object stores nothing can be renamed: an output that is not whole says so in its attributes, and the lock is an
+object that its holder renews.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from tiler.errors import JournalError, SinkError, StoreError
+from tiler.machine import free_disk, used_disk
+from tiler.ports import Json, OutputSpec, Sink
+from tiler.running.journal import Journal, journal_path
+from tiler.sinks import discard_unfinished, is_own, is_unfinished, is_whole, open_sink, partial_path
+from tiler.sinks.target import Target, remove
+from tiler.stores import asking
+from tiler.stores.address import Address, Place, place_of
+from tiler.stores.label_places import beside
+
+
+class State(Enum):
+    """What stands under the name of an output."""
+
+    NOTHING = "nothing"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+    FOREIGN = "foreign"
+
+
+class Destination(Protocol):
+    """What stages need of an output."""
+
+    def sink(self, spec: OutputSpec) -> Sink:
+        """The output itself."""
+        ...
+
+    def stage(self, spec: OutputSpec) -> Sink:
+        """What waits beside the output for a later stage."""
+        ...
+
+    def discard_stage(self) -> None:
+        """Remove what waited."""
+        ...
+
+
+class InMemory:
+    """An array: a `Destination` that leaves nothing behind."""
+
+    def sink(self, spec: OutputSpec) -> Sink:
+        return open_sink(None, spec)
+
+    def stage(self, spec: OutputSpec) -> Sink:
+        return open_sink(None, spec)
+
+    def discard_stage(self) -> None:
+        """Nothing waits outside the memory."""
+
+
+@dataclass(frozen=True)
+class Output(ABC):
+    """An output that can be resumed and checked: a `Destination`. Made by `output_of`."""
+
+    place: Place
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    def sink(self, spec: OutputSpec) -> Sink:
+        return open_sink(self.place, spec)
+
+    def stage(self, spec: OutputSpec) -> Sink:
+        return open_sink(self.stage_place, spec)
+
+    @property
+    def journal_place(self) -> Place:
+        return journal_path(self.place)
+
+    @property
+    def stage_place(self) -> Place:
+        return beside(self.place, ".stage.zarr")
+
+    @property
+    def state(self) -> State:
+        """Tell a finished run, an unfinished one and what tiler did not write apart.
+
+        Raises
+        ------
+        JournalError
+            If there is a journal that cannot be trusted.
+        """
+        if not self.has_journal:
+            if is_whole(self.place):
+                return State.FOREIGN
+            return State.UNFINISHED if is_unfinished(self.place) else State.NOTHING
+        finished = Journal.load(self.journal_place).records("finish") and is_whole(self.place)
+        return State.FINISHED if finished else State.UNFINISHED
+
+    def begin_journal(self, header: Json) -> Journal:
+        """A new journal, in place of an older one."""
+        try:
+            return Journal.create(self.journal_place, header)
+        except StoreError:
+            raise
+        except (JournalError, OSError) as error:
+            self._remove_journal()
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            raise JournalError(f"cannot write the journal of {self}: {reason}") from error
+
+    def resume_journal(self) -> Journal:
+        """The journal, to go on with.
+
+        Raises
+        ------
+        JournalError
+            If there is none, it is damaged, or what it is the record of has vanished.
+        """
+        if not (is_unfinished(self.place) or is_whole(self.place)):
+            raise JournalError(f"there is a journal of {self}, but the unfinished output is gone: start anew with "
+                               "--overwrite")
+        return Journal.reopen(self.journal_place)
+
+    def discard(self) -> None:
+        """Remove what an older run left beside the output; the output itself stays until it is replaced.
+
+        Raises
+        ------
+        SinkError
+            If it cannot be removed.
+        """
+        try:
+            self._remove_journal()
+            discard_unfinished(self.place)
+            self.discard_stage()
+        except StoreError:
+            raise
+        except OSError as error:
+            raise SinkError(f"cannot remove what an older run left of {self}: {error.strerror or error}") from error
+
+    def check_replaceable(self) -> None:
+        """Refuse to delete what tiler did not write, where deleting it would take a whole folder.
+
+        Raises
+        ------
+        SinkError
+            If a folder stands under the name of the output that is not an output of tiler.
+        """
+        if self.has_journal:
+            return
+        for folder in self._folders():
+            if not self._is_own(folder):
+                raise SinkError(f"{folder} was not written by tiler, so --overwrite does not delete it: remove it "
+                                "yourself, or choose another output (-o)")
+
+    @property
+    @abstractmethod
+    def has_journal(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def free(self) -> int | None:
+        """Bytes that can be written, with what an older run left here and which is removed first; None if unknown."""
+
+    @abstractmethod
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the output: one run at a time.
+
+        Raises
+        ------
+        JournalError
+            If another run holds it.
+        SinkError
+            If nothing can be written beside the output.
+        """
+
+    @abstractmethod
+    def discard_stage(self) -> None: ...
+
+    @abstractmethod
+    def _remove_journal(self) -> None: ...
+
+    @abstractmethod
+    def _folders(self) -> list[Place]:
+        """Which folders a run would delete under its own names."""
+
+    @abstractmethod
+    def _is_own(self, folder: Place) -> bool:
+        """Whether a folder holds an output of tiler, or nothing."""
+
+
+class LocalOutput(Output):
+    """An output on a disk."""
+
+    place: Path
+
+    @property
+    def has_journal(self) -> bool:
+        return Path(str(self.journal_place)).exists()
+
+    @property
+    def free(self) -> int | None:
+        left = (partial_path(self.place), *self._stage_leftovers())
+        return free_disk(self.place) + sum(map(used_disk, left))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        path = Path(str(beside(self.place, ".lock")))
+        lock = FileLock(path, timeout=0)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            if not path.exists():  # filelock takes a lock that cannot be made for one that is held
+                raise SinkError(f"cannot write {self}: nothing can be made in {path.parent} (-o)") from None
+            raise JournalError(f"another run is writing {self}: wait for it, or choose another -o") from None
+        except (FileExistsError, NotADirectoryError):
+            raise SinkError(f"cannot write {self}: its folder {path.parent} is a file (-o)") from None
+        except OSError as error:
+            raise SinkError(f"cannot write {self}: {error.strerror or error} (-o)") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def discard_stage(self) -> None:
+        for leftover in self._stage_leftovers():
+            remove(leftover)
+
+    def _stage_leftovers(self) -> list[Path]:
+        """What there is of the labels that waited for their numbers, whole or not; nothing else of a similar name."""
+        stage = Target(Path(str(self.stage_place)))
+        return [path for path in (stage.path, stage.partial, stage.aside) if path.is_dir()]
+
+    def _remove_journal(self) -> None:
+        Path(str(self.journal_place)).unlink(missing_ok=True)
+
+    def _folders(self) -> list[Place]:
+        target = Target(self.place)
+        return [path for path in (target.path, target.partial, target.aside) if path.is_dir()]
+
+    def _is_own(self, folder: Place) -> bool:
+        return next(os.scandir(str(folder)), None) is None or is_own(self.place, folder)
+
+
+class StoreOutput(Output):
+    """An output on an object store."""
+
+    place: Address
+
+    @property
+    def has_journal(self) -> bool:
+        return bool(asking().exists(self.journal_place))
+
+    @property
+    def free(self) -> int | None:
+        return None
+
+    def lock(self) -> AbstractContextManager[None]:
+        held: AbstractContextManager[None] = asking("lease").leased(self.place)
+        return held
+
+    def discard_stage(self) -> None:
+        asking().remove(self.stage_place)
+
+    def _remove_journal(self) -> None:
+        asking().remove(self.journal_place)
+
+    def _folders(self) -> list[Place]:
+        return [self.place] if asking().exists(self.place) else []
+
+    def _is_own(self, folder: Place) -> bool:
+        return is_own(self.place, folder)
+
+
+def output_of(text: str | os.PathLike[str] | Address) -> Output:
+    """The output that a path or an address names.
+
+    Raises
+    ------
+    StoreError
+        For an address that holds credentials, or makes no sense.
+    """
+    place = place_of(text)
+    return StoreOutput(place) if isinstance(place, Address) else LocalOutput(place)

@@ -1,0 +1,93 @@
+"""Where an output is kept until it is whole and after: on a local disk, or on an object store."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from zarr.abc.store import Store
+
+from tiler.ports import Json
+from tiler.sinks.layout import Index
+from tiler.sinks.zarr_files import Folder
+from tiler.sinks.zarr_objects import Objects
+from tiler.stores.address import Address, Place
+
+
+class Keeping(Protocol):
+    """Where a group is kept, and what tells whether it is whole.
+
+    Attributes
+    ----------
+    in_place
+        Whether an older output is gone as soon as a new one is begun; else it stays until it is replaced.
+    """
+
+    in_place: bool
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def draft_name(self) -> str:
+        """Its name until it is whole."""
+        ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is one that is not whole."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is anything under the final name."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was not opened, or was finished by another sink since."""
+        ...
+
+    def check(self) -> None:
+        """Refuse a name under which nothing can be made."""
+        ...
+
+    def prepare(self) -> None:
+        """Make room for a new one."""
+        ...
+
+    def draft(self) -> Store:
+        """The store of an unfinished group, to be written."""
+        ...
+
+    def stored(self) -> Store:
+        """The store of a finished group, to be read."""
+        ...
+
+    def drafted(self, attributes: Json) -> Json:
+        """The group's attributes as they are until it is whole."""
+        ...
+
+    def open(self) -> tuple[Store, bool]:
+        """The store of what there is, and whether it may be written."""
+        ...
+
+    def close(self) -> None: ...
+    def discard(self, part: str = "") -> None:
+        """Remove one array of an unfinished group, or all of it; a finished one stays."""
+        ...
+
+    def sync_metadata(self, part: str = "") -> None:
+        """Make what the group or one array says of itself durable, and its name."""
+        ...
+
+    def sync_chunks(self, part: str, array: Any, index: Index) -> None:
+        """Make all chunks (or shards) that a slice of an array touches durable, and their names."""
+        ...
+
+    def promote(self) -> None:
+        """Give what is whole its final name; may be called again."""
+        ...
+
+
+def keeping_of(place: Place) -> Keeping:
+    """On a local disk, or on an object store."""
+    return Objects(place) if isinstance(place, Address) else Folder(place)

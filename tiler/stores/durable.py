@@ -1,0 +1,51 @@
+"""Files that are whole or not there at all, also after a loss of power: the one place where files are replaced."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DRAFT = ".partial"
+"""End of the name of a file until it is whole."""
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, durable."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders, and journals their names itself
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Write a file in one step: a reader, or a machine that lost power, finds the old content or the new."""
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path, settle: Callable[[Path], None] = sync) -> Iterator[Path]:
+    """A new file beside another, which takes its place when the block ends; nothing stays of it after an error.
+
+    Parameters
+    ----------
+    path
+        What is replaced, or made.
+    settle
+        Makes the new file durable before it takes the place.
+    """
+    draft = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}{DRAFT}")
+    try:
+        yield draft
+        settle(draft)
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync(path.parent)

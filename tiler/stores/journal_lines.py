@@ -1,0 +1,101 @@
+"""The lines of a journal: of a file on a disk, or small objects of an object store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from tiler.errors import JournalError
+from tiler.stores import asking
+from tiler.stores.address import Address, Place
+from tiler.stores.durable import sync
+
+
+class Lines(Protocol):
+    """Where a journal is kept."""
+
+    def read(self) -> list[bytes]:
+        """All lines, each with its end; the last one may be cut short.
+
+        Raises
+        ------
+        JournalError
+            If there is no journal, or it cannot be read.
+        """
+        ...
+
+    def begin(self) -> None:
+        """Start anew, without the lines of an older journal."""
+        ...
+
+    def resume(self, sound: Sequence[bytes]) -> None:
+        """Go on after these of the lines that were read."""
+        ...
+
+    def append(self, line: bytes) -> None:
+        """Write one more line, durable on return.
+
+        Raises
+        ------
+        JournalError
+            If it cannot be written.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def lines_at(place: Place) -> Lines:
+    """The lines of the journal at a place; nothing is read or made yet."""
+    if isinstance(place, Address):
+        lines: Lines = asking("lines").ObjectLines(place)
+        return lines
+    return FileLines(place)
+
+
+class FileLines:
+    """Lines of a file, each flushed to the disk before anything else happens."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def read(self) -> list[bytes]:
+        try:
+            return self._path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            raise no_journal(self._path) from None
+        except OSError as error:
+            raise JournalError(f"cannot read journal {self._path}: {error.strerror or error}") from error
+
+    def begin(self) -> None:
+        self._file = self._path.open("wb", buffering=0)
+        sync(self._path.parent)
+
+    def resume(self, sound: Sequence[bytes]) -> None:
+        file = self._path.open("r+b", buffering=0)
+        file.truncate(sum(map(len, sound)))
+        file.seek(0, os.SEEK_END)
+        self._file = file
+
+    def append(self, line: bytes) -> None:
+        assert self._file is not None, "begun or resumed"
+        try:
+            left = memoryview(line)
+            while left:
+                left = left[self._file.write(left):]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise JournalError(f"cannot write the journal {self._path}: {error.strerror or error}; what it holds stays "
+                               "valid: the same command with --resume goes on") from error
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def no_journal(place: Place) -> JournalError:
+    """For a journal that is not there."""
+    return JournalError(f"there is no journal {place}: nothing to resume or to check")
