@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tifffile
 from standins import LabelNet
 
 import tiler
+from tiler.executors.serial import Serial
+from tiler.geometry import Box
 from tiler.opening import open_all
 from tiler.options import Options
 from tiler.ports import KINDS, Kind
-from tiler.running.output import InMemory
+from tiler.running.output import InMemory, output_of
+from tiler.running.perform import Memo, Silent, perform
 from tiler.running.results import RESULTS, Probabilities
+from tiler.running.stage import is_sound
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec
+from tiler.sinks import open_finished
 from tiler.testing.global_predictors import GatedNet
 from tiler.testing.predictors import PoolingNet
 
@@ -68,9 +74,13 @@ class Scores(Probabilities):
 
 def test_a_new_kind_of_result_is_a_class_and_a_line(tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "scores", SCORES)
-    monkeypatch.setitem(RESULTS, "scores", Scores())
-    monkeypatch.setattr("tiler.opening.KINDS", tuple(KINDS))
-    source, output = tmp_path / "stack.tif", tmp_path / "out.zarr"
+    source = tmp_path / "stack.tif"
     tifffile.imwrite(source, VOLUME, photometric="minisblack")
-    tiler.segment(source, PoolingNet(), output, kind="scores")
-    assert tiler.check(output, model=PoolingNet()).sound
+    opened = open_all(source, PoolingNet(), Options(), trust=False)
+    run = replace(run_spec(opened, opened.plan(), output_of(tmp_path / "out.zarr")), result=Scores())
+    record = Memo()
+    sink = perform(run, record, Serial(), Silent(), threading.Event())
+    np.testing.assert_array_equal(sink.read(Box.of_shape(VOLUME.shape))[0], tiler.segment(VOLUME, PoolingNet()))
+    assert open_finished(tmp_path / "out.zarr")["kind"] == "scores"
+    (stage,) = stages_of(run)
+    assert all(is_sound(stage, index, content) for index, content in record.records("model").items())
