@@ -1,7 +1,7 @@
-"""The probe: what a network needs to be tiled exactly, derived from what it computes, then proved.
+"""The probe: derive the footprint of a network from the operators that it runs, then prove it.
 
-`probe` reports, and never refuses; `require_tiled` and `require_exact` refuse, naming the layer. `derive` and `prove`
-are its two halves; `prove` also tests a footprint that the user declares.
+`probe` reports and never refuses; `require_tiled` and `require_exact` refuse and name the layer. `derive` and `prove`
+are the two halves of the probe; `prove` also tests a footprint that the user declares.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def probe(module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = T
     module
         ``(n, in_channels, *size) -> (n, classes, *size')``; a Module or ScriptModule. It is not changed.
     in_channels
-        Channels of its input.
+        Channels of the input.
     ndim
         2 for a network of slices (y, x), 3 for one of volumes (z, y, x).
     prove
-        Whether to test the footprint on the network too; it takes seconds.
+        Whether to prove the footprint on the network as well, which takes seconds.
 
     Raises
     ------
     ModelError
-        If the network runs at no size that was tried.
+        The network runs at none of the sizes that were tried.
     OutputShapeError
-        If it returns anything but one tensor.
+        The network returns anything but a single tensor.
     """
     found = derive(module, in_channels, ndim)
     report = ProbeReport(

@@ -1,4 +1,4 @@
-"""One operator call as the rules see it, and what a rule says about it."""
+"""The interface between the trace and its rules: a call of an operator, and a rule's answer."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tiler.models.probe.maps import Map
 
 
 class NotUnderstoodError(Exception):
-    """A rule met something that it has no answer for."""
+    """A rule cannot handle a call."""
 
 
 @dataclass(slots=True)
 class Derived:
-    """What a rule found out about one output.
+    """A rule's answer for one output of a call.
 
     Parameters
     ----------
     dims
-        Where the image's axes lie in it.
+        Places of the image's axes in the dimensions of the output.
     uses
-        Number of a node that it reads, with the maps of those axes that do not simply stay as they are.
+        Numbers of the nodes that the call reads, each with the maps of those axes that do not stay unchanged.
     kind, why
-        How to report it where an axis is needed as a whole.
+        How to report the layer if it needs a whole axis.
     over
-        Dimensions of what it reads that it reduces.
+        Dimensions of the input that the call reduces.
     """
 
     dims: Dims
@@ -47,11 +47,11 @@ class Call:
     Parameters
     ----------
     node_of
-        The node's number of a tensor that depends on the network's input, else None.
+        Returns the number of a tensor's node, or None if the tensor does not depend on the network's input.
     node
-        A node by its number.
+        Returns a node by its number.
     uniform
-        Whether a tensor that does not depend on the input has one value everywhere.
+        Tells whether a tensor that does not depend on the input has the same value everywhere.
     """
 
     op: str
@@ -65,23 +65,23 @@ class Call:
     padded: bool = False
 
     def offend(self, kind: Kind, reason: str) -> None:
-        """Say that this call stands in the way, whatever its maps are."""
+        """Record that this call prevents exact tiling, whatever its maps are."""
         self.problems.append((kind, reason))
 
     def source(self, name: str = "self") -> tuple[int, Node]:
-        """The node behind an argument that must depend on the input."""
+        """Return the node of an argument that must depend on the input."""
         number = self.node_of(self.args[name])
         if number is None:
             raise NotUnderstoodError(f"its {name} does not come from the input")
         return number, self.node(number)
 
     def tensors(self) -> list[torch.Tensor]:
-        """Every tensor among the arguments."""
+        """Return all tensors among the arguments."""
         return [leaf for leaf in torch.utils._pytree.tree_leaves(self.args) if isinstance(leaf, torch.Tensor)]
 
 
 def single_axis(dim: Dim) -> int | None:
-    """The axis of a dimension that holds one, None where it holds none."""
+    """Return the axis of the image that a dimension holds, or None."""
     axes = axes_of([dim])
     if len(axes) > 1 or (axes and len([a for a in dim if a.size > 1]) > 1):
         raise NotUnderstoodError("several axes merged into one dimension")
@@ -89,7 +89,7 @@ def single_axis(dim: Dim) -> int | None:
 
 
 def resized(dim: Dim, size: int) -> Dim:
-    """The same dimension with another size."""
+    """Return the same dimension with another size."""
     axis = single_axis(dim)
     if axis is None and all(atom.axis == UNIFORM or atom.size == 1 for atom in dim):
         axis = UNIFORM
@@ -97,12 +97,12 @@ def resized(dim: Dim, size: int) -> Dim:
 
 
 def plain(size: int) -> Dim:
-    """A dimension without any axis of the image."""
+    """Return a dimension without any axis of the image."""
     return (Atom(None, size),)
 
 
 def joined(call: Call, tensors: Sequence[torch.Tensor], shape: Sequence[int], free: int | None = None) -> Dims:
-    """The dimensions of tensors broadcast together; ``free`` is one that may differ (of a concatenation)."""
+    """Return the dimensions of tensors that are broadcast together; ``free`` may differ, as in a concatenation."""
     dims = []
     for at, size in enumerate(shape):
         parts = [part for tensor in tensors if (part := _aligned(call, tensor, at, len(shape))) is not None]
@@ -111,7 +111,7 @@ def joined(call: Call, tensors: Sequence[torch.Tensor], shape: Sequence[int], fr
 
 
 def _aligned(call: Call, tensor: torch.Tensor, at: int, rank: int) -> Dim | None:
-    """What a tensor has at dimension ``at`` of the result, counted from the last; None for nothing."""
+    """Return a tensor's dimension at position ``at`` of the result, aligned at the last; None if it has none."""
     own = at - (rank - tensor.ndim)
     if own < 0:
         return None
@@ -130,12 +130,12 @@ def _joined_dim(call: Call, parts: Sequence[Dim], size: int) -> Dim:
     if len({tuple(axes_of([part])) for part in labelled}) > 1:
         raise NotUnderstoodError("different axes of the image meet in one dimension")
     if any(atom.axis is None and atom.size > 1 for part in parts if part not in labelled for atom in part):
-        call.offend("position", "adds or multiplies what depends on the position in its input")
+        call.offend("position", "adds or multiplies values that depend on the position in its input")
     return labelled[0]
 
 
 def regrouped(dims: Dims, shape: Sequence[int]) -> Dims:
-    """The dimensions after a view: atoms merge freely, but an axis of the image is never split."""
+    """Return the dimensions after a view; atoms merge freely, but an axis of the image is never split."""
     atoms = [atom for dim in dims for atom in dim if atom.size != 1]
     result = []
     for size in shape:
@@ -155,11 +155,11 @@ def regrouped(dims: Dims, shape: Sequence[int]) -> Dims:
 
 
 def numbers(value: Any, count: int) -> list[int]:
-    """A list of ``count`` integers, of which torch may hold one."""
+    """Return ``count`` integers from an argument that may hold a single one for all."""
     values = [int(v) for v in (value if isinstance(value, Sequence) else [value])]
     return values * count if len(values) == 1 else values
 
 
 def elements(dims: Dims) -> int:
-    """Number of elements of a tensor."""
+    """Return the number of elements of a tensor."""
     return math.prod(atom.size for dim in dims for atom in dim)

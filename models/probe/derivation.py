@@ -1,8 +1,8 @@
-"""From traces to a footprint: legal sizes, stride, context on both sides, alignment.
+"""Derive a footprint from traces: legal sizes, stride, context on both sides, alignment.
 
-A tile whose first voxel is voxel ``-shrink_low`` of the volume writes from voxel 0 of the volume on, and any
-other tile differs from it by whole strides. So the context of a core is that of the output ``[0, stride)``
-of a pass, which is found by walking the maps of `tiler.models.probe.maps` back to the input.
+A tile that starts at voxel ``-shrink_low`` of the volume writes from voxel 0 on, and all other tiles differ from it by
+whole strides. The context of a core is therefore that of the output ``[0, stride)`` of a pass. It is found by walking
+index maps back to the input.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from tiler.models.probe.sizes import trace_in_phase
 from tiler.ports import Border
 
 _ONE_SLICE = Reach(0, 0, 0, 0, 1)
-"""Along z, the tile of a 2-D network is one slice thick."""
+"""Footprint along z of a 2-D network, whose tiles are one slice thick."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What the traces say.
+    """Result of the derivation.
 
     Parameters
     ----------
     footprint, context
-        Over (z, y, x), rounded and unrounded; None where there is none. Global layers are left out: with them,
-        it is the footprint of the last pass, in which their results are given.
+        Footprint over (z, y, x), rounded and unrounded; None if there is none. Global layers do not count: a network
+        with them gets the footprint of its last pass, in which their results are known.
     exactness, border, out_channels, offending
-        As in `ProbeReport`.
+        See `ProbeReport`.
     swallows
-        Layers in which NaN may end.
+        Layers that may turn NaN into finite values.
     passes
-        What comes before the last pass, where it is EXACT_2PASS.
+        Passes before the last one, for EXACT_2PASS.
     """
 
     footprint: Footprint | None
@@ -59,16 +59,16 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
     module
         ``(n, in_channels, *size) -> (n, classes, *size')``; a Module or ScriptModule. It is not changed.
     in_channels
-        Channels of its input.
+        Channels of the input.
     ndim
-        Axes of its input: 2 for (y, x), 3 for (z, y, x).
+        Axes of the input: 2 for (y, x), 3 for (z, y, x).
 
     Raises
     ------
     ModelError
-        If the network runs at no size that was tried.
+        The network runs at none of the sizes that were tried.
     OutputShapeError
-        If it returns anything but one tensor.
+        The network returns anything but a single tensor.
     """
     trace, trace_of = trace_in_phase(module, in_channels, ndim)
     if trace.output is None or not axes_of(trace.nodes[trace.output].dims):
@@ -93,7 +93,7 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
 
 
 def _whole(trace: Trace) -> Derivation:
-    """An output without any axis of the image: a classifier, unless its axes were lost on the way."""
+    """Describe a network whose output has no axis of the image: a classifier, unless a layer lost the axes."""
     offences = _causes(trace.offences)
     if trace.output is None:
         offences.append(Offence("the output", "unknown", "does not come from the input by operators of torch: "
@@ -108,13 +108,13 @@ def _whole(trace: Trace) -> Derivation:
 
 
 def _causes(offences: Sequence[Offence]) -> list[Offence]:
-    """Without those that only say that an axis, lost in an earlier layer, is missing."""
+    """Drop offences that only follow from an axis lost in an earlier layer."""
     first = next((n for n, o in enumerate(offences) if o.kind in ("global", "unknown")), len(offences))
     return [o for n, o in enumerate(offences) if n <= first or o.kind != "position"]
 
 
 def _size_dependence(trace: Trace, larger: Trace) -> list[Offence]:
-    """Layers whose maps change with the size, though it is in phase."""
+    """Find layers whose maps change with the size, although both sizes are in phase."""
     if larger.error is not None:
         return [Offence("the network", "size", f"fails on {larger.sizes}: {larger.error}")]
     for one, other in zip(trace.nodes, larger.nodes, strict=False):
@@ -126,7 +126,7 @@ def _size_dependence(trace: Trace, larger: Trace) -> list[Offence]:
 
 
 def _wrong_output(trace: Trace) -> Offence | None:
-    """Why the output is no map at the input's resolution, if so."""
+    """Return why the output is not a map at the input's resolution, or None if it is one."""
     assert trace.output is not None
     node = trace.nodes[trace.output]
     axes = [axes_of([dim]) for dim in node.dims]
@@ -151,10 +151,10 @@ def _axis(trace: Trace, axis: int) -> tuple[Reach, tuple[int, int]]:
 
 
 def _alignment(trace: Trace, axis: int, dropped: int, stride: int) -> int:
-    """How much of what is dropped lies before the output's first voxel.
+    """Return how many of the dropped voxels lie before the output's first voxel.
 
-    Half of it, since a network is as good as always symmetric; unless the centres of what the outputs depend
-    on say that it leans to one side by more than the stride, by which single outputs differ anyway.
+    It is half of them, since networks are nearly always symmetric, unless the centres of the outputs' receptive fields
+    are off by more than half a stride, the amount by which single outputs differ anyway.
     """
     if not dropped:
         return 0
@@ -169,12 +169,13 @@ def _alignment(trace: Trace, axis: int, dropped: int, stride: int) -> int:
 def round_context(
     low: int, high: int, shrink_low: int, shrink_high: int, stride: int, in_phase_at: int
 ) -> Reach:
-    """The smallest context that keeps every tile in phase.
+    """Round a context up so that every tile is in phase.
 
-    ``low`` lies in the class of ``shrink_low``, so that a tile's origin has the phase of a pass whose output
-    starts at voxel 0 of the volume; ``low + high`` in that of ``in_phase_at``, a size at which no pooling
-    floors or ceils.
+    ``low`` becomes congruent to ``shrink_low`` modulo the stride, so that a tile's origin has the phase of a pass
+    whose output starts at voxel 0 of the volume. ``low + high`` becomes congruent to ``in_phase_at``, a size at which
+    no pooling floors or ceils.
     """
+    # U-Net of depth 4: (90, 90), shrink 92, stride 16, in phase at 572: low = 92, high = 92 + (572 - 184) % 16 = 96
     low, high = max(low, shrink_low), max(high, shrink_high)
     low += (shrink_low - low) % stride
     high += (in_phase_at - low - high) % stride

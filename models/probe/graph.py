@@ -1,4 +1,4 @@
-"""A recorded forward pass: tensors, the axes of the image that lie in their dimensions, and index maps."""
+"""A traced forward pass: its tensors, the axes of the image in their dimensions, and index maps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from tiler.models.probe.inject import CallSite
 from tiler.models.probe.maps import SAME, WHOLE, Map, Range, Whole
 
 UNIFORM = -1
-"""Axis of a dimension along which a tensor is constant, so that it may meet any axis."""
+"""Axis of a dimension along which a tensor is constant, so that it can be combined with any axis."""
 
 Kind = Literal["reduce", "global", "position", "size", "unknown", "output"]
-"""What is wrong with a layer: a global mean or maximum, which two passes make exact; another dependence on the
-whole input; on the position in it; on its size; not understood; an output that is no map of the input."""
+"""Reasons why a layer prevents exact tiling: a global mean or maximum, which two passes make exact; another dependence
+on the whole input; dependence on the position in it; on its size; an unknown operator; an output that is not a map of
+the input."""
 
 
 class Atom(NamedTuple):
@@ -27,18 +28,18 @@ class Atom(NamedTuple):
 
 
 Dim = tuple[Atom, ...]
-"""One dimension of a tensor; several atoms where a view has merged several, outermost first."""
+"""One dimension of a tensor; it has several atoms, outermost first, if a view has merged several dimensions."""
 Dims = tuple[Dim, ...]
 
 
 def axes_of(dims: Iterable[Dim]) -> list[int]:
-    """The image's axes that lie in these dimensions."""
+    """Return the axes of the image in these dimensions."""
     return [atom.axis for dim in dims for atom in dim if atom.axis is not None and atom.axis != UNIFORM]
 
 
 @dataclass(frozen=True, slots=True)
 class Offence:
-    """A layer that stands in the way of exact tiling, and why."""
+    """A layer that prevents exact tiling, and the reason."""
 
     layer: str
     kind: Kind
@@ -50,7 +51,7 @@ class Offence:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One use of a tensor, with the map of every axis; None where the used tensor has no such axis."""
+    """One use of a tensor, with the map of each axis; None if the tensor does not have that axis."""
 
     parent: int
     maps: tuple[Map | None, ...]
@@ -58,9 +59,9 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What one operator made.
+    """Result of one operator.
 
-    ``scale`` is input voxels per step and ``down`` the product of the strides so far, per axis.
+    For each axis, ``scale`` is the number of input voxels per step and ``down`` the product of all strides so far.
     """
 
     op: str
@@ -72,13 +73,13 @@ class Node:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What must not change with the size of the input."""
+        """Properties that must not change with the size of the input."""
         return self.op, self.layer, tuple(tuple(atom.axis for atom in dim) for dim in self.dims), self.edges
 
 
 @dataclass(slots=True)
 class Evenness:
-    """Whether a strided operator loses nothing (strict), or at least halves an even size (loose)."""
+    """Whether a strided operator drops nothing (strict), or at least halves an even size (loose)."""
 
     axis: int
     strict: bool
@@ -92,18 +93,18 @@ class Trace:
     Parameters
     ----------
     sizes
-        Of the input, on the image's axes.
+        Size of the input along the image's axes.
     nodes
-        In the order in which they were made; node 0 is the input.
+        Nodes in the order of the calls; node 0 is the input.
     offences, swallows
-        Layers that stand in the way of tiling, and layers in which NaN may end.
+        Layers that prevent exact tiling, and layers that may turn NaN into finite values.
     strided, unequal
-        Whether strided operators lose anything, and axes on which tensors of different scale meet.
+        Whether strided operators drop anything, and axes on which tensors of different scale are combined.
     globals_, sites
-        Nodes that need the whole of an axis, and the operator calls that made them, with the dimensions that each
+        Numbers of the nodes that need a whole axis, and the calls that made them, with the dimensions that each call
         reduces.
     output, shape
-        Number and shape of the output; None where the network raised ``error`` or returned no tensor.
+        Number and shape of the output; None if the network raised ``error`` or returned no tensor.
     """
 
     sizes: tuple[int, ...]
@@ -124,7 +125,7 @@ class Trace:
         return len(self.sizes)
 
     def add(self, op: str, layer: str, dims: Dims, uses: Iterable[tuple[int, Mapping[int, Map]]]) -> Node:
-        """A new node; an axis of a parent that is in no map stays as it is, or is lost where ``dims`` lack it."""
+        """Add a node; an axis of a parent without a map stays unchanged, or is lost if ``dims`` lack it."""
         kept = set(axes_of(dims))
         edges = tuple(Edge(parent, self._maps(parent, maps, kept)) for parent, maps in uses)
         scale, down = zip(*(self._scale(edges, axis) for axis in range(self.ndim)), strict=True)
@@ -158,13 +159,15 @@ class Trace:
         return lossless and axis not in self.unequal
 
     def stride(self, axis: int) -> int:
-        """The shift of the input under which every tensor shifts by whole steps."""
+        """Return the smallest shift of the input that shifts every tensor by whole steps."""
         present = [n.scale[axis].numerator for n in self.nodes if axis in axes_of(n.dims)]
         return math.lcm(*present)
 
     def reach(self, axis: int, low: int, high: int, node: int | None = None) -> Range | None:
-        """The input indices that a range of a node's indices needs, the output's by default; global edges are left
-        out."""
+        """Return the range of input indices that a range of a node's (by default the output's) indices needs.
+
+        Global edges do not count.
+        """
         last = self.output if node is None else node
         assert last is not None
         need: dict[int, Range | None] = {last: (low, high)}
@@ -176,7 +179,7 @@ class Trace:
         return need.get(0)
 
     def levels(self) -> list[list[int]]:
-        """Places in ``globals_``, by how many global nodes one must know before: those of the first level none."""
+        """Group the places in ``globals_`` by the number of passes that must come before them."""
         behind: list[int] = []
         levels: list[list[int]] = []
         for number, node in enumerate(self.nodes):
@@ -189,13 +192,13 @@ class Trace:
         return levels
 
     def global_axes(self, number: int) -> set[int]:
-        """The axes of which a node needs the whole."""
+        """Return the axes that a node needs as a whole."""
         return {axis for edge in self.nodes[number].edges
                 for axis, step in enumerate(edge.maps) if isinstance(step, Whole)}
 
 
 def _walk_edge(need: dict[int, Range | None], wanted: Range | None, edge: Edge, axis: int) -> None:
-    """Add what one edge asks of its parent; None is asked of a tensor that lacks the axis."""
+    """Add the range that one edge needs of its parent; None if the parent lacks the axis."""
     step = edge.maps[axis]
     if isinstance(step, Whole):
         return

@@ -1,4 +1,4 @@
-"""The rules of operators that only rearrange: permutations, views, slices, concatenations."""
+"""Rules for operators that only rearrange elements: permutations, views, slices, concatenations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def view(call: Call) -> list[Derived]:
 
 @rule("unsqueeze", "squeeze")
 def squeeze(call: Call) -> list[Derived]:
-    """Only dimensions of size 1 come or go, so a dimension keeps its place among the others."""
+    """Only dimensions of size 1 are added or removed, so the others keep their order."""
     number, node = call.source()
     wide = [dim for dim in node.dims if _size(dim) != 1]
     dims = tuple(plain(1) if size == 1 else wide.pop(0) for size in call.outputs[0].shape)
@@ -79,7 +79,7 @@ def slice_(call: Call) -> list[Derived]:
 
 @rule("unfold")
 def unfold(call: Call) -> list[Derived]:
-    """Windows along one dimension, whose elements are a last dimension of their own."""
+    """Windows along one dimension; their elements form a new last dimension."""
     number, node = call.source()
     at, size, step = call.args["dimension"] % len(node.dims), call.args["size"], call.args["step"]
     axis, windows = single_axis(node.dims[at]), call.outputs[0].shape[at]
@@ -96,7 +96,7 @@ def _with(dims: Dims, at: int, dim: Sequence[Atom]) -> Dims:
 
 
 def _shifted(call: Call, number: int, at: int, axis: int, step: Map, output: int) -> Derived:
-    """One output whose dimension ``at`` is a window of the node's."""
+    """Return an output whose dimension ``at`` is a window of the node's."""
     dim = (Atom(axis, call.outputs[output].shape[at]),)
     return Derived(_with(call.node(number).dims, at, dim), [(number, {axis: step})])
 
@@ -134,7 +134,7 @@ def cat(call: Call) -> list[Derived]:
 
 
 def _cat_along(call: Call, tensors: Sequence[Any], at: int, axis: int) -> Derived:
-    """Something constant joined to an axis of the image is padding; anything else is not understood."""
+    """A constant joined to an axis of the image is padding; anything else is not understood."""
     tracked = [place for place, t in enumerate(tensors) if call.node_of(t) is not None]
     if len(tracked) != 1 or not all(call.uniform(t) for p, t in enumerate(tensors) if p not in tracked):
         raise NotUnderstoodError("joins parts along an axis of the image")

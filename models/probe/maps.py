@@ -1,8 +1,8 @@
-"""Which input indices one output index of an operator needs, on one axis; exact integers and fractions.
+"""Index maps: which input indices an output index of an operator needs along one axis, in exact arithmetic.
 
-A map sends a closed range of output indices *back* to the range of input indices that it needs. Ranges are
-not clipped to the tensor: index 0 is its first element whatever the size, so that a map which depends on
-the size of its input (a centre crop that moves, a grid that stretches) shows as a different map.
+A map takes a closed range of output indices *back* to the range of input indices that it needs. Ranges are not clipped
+to the tensor, and index 0 is always its first element. A map that depends on the size of its input (a centre crop
+that moves, a grid that stretches) thus differs between two sizes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Output ``o`` needs ``o * stride - before`` and the ``span`` elements that follow it.
+    """Window: output ``o`` needs input ``o * stride - before`` and the ``span`` elements after it.
 
-    Convolutions and poolings, and with a span of 0: crops (``before`` negative), padding, strided slices.
+    This describes convolutions and poolings and, with a span of 0, crops (``before`` is negative), padding and strided
+    slices. A 3x3 convolution with padding 1 has stride 1, before 1, span 2: output 5 needs inputs 4 to 6.
     """
 
     stride: int = 1
@@ -27,7 +28,7 @@ class Window:
 
     @property
     def pace(self) -> Fraction:
-        """Input steps for one output step."""
+        """Number of input steps for one output step."""
         return Fraction(self.stride)
 
     def back(self, low: int, high: int) -> Range | None:
@@ -36,7 +37,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A transposed convolution: input ``i`` reaches ``i * stride - before + dilation * t`` for every tap t."""
+    """Transposed convolution: input ``i`` reaches output ``i * stride - before + dilation * t`` for each tap t."""
 
     stride: int
     before: int
@@ -48,7 +49,7 @@ class Spread:
         return Fraction(1, self.stride)
 
     def back(self, low: int, high: int) -> Range | None:
-        # The pattern repeats with the stride, so its extremes lie within one stride of either end.
+        # The pattern repeats with the stride, so its extremes are within one stride of either end.
         near = range(low, min(high, low + self.stride) + 1)
         far = range(max(low, high - self.stride), high + 1)
         lows = [min(sources) for sources in map(self._sources, near) if sources]
@@ -63,9 +64,9 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Resample:
-    """Interpolation: output ``o`` lies at ``o * ratio + shift`` and needs its floor with some neighbours.
+    """Interpolation: output ``o`` lies at input ``o * ratio + shift`` and needs its floor and some neighbours.
 
-    The neighbour above is needed even where its weight is 0, since torch multiplies it all the same.
+    The neighbour above is needed even if its weight is 0, because torch still multiplies it.
     """
 
     ratio: Fraction
@@ -84,7 +85,7 @@ class Resample:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Every output needs the whole axis: no context is enough."""
+    """Every output needs the whole axis, so no context is large enough."""
 
     @property
     def pace(self) -> Fraction:

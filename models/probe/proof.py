@@ -1,6 +1,6 @@
-"""Experiments in float64 that a footprint must pass, on the network itself with weights that vary.
+"""Experiments in float64 that a footprint must pass, on a copy of the network with random weights.
 
-On one axis, with a core of whole strides at 0 (low and high unrounded in the first two)::
+On one axis, with a core of whole strides at 0 (low and high are unrounded in the first two)::
 
     context    NaN NaN [===low===|core|===high===] NaN NaN      the core stays finite
     control      NaN [==low-1====|core|===high===]              NaN arrives, one voxel nearer, each side in turn
@@ -62,13 +62,18 @@ def prove(
     in_channels, ndim
         Channels and axes of the input.
     context
-        The same context unrounded; where it is given, NaN must stay out at this distance and arrive one voxel
-        nearer. Without it the rounded context is tested, and NaN must arrive from inside the core.
+        The same context unrounded. If it is given, NaN must stay out at this distance and arrive one voxel nearer.
+        Otherwise the rounded context is tested, and NaN must arrive from inside the core.
     swallows
-        Layers in which NaN may end: the two experiments by NaN then prove nothing. Looked for where None.
+        Layers that may turn NaN into finite values, so that both experiments with NaN prove nothing. None looks for
+        them.
     passes
-        Global layers: what they give over the core of one tile is injected into all, as in the last of several
-        passes.
+        Passes of global layers. Their results over the core of one tile are given to all tiles, as in the last pass.
+
+    Returns
+    -------
+    parts
+        One result for each experiment; a network that fails on a legal tile gives a single failed one.
     """
     axes = slice(3 - ndim, None)
     footprint = Footprint.of(footprint.axes[axes])
@@ -91,7 +96,7 @@ def prove(
 def _varied(
     module: nn.Module, footprint: Footprint, in_channels: int, context: Context | None, passes: Sequence[Pass]
 ) -> tuple[_Bench, ProofPart]:
-    """A bench whose network's output varies, and what two tiles say; narrow networks may need several draws."""
+    """Return a bench whose output varies, and the agreement of two tiles; narrow networks may need several draws."""
     for seed in range(_DRAWS):
         bench = _Bench(random_copy(module, seed), footprint, in_channels, context, tuple(passes), {})
         bench.learn()
@@ -114,26 +119,26 @@ class _Bench:
 
     @property
     def core_shape(self) -> tuple[int, ...]:
-        """One stride, or as many as make enough values to compare."""
+        """One stride, or more if that holds too few values to compare."""
         return tuple(-(-_LEAST_CORE // s) * s for s in self.footprint.stride)
 
     @property
     def needed(self) -> Box:
-        """What the core is claimed to depend on."""
+        """Box that the core is claimed to depend on."""
         low, high = (self.footprint.low, self.footprint.high) if self.context is None else (
             self.context.low, self.context.high)
         stop = [size + h for size, h in zip(self.core_shape, high, strict=True)]
         return Box.between([-a for a in low], stop)
 
     def tile(self, more: int = 0) -> Box:
-        """The smallest tile, longer by so many strides at either end."""
+        """Return the smallest tile, extended by this many strides at either end."""
         f = self.footprint
         start = [-low - more * s for low, s in zip(f.low, f.stride, strict=True)]
         stop = [size + high + more * s for size, high, s in zip(self.core_shape, f.high, f.stride, strict=True)]
         return Box.between(start, stop)
 
     def image(self, tile: Box) -> torch.Tensor:
-        """``(1, c, *tile.shape)`` float64: part of one random image which all tiles share."""
+        """Return the part ``(1, c, *tile.shape)``, float64, of a random image that all tiles share."""
         whole = self.tile(more=2)
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randn(1, self.in_channels, *whole.shape, generator=generator, dtype=torch.float64)
@@ -141,7 +146,7 @@ class _Bench:
         return pixels[inside].clone()
 
     def core(self, image: torch.Tensor, tile: Box) -> torch.Tensor:
-        """What the network says about the core when it sees ``image`` at ``tile``."""
+        """Return the network's output in the core when it sees ``image`` at ``tile``."""
         with Injected(self.known) as mode:
             output = self.module(image)
         mode.check()
@@ -158,19 +163,19 @@ class _Bench:
             self.known.update(answers_of(each.sites, self.cells(number, self.tile())))
 
     def cells(self, number: int, tile: Box) -> Partial:
-        """What a pass finds in the core when it sees ``tile``."""
+        """Return the statistics that a pass finds in the core when it sees ``tile``."""
         image, part = self.image(tile), Box.of_shape(self.core_shape).back(tile.start)
         sites = self.passes[number].sites
         return reduced(lambda: self.module(image), sites, part, tile.shape, self._before(number))
 
     def _before(self, number: int) -> dict[CallSite, torch.Tensor]:
-        """What is known when a pass begins."""
+        """Return the results that are known when a pass begins."""
         calls = [site.call for each in self.passes[:number] for site in each.sites]
         return {call: self.known[call] for call in calls}
 
 
 def _context(bench: _Bench) -> ProofPart:
-    """NaN everywhere outside the context, two strides wide: the core stays finite."""
+    """Check that the core stays finite with NaN everywhere outside the context, two strides wide."""
     tile = bench.tile(more=2)
     inside: Any = (..., *bench.needed.back(tile.start).slices)
     image = bench.image(tile)
@@ -182,7 +187,7 @@ def _context(bench: _Bench) -> ProofPart:
 
 
 def _control(bench: _Bench) -> ProofPart:
-    """NaN one voxel inside the context, one side at a time: it arrives, so the proof can fail."""
+    """Check that NaN one voxel inside the context reaches the core from each side, so that the proof can fail."""
     missed = [f"{name} {'after' if after else 'before'}" for name, after, image in _spoilt(bench)
               if not torch.isnan(bench.core(image, bench.tile())).any()]
     where = "one voxel nearer" if bench.context else "inside the core"
@@ -193,7 +198,7 @@ def _control(bench: _Bench) -> ProofPart:
 
 
 def _spoilt(bench: _Bench) -> Iterator[tuple[str, bool, torch.Tensor]]:
-    """Images with NaN beyond one face, the outermost voxel of the context included."""
+    """Yield images with NaN beyond one face, including the outermost voxel of the context."""
     tile = bench.tile()
     limits = bench.needed if bench.context is not None else Box.of_shape(bench.core_shape)
     names = AXES[-len(tile.shape):]
@@ -206,7 +211,7 @@ def _spoilt(bench: _Bench) -> Iterator[tuple[str, bool, torch.Tensor]]:
 
 
 def _agreement(bench: _Bench, small: torch.Tensor, large: torch.Tensor) -> ProofPart:
-    """The same core from two tiles of different size and origin."""
+    """Compare the same core from two tiles of different size and origin."""
     spread = float(large.std())
     if not spread > LEAST_SPREAD:
         return ProofPart("agreement", False, f"the output hardly varies (standard deviation {spread:.2g}, at "
@@ -219,8 +224,7 @@ def _agreement(bench: _Bench, small: torch.Tensor, large: torch.Tensor) -> Proof
 
 
 def _cells(bench: _Bench) -> ProofPart:
-    """What global layers see of the core, from two tiles of different size and origin, each pass with no more context
-    than it claims."""
+    """Compare the same core in two tiles of different size and origin, as global layers see it in each pass."""
     worst = 0.0
     for number, each in enumerate(bench.passes):
         own = replace(bench, footprint=Footprint.of(each.footprint.axes[3 - len(bench.core_shape):]))
@@ -240,10 +244,13 @@ def _by(values: Sequence[int]) -> str:
 
 
 def random_copy(module: nn.Module, seed: int) -> nn.Module:
-    """A float64 copy in evaluation mode whose weights let everything through: He-normal, no zero layer.
+    """Return a float64 copy in evaluation mode with He-normal weights, so that no layer is zero.
 
-    Running statistics are drawn too, other buffers are the network's own. K. He et al.: Delving Deep into
-    Rectifiers, doi:10.1109/ICCV.2015.123.
+    Running statistics are drawn, too; other buffers keep their values.
+
+    References
+    ----------
+    K. He et al., Delving Deep into Rectifiers (2015), equation 10, 10.1109/ICCV.2015.123.
     """
     generator = torch.Generator().manual_seed(seed)
     with quiet(), torch.no_grad():
@@ -264,8 +271,8 @@ def _drawn(layer: nn.Module, name: str, weight: torch.Tensor, generator: torch.G
         return 0.1 * noise + (0 if name.endswith("bias") else 1)
     incoming = weight[0].numel()
     if getattr(layer, "original_name", type(layer).__name__).startswith("ConvTranspose"):
-        # (in, out / groups, *kernel): one output meets only every stride-th tap. A traced layer has forgotten its
-        # stride; then the taps are taken not to overlap.
+        # (in, out / groups, *kernel): an output meets only every stride-th tap. A traced layer does not know its
+        # stride; its taps are assumed not to overlap.
         stride = getattr(layer, "stride", weight.shape[2:])
         incoming = weight[:, 0].numel() // (math.prod(stride) * getattr(layer, "groups", 1))
     return noise * math.sqrt(2 / max(1, incoming))

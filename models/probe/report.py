@@ -1,4 +1,4 @@
-"""What the probe says about a network."""
+"""The report of the probe about a network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tiler.ports import Border
 Exactness = Literal["EXACT", "EXACT_2PASS", "BLEND", "WHOLE"]
 AXES = ("z", "y", "x")
 _ALIKE = 6
-"""From how many more on layers with the same reason are counted instead of listed."""
+"""Further layers with the same reason are counted instead of listed from this number on."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProofPart:
-    """One of the proof's experiments: what it showed, and whether that is what the footprint says."""
+    """One experiment of the proof: its name, whether it agrees with the footprint, and its result."""
 
     name: str
     passed: bool
@@ -32,7 +32,7 @@ class ProofPart:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a stride-aligned core needs on either side, in voxels (z, y, x), before any rounding."""
+    """Context that a stride-aligned core needs on either side, in voxels (z, y, x), before any rounding."""
 
     low: Shape
     high: Shape
@@ -40,34 +40,33 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a network needs to be tiled.
+    """How a network can be tiled.
 
     Parameters
     ----------
     network
-        Name of its class.
+        Name of the network's class.
     ndim
         2 for a network of slices, 3 for one of volumes.
     footprint
-        Over (z, y, x), rounded so that its tiles are the sizes at which no pooling floors or ceils; with an
-        extent of one slice along z where the network is 2-D. None where none was found.
+        Footprint over (z, y, x), rounded so that at legal sizes no pooling floors or ceils; for a 2-D network tiles
+        are one slice thick. None if none was found.
     context
-        The same context unrounded; None where none was found.
+        The same context unrounded; None if none was found.
     exactness
-        How it can be run: EXACT; EXACT_2PASS, where global means or maxima are found in a first pass and injected
-        in a second one (in more of them where one such layer depends on another);
-        BLEND, where no tiling is exact; WHOLE, where the output has no axis of the image. It is what was
-        derived: see ``proved``.
+        EXACT; EXACT_2PASS: a first pass computes global means or maxima, which a second pass uses (more passes if one
+        such layer depends on another); BLEND: no tiling is exact; WHOLE: the output has no axis of the image. This is
+        the derived class; see ``proved``.
     border
-        What the canvas holds beyond the volume, by default.
+        Default contents of the canvas beyond the volume.
     in_channels, out_channels
-        Of the network.
+        Channels of input and output.
     offending
-        The layers because of which it is not EXACT.
+        Layers because of which the network is not EXACT.
     proof
-        The experiments made; empty where the footprint was derived only.
+        Results of the experiments; empty if the footprint was only derived.
     passes
-        What comes before the last pass.
+        Passes before the last one.
     """
 
     network: str
@@ -106,7 +105,7 @@ class ProbeReport:
 
 
 def _offence_lines(offending: Iterable[Offence]) -> Iterator[str]:
-    """One line each; of many that are alike the first, and how many more there are."""
+    """Yield a line for each offence; many with the same reason are shortened to the first and a count."""
     alike: dict[str, list[Offence]] = {}
     for offence in offending:
         alike.setdefault(offence.reason, []).append(offence)
@@ -131,16 +130,16 @@ def _axis_line(name: str, reach: Reach, low: int, high: int) -> str:
 
 
 def require_exact(report: ProbeReport) -> Footprint:
-    """The footprint of a network that may be tiled in one exact pass.
+    """Return the footprint of a network that can be tiled in one exact pass.
 
     Raises
     ------
     OutputShapeError
-        If the output is not a map at the input's resolution.
+        The output is not a map at the input's resolution.
     UnboundedContextError
-        If a layer looks at the whole input, or at the position in it; it is named.
+        A layer, named in the message, depends on the whole input or on the position in it.
     ModelError
-        If the footprint could not be derived, or its proof failed.
+        The footprint could not be derived, or its proof failed.
     """
     if report.exactness == "EXACT_2PASS":
         raise UnboundedContextError(f"{report.network} has no bounded context: {report.offending[0]}; exact in "
@@ -150,16 +149,16 @@ def require_exact(report: ProbeReport) -> Footprint:
 
 _OTHERWISE = ("--tiling blend averages overlapping windows and measures how far that is off, --tiling whole gives it "
               "every input in one piece")
-"""What can be done with a network that no tiling computes exactly."""
+"""Advice for a network that no tiling computes exactly."""
 
 
 def require_tiled(report: ProbeReport) -> Footprint:
-    """The footprint of the last pass of a network that may be tiled exactly, in however many passes.
+    """Return the footprint of the last pass of a network that can be tiled exactly, in any number of passes.
 
     Raises
     ------
     OutputShapeError, UnboundedContextError, ModelError
-        As `require_exact`.
+        See `require_exact`.
     """
     first = next((o for o in report.offending if o.kind != "reduce"), None)
     if report.exactness == "WHOLE" or (first is not None and first.kind == "output"):

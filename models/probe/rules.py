@@ -1,4 +1,4 @@
-"""What operators do to the axes of the image: one rule for each family of them.
+"""Rules for what operators do to the axes of the image, one for each family of operators.
 
 Here are those that work element by element, reduce, normalise or multiply matrices; see `layout_rules` and
 `spatial_rules` for the others.
@@ -26,7 +26,7 @@ POINTWISE = _names("""
     log_sigmoid_forward maximum minimum mish mul neg pow _prelu_kernel reciprocal relu relu6 round rsqrt rsub selu
     sigmoid silu sin softplus softshrink sqrt square sub tanh threshold trunc _to_copy
 """)
-"""Element by element, and NaN in gives NaN out."""
+"""Element-wise operators that turn NaN into NaN."""
 
 _SWALLOWING_POINTWISE = _names("""
     where nan_to_num eq ne lt le gt ge isnan isfinite isinf isposinf isneginf fmax fmin masked_fill sign sgn
@@ -36,10 +36,10 @@ _SWALLOWING_POINTWISE = _names("""
 _SWALLOWING_REDUCTIONS = _names("argmax argmin nanmean nansum nanmedian count_nonzero any all")
 _SORTING = _names("topk sort argsort")
 SWALLOWS = _SWALLOWING_POINTWISE | _SWALLOWING_REDUCTIONS | _SORTING
-"""NaN may end here, so that a proof by NaN would say nothing."""
+"""Operators that may turn NaN into finite values, so that a proof with NaN would prove nothing."""
 
 _TWO_PASS = _names("mean sum amax amin max min")
-"""What a second pass can be given, since it adds up, or compares, over parts of the image."""
+"""Reductions that add up, or compare, over parts of the image, so that a first pass can compute them."""
 _REDUCTIONS = _TWO_PASS | _SWALLOWING_REDUCTIONS | _names("""
     std var var_mean prod logsumexp norm linalg_vector_norm median aminmax
 """)
@@ -61,14 +61,14 @@ def pointwise(call: Call) -> list[Derived]:
 
 @rule("copy")
 def copy(call: Call) -> list[Derived]:
-    """What was there before is gone."""
+    """The result does not depend on the previous values."""
     number, _ = call.source("src")
     return [Derived(joined(call, [call.args["src"]], call.outputs[0].shape), [(number, {})])]
 
 
 @rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", *_SORTING)
 def along(call: Call) -> list[Derived]:
-    """Every element depends on the whole of one dimension."""
+    """Each element depends on the whole of one dimension."""
     number, node = call.source()
     over = axes_of([node.dims[call.args["dim"]]])
     dims = tuple(dim if axes_of([dim]) else plain(size)
@@ -77,7 +77,7 @@ def along(call: Call) -> list[Derived]:
 
 
 def _normalised(number: int, dims: Dims, over: Sequence[int], why: str) -> Derived:
-    """Every element depends on itself and on the whole of some axes."""
+    """Each element depends on itself and on the whole of some axes."""
     uses: list[tuple[int, dict[int, Map]]] = [(number, {})]
     if over:
         uses.append((number, dict.fromkeys(over, WHOLE)))
@@ -118,7 +118,7 @@ def other_norm(call: Call) -> list[Derived]:
 
 @rule("mm", "bmm", "addmm", "baddbmm", "matmul", "mv", "dot")
 def product(call: Call) -> list[Derived]:
-    """Rows come from the left factor, columns from the right; where both vary, position meets position."""
+    """Rows come from the left factor, columns from the right; if both vary, every position affects every other."""
     left, right = (call.args[a] for a in (("mat1", "mat2") if "mat1" in call.args else
                                           ("batch1", "batch2") if "batch1" in call.args else
                                           ("self", "mat2") if "mat2" in call.args else ("self", "other")))

@@ -1,4 +1,4 @@
-"""At which sizes a network is in phase: found from the shapes that pass through it, not from its errors."""
+"""Find sizes at which a network is in phase, from the shapes that pass through it and not from its errors."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ _LONGEST_PERIOD = 256
 
 
 class Tracer(Protocol):
-    """Makes a trace at these sizes, which may end as soon as what was seen of it is ``unwanted``."""
+    """Makes a trace at the given sizes; it may stop as soon as the unfinished trace is ``unwanted``."""
 
     def __call__(self, sizes: tuple[int, ...], unwanted: Callable[[Trace], bool] = ...) -> Trace: ...
 
 
 def trace_in_phase(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trace, Tracer]:
-    """A trace in phase, and what makes more of them: without data where possible, else on small inputs.
+    """Trace a network at a size in phase, without data if possible, else on small inputs.
+
+    Returns
+    -------
+    trace, trace_of
+        The trace, and a function that makes traces at other sizes.
 
     Raises
     ------
     ModelError
-        If the network runs at no size that was tried.
+        The network runs at none of the sizes that were tried.
     OutputShapeError
-        If it returns anything but one tensor.
+        The network returns anything but a single tensor.
     """
     errors = []
     for carrier, starts in _carriers(module, ndim):
@@ -50,8 +55,8 @@ def trace_in_phase(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trac
 
 
 def _carriers(module: nn.Module, ndim: int) -> Iterator[tuple[nn.Module, Sequence[int]]]:
-    """Copies of the module in evaluation mode, and the sizes from which to try them."""
-    # A module may hold data outside of its parameters and buffers, or decide by values: then only data help.
+    """Yield copies of the module in evaluation mode, each with the sizes from which to search."""
+    # A module that holds data outside its parameters and buffers, or decides by values, needs real data.
     light = None
     with suppress(Exception):
         light = on_meta(module)
@@ -63,13 +68,13 @@ def _carriers(module: nn.Module, ndim: int) -> Iterator[tuple[nn.Module, Sequenc
 
 
 def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
-    """A trace at sizes from ``start`` up at which no pooling floors or ceils.
+    """Trace a network at sizes from ``start`` upwards at which no pooling floors or ceils.
 
-    Every axis is searched for itself, since a network may refuse a size because of another axis, and what it
-    did until then tells enough. Sizes that lose nothing at all are preferred to those that are merely halved
-    (a 3x3 convolution of stride 2 and padding 1 halves an even size, and leaves its last window half used); and
-    where there are neither, the sizes at which least is dropped. All tiles being of one class, any will do.
-    A pass ends where it has lost all that is looked for, mostly at its first poolings.
+    Each axis is searched on its own, since a network may refuse a size because of another axis, and its operators up
+    to that point tell enough. Sizes at which nothing is dropped come first, then sizes that are merely halved (a 3x3
+    convolution of stride 2 and padding 1 halves an even size and uses only half of its last window), then those at
+    which least is dropped; all tiles have congruent sizes, so any class will do. A pass stops as soon as it cannot
+    qualify any more, mostly at its first poolings.
     """
     first = trace_of((start,) * ndim)
     period = min(max((max(node.down) for node in first.nodes), default=1), _LONGEST_PERIOD)
@@ -95,11 +100,11 @@ def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:
 
 
 def _kept(trace: Trace) -> int:
-    """How much longer the output is than the input, summed over the axes."""
+    """Return how much longer the output is than the input, summed over the axes."""
     return sum(out - size for out, size in zip(trace.shape[2:], trace.sizes, strict=False))
 
 
 def _usable(trace: Trace) -> bool:
-    """Whether the network ran, and its output is not larger than its input."""
+    """Whether the network ran and its output is not larger than its input."""
     return trace.error is None and all(
         out <= size for out, size in zip(trace.shape[2:], trace.sizes, strict=False))

@@ -1,4 +1,4 @@
-"""The rules of operators that move along the axes of the image: convolution, pooling, padding, interpolation."""
+"""Rules for operators that work along the axes of the image: convolution, pooling, padding, interpolation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tiler.models.probe.maps import SAME, WHOLE, Map, Resample, Spread, Window
 from tiler.models.probe.rules import rule
 
 _LARGEST_ADAPTIVE = 16
-"""An adaptive pooling over more than this is taken for a global one."""
+"""Adaptive poolings with larger windows count as global."""
 
 
 def _moved(call: Call, name: str, steps: Sequence[Map], channels: bool = False) -> Derived:
-    """The last dimensions of an argument, each moved by one map; the channels replaced where asked."""
+    """Apply a map to each of the last dimensions of an argument, and optionally replace the channels."""
     number, node = call.source(name)
     shape = call.outputs[0].shape
     first = len(shape) - len(steps)
@@ -34,7 +34,7 @@ def _moved(call: Call, name: str, steps: Sequence[Map], channels: bool = False) 
 
 
 def _note_stride(call: Call, dim: Dim, size: int, window: Window, padding: int, out: int) -> None:
-    """Record whether a strided window loses anything at its far end."""
+    """Record whether a strided window drops anything at its far end."""
     axis = single_axis(dim)
     if axis is None or window.stride == 1:
         return
@@ -43,7 +43,7 @@ def _note_stride(call: Call, dim: Dim, size: int, window: Window, padding: int, 
 
 
 def _windows(call: Call, name: str, kernel: Any, count: int) -> list[Window]:
-    """The windows of a convolution or pooling, with its strides recorded."""
+    """Return the windows of a convolution or pooling, and record its strides."""
     _, node = call.source(name)
     kernels = numbers(kernel, count)
     strides = numbers(call.args.get("stride") or kernel, count)
@@ -88,7 +88,7 @@ def pooling(call: Call) -> list[Derived]:
 
 
 def _reduced(call: Call, count: int) -> list[Derived]:
-    """Pooling over all of the last dimensions."""
+    """Pooling over the whole of the last dimensions."""
     number, node = call.source()
     dims = (*node.dims[:-count], *(plain(size) for size in call.outputs[0].shape[-count:]))
     rank = len(node.dims)
@@ -114,7 +114,7 @@ def adaptive_pooling(call: Call) -> list[Derived]:
 @rule("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
       "replication_pad1d", "replication_pad2d", "replication_pad3d")
 def padding(call: Call) -> list[Derived]:
-    """What a reflection shows at the border is the border's business: inside, it is padding like any other."""
+    """Reflection differs from other padding only at the border, so it has the same maps."""
     _, node = call.source()
     pads = list(call.args["pad" if "pad" in call.args else "padding"])
     before = pads[0::2][::-1]  # torch counts from the last dimension
@@ -155,7 +155,7 @@ def _resample(mode: str, ratio: Fraction) -> Resample:
 
 
 def _factor(call: Call, at: int) -> Fraction | None:
-    """The scale factor that an interpolation was given along one axis, None where it was given a size."""
+    """Return the scale factor of an interpolation along one axis, or None if it was given a size."""
     listed = call.args.get("scale_factors")
     names = ("scales_d", "scales_h", "scales_w")[-int(call.op[-2]):]
     value = listed[at] if listed else call.args.get(names[at], call.args.get("scales"))
@@ -178,7 +178,7 @@ def pixel_unshuffle(call: Call) -> list[Derived]:
       "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
       "_scaled_dot_product_attention_math", "scaled_dot_product_attention")
 def attention(call: Call) -> list[Derived]:
-    """Every query meets every key."""
+    """Each query depends on all keys."""
     number, query = call.source("query")
     meets: dict[int, Map] = dict.fromkeys(axes_of([query.dims[-2]]), WHOLE)
     others = [n for name in ("key", "value") if (n := call.node_of(call.args[name])) is not None]

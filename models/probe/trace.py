@@ -1,4 +1,4 @@
-"""One forward pass, watched operator by operator: the same for modules and for TorchScript."""
+"""Trace a forward pass operator by operator, for modules and TorchScript alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SILENT = frozenset({"sym_size", "sym_stride", "sym_numel", "is_same_size", "set
 
 
 class EnoughError(Exception):
-    """A pass that ends early, since what was seen of it says that its size is not wanted."""
+    """Ends a pass early, because its first operators already show that its size is unwanted."""
 
 
 class _Recorder(Observer):
@@ -97,7 +97,7 @@ class _Recorder(Observer):
         self._note_swallow(call, layer, inputs)
 
     def _unknown(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> list[Derived]:
-        """Everything may depend on everything; where a shape stays, its axes are taken to stay too."""
+        """Assume that every output depends on every input; axes are kept if the shape is."""
         parents = [self.numbers[id(t)] for t in inputs if id(t) in self.numbers]
         found = []
         for tensor in outputs:
@@ -144,7 +144,7 @@ class _Recorder(Observer):
                 self.trace.swallows.append(swallow)
 
     def _overwrite_base(self, op: str, inputs: Sequence[torch.Tensor]) -> None:
-        """Writing into a part of a tensor changes the tensor; which part is not followed."""
+        """Record that writing into a view changes the whole tensor; the part is not tracked."""
         base = inputs[0]._base
         assert base is not None
         layer = self.names.current(inputs)
@@ -156,7 +156,7 @@ class _Recorder(Observer):
 
 
 def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an operator under their names, defaults included."""
+    """Return the arguments of an operator by name, defaults included."""
     schema = func._schema.arguments
     named = {a.name: a.default_value for a in schema if a.has_default_value()}
     return {**named, **{a.name: value for a, value in zip(schema, args, strict=False)}, **kwargs}

@@ -113,7 +113,7 @@ def test_a_threshold_may_be_given():
 
 @pytest.mark.parametrize(("frame", "says"), [
     (np.zeros((4, 4, 3), np.uint8), r"\(3, y, x\).*got \(4, 4, 3\)"),
-    (np.zeros((3, 4, 0), np.uint8), "or of none"),
+    (np.zeros((3, 4, 0), np.uint8), "or empty"),
     (np.full((3, 2, 2), 1.5), "floats from 0 to 1: this one is float64"),
     (np.full((3, 2, 2), np.nan), "floats from 0 to 1"),
     (np.full((3, 2, 2), -1), "this one is int64"),
@@ -128,7 +128,7 @@ def test_what_is_no_frame_is_refused(frame, says):
     (np.ones(4, bool), r"bool of \(4,\)"), (np.ones((3, 4, 5), bool), r"bool of \(3, 4, 5\)"),
 ])
 def test_a_mask_that_is_none_of_the_frame_is_refused(inside, got):
-    with pytest.raises(PlanError, match=rf"by bool of the frame's \(4, 5\) \(y, x\), got {got}$"):
+    with pytest.raises(PlanError, match=rf"as bool of the frame's shape \(4, 5\) \(y, x\), got {got}$"):
         appearance(uniform(9, 9, 9), LEVELS, inside)
 
 
