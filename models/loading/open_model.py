@@ -31,8 +31,8 @@ def load_model(
         A registered name, ``package.module:factory``, ``file.py:factory``, the path of a TorchScript, ONNX or
         ``.pt2`` file or of a BioImage.IO package (``.zip``, folder, or yaml), or a `torch.nn.Module`.
     weights
-        Safetensors file; None for the bundled one of a registered name, or for what a factory returns. Of a
-        package: which of its weights.
+        Safetensors file, or the name of bundled weights; None for those of a registered name, or for what a factory
+        returns. Of a package: which of its weights.
     trust
         Whether code may run that a model file brings along.
 
@@ -48,7 +48,7 @@ def load_model(
     The input channels and axes of a foreign network are read from its attributes ``in_channels`` and ``ndim``
     where it has them, else from the weight of the convolution that it registers first.
     """
-    path = None if weights is None else Path(weights).resolve()  # another process may work elsewhere
+    path = _weights_path(model, weights)
     if isinstance(model, nn.Module):
         return foreign(InstanceRecipe(model, path), type(model).__qualname__, path, {})
     if not isinstance(model, (str, Path)):
@@ -87,6 +87,13 @@ def _no_model(candidate: object) -> str:
                 "give one of these (--model)")
     return (f"{name} is no predictor: it lacks {' and '.join(lacks)}, which every tiler.ports.Predictor has; "
             "tiler.testing.predictors.PredictorConformance tests one (--model)")
+
+
+def _weights_path(model: object, weights: str | Path | None) -> Path | None:
+    """The file of weights that were given, absolute because another process may work elsewhere."""
+    if weights is None or (isinstance(model, (str, Path)) and is_package(Path(model))):
+        return None  # a package names its own weights
+    return registry.weights_file(weights).resolve()
 
 
 def _registered(entry: registry.ModelEntry, weights: Path | None) -> LoadedModel:

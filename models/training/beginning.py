@@ -46,7 +46,7 @@ class Start:
 
 
 def start_of(init: str | Path | None) -> Start | None:
-    """The weights that ``--init`` names: a file, or a registered name that has bundled weights.
+    """The weights that ``--init`` names: a file, bundled weights, or a network that has bundled weights.
 
     Raises
     ------
@@ -55,14 +55,18 @@ def start_of(init: str | Path | None) -> Start | None:
     """
     if init is None:
         return None
-    path = Path(init)
-    if str(init) in registry.names() and not path.exists():
-        bundled = registry.describe(str(init)).weights
-        if bundled is None:
-            raise WeightsError(f"{init} has no bundled weights: give a safetensors file (--init)")
-        path = bundled
+    path = _file_of(init)
     card = _as_init(lambda: read_card(path))
     return Start(path, file_hash(path), card)
+
+
+def _file_of(init: str | Path) -> Path:
+    if str(init) not in registry.names() or Path(init).exists():
+        return registry.weights_file(init, "--init")
+    bundled = registry.describe(str(init)).weights
+    if bundled is None:
+        raise WeightsError(f"{init} has no bundled weights: give a safetensors file (--init)")
+    return bundled
 
 
 def arguments_in(card: WeightsCard | None, name: str) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiler.errors import ModelError
+from tiler.errors import ModelError, WeightsError
 
 _BUNDLED = Path(__file__).parents[1] / "weights_data"
 
@@ -64,6 +64,33 @@ class ModelEntry:
         return self.published.doi
 
 
+@dataclass(frozen=True, slots=True)
+class BundledWeights:
+    """Weights that come with tiler.
+
+    Parameters
+    ----------
+    name
+        What ``--weights`` and ``--init`` take; also that of the file and of its model card.
+    model
+        Registered name of their network.
+    description
+        One line.
+    """
+
+    name: str
+    model: str
+    description: str
+
+    @property
+    def path(self) -> Path:
+        return _BUNDLED / f"{self.name}.safetensors"
+
+
+_WEIGHTS = {entry.name: entry for entry in (
+    BundledWeights("unet-isbi2012", "unet", "membranes in serial-section transmission EM of fly larva, 4 nm a pixel"),
+)}
+
 _UNET = Paper("O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. "
               "MICCAI 2015", "10.1007/978-3-319-24574-4_28")
 _UNETPP = Paper("Z. Zhou et al.: UNet++: A Nested U-Net Architecture for Medical Image Segmentation. DLMIA 2018",
@@ -92,7 +119,7 @@ _PYRAMID = "tiler.models.zoo.esfpnet:ESFPNet"
 _ALL = (
     ModelEntry("unet", "tiler.models.zoo.unet:UNet",
                "U-Net; the bundled weights find membranes in serial-section transmission EM", _UNET,
-               weights=_BUNDLED / "unet-isbi2012.safetensors"),
+               weights=_WEIGHTS["unet-isbi2012"].path),
     ModelEntry("unet-wide", "tiler.models.zoo.unetpp:wide_unet",
                "same-padded U-Net with as many weights as U-Net++, its control", _UNETPP,
                left_open="the paper prints 9.13 M parameters for these widths, its code has 9,282,246, as here"),
@@ -162,6 +189,37 @@ def describe(name: str) -> ModelEntry:
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names())};"
     raise ModelError(f"unknown model {name!r}: {hint} your own is package.module:factory or file.py:factory "
                      "(--model)")
+
+
+def bundled_weights() -> tuple[BundledWeights, ...]:
+    """All weights that come with tiler, sorted by name."""
+    return tuple(_WEIGHTS[name] for name in sorted(_WEIGHTS))
+
+
+def weights_file(given: str | Path, option: str = "--weights") -> Path:
+    """The file that bundled weights of a name are in, or the path that is given.
+
+    A file of that path wins over a name.
+
+    Parameters
+    ----------
+    given
+        Name of bundled weights, or a path.
+    option
+        Which option names it, for the message.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither a file nor a name, and looks like a name.
+    """
+    path, name = Path(given), str(given)
+    if name in _WEIGHTS and not path.is_file():
+        return _WEIGHTS[name].path
+    if name == path.stem and not path.exists():
+        raise WeightsError(f"there are no weights {name!r}: bundled are {', '.join(sorted(_WEIGHTS))}; your own are a "
+                           f"safetensors file ({option})")
+    return path
 
 
 def build(name: str, **arguments: Any) -> Any:

@@ -1,10 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tiler import models
-from tiler.errors import ModelError
+from tiler.errors import ModelError, WeightsError
 from tiler.models.zoo import registry
 
 
@@ -35,3 +36,23 @@ def test_all_public_names_resolve():
         assert getattr(models, name) is not None
     with pytest.raises(AttributeError, match="nonsense"):
         _ = models.nonsense
+
+
+def test_bundled_weights_are_found_by_name(tmp_path, monkeypatch):
+    for entry in registry.bundled_weights():
+        assert registry.weights_file(entry.name) == entry.path
+        assert models.read_card(entry.path).architecture == entry.model
+        assert entry.path.with_suffix(".md").is_file()
+        assert entry.path.stat().st_size < 16e6
+    named = models.load_model("unet", "unet-isbi2012")
+    assert named.identity == models.load_model("unet").identity
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unet-isbi2012").write_bytes(b"a file of that name")
+    assert registry.weights_file("unet-isbi2012") == Path("unet-isbi2012")
+
+
+def test_unknown_weights_are_one_line_with_what_is_bundled():
+    with pytest.raises(WeightsError, match=r"no weights 'unet-isbi': bundled are .*unet-isbi2012.*\(--weights\)"):
+        models.load_model("unet", "unet-isbi")
+    with pytest.raises(WeightsError, match=r"cannot read weights .*unet-isbi\.safetensors"):
+        models.load_model("unet", "unet-isbi.safetensors")
