@@ -1,4 +1,4 @@
-"""What is installed and what the machine has, for `tiler doctor`."""
+"""Examine the installation and the machine, for `tiler doctor`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tiler.version import __version__
 
 DISTRIBUTION = "em-tiler"
 DEVELOPMENT = ("test", "figures")
-"""Extras that nobody needs who only runs tiler."""
+"""Extras for development, which users do not need."""
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 COMPILERS = ("c++", "g++", "clang++", "cl")
 SAME = {"onnxruntime": ("onnxruntime-gpu",)}
-"""Distributions that bring the package of another one; only one of them may be installed."""
+"""Distributions that provide the package of another one; only one of them may be installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Package:
     Parameters
     ----------
     name
-        Of the distribution.
+        Name of the distribution.
     installed
-        Its version; None where it is missing.
+        Installed version; None if it is missing.
     wanted
-        Which versions will do, such as ">=2.4".
+        Accepted versions, such as ">=2.4".
     """
 
     name: str
@@ -62,9 +62,9 @@ class Extra:
     Parameters
     ----------
     packages
-        All that belong to it.
+        Packages of the extra.
     install
-        The command that installs them.
+        Command that installs them.
     """
 
     packages: tuple[Package, ...]
@@ -77,16 +77,16 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What runs networks.
+    """A backend, which runs networks.
 
     Parameters
     ----------
     version
-        None where it cannot be used.
+        Version; None if the backend cannot be used.
     precisions
-        That it has on the processor; TensorRT on a GPU.
+        Precisions on the processor; for TensorRT on a GPU.
     note
-        What is missing.
+        Reason why the backend cannot be used.
     """
 
     version: str | None
@@ -96,7 +96,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A place for files: whether it can be written, and how many bytes are free."""
+    """A folder: its path, whether it is writable, and its free bytes."""
 
     path: str
     writable: bool
@@ -116,7 +116,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """All that `tiler doctor` tells."""
+    """Contents of the report of `tiler doctor`."""
 
     versions: dict[str, str]
     packages: tuple[Package, ...]
@@ -128,7 +128,7 @@ class Installation:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps tiler from working, one line each."""
+        """Problems that keep tiler from working, one line each."""
         wrong = [f"{package.name} {package.installed or 'is missing'}: tiler needs {package.name}{package.wanted} "
                  f"(pip install '{package.name}{package.wanted}')" for package in self.packages if not package.fits]
         folder = self.folders["temporary"]
@@ -138,7 +138,7 @@ class Installation:
 
 
 def examine() -> Installation:
-    """Look at everything; imports every backend."""
+    """Examine the installation; imports every backend."""
     requirements = metadata.requires(DISTRIBUTION) or []
     names = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     return Installation(
@@ -154,7 +154,7 @@ def examine() -> Installation:
 
 
 def packages_of(requirements: Sequence[str], extra: str = "") -> tuple[Package, ...]:
-    """What is required by tiler itself, or only by one of its extras."""
+    """Return the packages that tiler itself requires, or those that only one of its extras requires."""
     found = []
     for requirement in map(Requirement, requirements):
         marker = requirement.marker
@@ -203,7 +203,7 @@ def _backend(name: str) -> Backend:
 
 
 def _numba_cache() -> str | None:
-    """Where compiled metrics are kept; None where no folder for it can be written."""
+    """Return the folder of compiled metrics, or None if no folder is writable."""
     from tiler.metrics.thinning import _flood
 
     path = getattr(getattr(_flood, "stats", None), "cache_path", None)
@@ -211,7 +211,7 @@ def _numba_cache() -> str | None:
 
 
 def folder_at(path: Path) -> Folder:
-    """Whether a file can be made in a folder: access rights alone do not tell of read-only disks."""
+    """Examine a folder by creating a file, since access rights do not reveal read-only disks."""
     try:
         with tempfile.TemporaryFile(dir=path):
             writable = True

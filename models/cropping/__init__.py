@@ -1,7 +1,7 @@
-"""Crops of a network's output without computing the rest: `Outline` tells what they cost, `Cropper` makes them.
+"""Compute a crop of a network's output without the rest: `Outline` estimates the cost, `Cropper` does the work.
 
-A network is recorded as a list of aten operators on the meta device. Where one of them is not understood the
-network is run as it is and its output cropped, which is the same result for more work.
+A network is recorded on the meta device as a list of aten operators. If one of them has no rule, the whole network runs
+and its output is cropped, which gives the same result for more work.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from tiler.models.probe.proof import random_copy
 __all__ = ["Alone", "Cropper", "NotCroppableError", "Outline", "check_crops", "shortened"]
 
 KEPT = 64
-"""Programs that are kept; a run with more kinds of tiles makes them anew, which takes milliseconds."""
+"""Largest number of programs to keep; making one takes milliseconds."""
 
 TOLERANCE = 1e-12
-"""Of the output's range, in float64."""
+"""Largest accepted difference as a share of the output's range, in float64."""
 
 
 class Outline:
-    """What crops of a network's output cost. Picklable; recorded when first asked.
+    """Cost of crops of a network's output. Picklable; the network is recorded at first use.
 
     Parameters
     ----------
     meta
-        Gives the network without its values.
+        Builds the network without values, on the meta device.
     shape
-        ``(1, c, [z], y, x)`` of a legal input to record.
+        ``(1, c, [z], y, x)``: shape of a legal input to record.
     """
 
     def __init__(self, meta: Callable[[], nn.Module], shape: Size) -> None:
@@ -48,21 +48,21 @@ class Outline:
 
     @cached_property
     def wiring(self) -> Wiring:
-        """Of the recorded input.
+        """Wiring for the recorded input.
 
         Raises
         ------
         NotCroppableError
-            If there is something in the network of which no part can be computed alone.
+            The network has an operator of which no part can be computed alone.
         """
         try:
             meta = self._meta()
-        except Exception as error:  # whatever a factory or a file says to having no data
-            raise NotCroppableError(f"the network cannot be had without its values: {error}") from error
+        except Exception as error:  # a factory or a file may raise anything without data
+            raise NotCroppableError(f"the network cannot be built without its values: {error}") from error
         return Wiring(record(meta, self._shape))
 
     def flops(self, size: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
-        """Of all crops of inputs of one legal size; see `total_flops`."""
+        """Return the operations for all crops of inputs of one legal size; see `total_flops`."""
         return total_flops(self._resized(size), crops)
 
     @lru_cache(maxsize=KEPT)  # noqa: B019  an outline lives as long as its predictor
@@ -71,14 +71,14 @@ class Outline:
 
 
 class Cropper:
-    """``(n, c, *size)`` and a box of the output to ``(n, k, *crop.shape)``: a network that makes what is wanted.
+    """A network that computes only a box of its output: ``(n, c, *size)`` and a crop give ``(n, k, *crop.shape)``.
 
     Parameters
     ----------
     module
         The network on its device.
     meta
-        The same without its values.
+        The same network without values, on the meta device.
     """
 
     def __init__(self, module: nn.Module, meta: nn.Module) -> None:
@@ -92,13 +92,13 @@ class Cropper:
         return program(x[inside], self._weights)
 
     def wiring(self, shape: Size) -> Wiring:
-        """Of inputs ``(n, *shape)``."""
+        """Return the wiring for inputs ``(n, *shape)``."""
         if shape not in self._wirings:
             self._wirings[shape] = Wiring(record(self._meta, (1, *shape)))
         return self._wirings[shape]
 
     def program(self, shape: Size, crop: Box) -> Program:
-        """For one crop of inputs ``(n, *shape)``."""
+        """Return the program for one crop of inputs ``(n, *shape)``."""
         key = shape, crop
         if key not in self._programs:
             self._programs[key] = Program(self.wiring(shape), crop)
@@ -108,14 +108,14 @@ class Cropper:
 
 
 class Alone(nn.Module):
-    """``(n, c, *program.input.shape) -> (n, k, *crop.shape)``: one program as a module, to be exported.
+    """One program as a module for export: ``(n, c, *program.input.shape) -> (n, k, *crop.shape)``.
 
     Parameters
     ----------
     program
-        What to run.
+        Program to run.
     module
-        The network.
+        Network with the weights.
     """
 
     def __init__(self, program: Program, module: nn.Module) -> None:
@@ -127,26 +127,26 @@ class Alone(nn.Module):
 
 
 def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by name."""
+    """Return parameters and buffers by name."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def check_crops(module: nn.Module, meta: nn.Module, footprint: Footprint, in_channels: int, ndim: int) -> None:
-    """Compare crops with the whole output, in float64 with random weights that vary.
+    """Compare crops with the whole output, in float64 with random weights.
 
     Parameters
     ----------
     module, meta
-        The network, and the same without its values; neither is changed.
+        The network, and the same without values; neither is changed.
     footprint
-        Of the network, over (z, y, x).
+        Footprint of the network over (z, y, x).
     in_channels, ndim
-        Channels and axes of its input.
+        Channels and axes of the input.
 
     Raises
     ------
     NotCroppableError
-        If one differs by more than `TOLERANCE` of the output's range.
+        A crop fails or differs by more than `TOLERANCE` of the output's range.
     """
     tile = footprint.covering(tuple(2 * side for side in footprint.stride))[3 - ndim :]
     image = torch.randn(1, in_channels, *tile, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -161,14 +161,14 @@ def check_crops(module: nn.Module, meta: nn.Module, footprint: Footprint, in_cha
 
 
 def _worst(cropper: Cropper, image: torch.Tensor, whole: torch.Tensor) -> float:
-    """Largest difference, as a share of the range."""
+    """Return the largest difference as a share of the range."""
     parts: list[tuple[Box, Any]] = [(crop, (..., *crop.slices)) for crop in _samples(tuple(whole.shape[2:]))]
     found = [(cropper(image, crop) - whole[inside]).abs().max() for crop, inside in parts]
     return float(torch.stack(found).max() / (whole.max() - whole.min()))
 
 
 def _samples(size: Shape) -> list[Box]:
-    """An odd box amid, and either end of all axes; three, since a network of volumes takes its time."""
+    """Return three boxes: an odd one in the middle, and one at either end of all axes."""
     third = [max(1, side // 3) for side in size]
     return [
         Box.between(third, [side - part + 1 for side, part in zip(size, third, strict=True)]),

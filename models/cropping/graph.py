@@ -1,4 +1,4 @@
-"""A forward pass as a list of operators, recorded from shapes alone."""
+"""A forward pass as a list of operators, recorded from shapes without data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Size = tuple[int, ...]
 
 
 class NotCroppableError(Exception):
-    """A network with something of which no part can be computed alone: it is run as it is, and then cropped."""
+    """A network with an operator of which no part can be computed alone; it runs as a whole and is then cropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """What another node gave."""
+    """Result of another node."""
 
     node: int
 
@@ -42,13 +42,13 @@ class Node:
     Parameters
     ----------
     op
-        Its name, without namespace, overload and the underscore of its in-place form.
+        Name of the operator without namespace, overload and the underscore of its in-place form.
     func
-        The overload that was called.
+        Overload that was called.
     args
-        By name; `Ref` and `Weight` stand for tensors.
+        Arguments by name; `Ref` and `Weight` stand for tensors.
     shape
-        ``(n, c, *size)`` of its first result.
+        ``(n, c, *size)``: shape of the first result.
     """
 
     op: str
@@ -67,14 +67,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Node 0 is the input; what does not lead to the output is still there."""
+    """All recorded nodes, including those that do not lead to the output; node 0 is the input."""
 
     nodes: Sequence[Node]
     output: int
 
     @property
     def live(self) -> list[int]:
-        """What leads to the output, in order, the input left out."""
+        """Numbers of the nodes that lead to the output, in order, without the input."""
         needed = {self.output}
         for number in range(self.output, 0, -1):
             if number in needed:
@@ -87,7 +87,7 @@ def _leaves(tree: Any) -> list[Any]:
 
 
 class _Recorder(Observer):
-    """Keeps every call that reads what came from the input."""
+    """Records every call that depends on the input."""
 
     def __init__(self, module: nn.Module, image: torch.Tensor) -> None:
         super().__init__()
@@ -131,19 +131,19 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
 
 
 def record(module: nn.Module, shape: Size) -> Graph:
-    """The operators of one pass.
+    """Record the operators of one pass.
 
     Parameters
     ----------
     module
-        On the meta device, in evaluation mode.
+        Network on the meta device, in evaluation mode.
     shape
-        ``(1, c, [z], y, x)`` of the input.
+        ``(1, c, [z], y, x)``: shape of the input.
 
     Raises
     ------
     NotCroppableError
-        If the network does not run without data, or returns something else than one map made of its input.
+        The network does not run without data, or returns anything but a map of its input.
     """
     like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
     if like is None or like.device.type != "meta":

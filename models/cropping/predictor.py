@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tiler.models.predictor.torch_predictor import TorchPredictor
 
 BACKENDS = ("torch", "openvino")
-"""That can make crops alone: torch.compile takes too long for each kind of them, ONNX Runtime keeps memory for each."""
+"""Backends that can compute crops alone; torch.compile and ONNX Runtime cost too much time and memory for each kind."""
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ class CroppedTiles:
     Parameters
     ----------
     outline
-        What crops cost.
+        Cost of crops.
     copies
-        How many copies of the parameters the programs for crops hold.
+        Number of copies of the parameters that the programs for crops hold.
     """
 
     outline: Outline = field(repr=False)
@@ -71,7 +71,7 @@ class TorchCrops:
         return self.predictor.run(batch, partial(self._compute, crop=crop, tile=batch.shape[2:]))
 
     def _compute(self, session: Session, part: Array, crop: Box, tile: Shape) -> Array:
-        """What is written in one box of the output for raw inputs ``(n, c, [z], y, x)``."""
+        """Compute one box of the written output for raw inputs ``(n, c, [z], y, x)``."""
         predictor, turns = self.predictor, self._turns.turns
         x = predictor.prepared(session, part)
         total: torch.Tensor | None = None

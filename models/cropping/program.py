@@ -1,7 +1,7 @@
-"""A crop of a network's output, made of no more than it needs.
+"""Compute a crop of a network's output from the smallest part of its input.
 
-From the output backwards every operator is asked which range of its input the wanted range of its output needs;
-forwards each then works on that range alone::
+From the output backwards, each operator tells which range of its input the wanted range of its output needs. Forwards,
+each operator then works on that range alone::
 
     whole    input  [.....................................]   zero padding at both faces, discarded at once
              output [.......|       crop       |..........]
@@ -10,8 +10,8 @@ forwards each then works on that range alone::
              output         |==================|
     at a face  input  [=====|==================|====]         where the padding is the network's own
 
-So a same-padded network runs as its valid equivalent where no face is in reach, in its own phase, and as itself
-where one is; and a network that drops voxels computes nothing for what lies beyond the end of a block.
+A same-padded network thus runs as its valid equivalent, in its own phase, unless a face is within reach, and a network
+that drops voxels computes nothing beyond the end of a block.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from tiler.models.cropping.rules import Call, Pads, Rule, rule_of
 from tiler.models.probe.maps import Map, Resample, Spread, Whole
 
 _FRESH = frozenset({"convolution", "cat", "native_batch_norm", "_native_batch_norm_legit_no_training"})
-"""Operators that never give out what they were given."""
+"""Operators whose result never shares memory with their input."""
 
 
 class Wiring:
-    """A graph with the rules and index maps of what leads to its output.
+    """A graph with the rules and index maps of the nodes that lead to its output.
 
     Raises
     ------
     NotCroppableError
-        If an operator has no rule.
+        An operator has no rule.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -55,7 +55,7 @@ class Wiring:
                 self.readers.setdefault(ref, []).append(number)
 
     def ranges(self, axis: int, wanted: Span) -> dict[int, Span]:
-        """Of all tensors on one axis, for a range of the output."""
+        """Return the range of each tensor along one axis that a range of the output needs."""
         found = {self.graph.output: wanted}
         for number in reversed(self.live):
             for ref in self.graph.nodes[number].refs:
@@ -66,13 +66,13 @@ class Wiring:
         return found
 
     def needed(self, number: int, ref: int, axis: int, span: Span) -> tuple[Span, tuple[int, int]]:
-        """The range that a node needs of what it reads, and how much beyond the tensor on either side."""
+        """Return the range of an input that a node needs, and how far the need reaches beyond either end."""
         own = self.maps[number][axis]
         if isinstance(own, Whole):
             raise NotCroppableError("a part of what it makes needs all of its input")
         needed = own.back(span.start, span.stop - 1)
         if needed is None:
-            raise NotCroppableError("nothing of its input is needed")
+            raise NotCroppableError("it needs no part of its input")
         low, high, length = needed[0], needed[1] + 1, self.graph.nodes[ref].size[axis]
         start = min(max(low, 0), length - 1)
         stop = max(min(high, length), start + 1)
@@ -80,7 +80,7 @@ class Wiring:
 
     @cached_property
     def paces(self) -> dict[int, list[Fraction]]:
-        """Voxels of the input for one step of each tensor."""
+        """Number of input voxels for one step of each tensor, along each axis."""
         found = {0: [Fraction(1)] * len(self.graph.nodes[0].size)}
         for number in self.live:
             parent = found[self.graph.nodes[number].refs[0]]
@@ -88,7 +88,7 @@ class Wiring:
         return found
 
     def resized(self, size: Size) -> Wiring:
-        """The same for another size of input, in the same phase: tensors grow in step with the input."""
+        """Return the wiring for another input size in the same phase; tensors grow in proportion to the input."""
         nodes = list(self.graph.nodes)
         more = [new - old for new, old in zip(size, nodes[0].size, strict=True)]
         for number, paces in self.paces.items():
@@ -98,9 +98,16 @@ class Wiring:
 
 
 def total_flops(wiring: Wiring, crops: Sequence[Mapping[Span, int]]) -> float:
-    """Of all crops that are products of such ranges, one mapping an axis, each range taken so many times.
+    """Return the operations for all crops that are products of ranges.
 
-    The work of an operator is the product of its lengths along the axes, so that the axes add up on their own.
+    The work of an operator is the product of its lengths along the axes, so lengths can be added up for each axis.
+
+    Parameters
+    ----------
+    wiring
+        Wiring of the network.
+    crops
+        For each axis the ranges of the output, and how often each occurs.
     """
     lengths = []
     for axis, counts in enumerate(crops):
@@ -130,17 +137,17 @@ class Step:
     Parameters
     ----------
     number, node, rule, maps
-        What to do.
+        The operator.
     reads
-        What to drop of the tensors that it reads.
+        Margins to drop from each tensor that it reads.
     pads
-        What it needs beyond them.
+        Padding that it needs beyond these tensors.
     cut
-        What to drop of what it makes.
+        Margins to drop from its result.
     last
-        Whose tensors nobody reads afterwards.
+        Nodes whose tensors are not read afterwards.
     in_place
-        Whether it may overwrite what it reads.
+        Whether it may overwrite its input.
     """
 
     number: int
@@ -155,26 +162,26 @@ class Step:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What does not depend on how long a crop is."""
+        """Properties that do not depend on the length of a crop."""
         return self.number, tuple(self.reads.items()), self.pads, self.cut
 
 
 class Program:
-    """``(n, c, *input.shape) -> (n, k, *crop.shape)``: what a network gives in one box of its output.
+    """Computes one box of a network's output: ``(n, c, *input.shape) -> (n, k, *crop.shape)``.
 
     Parameters
     ----------
     wiring
-        Of the network, for one size of tile.
+        Wiring of the network for one size of tile.
     crop
         Box of the output.
 
     Attributes
     ----------
     input
-        Box of the tile that it takes.
+        Box of the tile that the program takes as input.
     signature
-        The same for crops that differ in nothing but length: what one does is right for the others.
+        Equal for crops that differ only in length, so that one program serves all of them.
     """
 
     def __init__(self, wiring: Wiring, crop: Box) -> None:
@@ -214,7 +221,7 @@ class Program:
 
 
 def shortened(wiring: Wiring, crop: Box) -> Program:
-    """The program of the shortest crop of the shortest tile that are as far from the faces and in the same phase."""
+    """Return the program of the shortest crop and tile with the same distances to the faces and the same phase."""
     period = [int(max(pace[axis] for pace in wiring.paces.values())) for axis in range(len(crop.spans))]
     less = [(span.size - 1) // step * step for span, step in zip(crop.spans, period, strict=True)]
     size = tuple(full - by for full, by in zip(wiring.graph.nodes[0].size, less, strict=True))
@@ -223,7 +230,7 @@ def shortened(wiring: Wiring, crop: Box) -> Program:
 
 
 def _made(step: Map, read: Span, wanted: Span) -> Span:
-    """The range of the output that is made of a range of the input."""
+    """Return the range of the output that a range of the input makes."""
     if isinstance(step, Spread):
         start = read.start * step.stride - step.before
         return Span(start, start + (read.size - 1) * step.stride + step.dilation * (step.taps - 1) + 1)

@@ -1,7 +1,7 @@
-"""What a part of an operator's output needs of its input, and how it is made of that: one rule for each family.
+"""Rules that compute a part of an operator's output from a part of its input, one for each family of operators.
 
-The index maps are the probe's. A map's range may reach beyond the tensor: what lies there is padding, and is
-padded just where the whole network would have padded.
+The index maps are those of the probe. A range may reach beyond the tensor; there the rule pads, exactly where the whole
+network would pad.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Call:
     Parameters
     ----------
     node
-        What to call.
+        Operator and arguments.
     tensors
-        What it reads, by number of node.
+        Tensors that it reads, by number of their node.
     weights
-        Of the network, by name.
+        Parameters and buffers of the network, by name.
     pads
-        What of its reads lies beyond the tensor.
+        Voxels beyond the tensors that it needs.
     maps
-        Of the rule.
+        Index maps of the rule.
     in_place
-        Whether nobody else reads what it reads.
+        Whether the input may be overwritten.
     """
 
     node: Node
@@ -51,7 +51,7 @@ class Call:
     in_place: bool
 
     def args(self) -> dict[str, Any]:
-        """The arguments by name, with tensors for what stands for them; they are given away."""
+        """Return the arguments by name with their tensors, to which this call then holds no reference."""
         found: dict[str, Any] = tree_map(self._tensor, self.node.args,
                                          is_leaf=lambda leaf: isinstance(leaf, (Ref, Weight)))
         self.tensors.clear()
@@ -64,7 +64,7 @@ class Call:
 
     @property
     def even_pads(self) -> list[int] | None:
-        """As an operator takes them, where both sides have as many."""
+        """Padding in the form that operators take, or None if the sides differ."""
         return [low for low, _ in self.pads] if all(low == high >= 0 for low, high in self.pads) else None
 
     def padded(self, x: torch.Tensor, value: float = 0.0) -> torch.Tensor:
@@ -78,17 +78,17 @@ Run = Callable[[Call], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How parts of one operator are made.
+    """How to compute parts of one operator.
 
     Parameters
     ----------
     maps
-        Of the node and the size of its input, one per axis.
+        Returns an index map for each axis from a node and the size of its input.
     run
-        Gives the part; transposed convolutions and interpolation give what their input makes, from which the part
-        is then cut.
+        Computes the part. Transposed convolutions and interpolations return all that their input makes; the part is
+        then cut out.
     flops
-        Of one voxel of the output, or of the input of a transposed convolution.
+        Returns the operations for one voxel of the output, or of the input of a transposed convolution.
     """
 
     maps: Maps
@@ -100,12 +100,12 @@ RULES: dict[str, Rule] = {}
 
 
 def rule_of(node: Node) -> Rule:
-    """The rule of a node's operator.
+    """Return the rule of a node's operator.
 
     Raises
     ------
     NotCroppableError
-        If there is none.
+        There is no rule.
     """
     if node.op not in RULES:
         raise NotCroppableError(f"{node.op} has no rule")
@@ -127,7 +127,7 @@ def _need(holds: bool, why: str) -> None:
         raise NotCroppableError(why)
 
 
-# Element by element, and whatever else leaves the axes of the image alone.
+# Element-wise operators, and others that leave the axes of the image alone.
 
 
 def _same(node: Node, size: Size) -> tuple[Map, ...]:

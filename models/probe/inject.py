@@ -1,7 +1,7 @@
-"""Global layers in several passes: reduce what they look at over a part of the image, then give them the result.
+"""Global layers in several passes: reduce their input over all parts of the image, then give them the result.
 
-A global mean or maximum is the sum, or the largest, of what the parts of an image give. So a pass over all parts
-finds it, and in the pass behind it the layer is told the result instead of computing one from the tile it sees::
+A global mean or maximum is the sum, or the maximum, over the parts of an image. A first pass over all parts computes
+it, and in the next pass the layer takes this result instead of that of its tile::
 
     tile   [ context [====== core ======] context ]
     cells      .  .   x   x   x   x   x   .  .        of the layer's input; those of the core are reduced
@@ -23,11 +23,11 @@ from tiler.models.aten.observer import Observer, operator_name
 from tiler.ports import Partial
 
 CallSite = tuple[str, int]
-"""An operator's name, and how many calls of it came before this one."""
+"""Name of an operator, and the number of earlier calls of it."""
 
 How = Literal["mean", "sum", "max", "min"]
 Answers = Mapping[CallSite, torch.Tensor]
-"""What global layers are told: their results, flat, in float64."""
+"""Results of global layers, flat, in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Cells:
     Parameters
     ----------
     voxels, cells
-        So many voxels of the input hold so many cells.
+        Ratio: this many voxels of the input hold this many cells.
     origin
-        Where in the input cell 0 begins, laid on the stride grid.
+        Voxel of the input at which cell 0 begins, on the stride grid.
     size, count
-        Of an input in phase, and its cells.
+        Size of an input in phase, and its number of cells.
     """
 
     voxels: int
@@ -51,11 +51,11 @@ class Cells:
     count: int
 
     def at(self, size: int) -> int:
-        """How many there are for an input in phase."""
+        """Return the number of cells of an input in phase."""
         return self.count + (size - self.size) * self.cells // self.voxels
 
     def within(self, span: Span, size: int) -> Span:
-        """Those of a part of the input that begins on the stride grid; all that are left at the input's end."""
+        """Return the cells of a part of the input that begins on the stride grid; at its end, all that are left."""
         first = (span.start - self.origin) * self.cells // self.voxels
         last = self.at(size) if span.stop >= size else (span.stop - self.origin) * self.cells // self.voxels
         return Span(first, last)
@@ -68,18 +68,18 @@ class Site:
     Parameters
     ----------
     call
-        Which.
+        The call.
     how
-        What it does.
+        Type of the reduction.
     over
-        The dimensions of its input that it does it over.
+        Dimensions of the input that are reduced.
     layout
-        The input's dimensions: for each the axes of the image in it, None for anything else, with the size of that;
-        outermost first where a view has merged several.
+        For each dimension of the input the axes of the image in it (None for anything else) with their sizes;
+        outermost first if a view has merged several.
     axes
-        The cells of its input, on the image's axes.
+        Cells of the input along the image's axes.
     values
-        How many it gives for one image.
+        Number of results for one image.
     """
 
     call: CallSite
@@ -90,7 +90,7 @@ class Site:
     values: int
 
     def core(self, x: torch.Tensor, part: Box, sizes: Sequence[int]) -> torch.Tensor:
-        """The cells of a part of an image of those sizes."""
+        """Return the cells of a part of an image of these sizes."""
         for at, dim in reversed(list(enumerate(self.layout))):
             if all(axis is None for axis, _ in dim):
                 continue
@@ -101,7 +101,7 @@ class Site:
         return x
 
     def reduce(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """``(values,)`` float64 and the number of cells behind each."""
+        """Return the reduced ``(values,)`` in float64, and the number of cells in each sum."""
         wide = x.to(torch.float64)
         if self.how in ("mean", "sum"):
             return wide.sum(self.over).flatten(), int(np.prod([x.shape[d] for d in self.over]))
@@ -110,12 +110,12 @@ class Site:
 
 
 class Injected(Observer):
-    """Within this context one forward pass is told the results of global layers.
+    """Context in which a forward pass takes given results of global layers.
 
     Parameters
     ----------
     answers
-        For the calls to be answered; all others are computed.
+        Results of the calls to replace; all others are computed.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -141,12 +141,12 @@ class Injected(Observer):
         """Look at a call before it is made."""
 
     def check(self) -> None:
-        """Raise if a layer that should have been told its result never asked.
+        """Check that every given result was used.
 
         Raises
         ------
         ModelError
-            Then the network runs other operators here than where it was probed.
+            A layer did not run, so the network runs other operators here than when it was probed.
         """
         if self._told != len(self.answers):
             raise ModelError(f"{len(self.answers) - self._told} of the network's {len(self.answers)} global layers "
@@ -154,7 +154,7 @@ class Injected(Observer):
 
 
 def _shaped_like(computed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Values of one image in the form in which the layer gives them for a batch."""
+    """Return the values of one image in the shape of the layer's result for a batch."""
     values = values.to(computed.device, computed.dtype)
     if values.numel() == computed.numel():
         return values.reshape(computed.shape)
@@ -162,7 +162,7 @@ def _shaped_like(computed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 class _Enough(Exception):
-    """All that was looked for has been seen."""
+    """Ends a pass that has seen all calls it waited for."""
 
 
 class _Reducing(Injected):
@@ -188,7 +188,7 @@ class _Reducing(Injected):
 
 
 class Until(Injected):
-    """A pass that ends behind the last of some calls."""
+    """A pass that ends after the last of some calls."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
         super().__init__({})
@@ -205,12 +205,12 @@ class Until(Injected):
 
 
 def run_until(mode: _Reducing | Until, forward: Callable[[], Any]) -> None:
-    """Run a pass as far as a mode lets it.
+    """Run a pass until a mode ends it.
 
     Raises
     ------
     ModelError
-        If it came to its end without what the mode was waiting for.
+        The pass ended without the calls that the mode waited for.
     """
     try:
         with mode:
@@ -226,20 +226,20 @@ def run_until(mode: _Reducing | Until, forward: Callable[[], Any]) -> None:
 def reduced(
     forward: Callable[[], Any], sites: Sequence[Site], part: Box, sizes: Sequence[int], answers: Answers
 ) -> Partial:
-    """What the inputs of global layers add up to over a part of an image.
+    """Reduce the inputs of global layers over a part of an image.
 
     Parameters
     ----------
     forward
-        One pass of one image.
+        Runs one pass over one image.
     sites
-        The layers.
+        The global layers.
     part
-        In voxels of the image, on its own axes; begins on the stride grid.
+        Part in voxels of the image, on the image's axes; begins on the stride grid.
     sizes
-        Of the image.
+        Size of the image.
     answers
-        For global layers in front of them.
+        Results of earlier global layers.
     """
     mode = _Reducing(sites, part, sizes, answers)
     run_until(mode, forward)
@@ -256,7 +256,7 @@ def reduced(
 
 
 def answers_of(sites: Sequence[Site], total: Partial) -> dict[CallSite, torch.Tensor]:
-    """What the layers are to be told, from what all parts add up to."""
+    """Compute the results of the layers from the sums and maxima over all parts."""
     answers: dict[CallSite, torch.Tensor] = {}
     sums, maxima = total.sums, total.maxima
     for site in sites:

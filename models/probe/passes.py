@@ -1,4 +1,4 @@
-"""The passes that come before the last one, where a network has global means or maxima."""
+"""Passes before the last one, for networks with global means or maxima."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Pass:
     Parameters
     ----------
     footprint
-        Over (z, y, x): what their cells need, in the residue class of the network's tiles.
+        Context of the layers' cells over (z, y, x); tiles are congruent to those of the network.
     sites
-        The calls.
+        Calls of the layers.
     """
 
     footprint: Footprint
@@ -31,7 +31,7 @@ class Pass:
 
 
 def partly_global(trace: Trace) -> list[Offence]:
-    """Layers that reduce some axes of the image and keep others: what they give is no number but a line."""
+    """Find layers that reduce some axes of the image and keep others; their result is not a number but a line."""
     found = []
     for number in trace.globals_:
         node = trace.nodes[number]
@@ -42,12 +42,12 @@ def partly_global(trace: Trace) -> list[Offence]:
 
 
 def passes_of(trace: Trace, plain: Footprint) -> tuple[Pass, ...]:
-    """What must be found before the last pass, in order.
+    """Return the passes before the last one, in order.
 
     Parameters
     ----------
     trace
-        In phase; its global layers are means, sums, maxima or minima over the whole image.
+        Trace in phase; its global layers are means, sums, maxima or minima over the whole image.
     plain
         Footprint of the last pass, over (z, y, x).
     """
@@ -84,7 +84,7 @@ def _how(node: Node) -> How:
 
 
 def _cells(trace: Trace, axis: int, number: int, drops: int) -> Cells:
-    """Half of what was dropped before a map lies before its first cell, rounded to the grid of its cells."""
+    """Locate the cells of a map; half of the dropped voxels lie before its first cell, rounded to whole cells."""
     node, size = trace.nodes[number], trace.sizes[axis]
     scale = node.scale[axis]
     count = next(atom.size for dim in node.dims for atom in dim if atom.axis == axis)
@@ -94,14 +94,14 @@ def _cells(trace: Trace, axis: int, number: int, drops: int) -> Cells:
 
 
 def _needed(trace: Trace, axis: int, number: int, cells: Cells, stride: int) -> tuple[int, int]:
-    """Context of the cells of one stride."""
+    """Return the context of the cells of one stride."""
     found = trace.reach(axis, 0, stride * cells.cells // cells.voxels - 1, number)
     low, high = found or (cells.origin, cells.origin + stride - 1)
     return cells.origin - low, high + 1 - cells.origin - stride
 
 
 def _rounded(own: Reach, low: int, high: int) -> Reach:
-    """The context in the phase and the class of sizes of the last pass."""
+    """Round a context to the phase and the legal sizes of the last pass."""
     low, high = max(low, own.shrink_low), max(high, own.shrink_high)
     low += (own.low - low) % own.stride
     high += (own.low + own.high - low - high) % own.stride

@@ -69,7 +69,7 @@ class Measured:
         return Grid(Box.of_shape(shape), block_shape(self.labels.read_unit, shape, BLOCK))
 
     def table(self, box: Box) -> Measures:
-        """What one block says."""
+        """Measures of one block."""
         (labels,) = self.labels.read(box)
         if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
             raise PlanError(f"{self.labels.name} holds negative numbers, which are no ids of objects")

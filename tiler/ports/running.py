@@ -1,4 +1,4 @@
-"""What does the work, what work is, and who hears of it."""
+"""Ports of a run: jobs, executors that run them, and listeners that receive progress."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Hears what a run does. Called from the driver's thread only."""
+    """Receives the progress of a run. Called from the driver's thread only."""
 
     def started(self, total: int, done: int) -> None:
-        """A stage of ``total`` blocks (in "finish": pieces) begins, of which ``done`` are already journalled."""
+        """Announce a stage of ``total`` blocks (in "finish": pieces), of which ``done`` are already journalled."""
         ...
 
     def finished_block(self, index: int, voxels: int) -> None: ...
 
     def stage(self, name: str) -> None:
-        """What comes next: "statistics", "pass 1", "model", "instances", "finish"."""
+        """Announce the name of the next stage: "statistics", "pass 1", "model", "instances", "finish"."""
         ...
 
     def warn(self, message: str) -> None: ...
@@ -34,32 +34,32 @@ class Job(Protocol):
     Attributes
     ----------
     feeders
-        How many threads may compute at once.
+        Number of threads that may compute at the same time.
     """
 
     @property
     def feeders(self) -> int: ...
 
     def where(self, index: int) -> str:
-        """The box of a block, for messages."""
+        """Return the box of a block as text, for messages."""
         ...
 
     def read(self, index: int) -> Any:
-        """Fetch what block ``index`` needs. Input only: safe to run ahead in another thread."""
+        """Read the input of block ``index``; safe to run ahead in another thread."""
         ...
 
     def compute(self, index: int, window: Any) -> Any:
-        """Turn it into the block's result. Runs in as many threads as there are feeders."""
+        """Compute the result of a block from its input; runs in as many threads as there are feeders."""
         ...
 
     def write(self, index: int, result: Any) -> Json:
-        """Store it durably and return what the journal records."""
+        """Store the result durably and return the record for the journal."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A block that is durable, and what the journal records of it."""
+    """A block whose data are durable, and its record for the journal."""
 
     index: int
     record: Json = field(default_factory=dict)
@@ -67,12 +67,12 @@ class Finished:
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs a job's blocks. What it does may not change any result."""
+    """Runs the blocks of a job; the choice of an executor must not change any result."""
 
     def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
         """Yield blocks as they become durable, in any order.
 
-        Once ``stop`` is set no new block is begun; those under way are finished and yielded. An error in
-        any stage is raised here as `tiler.errors.BlockFailed`, after the threads have ended.
+        Once ``stop`` is set no new block is started; those in progress are finished and yielded. An error in any step
+        is raised here as `tiler.errors.BlockFailed` after the threads have ended.
         """
         ...

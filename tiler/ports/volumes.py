@@ -1,4 +1,4 @@
-"""Where voxels come from and where they go."""
+"""Ports of volumes: sources, from which voxels are read, and sinks, to which they are written."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ VolumeShape = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How the voxels of a volume lie in the world and in the array that they came from.
+    """Axes of the array that a volume came from, and its physical sizes.
 
     Parameters
     ----------
     axes
         Names of the source's axes without its channel axis, e.g. ``("y", "x")``, ``("t", "z", "y", "x")``.
     sizes
-        Their lengths. The volume's z is the product of all but the last two.
+        Lengths of the axes. The volume's z is the product of all but the last two.
     scale
         Physical size of one step along each axis.
     units
-        Unit of each scale as OME-NGFF spells it (``"nanometer"``, ``"second"``), None where unknown.
+        Unit of each scale as OME-NGFF spells it (``"nanometer"``, ``"second"``), None if unknown.
     offset
-        Translation of the first voxel along each axis, in those units.
+        Translation of the first voxel along each axis, in the same units.
     """
 
     axes: tuple[str, ...]
@@ -42,7 +42,7 @@ class Calibration:
 
     @classmethod
     def plain(cls, axes: Iterable[str], sizes: Iterable[int]) -> Calibration:
-        """Voxels of size one, without unit, at the origin."""
+        """Return a calibration with voxels of size one, without unit, at the origin."""
         axes = tuple(axes)
         n = len(axes)
         return cls(axes, tuple(sizes), (1.0,) * n, (None,) * n, (0.0,) * n)
@@ -55,18 +55,18 @@ class Source(Protocol):
     Attributes
     ----------
     name
-        What to call it in messages: a path, or ``"array"``.
+        Name in messages: a path, or ``"array"``.
     shape
         ``(c, z, y, x)``; a 2-D image has z = 1.
     dtype
-        Of the voxels, in the machine's byte order.
+        Type of the voxels, in the machine's byte order.
     calibration
         Axes and physical sizes.
     identity
         JSON that changes when the voxels change (path, size, modification time, ...); None for an array in
         memory, which cannot be resumed.
     read_unit
-        ``(z, y, x)`` of what is decoded at once (chunk, strip, page); reads along it are cheapest.
+        Shape ``(z, y, x)`` of the unit that is decoded at once (chunk, strip, page); reads along it are cheapest.
     """
 
     @property
@@ -83,20 +83,20 @@ class Source(Protocol):
     def read_unit(self) -> Shape: ...
 
     def read(self, box: Box) -> Array:
-        """``(c, *box.shape)``: the voxels of a box that lies inside the volume. Safe from several threads."""
+        """Read the voxels ``(c, *box.shape)`` of a box inside the volume. Safe from several threads."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """What a sink is made for.
+    """Specification of an output, from which a sink is made.
 
     Parameters
     ----------
     shape
-        ``(c, z, y, x)`` of the region that is written.
+        ``(c, z, y, x)``: shape of the region to write.
     dtype
-        Of the voxels.
+        Type of the voxels.
     calibration
         Axes, physical sizes and the region's offset.
     classes
@@ -129,16 +129,16 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What an output takes of the disk, in bytes before compression.
+    """Disk space of an output, in bytes before compression.
 
     Parameters
     ----------
     output
-        The output itself, with its levels.
+        Space of the output itself, with its levels.
     temporary
-        What lies beside it until it is whole.
+        Space of temporary files until the output is whole.
     reserved
-        Whether all of it is taken as soon as the output is created: nothing is compressed.
+        Whether all the space is taken when the output is created, because nothing is compressed.
     """
 
     output: int
@@ -147,19 +147,19 @@ class Room:
 
 
 class Watch(Protocol):
-    """Hears how far a sink has got with finishing its output, and may stop it between two pieces."""
+    """Receives the progress of a sink that finishes its output, and may stop it between two pieces."""
 
     def begin(self, total: int) -> None:
-        """There are ``total`` pieces to make."""
+        """Announce the total number of pieces."""
         ...
 
     def made(self, voxels: int) -> None:
-        """One more is made; what this raises ends the work, which then can be begun again."""
+        """Announce one more finished piece; an exception raised here stops the work, which can be started again."""
         ...
 
 
 class Unwatched:
-    """Nobody looks."""
+    """A watch that ignores progress."""
 
     def begin(self, total: int) -> None: ...
     def made(self, voxels: int) -> None: ...
@@ -170,12 +170,12 @@ UNWATCHED = Unwatched()
 
 @runtime_checkable
 class Sink(Protocol):
-    """Where the result goes. Coordinates are those of the output: its first voxel is at the origin.
+    """An output that is written block by block. Coordinates are those of the output: its first voxel is the origin.
 
     Attributes
     ----------
     name
-        What to call it in messages.
+        Name in messages.
     write_unit
         ``(z, y, x)``: shard, else chunk. Blocks are whole numbers of it, so no two writes touch one chunk.
     """
@@ -186,7 +186,7 @@ class Sink(Protocol):
     def write_unit(self) -> Shape: ...
 
     def create(self) -> None:
-        """Make the empty output under its partial name, replacing an older partial one."""
+        """Create the empty output under its partial name; an older partial output is replaced."""
         ...
 
     def write(self, box: Box, data: Array) -> None:
@@ -194,17 +194,17 @@ class Sink(Protocol):
         ...
 
     def read(self, box: Box) -> Array:
-        """``(c, *box.shape)`` as stored, from the partial or the finished output."""
+        """Read the stored voxels ``(c, *box.shape)`` from the partial or the finished output."""
         ...
 
     @property
     def room(self) -> Room:
-        """What it takes of the disk; nothing for what is kept in memory."""
+        """Disk space of the output; 0 bytes for outputs in memory."""
         ...
 
     def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Store metadata and provenance, then give the output its final name; may be called again.
 
-        Whatever takes its time here (levels, compression, conversion) is told to ``watch`` piece by piece.
+        Work that takes time (levels, compression, conversion) is reported to ``watch`` piece by piece.
         """
         ...
