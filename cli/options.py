@@ -88,7 +88,7 @@ MODEL = together(
     from_table("Model"),
 )
 INPUT = from_table("Input")
-RESULT = from_table("Result")
+RESULT = together(from_table("Result"), from_table("Objects"))
 RESOURCES = from_table("Resources")
 
 TALK = together(

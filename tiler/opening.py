@@ -14,6 +14,8 @@ from tiler.geometry import Box
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
+from tiler.objects.connectivity import Connectivity
+from tiler.objects.rules import Rules, default_connectivity
 from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions, parse_rule
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
@@ -70,9 +72,22 @@ class Opened:
     def instance_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.options.dtype if self.kind == "instances" else "uint32")
 
+    @property
+    def rules(self) -> Rules | None:
+        """How objects are made of labels; None where none are."""
+        if self.kind != "instances":
+            return None
+        options = self.options
+        neighbours = options.connectivity or default_connectivity(self.predictor.footprint.flat)
+        return Rules(Connectivity(neighbours), options.min_size, options.link)
+
     def plan(self) -> Plan:
         """What will be done with them."""
-        return resolve(_settings(self.options, self.region), self.source, self.predictor, _extra(self.options),
+        rules, extra = self.rules, _extra(self.options)
+        if rules is not None:
+            _check_sections(self.source, rules)
+            extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
+        return resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
                        tune=self.options.tune)
 
     def to_json(self) -> dict[str, Any]:
@@ -244,10 +259,7 @@ def _memory(options: ResolvedOptions) -> int | None:
 
 def _extra(options: ResolvedOptions) -> Json:
     """What comes after the model and can change the result."""
-    extra: dict[str, Any] = {"kind": options.kind, "normalise": str(options.normalise), "ngff": options.ngff}
-    if options.kind == "instances":
-        extra |= {"min_size": options.min_size, "instance_dtype": options.dtype}
-    return extra
+    return {"kind": options.kind, "normalise": str(options.normalise), "ngff": options.ngff}
 
 
 def _check_time(source: Source, predictor: Predictor) -> None:
@@ -255,6 +267,14 @@ def _check_time(source: Source, predictor: Predictor) -> None:
     if "t" in axes and sizes[axes.index("t")] > 1 and not predictor.footprint.flat:
         raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points, the network takes volumes: "
                         "choose one with `roi=t=N`")
+
+
+def _check_sections(source: Source, rules: Rules) -> None:
+    """Refuse objects that would go from one time point to the next, since time is folded into z."""
+    axes, sizes = source.calibration.axes, source.calibration.sizes
+    if rules.through_volume and "t" in axes and sizes[axes.index("t")] > 1:
+        raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points: objects cannot go from one to the "
+                        "next; choose one with `roi=t=N`, or say `connectivity=4` and leave out `link`")
 
 
 def describe_source(source: Any) -> str:

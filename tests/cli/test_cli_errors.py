@@ -89,7 +89,7 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--classes", "cat"], "no class 'cat'.*--classes"),
     (["--as", "instances", "--dtype", "uint8"], "instances are written as uint32, uint64; got 'uint8' .--dtype"),
     (["--border", "zero"], "--border mirror"),
-    (["--min-size", "5"], "probabilities have no objects of 5 voxels: say --as instances.*--min-size"),
+    (["--min-size", "5"], "probabilities have no objects: say --as instances.*--min-size"),
     (["--as", "labels", "--classes", "all"], "labels are made of all classes.*leave out --classes"),
     (["-o", "out.tif", "--ngff", "0.4"], "out.tif is not an OME-Zarr: leave out --ngff.*-o"),
     (["-o", "s3://bucket/out.tif"], "outputs on object stores are .zarr; got .tif .-o"),

@@ -18,6 +18,7 @@ from tiler.ports import KINDS, Kind
 from tiler.running.output import InMemory, output_of
 from tiler.running.perform import Memo, Silent, perform
 from tiler.running.results import RESULTS, Probabilities
+from tiler.running.run_spec import sinks_of
 from tiler.running.stage import is_sound
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec
@@ -37,29 +38,29 @@ def test_the_stages_of_a_run_depend_on_the_network_and_the_result():
     assert names(PoolingNet()) == ["model"]
     assert names(PoolingNet(), normalise="volume") == ["statistics", "model"]
     assert names(GatedNet(levels=2)) == ["pass 1", "pass 2", "model"]
-    assert names(LabelNet(), kind="instances", normalise="volume") == ["statistics", "model", "instances"]
+    assert names(LabelNet(), kind="instances", normalise="volume") == [
+        "statistics", "model", "components", "merge", "instances"]
 
 
 def test_every_kind_of_result_can_be_made():
     assert set(RESULTS) == set(KINDS)
 
 
-def test_a_slice_that_is_numbered_again_gets_its_own_numbers():
-    """Also where later slices are numbered already."""
+def test_a_block_that_is_numbered_again_gets_its_own_numbers():
+    """Also where later blocks are numbered already."""
     opened = open_all(VOLUME, LabelNet(), Options(kind="instances"), trust=False)
-    labels, numbering = stages_of(run_spec(opened, opened.plan(), InMemory()))
-    for sink in (labels.sink, numbering.sink):
+    stages, done, found = stages_of(run_spec(opened, opened.plan(), InMemory())), {}, {}
+    for sink in sinks_of(stages):
         sink.create()
-    done = {}
-    for stage, records in ((labels, {}), (numbering, done)):
-        job = stage.job({}, {})
-        records.update({index: job.write(index, job.compute(index, job.read(index))) for index in stage.order})
-    (box,) = numbering.stored(1)
-    expected = numbering.sink.read(box)
-    numbering.sink.write(box, np.zeros_like(expected))
-    again = numbering.job({}, {index: record for index, record in done.items() if index != 1})
-    assert again.write(1, again.compute(1, again.read(1))) == done[1]
-    np.testing.assert_array_equal(numbering.sink.read(box), expected)
+    for stage in stages:
+        job = stage.job(found, {})
+        done[stage.name] = {index: job.write(index, job.compute(index, job.read(index))) for index in stage.order}
+        found[stage.name] = stage.merge(found, done[stage.name])
+    (box,) = stage.stored(1)
+    expected = stage.sink.read(box)
+    stage.sink.write(box, np.zeros_like(expected))
+    assert job.write(1, job.compute(1, job.read(1))) == done["instances"][1]
+    np.testing.assert_array_equal(stage.sink.read(box), expected)
 
 
 SCORES = Kind("scores", True, "channels", ("float32",), "/scores")

@@ -127,7 +127,7 @@ class Recomputation:
 
     def _compare(self, box: Box, values: Array) -> Compared:
         stored = self.sink.read(box.back(self.run.plan.region.start))
-        return Compared(box, self.run.result.difference(stored, values, self.run.min_size))
+        return Compared(box, self.run.result.difference(stored, values, self.run.rules))
 
 
 def _apart(one: Partial, other: Partial) -> float:

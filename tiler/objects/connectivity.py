@@ -36,7 +36,7 @@ class Connectivity:
     def __post_init__(self) -> None:
         if self.neighbours not in REACH:
             raise PlanError("a voxel has 4 or 8 neighbours in its section, or 6, 18 or 26 in the volume; got "
-                            f"{self.neighbours} (--connectivity)")
+                            f"{self.neighbours}", option="connectivity")
 
     @property
     def flat(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from tiler.errors import MARKED, python_spelling
 from tiler.options.declaring import Option, flag_of
-from tiler.options.parsers import Choice, ChoiceOrExecutor
+from tiler.options.parsers import Among, Choice, ChoiceOrExecutor
 from tiler.options.table import TABLE
 
 FLAGS = {"output": "-o"}
@@ -25,6 +25,8 @@ def cli_spelling(keyword: str, value: str | None) -> str:
 def words_of(option: Option) -> tuple[str, ...]:
     """The words that an option is chosen from; empty for all others."""
     parse = option.parse.names if isinstance(option.parse, ChoiceOrExecutor) else option.parse
+    if isinstance(parse, Among):
+        return tuple(map(str, parse.numbers))
     return parse.words if isinstance(parse, Choice) else ()
 
 

@@ -57,6 +57,37 @@ class Whole:
         return number
 
 
+@dataclass(frozen=True, slots=True)
+class Among:
+    """One of several whole numbers, as a number or as its digits."""
+
+    numbers: tuple[int, ...]
+
+    def __call__(self, value: Any, option: str) -> int:
+        number = _index(value)
+        if number is None or number not in self.numbers:
+            raise PlanError(f"{value!r} is not one of {', '.join(map(str, self.numbers))}", option=option)
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """A finite number from ``least`` to ``most``, as a number or as text."""
+
+    least: float
+    most: float = math.inf
+
+    def __call__(self, value: Any, option: str) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not self.least <= number <= self.most or math.isinf(number):
+            span = f"of at least {self.least:g}" if math.isinf(self.most) else f"from {self.least:g} to {self.most:g}"
+            raise PlanError(f"{value!r} is not a number {span}", option=option)
+        return number
+
+
 def _index(value: Any) -> int | None:
     """An integer of any library, or a text of digits; None for all else, floats and truth values included."""
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):

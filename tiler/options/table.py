@@ -14,7 +14,19 @@ from typing import Annotated, Any, Literal, TypedDict
 from tiler.geometry import Box, Shape
 from tiler.options.declaring import AutoType, Option, table_of
 from tiler.options.normalising import Rule, parse_rule
-from tiler.options.parsers import Bytes, Choice, ChoiceOrExecutor, File, Flag, Items, Sizes, Text, Whole
+from tiler.options.parsers import (
+    Among,
+    Bytes,
+    Choice,
+    ChoiceOrExecutor,
+    File,
+    Flag,
+    Items,
+    Real,
+    Sizes,
+    Text,
+    Whole,
+)
 from tiler.options.regions import Region, parse_roi
 from tiler.ports import KINDS, Border, Executor, Tiling
 
@@ -47,11 +59,22 @@ class Keywords(TypedDict, total=False):
         group="Result", parse=Choice(OutputType), of_model=True,
         help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p).",
         otherwise="float32 for probabilities, uint8 for labels, uint32 for instances")]
-    min_size: Annotated[int, Option(
-        group="Result", parse=Whole(0), default=0, of_output=True, help="Size of the smallest instance in voxels.")]
     ngff: Annotated[Ngff, Option(
         group="Result", parse=Choice(Ngff), default="0.5", of_zarr=True, of_output=True,
         help="Version of OME-Zarr: 0.5 is zarr 3, 0.4 is zarr 2.")]
+
+    min_size: Annotated[int, Option(
+        group="Objects", parse=Whole(0), default=0, of_output=True, help="Size of the smallest instance in voxels.")]
+    connectivity: Annotated[int, Option(
+        group="Objects", parse=Among((4, 8, 6, 18, 26)), of_output=True,
+        help="Voxels that touch: 4 or 8 in the same section, so that each section has instances of its own; 6, 18 or "
+             "26 through the volume.",
+        otherwise="6 for networks of volumes, 4 for networks of slices")]
+    link: Annotated[float, Option(
+        group="Objects", parse=Real(0, 1), metavar="OVERLAP", example="0.25", of_output=True,
+        help="Join instances of a section and the next that overlap each other most, from this intersection over "
+             "union on. Needs 4 or 8 as connectivity.",
+        otherwise="sections stay apart")]
 
     weights: Annotated[str | os.PathLike[str], Option(
         group="Model", parse=File(), short="-w", metavar="FILE", of_model=True,
@@ -147,6 +170,8 @@ class ResolvedOptions:
     classes: str | int | tuple[str | int, ...] | None
     dtype: OutputType
     min_size: int
+    connectivity: int | None
+    link: float | None
     ngff: Ngff
     weights: str | os.PathLike[str] | None
     head: Head | None

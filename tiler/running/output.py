@@ -5,6 +5,7 @@
     out.zarr                 the output, once it is whole
     out.zarr.partial         the output until then
     out.zarr.stage.zarr      what waits for a later stage of the run
+    out.zarr.shelf           what stages leave for later ones and no image holds
     out.zarr.journal         the record of finished blocks
     out.zarr.lock            an empty file whose lock a run holds; it stays, since removing it could let two runs in
 
@@ -34,6 +35,7 @@ from tiler.sinks.target import Target, remove
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, place_of
 from tiler.stores.label_places import beside
+from tiler.stores.shelf import Shelf, shelf_at
 
 
 class State(Enum):
@@ -56,6 +58,10 @@ class Destination(Protocol):
         """What waits beside the output for a later stage."""
         ...
 
+    def shelf(self, name: str) -> Shelf:
+        """Where a stage leaves what a later one needs and no image holds."""
+        ...
+
     def discard_stage(self) -> None:
         """Remove what waited."""
         ...
@@ -69,6 +75,9 @@ class InMemory:
 
     def stage(self, spec: OutputSpec) -> Sink:
         return open_sink(None, spec)
+
+    def shelf(self, name: str) -> Shelf:
+        return shelf_at(None)
 
     def discard_stage(self) -> None:
         """Nothing waits outside the memory."""
@@ -89,6 +98,9 @@ class Output(ABC):
     def stage(self, spec: OutputSpec) -> Sink:
         return open_sink(self.stage_place, spec)
 
+    def shelf(self, name: str) -> Shelf:
+        return shelf_at(self.shelf_place / name)
+
     @property
     def journal_place(self) -> Place:
         return journal_path(self.place)
@@ -96,6 +108,10 @@ class Output(ABC):
     @property
     def stage_place(self) -> Place:
         return beside(self.place, ".stage.zarr")
+
+    @property
+    def shelf_place(self) -> Place:
+        return beside(self.place, ".shelf")
 
     @property
     def state(self) -> State:
@@ -244,9 +260,9 @@ class LocalOutput(Output):
             remove(leftover)
 
     def _stage_leftovers(self) -> list[Path]:
-        """What there is of the labels that waited for their numbers, whole or not; nothing else of a similar name."""
-        stage = Target(Path(str(self.stage_place)))
-        return [path for path in (stage.path, stage.partial, stage.aside) if path.is_dir()]
+        """What there is of what waited for later stages, whole or not; nothing else of a similar name."""
+        stage, shelf = Target(Path(str(self.stage_place))), Path(str(self.shelf_place))
+        return [path for path in (stage.path, stage.partial, stage.aside, shelf) if path.is_dir()]
 
     def _remove_journal(self) -> None:
         Path(str(self.journal_place)).unlink(missing_ok=True)
@@ -277,7 +293,8 @@ class StoreOutput(Output):
         return held
 
     def discard_stage(self) -> None:
-        asking().remove(self.stage_place)
+        for place in (self.stage_place, self.shelf_place):
+            asking().remove(place)
 
     def _remove_journal(self) -> None:
         asking().remove(self.journal_place)

@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tiler.geometry import Box, Grid
+from tiler.jobs.components import Labelled
+from tiler.objects.rules import Rules
 from tiler.ports import KINDS, Array, Kind
+from tiler.running.object_stages import object_stages
 from tiler.running.output_spec import network_spec
 from tiler.running.run_spec import Result, RunSpec
 from tiler.running.stage import Stage
-from tiler.running.stages import NetworkStage, NumberingStage, rows_of
+from tiler.running.stages import NetworkStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Probabilities:
     def stages(self, run: RunSpec) -> list[Stage]:
         return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
 
-    def difference(self, stored: Array, computed: Array, min_size: int) -> float:
+    def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """Largest difference of two values."""
         return float(np.abs(stored.astype(np.float64) - computed.astype(np.float64)).max())
 
@@ -36,7 +40,7 @@ class Labels:
     def stages(self, run: RunSpec) -> list[Stage]:
         return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
 
-    def difference(self, stored: Array, computed: Array, min_size: int) -> float:
+    def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """How much less likely than the best a stored class is, at worst; 0 where it is the best."""
         label, margin = _best(computed)
         return _worst(margin, stored[0] != label)
@@ -44,26 +48,28 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The connected components of the foreground, numbered; its labels wait beside the output for their numbers."""
+    """Objects made of labels, numbered; the labels wait beside the output for their numbers."""
 
     kind: Kind = KINDS["instances"]
 
     def stages(self, run: RunSpec) -> list[Stage]:
         wanted = network_spec(run, "labels")
         labels = NetworkStage(run, run.output.stage(wanted))
-        block, chunk = (1, rows_of(run), wanted.shape[3]), (1, *run.plan.chunk[1:])
         assert run.dtype is not None
-        numbered = replace(wanted, dtype=run.dtype, kind=self.kind.name, block=block, chunk=chunk, shard=None)
-        return [labels, NumberingStage(run, labels.output, run.output.sink(numbered))]
+        assert run.rules is not None
+        output = run.output.sink(replace(wanted, dtype=run.dtype, kind=self.kind.name))
+        grid = Grid(Box.of_shape(run.plan.region.shape), run.plan.block)
+        labelled = Labelled(labels.output, grid, run.rules.connectivity, run.output.shelf("objects"), run.rules.link)
+        return [labels, *object_stages(labelled, run.rules, output, run.dtype)]
 
-    def difference(self, stored: Array, computed: Array, min_size: int) -> float:
+    def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """The same for background and foreground.
 
         Small instances were dropped, so that background shows nothing where there is a smallest size.
         """
         label, margin = _best(computed)
         wrong = (stored[0] > 0) != (label > 0)
-        return _worst(margin, wrong & (stored[0] > 0) if min_size > 1 else wrong)
+        return _worst(margin, wrong & (stored[0] > 0) if rules is not None and rules.min_size > 1 else wrong)
 
 
 RESULTS: dict[str, Result] = {each.kind.name: each for each in (Probabilities(), Labels(), Instances())}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tiler.objects.rules import Rules
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Json, Kind, Predictor, Room, Sink, Source
 from tiler.running.output import Destination
@@ -28,8 +29,8 @@ class RunSpec:
         What is made of the network's output.
     statistics
         The rule of a first pass over the volume, e.g. ``volume``; None for none.
-    min_size
-        Smallest instance in voxels.
+    rules
+        How objects are made of labels; None where there are none.
     dtype
         Of the output, where the result and not the network decides it.
     ngff
@@ -44,7 +45,7 @@ class RunSpec:
     output: Destination
     result: Result
     statistics: str | None = None
-    min_size: int = 0
+    rules: Rules | None = None
     dtype: np.dtype[Any] | None = None
     ngff: str = "0.5"
     attributes: Json = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Result(Protocol):
         """The stages from the network's last pass to the output; the last of them writes the output."""
         ...
 
-    def difference(self, stored: Array, computed: Array, min_size: int) -> float:
+    def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """How far an output is from what it should be, at worst.
 
         Parameters
@@ -76,8 +77,8 @@ class Result(Protocol):
         computed
             (c, z, y, x), the same part computed again: the output itself where its values are ordered, else the
             probabilities of the classes.
-        min_size
-            Smallest instance in voxels.
+        rules
+            How objects were made of labels.
         """
         ...
 

@@ -2,8 +2,8 @@
 
 ::
 
-    [statistics]  [pass 1, pass 2, ...]  model  [instances]
-     of the volume  of global layers     writes   writes
+    [statistics]  [pass 1, pass 2, ...]  model  [components, merge, instances]
+     of the volume  of global layers     writes                       writes
 
 Every stage may use what the earlier ones found. `stages_of` lists those of a run, `completed` goes through a record
 of them.
@@ -18,7 +18,6 @@ from typing import Protocol
 
 from tiler.geometry import Box, Grid
 from tiler.jobs.blend import segment_job
-from tiler.jobs.instances import InstancesJob, bands
 from tiler.jobs.reduce import ReductionJob, stage_name
 from tiler.jobs.seams import note_of
 from tiler.jobs.segment import SegmentJob, checksum
@@ -29,7 +28,7 @@ from tiler.running.run_spec import RunSpec
 from tiler.running.stage import Findings, Records, Stage
 from tiler.sources.cached import CachedSource
 
-STATISTICS, NETWORK, NUMBERING = "statistics", "model", "instances"
+STATISTICS, NETWORK = "statistics", "model"
 log = logging.getLogger(__name__)
 
 
@@ -181,41 +180,3 @@ class NetworkStage(Stage):
         voxel = source.shape[0] * source.dtype.itemsize
         log.info("decoded %d bytes, %d were planned", source.decoded * voxel, self.run.plan.estimate.bytes_decoded)
         return {"bytes_decoded": source.decoded * voxel}
-
-
-@dataclass(frozen=True)
-class NumberingStage(Stage):
-    """The connected components of labels, numbered slice by slice: numbers go on from one slice to the next."""
-
-    run: RunSpec
-    labels: Sink
-    output: Sink
-    name = NUMBERING
-    sequential = True
-    reads_input = False
-
-    @property
-    def grid(self) -> Grid:
-        shape = self.run.plan.region.shape
-        return Grid(Box.of_shape(shape), (1, *shape[1:]))
-
-    @property
-    def sink(self) -> Sink:
-        return self.output
-
-    def job(self, found: Findings, records: Records) -> InstancesJob:
-        run, counts = self.run, {index: int(record["count"]) for index, record in records.items()}
-        assert run.dtype is not None
-        return InstancesJob(self.labels, self.output, run.plan.region.shape, rows_of(run), run.min_size, run.dtype,
-                            counts)
-
-    def stored(self, index: int) -> Sequence[Box]:
-        return bands(self.run.plan.region.shape, rows_of(self.run), index)
-
-    def where(self, index: int) -> str:
-        return f"slice {index}"
-
-
-def rows_of(run: RunSpec) -> int:
-    """Rows of a slice that are numbered at a time."""
-    return run.plan.block[1]
