@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tiler.cli import completion
-from tiler.cli.options import json_option
+from tiler.cli.options import FACTORY, factory_options, json_option
 
 
 @click.command()
@@ -18,6 +18,7 @@ from tiler.cli.options import json_option
 @click.option("--weights", "-w", metavar="FILE", shell_complete=completion.files,
               help="safetensors file; by default the model's own.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along.")
+@FACTORY
 @click.option("--head", type=click.Choice(["softmax", "sigmoid", "none"]),
               help="What follows the last layer, in a package; by default what belongs to the model.")
 @click.option("--author", "authors", multiple=True, metavar="NAME", help="Of a package; may be repeated.")
@@ -35,5 +36,6 @@ def export(model: str, output: str, weights: str | None, trust: bool, head: Any,
 
     imprint = Imprint(tuple(options["authors"]), options["licence"])
     wanted = ExportOptions(head, imprint, options["overwrite"])
-    written = str(export(model, output, wanted, weights=weights, trust=trust))
+    arguments, returns = factory_options(options)
+    written = str(export(model, output, wanted, weights=weights, trust=trust, arguments=arguments, returns=returns))
     click.echo(json.dumps({"model": model, "output": written}) if as_json else written)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tiler.cli import completion
-from tiler.cli.options import json_option
+from tiler.cli.options import FACTORY, factory_options, json_option
 from tiler.models.zoo.registry import ModelEntry, describe, names
 
 
@@ -35,9 +35,10 @@ def models(name: str | None, as_json: bool) -> None:
 @click.option("--weights", "-w", metavar="FILE", shell_complete=completion.files,
               help="safetensors file; by default the model's own.")
 @click.option("--trust", is_flag=True, help="Run code that a model file or package brings along.")
+@FACTORY
 @json_option("network, ndim, footprint, context, exactness, border, in_channels, out_channels, offending, proof, "
              "proved and others")
-def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
+def probe(model: str, weights: str | None, trust: bool, as_json: bool, **factory: Any) -> int:
     """Find out what context MODEL needs, which tiles are legal, and prove it.
 
     Exit code 0 says that the network can be tiled exactly and that the proof succeeded.
@@ -46,7 +47,7 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool) -> int:
     from tiler.models.loading.open_model import load_model
     from tiler.models.probe import probe as probed
 
-    loaded = load_model(model, weights, trust)
+    loaded = load_model(model, weights, trust, *factory_options(factory))
     report = probed(loaded.bare(), loaded.in_channels, loaded.ndim)
     if report.footprint is not None:
         warn_of_halo(loaded, report.footprint)

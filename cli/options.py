@@ -10,7 +10,7 @@ import click
 from tiler.cli import completion
 from tiler.options import TABLE, Option
 from tiler.options.documents import cli_help, words_of
-from tiler.options.parsers import File, Flag, Whole
+from tiler.options.parsers import Assignments, File, Flag, Whole
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -73,6 +73,8 @@ def _declared(declared: Option) -> Decorator:
         names = [f"{declared.spelling}/{declared.spelling.replace('--', '--no-', 1)}"]
     elif isinstance(parse, Whole) and not parse.auto:
         settings["type"] = click.IntRange(parse.least, parse.most)
+    elif isinstance(parse, Assignments):
+        settings |= {"multiple": True, "callback": lambda context, parameter, value: value or None}
     if declared.metavar:
         settings["metavar"] = declared.metavar
     if isinstance(parse, File):
@@ -82,14 +84,24 @@ def _declared(declared: Option) -> Decorator:
 
 MODEL = together(
     option("Model", "--model", "-m", required=True, metavar="MODEL", shell_complete=completion.models,
-           help="Registered name (tiler models), package.module:factory, file.py:factory, an ONNX, TorchScript or .pt2 "
+           help="Registered name (tiler models), network of a library (smp:Unet, monai:DynUNet, "
+                "torchvision:fcn_resnet50), package.module:factory, file.py:factory, an ONNX, TorchScript or .pt2 "
                 "file, or a BioImage.IO package."),
     option("Model", "--trust", is_flag=True, help="Run code that a model file or package brings along."),
     from_table("Model"),
 )
+FACTORY = together(_declared(TABLE["model_args"]), _declared(TABLE["returns"]))
+"""What a factory is called with, and which of its outputs is used, for commands without the other options."""
 INPUT = from_table("Input")
 RESULT = together(from_table("Result"), from_table("Objects"))
 RESOURCES = from_table("Resources")
+
+
+
+def factory_options(given: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+    """Arguments and output of a factory, from the values of `FACTORY`."""
+    return TABLE["model_args"].read(given["model_args"]), TABLE["returns"].read(given["returns"])
+
 
 TALK = together(
     option("Messages", "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),

@@ -221,6 +221,7 @@ def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Sour
     # Torch is imported here and nowhere else.
     models = importlib.import_module("tiler.models.predictor.open_predictor")
     opened: Predictor = models.open_predictor(model, weights=options.weights, trust=trust,
+                                              arguments=options.model_args, returns=options.returns,
                                               options=models.PredictorOptions(**_predictor_options(options, source)))
     return opened
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -41,13 +43,13 @@ class ExportOptions:
 
 def export(
     model: str | Path | nn.Module, output: str | Path, options: ExportOptions, *, weights: str | Path | None = None,
-    trust: bool = False
+    trust: bool = False, arguments: Mapping[str, Any] | None = None, returns: str | None = None
 ) -> Path:
     """Write a network for other programs.
 
     Parameters
     ----------
-    model, weights, trust
+    model, weights, trust, arguments, returns
         See `tiler.models.load_model`.
     output
         ``.zip`` is a BioImage.IO package, with normalisation and head; ``.onnx``, ``.pt2`` and ``.pt`` (TorchScript)
@@ -71,7 +73,8 @@ def export(
     if path.exists() and not options.overwrite:
         raise ModelError(f"{path} exists: --overwrite replaces it, -o chooses another name")
     wanted = PredictorOptions(device="cpu", head=options.head, classes="all")
-    predictor = open_predictor(model, weights=weights, trust=trust, options=wanted)
+    predictor = open_predictor(model, weights=weights, trust=trust, arguments=arguments, returns=returns,
+                               options=wanted)
     if predictor.capabilities.tiling == "whole":
         raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
                          "their input can be written")

@@ -15,6 +15,8 @@ from torch import nn
 from tiler.errors import ModelError, WeightsError
 from tiler.models.aten.meta_device import without_values
 from tiler.models.loading.files import ModelFile
+from tiler.models.loading.libraries import LIBRARIES, build_network
+from tiler.models.loading.returned import with_output
 from tiler.models.loading.user_code import call_factory, first_line
 from tiler.models.loading.weights import file_hash, load_into
 from tiler.models.zoo import registry
@@ -53,15 +55,30 @@ class RegisteredRecipe:
 
 @dataclass(frozen=True, slots=True)
 class FactoryRecipe:
-    """The user's ``package.module:factory`` or ``file.py:factory``."""
+    """The user's ``package.module:factory`` or ``file.py:factory``, or a network of a library: ``smp:Unet``.
+
+    Parameters
+    ----------
+    source, attribute
+        What stands before and after the colon.
+    weights
+        File with its values; None for those that the factory gives.
+    arguments
+        Of the factory.
+    returns
+        Output that is used; None where there is one alone.
+    """
 
     source: str
     attribute: str
     weights: Path | None
+    arguments: tuple[tuple[str, Any], ...] = ()
+    returns: str | None = None
 
     def build(self) -> nn.Module:
-        module = call_factory(self.source, self.attribute)
-        return _with_weights(module, self.weights)
+        call = build_network if self.source in LIBRARIES else call_factory
+        module = call(self.source, self.attribute, dict(self.arguments))
+        return with_output(_with_weights(module, self.weights), self.returns)
 
     def meta(self) -> nn.Module:
         return self.build().to("meta")
@@ -91,12 +108,27 @@ class InstanceRecipe:
 
     module: nn.Module
     weights: Path | None
+    returns: str | None = None
 
     def build(self) -> nn.Module:
-        return _with_weights(copy.deepcopy(self.module).to("cpu"), self.weights)
+        return with_output(_with_weights(copy.deepcopy(self.module).to("cpu"), self.weights), self.returns)
 
     def meta(self) -> nn.Module:
-        return copy.deepcopy(self.module).to("meta")
+        return with_output(copy.deepcopy(self.module).to("meta"), self.returns)
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedRecipe:
+    """One output of a network that is a file."""
+
+    recipe: Recipe
+    returns: str
+
+    def build(self) -> nn.Module:
+        return with_output(self.recipe.build(), self.returns)
+
+    def meta(self) -> nn.Module:
+        return with_output(self.recipe.meta(), self.returns)
 
 
 def _load_script(file: ModelFile) -> nn.Module:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from tiler.errors import ModelError, WeightsError
-from tiler.models.loading.build_recipes import FactoryRecipe, InstanceRecipe, RegisteredRecipe
+from tiler.models.loading.build_recipes import FactoryRecipe, InstanceRecipe, RegisteredRecipe, ReturnedRecipe
 from tiler.models.loading.foreign import open_file
+from tiler.models.loading.libraries import LIBRARIES, find_network, package_version
 from tiler.models.loading.loaded_model import LoadedModel, foreign, input_of
 from tiler.models.loading.packages import is_package
 from tiler.models.loading.packages.loading import load_package
@@ -19,22 +24,30 @@ from tiler.ports import PREDICTOR, missing_in
 
 __all__ = ["LoadedModel", "load_model"]
 
+log = logging.getLogger(__name__)
+
 
 def load_model(
-    model: str | Path | nn.Module, weights: str | Path | None = None, trust: bool = False
+    model: str | Path | nn.Module, weights: str | Path | None = None, trust: bool = False,
+    arguments: Mapping[str, Any] | None = None, returns: str | int | None = None
 ) -> LoadedModel:
     """Find a network and learn what it takes; nothing of it stays in memory.
 
     Parameters
     ----------
     model
-        A registered name, ``package.module:factory``, ``file.py:factory``, the path of a TorchScript, ONNX or
-        ``.pt2`` file or of a BioImage.IO package (``.zip``, folder, or yaml), or a `torch.nn.Module`.
+        A registered name, ``package.module:factory``, ``file.py:factory``, a network of a library (``smp:Unet``,
+        ``monai:DynUNet``, ``torchvision:fcn_resnet50``), the path of a TorchScript, ONNX or ``.pt2`` file or of a
+        BioImage.IO package (``.zip``, folder, or yaml), or a `torch.nn.Module`.
     weights
         Safetensors file, or the name of bundled weights; None for those of a registered name, or for what a factory
         returns. Of a package: which of its weights.
     trust
         Whether code may run that a model file brings along.
+    arguments
+        Of the factory.
+    returns
+        Name or number of the output that is used, of a network that returns several.
 
     Raises
     ------
@@ -48,23 +61,30 @@ def load_model(
     The input channels and axes of a foreign network are read from its attributes ``in_channels`` and ``ndim``
     where it has them, else from the weight of the convolution that it registers first.
     """
+    output = None if returns is None else str(returns)
     path = _weights_path(model, weights)
     if isinstance(model, nn.Module):
-        return foreign(InstanceRecipe(model, path), type(model).__qualname__, path, {})
+        _refuse_arguments(arguments, "a module that is built already")
+        return foreign(InstanceRecipe(model, path, output), type(model).__qualname__, path, _stated({}, output))
     if not isinstance(model, (str, Path)):
         raise ModelError(_no_model(model))
     text = str(model)
     if not text:
         raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file (--model)")
+    if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():
+        return _from_factory(FactoryRecipe(parts[0], parts[2], path, tuple((arguments or {}).items()), output))
+    _refuse_arguments(arguments, f"{text}, whose file says how it is built")
+    loaded = _named(text, weights, path, trust)
+    if output is None:
+        return loaded
+    return replace(loaded, recipe=ReturnedRecipe(loaded.recipe, output), identity=_stated(loaded.identity, output),
+                   values=None)
+
+
+def _named(text: str, weights: str | Path | None, path: Path | None, trust: bool) -> LoadedModel:
+    """A registered network, or one that is a file or a folder."""
     if text in registry.names():
         return _registered(registry.describe(text), path)
-    if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():
-        source, factory = parts[0], parts[2]
-        module = import_source(source)
-        if source.endswith(".py"):
-            source = str(Path(source).resolve())
-        name = f"{Path(source).name}:{factory}"  # the content counts, not where it lies
-        return foreign(FactoryRecipe(source, factory, path), name, path, {"source": source_hash(module)})
     if is_package(Path(text)):
         return load_package(Path(text), None if weights is None else str(weights), trust)
     if Path(text).is_file():
@@ -77,6 +97,37 @@ def load_model(
                          "(--model)")
     registry.describe(text)  # raises, naming the close matches
     raise AssertionError(text)
+
+
+def _from_factory(recipe: FactoryRecipe) -> LoadedModel:
+    """What a factory of the user or of a library gives."""
+    if recipe.source in LIBRARIES:
+        return _of_library(recipe)
+    module = import_source(recipe.source)
+    if recipe.source.endswith(".py"):
+        recipe = replace(recipe, source=str(Path(recipe.source).resolve()))
+    name = f"{Path(recipe.source).name}:{recipe.attribute}"  # the content counts, not where it lies
+    return foreign(recipe, name, recipe.weights, _stated({"source": source_hash(module)}, recipe.returns))
+
+
+def _of_library(recipe: FactoryRecipe) -> LoadedModel:
+    found, name = find_network(recipe.source, recipe.attribute), f"{recipe.source}:{recipe.attribute}"
+    recipe = replace(recipe, returns=recipe.returns or found.returns)
+    if recipe.weights is None and not found.trained(dict(recipe.arguments)):
+        log.warning("the values of %s are random: what it says means nothing until it is given the weights that it was "
+                    "trained to (--weights)", name)
+    version = f"{found.module.partition('.')[0]} {package_version(found.module)}"
+    return foreign(recipe, name, recipe.weights, _stated({"source": version}, recipe.returns))
+
+
+def _stated(identity: Mapping[str, Any], returns: str | None) -> dict[str, Any]:
+    return {**identity, **({} if returns is None else {"returns": returns})}
+
+
+def _refuse_arguments(arguments: Mapping[str, Any] | None, what: str) -> None:
+    if arguments:
+        raise ModelError(f"{what}, takes no {', '.join(arguments)}: arguments are for factories and networks of "
+                         "libraries (--model-arg)")
 
 
 def _no_model(candidate: object) -> str:

@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +19,8 @@ from tiler.errors import ModelError
 from tiler.models.loading.weights import file_hash
 
 
-def call_factory(source: str, attribute: str) -> nn.Module:
-    """The network that ``source:attribute`` is or gives.
+def call_factory(source: str, attribute: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network that ``source:attribute`` is or gives, called with these arguments.
 
     Raises
     ------
@@ -32,7 +33,9 @@ def call_factory(source: str, attribute: str) -> nn.Module:
         raise ModelError(f"{source} has no {attribute!r}: name the function or class that builds the network "
                          "(--model)")
     if not isinstance(made, nn.Module):
-        made = guarded(f"{name} raised", made) if callable(made) else made
+        made = guarded(f"{name} raised", partial(made, **arguments)) if callable(made) else made
+    elif arguments:
+        raise ModelError(f"{name} is a module that is built already, and takes no {', '.join(arguments)} (--model-arg)")
     if not isinstance(made, nn.Module):
         raise ModelError(f"{name} gives a {type(made).__name__}, a torch.nn.Module is needed (--model)")
     return made

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,13 +52,15 @@ def open_predictor(
     *,
     weights: str | Path | None = None,
     trust: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    returns: str | int | None = None,
     options: PredictorOptions,
 ) -> TorchPredictor:
     """Load a network, find its footprint, and resolve everything that is left open.
 
     Parameters
     ----------
-    model, weights, trust
+    model, weights, trust, arguments, returns
         See `tiler.models.load_model`.
     options
         See `PredictorOptions`.
@@ -68,7 +72,7 @@ def open_predictor(
     UnboundedContextError
         If no context is enough for it.
     """
-    loaded = load_model(model, weights, trust)
+    loaded = load_model(model, weights, trust, arguments, returns)
     devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_FIRST else options.device)
     device = devices[0]
     precision = resolve_precision(options.precision, device)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import operator
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -126,6 +127,44 @@ class File:
         if not isinstance(value, (str, os.PathLike)):
             raise PlanError(f"{value!r} is neither a path nor a name", option=option)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Values by name: a mapping, or texts ``NAME=VALUE`` whose values are Python literals, or else text."""
+
+    def __call__(self, value: Any, option: str) -> dict[str, Any]:
+        if isinstance(value, Mapping):
+            return {str(name): each for name, each in value.items()}
+        texts = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else ()
+        if not texts or any(not isinstance(text, str) or not text.partition("=")[1] for text in texts):
+            raise PlanError(f"{value!r} sets nothing: give NAME=VALUE", option=option)
+        return dict(self._pair(text) for text in texts)
+
+    @staticmethod
+    def _pair(text: str) -> tuple[str, Any]:
+        name, _, value = text.partition("=")
+        if value.strip().lower() in WORDS:
+            return name.strip(), WORDS[value.strip().lower()]
+        try:
+            return name.strip(), ast.literal_eval(value.strip())
+        except (SyntaxError, ValueError):
+            return name.strip(), value.strip()
+
+
+WORDS = {"none": None, "null": None, "true": True, "false": False}
+"""Values as other programs write them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name or a number."""
+
+    def __call__(self, value: Any, option: str) -> str:
+        number = _index(value)
+        if number is None and not (isinstance(value, str) and value):
+            raise PlanError(f"{value!r} is neither a name nor a number", option=option)
+        return str(value if number is None else number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ gets). The command line, the defaults, the checks, the docstrings and the README
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -16,12 +16,14 @@ from tiler.options.declaring import AutoType, Option, table_of
 from tiler.options.normalising import Rule, parse_rule
 from tiler.options.parsers import (
     Among,
+    Assignments,
     Bytes,
     Choice,
     ChoiceOrExecutor,
     File,
     Flag,
     Items,
+    Name,
     Real,
     Sizes,
     Text,
@@ -80,6 +82,15 @@ class Keywords(TypedDict, total=False):
         group="Model", parse=File(), short="-w", metavar="FILE", of_model=True,
         help="Weights as a safetensors file. For a BioImage.IO package: onnx, torchscript or pytorch_state_dict.",
         otherwise="the weights that belong to the model")]
+    model_args: Annotated[Mapping[str, Any] | Sequence[str], Option(
+        group="Model", parse=Assignments(), flag="--model-arg", metavar="NAME=VALUE", of_model=True,
+        example="encoder_name=resnet34",
+        help="Arguments of a factory or of a library's network. The command line takes one each time.",
+        otherwise="the factory's own")]
+    returns: Annotated[str | int, Option(
+        group="Model", parse=Name(), metavar="NAME|N", of_model=True,
+        help="Output to use of a network that returns several: its key, its number from 0, or both as in a.0.",
+        otherwise="the only one")]
     head: Annotated[Head, Option(
         group="Model", parse=Choice(Head), of_model=True,
         help="Function that follows the last layer.", otherwise="the one that belongs to the model")]
@@ -174,6 +185,8 @@ class ResolvedOptions:
     link: float | None
     ngff: Ngff
     weights: str | os.PathLike[str] | None
+    model_args: Mapping[str, Any] | None
+    returns: str | None
     head: Head | None
     average: Average
     tiling: Tiling | None
@@ -219,4 +232,6 @@ def plain(value: Any) -> Any:
     """A final value as JSON: texts, numbers and lists as they are, objects by their type, all else as text."""
     if isinstance(value, (str, bool, int, float, list, tuple)):
         return value
+    if isinstance(value, Mapping):
+        return {name: each if each is None else plain(each) for name, each in value.items()}
     return f"<{type(value).__name__}>" if isinstance(value, Executor) else str(value)

@@ -13,6 +13,7 @@ from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models.cropping import Cropper
 from tiler.models.inference.backends import Setting
+from tiler.models.loading.returned import outputs_of
 
 
 def version(device: torch.device) -> str:
@@ -79,6 +80,6 @@ def scores(result: Any) -> torch.Tensor:
         If it is not.
     """
     if not isinstance(result, torch.Tensor):
-        raise ModelError(f"the network returns a {type(result).__name__}, one tensor is needed: wrap it in a "
-                         "module that returns the scores (--model)")
+        raise ModelError(f"the network returns {outputs_of(result)}, one tensor is needed: name the output that holds "
+                         "the scores (--returns)")
     return result
