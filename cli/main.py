@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "tiler.cli.segment:plan",
     "check": "tiler.cli.check:check",
     "evaluate": "tiler.cli.evaluate:evaluate",
+    "measure": "tiler.cli.measure:measure",
     "view": "tiler.cli.view:view",
     "models": "tiler.cli.models:models",
     "probe": "tiler.cli.models:probe",

@@ -2,8 +2,8 @@
 
 ``tiler.segment(volume, "unet")`` returns what the network would say if all of the volume had gone through it
 at once. `tiler.plan` tells beforehand what that takes, `tiler.open_volume` reads volumes by region,
-`tiler.check` verifies an output, `tiler.evaluate` scores one, `tiler.lazy` gives the
-result as a dask array.
+`tiler.check` verifies an output, `tiler.evaluate` scores one, `tiler.measure` makes a table of its objects,
+`tiler.lazy` gives the result as a dask array.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tiler.errors import TilerError
 from tiler.version import __version__
 
 if TYPE_CHECKING:
-    from tiler.api import check, evaluate, lazy, open_volume, plan, segment
+    from tiler.api import check, evaluate, lazy, measure, open_volume, plan, segment
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the user listens
 
-__all__ = ["TilerError", "__version__", "check", "evaluate", "lazy", "open_volume", "plan", "segment"]
+__all__ = ["TilerError", "__version__", "check", "evaluate", "lazy", "measure", "open_volume", "plan", "segment"]
 
 
 def __getattr__(name: str) -> Any:

@@ -257,3 +257,58 @@ def evaluate(  # noqa: PLR0913  the door of the package
     if report is not None:
         scoring.report(result, compared, report, behind, listener)
     return result
+
+
+def measure(
+    labels: Any,
+    *images: Any,
+    output: str | Path | None = None,
+    axes: str | None = None,
+    workers: int = 2,
+    listener: Listener | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Array]:
+    """Measure the objects of a volume of any size, and the values of images inside them.
+
+    Parameters
+    ----------
+    labels
+        Integers of one channel, as for `open_volume`: voxels of one number are one object, 0 is background.
+    *images
+        Volumes of the same size, such as what was segmented or probabilities, as for `open_volume`.
+    output
+        CSV file to write; ``tiler measure`` writes the same.
+    axes
+        Names of the axes of all volumes, where the files do not say.
+    workers
+        Threads.
+    listener
+        Hears of progress.
+    stop
+        Set it from another thread or a signal handler to stop between two blocks.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        Columns of equal length, rows by ascending ``id``; ``pandas.DataFrame(table)`` takes them as they are.
+        ``voxels``; ``volume_UNIT3``, or ``area_UNIT2`` of a single section; the centroid ``z``, ``y``, ``x`` in voxels,
+        the middle of the first voxel being 0, and ``z_UNIT``, ``y_UNIT``, ``x_UNIT`` in the world; the box
+        ``z_start`` to ``x_stop``, half open; ``sections``, the number of sections that the box extends over;
+        ``touches_border``; for each channel of an image ``NAME_mean``, ``NAME_min``, ``NAME_max``, ``NAME_std``.
+        Physical columns are left out where the labels do not say how large a voxel is.
+
+    Raises
+    ------
+    TilerError
+        In one line: labels that are no integers, images of another size, a file that cannot be written.
+    """
+    # Compiled loops: other commands need not wait for them.
+    from tiler.evaluation.measuring import Measured, check_table, measure_objects, named, write_csv
+
+    if output is not None:
+        check_table(Path(output))
+    measured = Measured(open_source(labels, axes=axes), named([open_source(image, axes=axes) for image in images]))
+    columns = measure_objects(measured, workers, listener or Silent(), stop or threading.Event())
+    if output is not None:
+        write_csv(columns, Path(output))
+    return columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,6 +169,20 @@ def named(images: Sequence[Source]) -> dict[str, Source]:
     return found
 
 
+def check_table(path: Path) -> None:
+    """Refuse, before anything is measured, a table that could not be written.
+
+    Raises
+    ------
+    SinkError
+        If it is no ``.csv``, or lies in no folder.
+    """
+    if path.suffix.lower() != ".csv":
+        raise SinkError(f"{path} is no table that tiler writes: choose a name that ends in .csv", option="output")
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise SinkError(f"cannot write {path}: its folder does not exist, or it is a folder itself", option="output")
+
+
 def write_csv(columns: Columns, path: Path) -> None:
     """Write a table with a heading; numbers so that they read back equal. It has its name when it is whole.
 
@@ -181,12 +194,17 @@ def write_csv(columns: Columns, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(_rows(columns))
+            file.writelines(csv_lines(columns))
         partial.replace(path)
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror or error} (-o)") from error
+        raise SinkError(f"cannot write {path}: {error.strerror or error}", option="output") from error
+
+
+def csv_lines(columns: Columns) -> Iterator[str]:
+    """The lines of a table, its heading first."""
+    yield ",".join(columns) + "\n"
+    for row in _rows(columns):
+        yield ",".join(map(str, row)) + "\n"
 
 
 def _rows(columns: Columns) -> Iterator[tuple[object, ...]]:
