@@ -12,7 +12,7 @@ from tiler import api
 from tiler.checking.verify import CheckReport
 from tiler.cli import completion
 from tiler.cli.options import json_option
-from tiler.cli.table import by
+from tiler.planning.summary import by
 
 
 @click.command()

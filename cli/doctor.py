@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tiler.cli.options import json_option
-from tiler.cli.table import size
+from tiler.planning.summary import size
 
 if TYPE_CHECKING:
     from tiler.models.installation import Backend, Extra, Folder, Installation

@@ -21,6 +21,7 @@ from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedComm
 from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, PlanError, TilerError
+from tiler.options import OF_MODEL
 from tiler.sinks import FORMATS
 from tiler.sources.files import PRECOMPUTED, split_inner
 from tiler.stores.address import Place, is_address, place_of
@@ -78,6 +79,7 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
     if (options["verify"] or options["same_input"]) and not options["resume"]:
         raise click.UsageError("--verify and --same-input belong to --resume")
     pairs = pair_up(inputs, output)
+    options = with_model_opened(options, len(pairs))
     if dry_run:
         return show_plans(pairs, options, talking["as_json"])
     stop = threading.Event()
@@ -103,7 +105,22 @@ def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
-    return show_plans(pair_up(inputs, output), options, talking["as_json"])
+    pairs = pair_up(inputs, output)
+    return show_plans(pairs, with_model_opened(options, len(pairs)), talking["as_json"])
+
+
+def with_model_opened(options: dict[str, Any], inputs: int) -> dict[str, Any]:
+    """The options, with the model opened once where several inputs share it.
+
+    A run that goes on opens the model with its own stored options. Rotations by seven angles depend on the size of the
+    input, and the threads of a network on the number of dask's processes.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    alone = inputs == 1 or given.get("resume") or given.get("average") == "rot7" or given.get("executor") == "dask"
+    if alone:
+        return given
+    chosen = {name: given.pop(name) for name in OF_MODEL & given.keys()}
+    return {**given, "model": api.open_model(given["model"], trust=given["trust"], **chosen)}
 
 
 def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:

@@ -12,58 +12,13 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import ProgressColumn
 
 from tiler.cli.logs import tell
+from tiler.running.bars import NOTHING_TO_DO, Bars, showing, spoken
 
 SILENCE = 5.0
 """Seconds between two plain lines of progress."""
-
-NOTHING_TO_DO = "nothing to do: this output was finished before"
-
-
-class Rate(ProgressColumn):
-    """Voxels per second since the stage began."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{spoken(task.fields['voxels'] / max(task.elapsed or 0.0, 1e-9))}voxels/s")
-
-
-def spoken(number: float) -> str:
-    for power, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= power:
-            return f"{number / power:.1f} {prefix}"
-    return f"{number:.0f} "
-
-
-@dataclass
-class Bars:
-    """A listener for terminals: one bar a stage, with rate and time left."""
-
-    progress: Progress
-    bar: Any = None
-    name: str = ""
-    voxels: int = 0
-
-    def stage(self, name: str) -> None:
-        self.name = name
-        if name == "finished":
-            self.progress.console.print(NOTHING_TO_DO, highlight=False)
-
-    def started(self, total: int, done: int) -> None:
-        if self.bar is not None:
-            self.progress.remove_task(self.bar)
-        self.voxels = 0
-        self.bar = self.progress.add_task(self.name, total=total, completed=done, voxels=0)
-
-    def finished_block(self, index: int, voxels: int) -> None:
-        self.voxels += voxels
-        self.progress.update(self.bar, advance=1, voxels=self.voxels)
-
-    def warn(self, message: str) -> None:
-        self.progress.console.print(f"warning: {message}", style="yellow", highlight=False)
-
 
 @dataclass
 class Lines:
@@ -112,12 +67,12 @@ class Quiet:
 @contextmanager
 def listening(quiet: bool) -> Iterator[Any]:
     """The listener that fits where stderr goes."""
-    with fitting(quiet, (Quiet, Lines, Bars), Rate()) as listener:
+    with fitting(quiet, (Quiet, Lines, Bars)) as listener:
         yield listener
 
 
 @contextmanager
-def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn) -> Iterator[Any]:
+def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn | None = None) -> Iterator[Any]:
     """A silent listener, one of plain lines, or bars that show a measure. rich honours NO_COLOR by itself."""
     silent, lines, bars = kinds
     console = Console(stderr=True)
@@ -126,9 +81,7 @@ def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn) -
     elif not console.is_terminal:
         yield lines()
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                   measure, TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with showing(console, measure) as progress:
             yield bars(progress)
 
 

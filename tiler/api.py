@@ -1,21 +1,29 @@
-"""The door of the package: names, paths and arrays in; a result, a plan or a report out."""
+"""The functions of the package: names, paths and arrays in; a result, a plan or a report out."""
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from tiler.checking.verify import CheckReport, verify
 from tiler.errors import PlanError
-from tiler.options import Options
+from tiler.opening import OpenedModel
+from tiler.opening import open_model as opened_once
+from tiler.options import Keywords, Options
+from tiler.options.documents import documented
 from tiler.planning.plan import Plan
-from tiler.ports import Array, Listener, Source
+from tiler.ports import Array, ArrayLike, Listener, Predictor, Sink, Source, TorchModule
+from tiler.running.bars import heard_by
 from tiler.running.output import output_of
 from tiler.running.output_state import Intent
+from tiler.running.own_sink import run_to_sink
 from tiler.running.perform import Silent
 from tiler.running.start import Request, opened_for, opened_in_memory, run_in_memory, run_to_file
 from tiler.sources import open_source
+from tiler.sources.axes import Channels
+from tiler.sources.volume import VolumeSource
 from tiler.stores.address import Address, Place
 
 if TYPE_CHECKING:
@@ -23,9 +31,35 @@ if TYPE_CHECKING:
 
     from tiler.evaluation.result import Evaluation
 
+Volume = str | os.PathLike[str] | Address | ArrayLike | Source
+Model = str | os.PathLike[str] | TorchModule | Predictor | OpenedModel
+Output = str | os.PathLike[str] | Address
 
-def open_volume(source: Any, *, axes: str | None = None, channel: Any = None, time: int | None = None) -> Source:
-    """A volume that is read by region: ``shape`` (c, z, y, x), ``dtype``, ``read(box)``.
+
+class RunKeywords(Keywords, total=False):
+    """Keywords of `segment`: options, and what concerns this one run."""
+
+    resume: bool
+    overwrite: bool
+    verify: bool
+    same_input: bool
+    trust: bool
+    progress: bool
+    listener: Listener | None
+    stop: threading.Event | None
+
+
+@overload
+def open_volume(source: Output | ArrayLike, *, axes: str | None = None, channel: Channels = None,
+                time: int | None = None) -> VolumeSource: ...
+@overload
+def open_volume(source: Source, *, axes: str | None = None, channel: Channels = None,
+                time: int | None = None) -> Source: ...
+def open_volume(source: Volume, *, axes: str | None = None, channel: Channels = None,
+                time: int | None = None) -> Source:
+    """Open a volume that is read by region: ``shape`` (c, z, y, x), ``dtype``, ``read(box)``.
+
+    It can be sliced like an array, ``volume[0, 3:8, :512, :512]``, and ``numpy.asarray`` reads all of it.
 
     Parameters
     ----------
@@ -38,6 +72,11 @@ def open_volume(source: Any, *, axes: str | None = None, channel: Any = None, ti
     channel, time
         Channels to keep, time point to choose.
 
+    Returns
+    -------
+    tiler.ports.Source
+        Opened, but not read.
+
     Raises
     ------
     SourceError
@@ -46,16 +85,50 @@ def open_volume(source: Any, *, axes: str | None = None, channel: Any = None, ti
     return open_source(source, axes=axes, channel=channel, time=time)
 
 
-def plan(source: Any, model: Any, output: str | Path | Address | None = None, *, trust: bool = False,
-         **options: Any) -> Plan:
-    """What `segment` with the same arguments would do. Reads no voxel.
+@documented
+def open_model(model: Model, *, source: Volume | None = None, trust: bool = False,
+               **options: Unpack[Keywords]) -> OpenedModel:
+    """Open a model once, for several calls of `segment`, `plan` or `lazy`.
+
+    Parameters
+    ----------
+    model, trust
+        As for `segment`.
+    source
+        A volume of the size that will be segmented; needed for ``average="rot7"`` alone.
+    **options
+        Those of the options below that belong to a model:
+
+    {options of models}
+
+    Returns
+    -------
+    tiler.opening.OpenedModel
+        Pass it as ``model``. Its files are not read again.
+
+    Raises
+    ------
+    TilerError
+        If the model cannot be opened, or an option belongs to a segmentation.
+    """
+    return opened_once(model, Options(**options), trust, source)
+
+
+def plan(source: Volume, model: Model, output: Output | None = None, *, trust: bool = False,
+         **options: Unpack[Keywords]) -> Plan:
+    """Say what `segment` with the same arguments would do, and refuse what it would refuse. Reads no voxel.
 
     Parameters
     ----------
     source, model, trust, **options
         As for `segment`.
     output
-        As for `segment`; the plan then tells what it takes of the disk, too.
+        As for `segment`; the plan then also says how much disk space it takes.
+
+    Returns
+    -------
+    tiler.planning.plan.Plan
+        ``print(plan)`` shows it as a table.
 
     Raises
     ------
@@ -66,14 +139,14 @@ def plan(source: Any, model: Any, output: str | Path | Address | None = None, *,
     return (opened_in_memory(request) if output is None else opened_for(request, output_of(output)))[1]
 
 
-def check(output: str | Path | Address, *, source: Any = None, model: Any = None, trust: bool = False,
+def check(output: Output, *, source: Volume | None = None, model: Model | None = None, trust: bool = False,
           windows: int = 8, seed: int = 0) -> CheckReport:
     """Verify an output: every block against its checksum, and sampled windows with other tiles.
 
     Parameters
     ----------
     output
-        Written by `segment`, its journal beside it.
+        Written by `segment`, with its journal beside it.
     source, model
         Where they are now; by default where they were.
     trust
@@ -81,7 +154,7 @@ def check(output: str | Path | Address, *, source: Any = None, model: Any = None
     windows
         How many windows to compute again; 0 verifies checksums alone.
     seed
-        Which windows.
+        Of the random choice of windows.
 
     Raises
     ------
@@ -93,20 +166,28 @@ def check(output: str | Path | Address, *, source: Any = None, model: Any = None
     return verify(output_of(output), source, model, trust, windows, seed)
 
 
-def segment(  # noqa: PLR0913  the door of the package
-    source: Any,
-    model: Any,
-    output: str | Path | Address | None = None,
+@overload
+def segment(source: Volume, model: Model, output: None = None, **options: Unpack[RunKeywords]) -> Array: ...
+@overload
+def segment(source: Volume, model: Model, output: Output, **options: Unpack[RunKeywords]) -> Place: ...
+@overload
+def segment(source: Volume, model: Model, output: Sink, **options: Unpack[RunKeywords]) -> Sink: ...
+@documented
+def segment(  # noqa: PLR0913  each keyword says one thing
+    source: Volume,
+    model: Model,
+    output: Output | Sink | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
     verify: bool = False,
     same_input: bool = False,
     trust: bool = False,
+    progress: bool = False,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
-    **options: Any,
-) -> Array | Place:
+    **options: Unpack[Keywords],
+) -> Array | Place | Sink:
     """Segment a volume as if all of it had gone through the network at once.
 
     Parameters
@@ -114,10 +195,11 @@ def segment(  # noqa: PLR0913  the door of the package
     source
         As for `open_volume`.
     model
-        Name of a registered model, ``package.module:factory``, ``file.py:factory``, a TorchScript file, a
-        ``torch.nn.Module`` or a `tiler.ports.Predictor`.
+        Name of a registered model, ``package.module:factory``, ``file.py:factory``, a model file, a
+        ``torch.nn.Module``, a `tiler.ports.Predictor`, or what `open_model` returned.
     output
-        ``.zarr``, ``.tif`` or ``.npy`` to write, or ``s3://bucket/key.zarr``; None returns the array.
+        ``.zarr``, ``.tif`` or ``.npy`` to write, ``s3://bucket/key.zarr``, or a `tiler.ports.Sink`; None returns the
+        array.
     resume, overwrite
         What to do with an output that is already there: go on, or start anew.
     verify
@@ -125,18 +207,22 @@ def segment(  # noqa: PLR0913  the door of the package
     same_input
         When going on, accept an input of another path or date whose sampled blocks give the same result.
     trust
-        Whether TorchScript files, which are programs, may be run.
+        Whether code that a model file brings along may be run.
+    progress
+        Whether to show a bar, in a terminal or a notebook.
     listener
         Hears of progress and warnings.
     stop
         Set it from another thread or a signal handler to stop between two blocks.
     **options
-        Fields of `tiler.options.Options`: tile, block, batch, memory, roi, kind, ...
+        Any of these:
+
+    {options}
 
     Returns
     -------
-    numpy.ndarray, pathlib.Path or tiler.stores.address.Address
-        The array, with the input's axes and a leading c where there are several channels; or where the output is.
+    numpy.ndarray, pathlib.Path, tiler.stores.address.Address or tiler.ports.Sink
+        The array, with the input's axes and a leading c where there are several channels; or the output.
 
     Raises
     ------
@@ -145,16 +231,19 @@ def segment(  # noqa: PLR0913  the door of the package
     """
     intent = Intent(resume, overwrite, verify, same_input)
     request = Request(source, model, Options(**options), intent, trust)
-    listener, stop = listener or Silent(), stop or threading.Event()
-    if output is None:
-        return run_in_memory(request, listener, stop)
-    wanted = output_of(output)
-    run_to_file(request, wanted, listener, stop)
-    return wanted.place
+    stop = stop or threading.Event()
+    with heard_by(listener, progress) as hearing:
+        if output is None:
+            return run_in_memory(request, hearing, stop)
+        if isinstance(output, Sink):
+            return run_to_sink(request, output, hearing, stop)
+        wanted = output_of(output)
+        run_to_file(request, wanted, hearing, stop)
+        return wanted.place
 
 
-def lazy(source: Any, model: Any, *, trust: bool = False, **options: Any) -> da.Array:
-    """The result of `segment` as a dask array, of which each chunk is computed when it is asked for.
+def lazy(source: Volume, model: Model, *, trust: bool = False, **options: Unpack[Keywords]) -> da.Array:
+    """Return the result of `segment` as a dask array, each chunk of which is computed when it is needed.
 
     Parameters
     ----------
@@ -164,7 +253,7 @@ def lazy(source: Any, model: Any, *, trust: bool = False, **options: Any) -> da.
     model, trust
         As for `segment`.
     **options
-        Fields of `tiler.options.Options` that change the result, and ``tile``, ``block``, ``batch``, ``memory``.
+        Options of `segment` that change the result, and ``tile``, ``block``, ``batch``, ``memory``.
         A block is a chunk of the result; by default whole chunks of a dask source.
 
     Returns

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.api import plan, segment
+from tiler.api import open_model, plan, segment
 from tiler.errors import PlanError, TilerError, UnboundedContextError
 from tiler.metrics import Isbi2012
 from tiler.models.training.data import Slice, runs_of
@@ -52,15 +52,16 @@ def volumes_of(slices: Sequence[Slice], ndim: int) -> Iterator[tuple[Array, Arra
 
 
 def _call(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[str, Any]:
-    """How the engine is called for the trained network; whole volumes where no tiling of it is exact."""
-    call = {"model": settings.model, "weights": weights, "axes": "czyx", "device": settings.device,
-            "threads": settings.threads, "head": head_of(settings.out_channels)}
-    volume, _ = next(volumes_of(slices, settings.ndim))
+    """How the engine is called for the trained network, opened once; whole volumes where no tiling of it is exact."""
+    options: dict[str, Any] = {"weights": weights, "device": settings.device, "threads": settings.threads,
+                               "head": head_of(settings.out_channels)}
     try:
-        plan(volume, **call)
+        model = open_model(settings.model, **options)
     except UnboundedContextError:
-        call["tiling"] = "whole"
-        plan(volume, **call)
+        model = open_model(settings.model, tiling="whole", **options)
+    call = {"model": model, "axes": "czyx"}
+    volume, _ = next(volumes_of(slices, settings.ndim))
+    plan(volume, **call)
     return call
 
 

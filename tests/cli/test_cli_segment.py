@@ -239,3 +239,15 @@ def test_the_place_of_labels_is_an_output_also_where_it_is_a_folder(folder):
         (folder / "image.zarr/labels/cells").mkdir(parents=True, exist_ok=True)
     (pair,) = pair_up(("image.zarr",), "image.zarr/labels")
     assert pair.output == Path("image.zarr/labels/image_segmented")
+
+
+def test_several_inputs_share_one_network(segment, folder, monkeypatch):
+    from tiler.models.predictor import open_predictor as module
+
+    opened, real = [], module.open_predictor
+    monkeypatch.setattr(module, "open_predictor", lambda *given, **options: opened.append(1) or real(*given, **options))
+    np.save("image.npy", np.zeros((2, 40, 40), np.uint8))
+    assert segment("stack.tif", "image.npy", "--as", "labels").code == 0
+    assert len(opened) == 1
+    # What is stored with the output is as for one input: it can be checked and resumed by name.
+    assert segment("stack.tif", "--as", "labels", "--resume").code == 0

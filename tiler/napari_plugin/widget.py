@@ -14,12 +14,13 @@ from qtpy.QtCore import QObject, Signal
 from tiler.errors import Interrupted, TilerError
 from tiler.napari_plugin.reader import LayerData
 from tiler.napari_plugin.work import Progress, Run, model_names, source_of
+from tiler.options import TABLE
+from tiler.options.documents import words_of
 
 if TYPE_CHECKING:
     import napari.viewer
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-KINDS = ("probabilities", "labels", "instances")
 
 
 class Messages(QObject):  # type: ignore[misc]  # Qt has no types
@@ -46,7 +47,7 @@ class SegmentWidget(Container):  # type: ignore[misc]  # magicgui has no types
         self.model = ComboBox(label="model", choices=model_names())
         self.weights = FileEdit(label="weights", filter="*.safetensors", nullable=True, value=None,
                                 tooltip="Weights from tiler train; empty for the model's bundled weights")
-        self.kind = ComboBox(label="result", choices=KINDS)
+        self.kind = ComboBox(label="result", choices=words_of(TABLE["kind"]))
         self.tile = LineEdit(label="tile", tooltip="Model input, such as 572 or 1x572x572; empty for automatic")
         self.device = ComboBox(label="device", choices=DEVICES)
         self.output = FileEdit(label="output", mode="w", filter="*.zarr", nullable=True, value=None,

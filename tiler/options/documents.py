@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
 from tiler.errors import MARKED, python_spelling
 from tiler.options.declaring import Option, flag_of
 from tiler.options.parsers import Among, Choice, ChoiceOrExecutor
 from tiler.options.table import TABLE
+
+Function = TypeVar("Function", bound=Any)
 
 FLAGS = {"output": "-o"}
 """Names on the command line of parameters that are in no table and are not ``--name``."""
@@ -56,12 +59,12 @@ def _parameter(option: Option) -> str:
     return f"{option.name}\n{textwrap.indent(body, '    ')}"
 
 
-def described(docstring: str | None) -> str:
-    """A docstring with the documentation of all options in place of its line ``{options}``."""
-    text = docstring or ""
-    line = next((line for line in text.splitlines() if line.strip() == "{options}"), "{options}")
-    indent = line[: len(line) - len(line.lstrip())]
-    return text.replace(line, textwrap.indent(parameters(), indent))
+def documented(function: Function) -> Function:
+    """Write the documentation of the options into a docstring, where it says ``{options}``."""
+    places = {"    {options}": tuple(TABLE), "    {options of models}": tuple(n for n in TABLE if TABLE[n].of_model)}
+    for place, names in places.items():
+        function.__doc__ = (function.__doc__ or "").replace(place, textwrap.indent(parameters(names), "    "))
+    return function
 
 
 def markdown() -> str:

@@ -9,14 +9,21 @@ from typing import Any, Unpack
 from tiler.errors import PlanError
 from tiler.machine import cores
 from tiler.options.declaring import refuse_unknown
+from tiler.options.documents import documented
 from tiler.options.table import TABLE, Keywords, KindName, ResolvedOptions
 from tiler.ports import KINDS
 
 
+@documented
 class Options:
     """Options of a segmentation as they were given, each read and checked on its own.
 
-    ``Options(kind="labels", tile=572)`` takes what `tiler.segment` takes as keywords. Equal options compare equal.
+    ``Options(kind="labels", tile=572)`` takes what `tiler.segment` takes as keywords, and
+    ``tiler.segment(x, m, **options.given())`` uses them.
+
+    Parameters
+    ----------
+    {options}
 
     Raises
     ------

@@ -11,6 +11,7 @@ from typing import Any
 from tiler.errors import PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape
 from tiler.planning.block_order import in_strips
+from tiler.planning.summary import as_html, as_text, rows_of
 from tiler.ports import Border, Json, Room, Tiling
 
 FORMAT = 1
@@ -102,7 +103,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will happen. Frozen, JSON in and out.
+    """What will happen. Frozen, JSON in and out; ``print`` shows it as a table.
 
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
     the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
@@ -125,6 +126,12 @@ class Plan:
     strip: Shape = (1, 1, 1)
     cache: int = 0
     tiling: Tiling = "exact"
+
+    def __str__(self) -> str:
+        return as_text(rows_of(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(rows_of(self))
 
     @property
     def exact(self) -> bool:

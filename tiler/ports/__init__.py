@@ -21,6 +21,7 @@ from tiler.ports.predictors import (
     Reduction,
     Soft,
     Tiling,
+    TorchModule,
     Totals,
     missing_in,
 )
@@ -28,6 +29,7 @@ from tiler.ports.running import Executor, Finished, Job, Listener
 from tiler.ports.volumes import (
     UNWATCHED,
     Array,
+    ArrayLike,
     Calibration,
     Json,
     OutputSpec,
@@ -44,6 +46,7 @@ __all__ = [
     "PREDICTOR",
     "UNWATCHED",
     "Array",
+    "ArrayLike",
     "Border",
     "Calibration",
     "Capabilities",
@@ -69,6 +72,7 @@ __all__ = [
     "Soft",
     "Source",
     "Tiling",
+    "TorchModule",
     "Totals",
     "Unwatched",
     "VolumeShape",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -89,6 +89,13 @@ class Predictor(Protocol):
     def __call__(self, batch: Array) -> Array:
         """``(n, channels, *footprint.output(tile))`` for a batch ``(n, c, *tile)`` in the source's dtype."""
         ...
+
+
+class TorchModule(Protocol):
+    """A ``torch.nn.Module``, as far as the engine looks at it."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]: ...
+    def eval(self) -> Any: ...
 
 
 PREDICTOR = ("footprint", "border", "in_channels", "classes", "dtype", "identity", "expects", "capabilities", "cost",

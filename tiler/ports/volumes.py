@@ -16,6 +16,16 @@ Json = Mapping[str, Any]
 VolumeShape = tuple[int, int, int, int]
 
 
+class ArrayLike(Protocol):
+    """An array of any library: numpy, dask, zarr, ..."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Axes of the array that a volume came from, and its physical sizes.

@@ -49,7 +49,7 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
         In one line.
     """
     opened, plan = opened_in_memory(request)
-    sink = perform(run_spec(opened, plan, InMemory()), Memo(), _executor(plan, opened), listener, stop)
+    sink = perform(run_spec(opened, plan, InMemory()), Memo(), executor_of(plan, opened), listener, stop)
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
 
 
@@ -59,14 +59,14 @@ def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
         raise SinkError("an array in memory cannot be written by other processes: give `output`, or use "
                         "`executor=threads`")
     request.options.refuse(OF_ZARR, "an array in memory is no zarr")
-    opened = _open(request)
+    opened = open_request(request)
     return opened, opened.plan()
 
 
 def opened_for(request: Request, output: Output) -> tuple[Opened, Plan, Room]:
     """The ports, the plan and the disk space of a result to be written; refuses likewise."""
     _check_place(request, output)
-    opened = _open(replace(request, options=_fitted(request.options, request.model, output)))
+    opened = open_request(replace(request, options=_fitted(request.options, request.model, output)))
     plan = opened.plan()
     room = room_of(stages_of(run_spec(opened, plan, output)))
     return opened, plan.with_room(room), room
@@ -141,7 +141,7 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
     with output.lock(), closing(output.resume_journal()) as journal:
         plan = Plan.from_json(journal.header["plan"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
-        opened = _open(request, {**stored, "tile": plan.tile, "block": plan.block, "border": plan.border,
+        opened = open_request(request, {**stored, "tile": plan.tile, "block": plan.block, "border": plan.border,
                                  "tune": False})
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
@@ -169,10 +169,11 @@ def _perform(opened: Opened, plan: Plan, output: Output, journal: Journal, liste
              stop: threading.Event) -> None:
     attributes = {**journal.header, "plan": plan.provenance()}
     run = run_spec(opened, plan, output, attributes)
-    perform(run, journal, _executor(plan, opened), listener, stop)
+    perform(run, journal, executor_of(plan, opened), listener, stop)
 
 
-def _open(request: Request, stored: Json | None = None) -> Opened:
+def open_request(request: Request, stored: Json | None = None) -> Opened:
+    """The ports of a request."""
     return open_all(request.source, request.model, request.options, request.trust, stored)
 
 
@@ -183,7 +184,8 @@ def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json |
                    attributes or {})
 
 
-def _executor(plan: Plan, opened: Opened) -> Executor:
+def executor_of(plan: Plan, opened: Opened) -> Executor:
+    """What runs the blocks of a plan."""
     return open_executor(opened.options.executor, plan.workers, opened.options.scheduler)
 
 

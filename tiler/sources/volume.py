@@ -12,6 +12,7 @@ from tiler.errors import SourceError, TilerError
 from tiler.geometry import Box, Shape
 from tiler.ports import Array, Calibration, Json, VolumeShape
 from tiler.sources.axes import Channels, View, view_of
+from tiler.sources.indexing import read_index
 from tiler.sources.raw import RawImage, native_dtype
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,16 @@ class VolumeSource:
         header = self.raw.header
         return {**stored, "shape": list(header.shape), "dtype": header.dtype.str, "axes": self.view.axes,
                 "channels": list(self.view.channels), "time": self.view.time}
+
+    def __getitem__(self, index: Any) -> Array:
+        """A part of the volume (c, z, y, x), by numbers, slices and ``...``: ``volume[0, 3:8, :512]``."""
+        return read_index(self, index)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The whole volume (c, z, y, x), for `numpy.asarray`."""
+        if copy is False:
+            raise ValueError("a volume is read into new memory, so that a copy cannot be avoided")
+        return np.asarray(read_index(self, ...), dtype)
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)``: the voxels of a box that lies inside the volume. Safe from several threads."""

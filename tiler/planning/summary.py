@@ -1,0 +1,78 @@
+"""A plan for people: its figures as rows of text."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiler.planning.plan import Plan
+
+TILING = {
+    "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
+    "whole": "every input in one piece",
+}
+
+
+def rows_of(plan: Plan) -> dict[str, str]:
+    """What a plan says, by name."""
+    estimate = plan.estimate
+    while_made = estimate.disk_bytes + estimate.temporary_bytes
+    rows = {
+        "region (z, y, x)": str(plan.region),
+        "tile, core": f"{by(plan.tile)}, {by(plan.footprint.core(plan.tile))}",
+        "context low, high": f"{by(plan.footprint.low)}, {by(plan.footprint.high)}",
+        "stride": by(plan.footprint.stride),
+        "border": plan.border,
+        "block, chunk": f"{by(plan.block)}, {by(plan.chunk)}",
+        "blocks, tiles": f"{estimate.blocks}, {estimate.tiles}",
+        "batch, workers": f"{plan.batch}, {plan.workers}",
+        "to read, to decode": f"{size(estimate.bytes_read)}, {size(estimate.bytes_decoded)}",
+        "decoding": f"each chunk {estimate.decodes:.2f} times, {size(plan.cache)} of them kept",
+        "to write": size(estimate.bytes_written),
+        "disk, until it is whole": f"{size(estimate.disk_bytes)}, {size(while_made)} before compression",
+        "floating-point operations": f"{estimate.flops:.3g} ({estimate.redundant:.1%} for context)",
+        "expected time": "not measured" if estimate.seconds is None else duration(estimate.seconds),
+        "peak memory": f"{size(estimate.peak_bytes)} of {size(plan.memory)}",
+        "fingerprint": plan.fingerprint[:16],
+    }
+    if estimate.passes > 1:
+        rows["passes"] = f"{estimate.passes}; the first ones find what global layers need of every whole input"
+    if not plan.exact:
+        rows["tiling"] = TILING[plan.tiling]
+    if not estimate.exact:
+        rows["note"] = "operations and memory were extrapolated from two small tiles"
+    return rows
+
+
+def as_text(rows: dict[str, str]) -> str:
+    """Rows as two columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def as_html(rows: dict[str, str]) -> str:
+    """Rows as a table, for notebooks."""
+    lines = "".join(f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(value)}"
+                    "</td></tr>" for name, value in rows.items())
+    return f"<table>{lines}</table>"
+
+
+def by(shape: tuple[int, ...]) -> str:
+    """``1x572x572``."""
+    return "x".join(map(str, shape))
+
+
+def duration(seconds: float) -> str:
+    """Two units, the largest first: ``2 h 5 min``."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves a number above one: ``1.5 GiB``."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 1 << power:
+            return f"{count / (1 << power):.1f} {unit}"
+    return f"{count} B"
