@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import Progress, TextColumn
@@ -18,6 +18,9 @@ from tiler.cli.logs import set_up_logging, tell
 from tiler.cli.options import TALK, GroupedCommand, option, together
 from tiler.cli.talk import SILENCE, fitting, stoppable
 from tiler.errors import PlanError
+
+if TYPE_CHECKING:
+    from tiler.models.training import CrossValidation
 
 LARGEST_SEED = 2**43 - 1
 """With a step in the lower digits it is the seed of torch's generators, which take 63 bits."""
@@ -67,6 +70,8 @@ TRAINING = together(
            help="Slices to hold out, LAST not included. The weights that score best on them are kept."),
     option("Training", "--validate-every", metavar="N", type=click.IntRange(min=1),
            help="Steps between two validations. [default: a twentieth of the run]"),
+    option("Training", "--cross-validate", "folds", metavar="K", type=click.IntRange(min=2),
+           help="Instead train K times, each time holding out another part of the slices, and print the scores."),
     option("Training", "--tile", metavar="SIZE", help="Side of a tile, or Z,Y,X for a network of volumes. "
            "[default: the recipe's]"),
     option("Training", "--batch", type=click.IntRange(min=1), help="Tiles a step. [default: the recipe's]"),
@@ -108,21 +113,39 @@ def train(inputs: tuple[str, ...], output: str, as_json: bool, quiet: bool, **op
     """Train a network on annotated slices.
 
     LABELS hold 0 for background (or membrane) and one other value for objects (or cells), or one value for each
-    object. Prints the path of the weights; beside them come learning curves as CSV and SVG.
+    object. Prints the path of the weights; beside them come learning curves as CSV and SVG. With --cross-validate
+    prints the path of a table of scores.
     """
+    from tiler.models.training import cross_validate
     from tiler.models.training import train as trained
 
     set_up_logging(options.pop("verbose"), options.pop("log_file"))
     images, labels = paired(inputs)
     given = training_options(options)
-    stop = threading.Event()
+    folds, stop = given.pop("folds", None), threading.Event()
     with stoppable(stop, at="step"), listening(quiet) as listener:
+        if folds is not None:
+            found = cross_validate(images, labels, output, folds, listener=listener, stop=stop, **given)
+            print_folds(found, as_json)
+            return
         result = trained(images, labels, output, listener=listener, stop=stop, **given)
     if as_json:
         click.echo(json.dumps({"weights": str(result.weights), "curves": str(result.curves), "steps": result.steps,
                                "best": result.best}))
     else:
         click.echo(str(result.weights))
+
+
+def print_folds(found: CrossValidation, as_json: bool) -> None:
+    """The scores of a cross-validation: mean and standard deviation of each."""
+    if as_json:
+        folds = [{"held_out": fold.held_out, "weights": str(fold.result.weights), **(fold.result.best or {})}
+                 for fold in found.folds]
+        click.echo(json.dumps({"table": str(found.table), "folds": folds, "summary": found.summary}))
+        return
+    for name, (mean, deviation) in found.summary.items():
+        tell(f"{name}: {mean:.5f} +- {deviation:.5f}")
+    click.echo(str(found.table))
 
 
 def paired(inputs: tuple[str, ...]) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tiler.models.training.api import TrainingResult, train
     from tiler.models.training.augmentation import Augmentation
     from tiler.models.training.catalogue import RECIPES, own_recipe, recipe
+    from tiler.models.training.cross_validation import CrossValidation, cross_validate
     from tiler.models.training.listening import SilentTraining, TrainingListener
     from tiler.models.training.objectives import OBJECTIVES, Objective, weighted_cross_entropy
     from tiler.models.training.optimisation import MovingAverage
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Augmentation": "augmentation",
+    "CrossValidation": "cross_validation",
     "MovingAverage": "optimisation",
     "OBJECTIVES": "objectives",
     "Objective": "objectives",
@@ -31,6 +33,7 @@ _HOMES = {
     "TrainingOptions": "options",
     "TrainingResult": "api",
     "WeightMap": "weight_maps",
+    "cross_validate": "cross_validation",
     "distance_weights": "weight_maps",
     "own_recipe": "catalogue",
     "recipe": "catalogue",
@@ -44,6 +47,7 @@ __all__ = [
     "OBJECTIVES",
     "RECIPES",
     "Augmentation",
+    "CrossValidation",
     "MovingAverage",
     "Objective",
     "Recipe",
@@ -52,6 +56,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "WeightMap",
+    "cross_validate",
     "distance_weights",
     "own_recipe",
     "recipe",

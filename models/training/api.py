@@ -153,7 +153,7 @@ def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint 
 
 
 def _read(images: Any, labels: Any, listener: TrainingListener) -> list[Slice]:
-    slices = [item for stack, pair in enumerate(_pairs(images, labels))
+    slices = [item for stack, pair in enumerate(pairs_of(images, labels))
               for item in read_pair(*pair, stack, listener.warn)]
     if len(channels := {len(item.image) for item in slices}) > 1:
         raise PlanError(f"the stacks have {' and '.join(map(str, sorted(channels)))} channels: give stacks with the "
@@ -171,7 +171,8 @@ def _own_augmentation(name: str) -> OwnAugmentation | None:
     return checked_augmentation(own_function(name, "--augment"), name) if name else None
 
 
-def _pairs(images: Any, labels: Any) -> list[tuple[Any, Any]]:
+def pairs_of(images: Any, labels: Any) -> list[tuple[Any, Any]]:
+    """Each stack with its labels."""
     several = [isinstance(given, list | tuple) for given in (images, labels)]
     if not any(several):
         return [(images, labels)]
