@@ -1,0 +1,140 @@
+"""Scores of a segmentation, and measures of its objects."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiler.ports import Array, Listener
+from tiler.running.perform import Silent
+from tiler.sources import open_source
+
+if TYPE_CHECKING:
+    from tiler.evaluation.result import Evaluation
+
+
+def evaluate(  # noqa: PLR0913  the door of the package
+    proposal: Any,
+    labels: Any,
+    protocol: str = "isbi2012",
+    *,
+    slices: Any = None,
+    roi: Any = None,
+    mask: Any = None,
+    workers: int = 1,
+    report: str | Path | None = None,
+    image: Any = None,
+    listener: Listener | None = None,
+    stop: threading.Event | None = None,
+    **choices: Any,
+) -> Evaluation:
+    """Score a segmentation against labels, in little memory whatever their size.
+
+    Parameters
+    ----------
+    proposal, labels
+        As for `open_volume`. For "isbi2012" the proposal is P(cell), by its metadata where `segment` wrote it, and
+        labels above 0 are cell; for the others both hold ids or classes: integers, or floats that are whole numbers.
+    protocol
+        "isbi2012", "semantic", "instances", "snemi3d" or "cremi".
+    slices, roi
+        What to score: ``"3:8"``, and as for `segment`; in coordinates of the larger volume. A volume that has
+        the region's shape is taken as the region.
+    mask
+        Volume whose zeros are left out; for "isbi2012", by the warping error alone, as in the challenge.
+    workers
+        Threads.
+    report
+        HTML file to write.
+    image
+        What was segmented, to be shown in the report of "isbi2012".
+    listener
+        Hears of progress and warnings.
+    stop
+        Set it from another thread or a signal handler to stop between two slices or blocks.
+    **choices
+        Further fields of `tiler.evaluation.request.EvaluationRequest`: ``axes``, ``labels_axes`` and ``channel``
+        (of the proposal); for "isbi2012" ``invert`` and ``invert_labels`` (membrane is white) and ``rescale``
+        (divide integers by the largest value of their type); for "semantic" ``classes`` (names) and
+        ``binary`` (all above 0 is class 1); for all but "isbi2012" ``ignore_label`` (any integer: voxels with this
+        label are not scored).
+
+    Returns
+    -------
+    Evaluation
+        ``scores``, ``thresholds_reached``, ``to_json()``, ``table()``, and all details in ``result``.
+
+    Raises
+    ------
+    TilerError
+        In one line: volumes that do not fit together or do not hold what the protocol scores.
+    """
+    # Compiled metrics: other commands need not wait for them.
+    from tiler.evaluation import opening, request, scoring
+
+    listener, stop = listener or Silent(), stop or threading.Event()
+    if report is not None:
+        scoring.check_writable(report, "--report")
+    compared = opening.open_comparison(request.EvaluationRequest(
+        proposal=proposal, labels=labels, protocol=protocol, slices=slices, roi=roi, mask=mask, **choices))
+    behind = scoring.background(compared, protocol, image, report)
+    result = scoring.score(compared, workers, listener, stop)
+    if report is not None:
+        scoring.report(result, compared, report, behind, listener)
+    return result
+
+
+def measure(
+    labels: Any,
+    *images: Any,
+    output: str | Path | None = None,
+    axes: str | None = None,
+    workers: int = 2,
+    listener: Listener | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Array]:
+    """Measure the objects of a volume of any size, and the values of images inside them.
+
+    Parameters
+    ----------
+    labels
+        Integers of one channel, as for `open_volume`: voxels of one number are one object, 0 is background.
+    *images
+        Volumes of the same size, such as what was segmented or probabilities, as for `open_volume`.
+    output
+        CSV file to write; ``tiler measure`` writes the same.
+    axes
+        Names of the axes of all volumes, where the files do not say.
+    workers
+        Threads.
+    listener
+        Hears of progress.
+    stop
+        Set it from another thread or a signal handler to stop between two blocks.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        Columns of equal length, rows by ascending ``id``; ``pandas.DataFrame(table)`` takes them as they are.
+        ``voxels``; ``volume_UNIT3``, or ``area_UNIT2`` of a single section; the centroid ``z``, ``y``, ``x`` in voxels,
+        the middle of the first voxel being 0, and ``z_UNIT``, ``y_UNIT``, ``x_UNIT`` in the world; the box
+        ``z_start`` to ``x_stop``, half open; ``sections``, the number of sections that the box extends over;
+        ``touches_border``; for each channel of an image ``NAME_mean``, ``NAME_min``, ``NAME_max``, ``NAME_std``.
+        Physical columns are left out where the labels do not say how large a voxel is.
+
+    Raises
+    ------
+    TilerError
+        In one line: labels that are no integers, images of another size, a file that cannot be written.
+    """
+    # Compiled loops: other commands need not wait for them.
+    from tiler.evaluation.measuring import Measured, check_table, measure_objects, named, write_csv
+
+    if output is not None:
+        check_table(Path(output))
+    measured = Measured(open_source(labels, axes=axes), named([open_source(image, axes=axes) for image in images]))
+    columns = measure_objects(measured, workers, listener or Silent(), stop or threading.Event())
+    if output is not None:
+        write_csv(columns, Path(output))
+    return columns
