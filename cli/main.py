@@ -25,6 +25,7 @@ COMMANDS = {
     "probe": "tiler.cli.models:probe",
     "train": "tiler.cli.train:train",
     "export": "tiler.cli.export:export",
+    "convert": "tiler.cli.convert:convert",
     "doctor": "tiler.cli.doctor:doctor",
     "completion": "tiler.cli.completion:completion",
 }

@@ -1,22 +1,24 @@
-"""Weights files: safetensors with a card in the metadata. Nothing here ever unpickles."""
+"""Weights and what they say about themselves: a card in the metadata of a safetensors file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from tiler.errors import ModelError, WeightsError
+from tiler.models.loading.weight_files import COUNTER, common_prefix, open_weights
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
-_COUNTER = "num_batches_tracked"  # bookkeeping of training; the result does not depend on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def save_weights(
         "provenance": dict(card.provenance),
         **({} if card.head is None else {"head": card.head}),
     }
-    tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(_COUNTER)}
+    tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(COUNTER)}
     # Not save_file, whose files only their owner may read.
     path.write_bytes(save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 
@@ -117,8 +119,8 @@ def read_card(path: Path) -> WeightsCard | None:
     WeightsError
         If the file is missing, truncated, a pickle, or of a later format.
     """
-    with _open(path) as file:
-        stored = file.metadata() or {}
+    with open_weights(path) as file:
+        stored = file.metadata
     if "tiler_format" not in stored:
         return None
     try:
@@ -151,16 +153,22 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
     WeightsError
         See `check_fits`.
     """
-    check_fits(path, module)
-    with _open(path) as file:
+    prefix = check_fits(path, module)
+    wanted = [name for name in module.state_dict() if not name.endswith(COUNTER)]
+    with open_weights(path) as file:
         # Copied, because what the handle gives lives in the mapped file, which may be overwritten.
-        state = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in _names(file)}
-    counters = [name for name in module.state_dict() if name.endswith(_COUNTER)]
+        state = {name: file.tensor(prefix + name).to(torch.float32, copy=True) for name in wanted}
+    counters = [name for name in module.state_dict() if name.endswith(COUNTER)]
     module.load_state_dict(state | dict.fromkeys(counters, torch.zeros((), dtype=torch.int64)), assign=True)
 
 
-def check_fits(path: Path, module: torch.nn.Module) -> None:
+def check_fits(path: Path, module: torch.nn.Module) -> str:
     """Refuse weights that are not those of this network; reads shapes only.
+
+    Returns
+    -------
+    prefix
+        What stands before the names of the network's tensors in the file, which a warning tells; mostly "".
 
     Raises
     ------
@@ -168,12 +176,17 @@ def check_fits(path: Path, module: torch.nn.Module) -> None:
         Naming what differs: the arguments where both sides state them, else the first missing, unknown or
         misshapen tensor.
     """
-    with _open(path) as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in _names(file)}
+    with open_weights(path) as file:
+        found = dict(file.shapes)
     state = module.state_dict()
-    wanted = {name: tuple(value.shape) for name, value in state.items() if not name.endswith(_COUNTER)}
+    wanted = {name: tuple(value.shape) for name, value in state.items() if not name.endswith(COUNTER)}
+    if prefix := common_prefix(found, wanted):
+        rest = [name for name in found if not name.startswith(prefix)]
+        log.warning("%s names the tensors of the network %s...: that was taken off%s", path, prefix,
+                    f", and {len(rest)} other tensors were left out" if rest else "")
+        found = {name.removeprefix(prefix): shape for name, shape in found.items() if name.startswith(prefix)}
     if found == wanted:
-        return
+        return prefix
     card = read_card(path)
     arguments = getattr(module, "arguments", None)
     if card and isinstance(arguments, Mapping) and (difference := _differing(card.arguments, arguments)):
@@ -198,10 +211,6 @@ def state_hash(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _names(file: Any) -> list[str]:
-    return [name for name in file.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118 - a handle is no mapping
-
-
 def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str] | None:
     """The arguments in which two networks differ, as text for either."""
     keys = [key for key in wanted if key in found and found[key] != wanted[key]]
@@ -219,31 +228,3 @@ def _mismatch(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[i
         return f"{len(unknown)} tensors are unknown to it, the first is {unknown[0]}"
     name = next(name for name in wanted if found[name] != wanted[name])
     return f"{name} has shape {found[name]}, it needs {wanted[name]}"
-
-
-def _open(path: Path) -> Any:
-    """A handle on a safetensors file, after a look at its first bytes."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise WeightsError(f"cannot read weights {path}: {error.strerror or error} (--weights)") from error
-    if head[8:] != b"{" and (kind := _foreign_kind(head)):
-        raise WeightsError(f"{path} is {kind}, which can run code when it is loaded: convert it to safetensors "
-                           "where you trust it, tiler reads nothing else (--weights)")
-    try:
-        return safe_open(path, "pt")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}): it may be truncated, fetch it again "
-                           "(--weights)") from error
-
-
-def _foreign_kind(head: bytes) -> str | None:
-    """What the first bytes say, where they are those of a file that holds pickles or programs."""
-    if head.startswith(b"PK\x03\x04"):
-        return "a torch archive (a zip of pickles)"
-    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
-        return "a pickle"
-    if head.startswith(b"\x89HDF"):
-        return "an HDF5 file"
-    return None

@@ -80,7 +80,8 @@ class Keywords(TypedDict, total=False):
 
     weights: Annotated[str | os.PathLike[str], Option(
         group="Model", parse=File(), short="-w", metavar="FILE", of_model=True,
-        help="Weights as a safetensors file. For a BioImage.IO package: onnx, torchscript or pytorch_state_dict.",
+        help="Weights as a safetensors, .pth, .pt or .ckpt file. For a BioImage.IO package: onnx, torchscript or "
+             "pytorch_state_dict.",
         otherwise="the weights that belong to the model")]
     model_args: Annotated[Mapping[str, Any] | Sequence[str], Option(
         group="Model", parse=Assignments(), flag="--model-arg", metavar="NAME=VALUE", of_model=True,

@@ -39,8 +39,8 @@ def open_file(path: Path, trust: bool) -> LoadedModel:
         return foreign(ExportedRecipe(file), path.name, None, {"source": file.sha256})
     code = [name for name in _archive(path) if "/code/" in name and name.endswith(".py")]
     if not code:
-        raise ModelError(f"{path} is a torch archive without a program (a state dict?): save it as safetensors "
-                         "and give it as --weights, with the network as --model")
+        raise ModelError(f"{path} is a torch archive without a program (a state dict?): give it as --weights, "
+                         "with the network as --model")
     file = _trusted(path, trust, "a TorchScript program: loading it would run its pickled objects and "
                                  f"{len(code)} source files, such as {code[0]}")
     return foreign(ScriptRecipe(file), path.name, None, {"source": file.sha256})

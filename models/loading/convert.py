@@ -1,0 +1,57 @@
+"""From what a training program saved to a safetensors file, which holds tensors and nothing that could run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from safetensors.torch import save
+
+from tiler.errors import ModelError
+from tiler.models.loading.weight_files import open_weights
+from tiler.models.loading.weights import file_hash
+
+
+def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the weights of a ``.pth``, ``.pt`` or ``.ckpt`` file as safetensors, in their own types.
+
+    Parameters
+    ----------
+    source
+        What `torch.save` wrote: a state dict, or a dictionary that holds one. No code of it is run.
+    output
+        ``.safetensors``.
+    overwrite
+        Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    path
+        Of the new file. Prefixes of `torch.nn.DataParallel` and `torch.compile` are gone from the names.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or holds more than tensors.
+    ModelError
+        If the output cannot be written.
+    """
+    path, target = Path(source), Path(output)
+    if target.suffix != ".safetensors":
+        raise ModelError(f"{target} is no .safetensors file (-o)")
+    if target.exists() and not overwrite:
+        raise ModelError(f"{target} exists: --overwrite replaces it, -o chooses another name")
+    with open_weights(path) as file:
+        # Copied, since tensors that share memory cannot be stored as they are.
+        tensors = {name: file.tensor(name).contiguous().clone() for name in file.shapes}
+    metadata = {"converted_from": json.dumps({"name": path.name, "sha256": file_hash(path)})}
+    partial = target.with_name(f"{target.stem}.partial{target.suffix}")
+    try:
+        partial.write_bytes(save(tensors, metadata))
+        os.replace(partial, target)
+    except OSError as error:
+        raise ModelError(f"cannot write {target}: {error.strerror or error} (-o)") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target

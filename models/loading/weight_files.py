@@ -1,0 +1,195 @@
+"""Files of weights: safetensors, and what `torch.save` writes, which is read without running any code."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from packaging.version import Version
+from safetensors import SafetensorError, safe_open
+
+from tiler.errors import ModelError, WeightsError
+from tiler.models.loading.files import opened_zip
+
+COUNTER = "num_batches_tracked"  # bookkeeping of training; the result does not depend on it
+SAFE_SINCE = "2.6"
+"""Version of torch from which on its weights-only reader runs no code (CVE-2025-32434)."""
+PLACES = ("state_dict", "model_state_dict", "network_weights", "model_state", "model", "network", "net", "weights",
+          "params_ema", "params", "ema")
+"""Keys under which training programs keep the weights, beside the state of the optimiser and others."""
+WRAPPERS = ("module", "_orig_mod")
+"""First parts of names that come from `torch.nn.DataParallel` and `torch.compile`, and belong to no network."""
+
+
+class WeightFile(Protocol):
+    """An open file of weights; batch counters of batch norm are left out."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+    def tensor(self, name: str) -> torch.Tensor: ...
+
+
+class SafeFile:
+    """A safetensors file, of which only what is asked for is read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.metadata: Mapping[str, str] = file.metadata() or {}
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        names = [name for name in self._file.keys() if not name.endswith(COUNTER)]  # noqa: SIM118 - no mapping
+        return {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
+
+    def tensor(self, name: str) -> torch.Tensor:
+        found: torch.Tensor = self._file.get_tensor(name)
+        return found
+
+
+class TorchFile:
+    """The weights in a file of `torch.save`.
+
+    Parameters
+    ----------
+    content
+        Of the file.
+    name
+        Of the file, for people.
+    """
+
+    metadata: Mapping[str, str] = {}
+
+    def __init__(self, content: Any, name: str) -> None:
+        self.state = _without_wrappers(weights_in(content, name))
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in self.state.items() if not name.endswith(COUNTER)}
+
+    def tensor(self, name: str) -> torch.Tensor:
+        return self.state[name]
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[WeightFile]:
+    """A file of weights, of either kind.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or holds more than tensors.
+    """
+    head = _head(path)
+    if head[8:] != b"{" and (head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] <= b"\x05")):
+        yield TorchFile(load_pickled(path), str(path))
+        return
+    if head.startswith(b"\x89HDF"):
+        raise WeightsError(f"{path} is an HDF5 file, as Keras writes it: tiler reads weights of torch, as safetensors "
+                           "or as torch.save writes them (--weights)")
+    try:
+        file = safe_open(path, "pt")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is no whole safetensors file ({error}): it may be truncated, fetch it again "
+                           "(--weights)") from error
+    with file as opened:
+        yield SafeFile(opened)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(9)
+    except OSError as error:
+        raise WeightsError(f"cannot read weights {path}: {error.strerror or error} (--weights)") from error
+
+
+def load_pickled(path: Path) -> Any:
+    """What `torch.save` wrote, by torch's weights-only reader: tensors, numbers, texts and containers of them.
+
+    Raises
+    ------
+    WeightsError
+        If there is anything else in it, or if this torch cannot read it safely.
+    """
+    if Version(torch.__version__) < Version(SAFE_SINCE):
+        raise WeightsError(f"{path} is a pickle, which torch reads safely since {SAFE_SINCE}, this is torch "
+                           f"{torch.__version__}: update torch, or convert the file elsewhere (--weights)")
+    scalar = np.float64(0).__reduce__()[0]
+    harmless = [scalar, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))]
+    try:
+        if _head(path).startswith(b"PK"):
+            with opened_zip(path):
+                pass  # a zip that unpacks to far more than it is, is refused here
+        # Opened here, since torch goes by the suffix of a path.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(harmless), path.open("rb") as file:
+            warnings.simplefilter("ignore", UserWarning)  # on protocols of pickle that this reader knows in part
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError, AttributeError, TypeError,
+            ModelError) as error:
+        raise WeightsError(f"{path} is a pickle that is not read ({_reason(error)}): tiler runs no code of a file, and "
+                           "reads tensors alone; save the network's state_dict, or convert it to safetensors where you "
+                           "trust it (--weights)") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What was wrong, without torch's advice to load everything."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for mark in ("WeightsUnpickler error: ", "Unsupported global: "):
+        text = text.partition(mark)[2] or text
+    return text.partition(" Please ")[0].partition(" Check the documentation")[0][:200]
+
+
+def weights_in(content: Any, name: str) -> dict[str, torch.Tensor]:
+    """The tensors by name in what a training program saved.
+
+    Raises
+    ------
+    WeightsError
+        If there are none, or it is not clear which they are.
+    """
+    if _is_state(content):
+        return dict(content)
+    inside = {str(key): value for key, value in content.items() if _is_state(value)} if isinstance(
+        content, Mapping) else {}
+    known = next((inside[place] for place in PLACES if place in inside), None)
+    found = known or (next(iter(inside.values())) if len(inside) == 1 else None)
+    if found is None:
+        keys = f"has {', '.join(map(str, content))[:200]}" if isinstance(content, Mapping) else "has no names"
+        raise WeightsError(f"it is not clear where the weights are in {name}, which {keys}: save the state_dict alone "
+                           "(--weights)")
+    return dict(found)
+
+
+def _is_state(content: Any) -> bool:
+    return (isinstance(content, Mapping) and len(content) > 0
+            and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()))
+
+
+def _without_wrappers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same under the names that they have in the network itself."""
+    first = {name.partition(".")[0] for name in state}
+    while len(first) == 1 and first <= set(WRAPPERS):
+        state = {name.partition(".")[2]: value for name, value in state.items()}
+        first = {name.partition(".")[0] for name in state}
+    return state
+
+
+def common_prefix(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What stands before the names of a network's tensors in a file; "" where nothing does, or nothing fits.
+
+    Files of training programs name the network within its trainer: ``net.enc.0.weight`` is ``enc.0.weight``.
+    """
+    if not wanted or found.keys() >= wanted.keys():
+        return ""
+    one = next(iter(wanted))
+    prefixes = {name.removesuffix(one) for name in found if name.endswith(f".{one}")}
+    return next((prefix for prefix in sorted(prefixes, key=len)
+                 if all(f"{prefix}{name}" in found for name in wanted)), "")
