@@ -10,7 +10,7 @@ import click
 from tiler.cli import completion
 from tiler.options import TABLE, Option
 from tiler.options.documents import cli_help, words_of
-from tiler.options.parsers import Assignments, File, Flag, Whole
+from tiler.options.parsers import Assignments, Files, Flag, Whole
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -77,7 +77,7 @@ def _declared(declared: Option) -> Decorator:
         settings |= {"multiple": True, "callback": lambda context, parameter, value: value or None}
     if declared.metavar:
         settings["metavar"] = declared.metavar
-    if isinstance(parse, File):
+    if isinstance(parse, Files):
         settings["shell_complete"] = completion.files
     return option(declared.group, *names, declared.name, **settings)
 

@@ -228,7 +228,7 @@ def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Sour
 
 def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[str, Any]:
     """Keywords of `tiler.models.PredictorOptions`."""
-    names = ("device", "precision", "backend", "threads", "average")
+    names = ("device", "precision", "backend", "threads", "average", "ensemble")
     chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
     chosen |= {"head": options.head, "tiling": options.tiling, "classes": options.classes,
                "kind": "labels" if options.kind == "instances" else options.kind,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tiler.models.inference.backends.choosing import fastest
 from tiler.models.inference.cost import Tracer, unfolds
 from tiler.models.inference.devices import resolve_devices, resolve_precision
 from tiler.models.inference.network import Network
+from tiler.models.loading.ensemble import load_ensemble, members_of
 from tiler.models.loading.loaded_model import LoadedModel, warn_of_halo
 from tiler.models.loading.open_model import load_model
 from tiler.models.predictor.averaging import Orientations, Turns
@@ -50,7 +51,7 @@ _latest_report: dict[str, ProbeReport] = {}
 def open_predictor(
     model: str | Path | nn.Module,
     *,
-    weights: str | Path | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     trust: bool = False,
     arguments: Mapping[str, Any] | None = None,
     returns: str | int | None = None,
@@ -60,8 +61,10 @@ def open_predictor(
 
     Parameters
     ----------
-    model, weights, trust, arguments, returns
+    model, trust, arguments, returns
         See `tiler.models.load_model`.
+    weights
+        Likewise; several files, or a folder of them, are an ensemble.
     options
         See `PredictorOptions`.
 
@@ -72,7 +75,10 @@ def open_predictor(
     UnboundedContextError
         If no context is enough for it.
     """
-    loaded = load_model(model, weights, trust, arguments, returns)
+    def load(member: str | Path | None) -> LoadedModel:
+        return load_model(model, member, trust, arguments, returns)
+
+    loaded = _loaded(members_of(weights), load, options)
     devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_FIRST else options.device)
     device = devices[0]
     precision = resolve_precision(options.precision, device)
@@ -105,6 +111,14 @@ def open_predictor(
         written=written_as(options.kind, names, options.classes, options.dtype, head,
                            exclusive=(smallest.ends or head) != "sigmoid"),
     )
+
+
+def _loaded(members: Sequence[str | Path], load: Callable[[str | Path | None], LoadedModel],
+            options: PredictorOptions) -> LoadedModel:
+    """The network, or the mean of several weights of it."""
+    if len(members) < 2:
+        return load(members[0] if members else None)
+    return load_ensemble(members, load, options.head, options.ensemble)
 
 
 def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], ...]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.inference.backends import NAMES as BACKENDS
+from tiler.models.loading.ensemble import MeanOf
 from tiler.models.predictor.averaging import TURNS
 from tiler.models.predictor.heads import ClassRule, Head
 from tiler.models.predictor.scaling import fixed_scaling
@@ -44,6 +45,8 @@ class PredictorOptions:
         instances.
     dtype
         Of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
+    ensemble
+        Average over several weights: of their "probabilities", or of their "scores".
     average
         ``"none"``, ``"flip4"``, ``"rot4"``, ``"d4"`` or ``"rot7"``.
     normalise
@@ -67,6 +70,7 @@ class PredictorOptions:
     classes: ClassRule = None
     kind: Kind = "probabilities"
     dtype: str = "float32"
+    ensemble: MeanOf = "probabilities"
     average: str = "none"
     normalise: str = "weights"
     footprint: Footprint | None = None

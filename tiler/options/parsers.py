@@ -120,13 +120,20 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """The path of a file, or a name that the model understands."""
+class Files:
+    """The path of a file or folder, a name that the model understands, or several files, with commas between them."""
 
-    def __call__(self, value: Any, option: str) -> str | os.PathLike[str]:
-        if not isinstance(value, (str, os.PathLike)):
-            raise PlanError(f"{value!r} is neither a path nor a name", option=option)
-        return value
+    def __call__(self, value: Any, option: str) -> str | tuple[str, ...]:
+        if isinstance(value, (str, os.PathLike)):
+            text = os.fspath(value)
+            parts = text.split(",") if "," in text and not os.path.exists(text) else [text]
+        elif isinstance(value, Sequence) and all(isinstance(item, (str, os.PathLike)) for item in value):
+            parts = [os.fspath(item) for item in value]
+        else:
+            parts = []
+        if not parts or not all(isinstance(part, str) and part for part in parts):
+            raise PlanError(f"{value!r} is neither a path, a name nor a list of paths", option=option)
+        return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)

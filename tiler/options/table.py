@@ -20,7 +20,7 @@ from tiler.options.parsers import (
     Bytes,
     Choice,
     ChoiceOrExecutor,
-    File,
+    Files,
     Flag,
     Items,
     Name,
@@ -34,6 +34,7 @@ from tiler.ports import KINDS, Border, Executor, Tiling
 
 KindName = Literal["probabilities", "labels", "instances"]
 Head = Literal["softmax", "sigmoid", "none"]
+Ensemble = Literal["probabilities", "scores"]
 Average = Literal["none", "flip4", "rot4", "d4", "rot7"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
 Backend = Literal["torch", "compile", "openvino", "onnxruntime", "onnxruntime:tensorrt", "auto"]
@@ -78,11 +79,14 @@ class Keywords(TypedDict, total=False):
              "union on. Needs 4 or 8 as connectivity.",
         otherwise="sections stay apart")]
 
-    weights: Annotated[str | os.PathLike[str], Option(
-        group="Model", parse=File(), short="-w", metavar="FILE", of_model=True,
-        help="Weights as a safetensors, .pth, .pt or .ckpt file. For a BioImage.IO package: onnx, torchscript or "
-             "pytorch_state_dict.",
+    weights: Annotated[str | os.PathLike[str] | Sequence[str | os.PathLike[str]], Option(
+        group="Model", parse=Files(), short="-w", metavar="FILE[,FILE]", of_model=True,
+        help="Weights as a safetensors, .pth, .pt or .ckpt file; several files or a folder of them are an ensemble. "
+             "For a BioImage.IO package: onnx, torchscript or pytorch_state_dict.",
         otherwise="the weights that belong to the model")]
+    ensemble: Annotated[Ensemble, Option(
+        group="Model", parse=Choice(Ensemble), default="probabilities", of_model=True,
+        help="Values that are averaged over several weights.")]
     model_args: Annotated[Mapping[str, Any] | Sequence[str], Option(
         group="Model", parse=Assignments(), flag="--model-arg", metavar="NAME=VALUE", of_model=True,
         example="encoder_name=resnet34",
@@ -185,7 +189,8 @@ class ResolvedOptions:
     connectivity: int | None
     link: float | None
     ngff: Ngff
-    weights: str | os.PathLike[str] | None
+    weights: str | tuple[str, ...] | None
+    ensemble: Ensemble
     model_args: Mapping[str, Any] | None
     returns: str | None
     head: Head | None
