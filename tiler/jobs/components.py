@@ -132,16 +132,15 @@ class MergeJob:
         return "the faces of all blocks"
 
     def read(self, index: int) -> Ids:
-        """(blocks + 1,): where the components of each block begin in the table of all."""
-        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+        return starts_of(self.counts)
 
     def compute(self, index: int, window: Ids) -> tuple[Ids, Ids, int]:
-        groups, values = Groups(int(window[-1])), self._column("values", window)
-        self._join(groups, values, window)
-        sizes, firsts = self._column("sizes", window), self._column("firsts", window)
+        shelf = self.labelled.shelf
+        sizes, firsts, values = (column(shelf, name, window) for name in ("sizes", "firsts", "values"))
+        groups = joined(self.labelled, values, window)
         if self.labelled.link is not None:
             groups.gather(sizes, firsts)
-            join_sections(Sections(self.labelled.shelf, self.labelled.grid.counts, window, groups.parent, sizes, firsts,
+            join_sections(Sections(shelf, self.labelled.grid.counts, window, groups.parent, sizes, firsts,
                                    values), self.labelled.link, groups)
         numbers, count = groups.numbers(sizes, firsts, self.min_size)
         limit = int(np.iinfo(self.dtype).max)
@@ -156,23 +155,31 @@ class MergeJob:
             self.labelled.shelf.put(f"numbers/{block}", {"numbers": numbers[starts[block]:starts[block + 1]]})
         return {"count": count}
 
-    def _join(self, groups: Groups, values: Ids, starts: Ids) -> None:
-        """Join components where voxels of one label touch across blocks."""
-        here = self.labelled
-        for block in range(len(self.counts)):
-            faces = here.shelf.get(f"components/{block}")
-            for direction, other in neighbours_of(block, here.grid.counts, here.connectivity):
-                pairs = touching(faces, here.shelf.get(f"components/{other}"), direction, here.connectivity)
-                first, second = pairs - 1 + starts[[block, other]][:, None]
-                same = values[first] == values[second]
-                groups.join(first[same], second[same])
 
-    def _column(self, name: str, starts: Ids) -> Ids:
-        """(n,): one column of the tables of all blocks."""
-        column = roomy(int(starts[-1]))
-        for block in range(len(self.counts)):
-            column[starts[block]:starts[block + 1]] = self.labelled.shelf.get(f"components/{block}")[name]
-        return column
+def starts_of(counts: tuple[int, ...]) -> Ids:
+    """(blocks + 1,): where the components of each block begin in the table of all."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def column(shelf: Shelf, name: str, starts: Ids) -> Ids:
+    """(n,): one column of the tables of all blocks."""
+    found = roomy(int(starts[-1]))
+    for block in range(len(starts) - 1):
+        found[starts[block]:starts[block + 1]] = shelf.get(f"components/{block}")[name]
+    return found
+
+
+def joined(labelled: Labelled, values: Ids, starts: Ids) -> Groups:
+    """The components of all blocks, joined where voxels of one label touch across blocks."""
+    groups = Groups(int(starts[-1]))
+    for block in range(len(labelled.grid)):
+        faces = labelled.shelf.get(f"components/{block}")
+        for direction, other in neighbours_of(block, labelled.grid.counts, labelled.connectivity):
+            pairs = touching(faces, labelled.shelf.get(f"components/{other}"), direction, labelled.connectivity)
+            first, second = pairs - 1 + starts[[block, other]][:, None]
+            same = values[first] == values[second]
+            groups.join(first[same], second[same])
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
