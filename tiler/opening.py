@@ -14,8 +14,8 @@ from tiler.geometry import Box
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
-from tiler.objects.connectivity import Connectivity
-from tiler.objects.rules import Rules, default_connectivity
+from tiler.objects.asked import check_rules, cut_of, rules_of
+from tiler.objects.rules import Rules
 from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions, parse_rule
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
@@ -77,15 +77,13 @@ class Opened:
         """How objects are made of labels; None where none are."""
         if self.kind != "instances":
             return None
-        options = self.options
-        neighbours = options.connectivity or default_connectivity(self.predictor.footprint.flat)
-        return Rules(Connectivity(neighbours), options.min_size, options.link)
+        return rules_of(self.options, self.source, self.predictor)
 
     def plan(self) -> Plan:
         """What will be done with them."""
         rules, extra = self.rules, _extra(self.options)
         if rules is not None:
-            _check_sections(self.source, rules)
+            check_rules(rules, self.source, self.predictor)
             extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
         return resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
                        tune=self.options.tune)
@@ -166,7 +164,8 @@ def refuse_model_options(options: Options, model: Any) -> None:
     if not is_predictor(model):
         return
     meaning, kind, rule = model.capabilities.meaning, options.get("kind"), options.get("normalise")
-    possible = (meaning, "instances") if meaning == "labels" else (meaning,)
+    cut = meaning == "probabilities" and options.get("threshold") is not None
+    possible = (meaning, "instances") if meaning == "labels" or cut else (meaning,)
     if kind not in (None, *possible):
         raise PlanError(f"the predictor gives {meaning}, of which no {kind} are made: open the model with "
                         f"tiler.open_model(..., `kind={kind}`), or leave out `kind`")
@@ -231,7 +230,8 @@ def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[
     names = ("device", "precision", "backend", "threads", "average", "ensemble")
     chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
     chosen |= {"head": options.head, "tiling": options.tiling, "classes": options.classes,
-               "kind": "labels" if options.kind == "instances" else options.kind,
+               "kind": "labels" if options.kind == "instances" and cut_of(options) is None else
+               "probabilities" if options.kind == "instances" else options.kind,
                "normalise": "volume" if options.normalise.measured else str(options.normalise)}
     if options.kind == "probabilities":
         chosen["dtype"] = options.dtype
@@ -268,14 +268,6 @@ def _check_time(source: Source, predictor: Predictor) -> None:
     if "t" in axes and sizes[axes.index("t")] > 1 and not predictor.footprint.flat:
         raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points, the network takes volumes: "
                         "choose one with `roi=t=N`")
-
-
-def _check_sections(source: Source, rules: Rules) -> None:
-    """Refuse objects that would go from one time point to the next, since time is folded into z."""
-    axes, sizes = source.calibration.axes, source.calibration.sizes
-    if rules.through_volume and "t" in axes and sizes[axes.index("t")] > 1:
-        raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points: objects cannot go from one to the "
-                        "next; choose one with `roi=t=N`, or say `connectivity=4` and leave out `link`")
 
 
 def describe_source(source: Any) -> str:

@@ -18,7 +18,7 @@ from tiler.geometry import Shape
 from tiler.jobs.seams import Seams
 from tiler.jobs.segment import checksum_of
 from tiler.opening import Opened, OpenedModel, open_all
-from tiler.options import FREE, Options
+from tiler.options import FREE, TABLE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.ports import KINDS, Array
@@ -108,8 +108,7 @@ def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, s
     ports = source or header["source"], model.model if isinstance(model, OpenedModel) else model or header["model"]
     as_run = open_all(*ports, Options(), trust, stored)
     _check_ports(plan, as_run, moved=source is not None)
-    scores = {} if KINDS[header["kind"]].ordered else \
-        {"kind": "probabilities", "classes": "all", "dtype": None, "min_size": None}
+    scores = {} if KINDS[header["kind"]].ordered else _scores(as_run)
     scored = open_all(*ports, Options(), trust, {**stored, **scores})
     run = run_spec(as_run, plan, output)
     stages = stages_of(run)
@@ -124,6 +123,13 @@ def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, s
     return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
                    passes_worst=max((share for _, share in shares), default=0.0),
                    seams=check.seams(seed) if windows and not damaged else None)
+
+
+def _scores(as_run: Opened) -> dict[str, Any]:
+    """Options that give what labels and instances are made of: all classes, or the one that was cut."""
+    objects = dict.fromkeys(name for name, option in TABLE.items() if option.group == "Objects")
+    cut = as_run.rules is not None and as_run.rules.threshold is not None
+    return {"kind": "probabilities", "dtype": None, **objects, **({} if cut else {"classes": "all"})}
 
 
 def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:

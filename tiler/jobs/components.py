@@ -43,6 +43,23 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """Labels of a staged probability: 1 above the threshold."""
+
+    probability: Readable
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        return str(self.probability.name)
+
+    def read(self, box: Box) -> Array:
+        """``(1, *box.shape)`` uint8."""
+        found: Array = (self.probability.read(box) > self.threshold).astype(np.uint8)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """Labels of which objects are made.
 

@@ -1,26 +1,43 @@
-"""How objects are made of labels: the options of instances as one value."""
+"""How objects are made of what a network gives: the options of instances as one value."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from tiler.errors import PlanError
 from tiler.objects.connectivity import Connectivity
+from tiler.objects.growing import Growth
+from tiler.objects.splitting import Watershed
 from tiler.ports import Json
+
+Seeds = Literal["distance", "probability"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How objects are made.
+    """How objects are made, in the order in which it is done.
 
     Parameters
     ----------
     connectivity
         Which voxels touch.
-    min_size
-        Objects of fewer voxels are dropped.
+    threshold
+        Objects are where the probability of one class is above it; None where the network gives labels.
+    fill_holes
+        Whether background that has no way to the border becomes foreground.
+    split
+        How objects that touch come apart; None where they stay together.
+    seeds
+        What is flooded: the distance to the outside, or the probability.
     link
         Least intersection over union of objects of two sections that become one; None where they are not linked.
+    min_size
+        Objects of fewer voxels are dropped.
+    grow
+        How far objects grow into the background, in voxels along x.
+    sampling
+        ``(z, y, x)`` sides of a voxel, relative to x.
 
     Raises
     ------
@@ -29,8 +46,14 @@ class Rules:
     """
 
     connectivity: Connectivity
-    min_size: int = 0
+    threshold: float | None = None
+    fill_holes: bool = False
+    split: Watershed | None = None
+    seeds: Seeds = "distance"
     link: float | None = None
+    min_size: int = 0
+    grow: int = 0
+    sampling: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.link is not None and not self.connectivity.flat:
@@ -42,9 +65,19 @@ class Rules:
         """Whether an object may have voxels in several sections."""
         return not self.connectivity.flat or self.link is not None
 
+    @property
+    def growth(self) -> Growth:
+        return Growth(self.grow, self.connectivity.flat, self.sampling)
+
     def to_json(self) -> Json:
         """What can change the objects."""
-        return {"connectivity": self.connectivity.neighbours, "min_size": self.min_size, "link": self.link}
+        told: dict[str, Any] = {"connectivity": self.connectivity.neighbours, "threshold": self.threshold,
+                "fill_holes": self.fill_holes, "link": self.link, "min_size": self.min_size, "grow": self.grow}
+        if self.split is not None:
+            told |= {"seeds": self.seeds, "seed_height": self.split.height, "split_limit": self.split.limit}
+        if self.split is not None or self.grow:
+            told |= {"sampling": list(self.sampling)}
+        return told
 
 
 def default_connectivity(flat: bool) -> int:

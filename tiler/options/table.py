@@ -41,6 +41,8 @@ Backend = Literal["torch", "compile", "openvino", "onnxruntime", "onnxruntime:te
 ExecutorName = Literal["threads", "serial", "dask"]
 Ngff = Literal["0.5", "0.4"]
 Nan = Literal["refuse", "zero"]
+Split = Literal["none", "watershed"]
+Seeds = Literal["distance", "probability"]
 Missing = Literal["refuse", "zero"]
 OutputType = Literal["float32", "float16", "float64", "uint8", "uint32", "uint64"]
 
@@ -73,6 +75,30 @@ class Keywords(TypedDict, total=False):
         help="Voxels that touch: 4 or 8 in the same section, so that each section has instances of its own; 6, 18 or "
              "26 through the volume.",
         otherwise="6 for networks of volumes, 4 for networks of slices")]
+    threshold: Annotated[float, Option(
+        group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True,
+        help="Instances are where the probability is above this, of the second of two classes or of the one in "
+             "`classes`.",
+        otherwise="where a class other than the first is the most likely one")]
+    fill_holes: Annotated[bool, Option(
+        group="Objects", parse=Flag(), default=False, of_output=True, otherwise="holes stay",
+        help="Fill background that has no way to the border of its section, or of the volume.")]
+    split: Annotated[Split, Option(
+        group="Objects", parse=Choice(Split), default="none", of_output=True,
+        help="Split instances that touch: watershed floods each from its seeds.")]
+    seeds: Annotated[Seeds, Option(
+        group="Objects", parse=Choice(Seeds), default="distance", of_output=True,
+        help="With `split=watershed`: seeds are peaks of the distance to the outside, or of the probability.")]
+    seed_height: Annotated[float, Option(
+        group="Objects", parse=Real(1e-3), metavar="H", example="2", of_output=True,
+        help="With `split=watershed`: how far one has to descend from a peak to reach a higher one.",
+        otherwise="1 voxel, or a probability of 0.1")]
+    split_limit: Annotated[int, Option(
+        group="Objects", parse=Whole(1), default=2**27, metavar="N", of_output=True,
+        help="With `split=watershed`: instances whose bounding box holds more voxels stay whole.")]
+    grow: Annotated[int, Option(
+        group="Objects", parse=Whole(0, 64), default=0, metavar="N", of_output=True,
+        help="Voxels along x by which instances grow into the background around them.")]
     link: Annotated[float, Option(
         group="Objects", parse=Real(0, 1), metavar="OVERLAP", example="0.25", of_output=True,
         help="Join instances of a section and the next that overlap each other most, from this intersection over "
@@ -187,6 +213,13 @@ class ResolvedOptions:
     dtype: OutputType
     min_size: int
     connectivity: int | None
+    threshold: float | None
+    fill_holes: bool
+    split: Split
+    seeds: Seeds
+    seed_height: float | None
+    split_limit: int
+    grow: int
     link: float | None
     ngff: Ngff
     weights: str | tuple[str, ...] | None

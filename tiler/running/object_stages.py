@@ -1,67 +1,148 @@
-"""The stages that make objects of labels: components of every block, their merging, their numbers."""
+"""The stages that make objects of what the network gives, by rules; each rule adds its own.
+
+::
+
+    [holes, fill]   [whole components, whole merge, whole, boxes, places, split]   components, merge, instances   [grow]
+     fill_holes      split                                                          always                         grow
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from tiler.geometry import Box, Grid
-from tiler.jobs.components import ComponentsJob, Labelled, MergeJob, NumberJob
+from tiler.jobs.components import ComponentsJob, Labelled, MergeJob, NumberJob, Readable, Threshold
+from tiler.jobs.grown import GrowJob
+from tiler.jobs.holes import Filled, FillJob, HolesJob, background_of
+from tiler.jobs.splits import BoxesJob, Numbered, Parts, PlacesJob, SplitJob
 from tiler.objects.rules import Rules
-from tiler.ports import Job, Json, Listener, Sink
+from tiler.objects.splitting import Watershed
+from tiler.ports import Job, Json, Listener, OutputSpec, Sink
+from tiler.running.output import Destination
 from tiler.running.stage import Findings, Records, Stage
 
-COMPONENTS, MERGE, NUMBERING = "components", "merge", "instances"
-
-
-def object_stages(labelled: Labelled, rules: Rules, output: Sink, dtype: np.dtype[Any]) -> list[Stage]:
-    """From labels to numbered objects."""
-    return [ComponentsStage(labelled), MergeStage(labelled, rules.min_size, dtype),
-            NumberingStage(labelled, rules, output, dtype)]
+NUMBERING = "instances"
 
 
 @dataclass(frozen=True)
-class ComponentsStage(Stage):
-    """The components of every block."""
+class ObjectStages:
+    """All that makes objects.
 
-    labelled: Labelled
-    name = COMPONENTS
+    Parameters
+    ----------
+    rules
+        How.
+    grid
+        Blocks in coordinates of the output.
+    destination
+        Where stages leave what later ones need.
+    spec
+        What sinks of objects are made for.
+    """
+
+    rules: Rules
+    grid: Grid
+    destination: Destination
+    spec: OutputSpec
+
+    def of(self, network: Sink, output: Sink) -> list[Stage]:
+        """From what the network gave to numbered objects."""
+        rules, stages = self.rules, list[Stage]()
+        labels: Readable = network if rules.threshold is None else Threshold(network, rules.threshold)
+        if rules.fill_holes:
+            labels = self._filled(labels, stages)
+        if rules.split is not None:
+            labels = self._split(labels, network if rules.seeds == "probability" else None, rules.split, stages)
+        numbered = self.destination.stage(self.spec, "objects") if rules.grow else output
+        stages += self._numbering(self._labelled(labels, "objects", rules.link), numbered, rules.min_size)
+        if rules.grow:
+            stages.append(GrowStage(GrowJob(numbered, output, self.grid, rules.growth), output))
+        return stages
+
+    def _filled(self, labels: Readable, stages: list[Stage]) -> Readable:
+        background = background_of(self._labelled(labels, "holes"))
+        stages += [
+            BlockStage("holes", self.grid, HolesJob(background)),
+            OnceStage("fill", self.grid, partial(FillJob, background), "holes")]
+        return Filled(labels, background)
+
+    def _split(self, labels: Readable, depth: Sink | None, how: Watershed, stages: list[Stage]) -> Readable:
+        ids = self.destination.stage(self.spec, "whole")
+        whole = Numbered(ids, self.grid, self.destination.shelf("split"))
+        stages += self._numbering(self._labelled(labels, "whole"), ids, 0, "whole ")
+        stages += [
+            BlockStage("boxes", self.grid, BoxesJob(whole)),
+            OnceStage("places", self.grid, lambda counts: PlacesJob(whole), "boxes"),
+            SplitStage("split", self.grid, SplitJob(whole, how, depth))]
+        return Parts(whole)
+
+    def _labelled(self, labels: Readable, shelf: str, link: float | None = None) -> Labelled:
+        return Labelled(labels, self.grid, self.rules.connectivity, self.destination.shelf(shelf), link)
+
+    def _numbering(self, labelled: Labelled, output: Sink, min_size: int, of: str = "") -> list[Stage]:
+        def merge(counts: tuple[int, ...]) -> Job:
+            return MergeJob(labelled, counts, min_size, self.spec.dtype)
+
+        told = None if of else self.rules
+        return [BlockStage(f"{of}components", self.grid, ComponentsJob(labelled)),
+                OnceStage(f"{of}merge", self.grid, merge, f"{of}components"),
+                NumberingStage(f"{of}{NUMBERING}", self.grid, NumberJob(labelled, output, self.spec.dtype), output,
+                               f"{of}merge", told)]
+
+
+@dataclass(frozen=True)
+class BlockStage(Stage):
+    """A job over all blocks that leaves what it finds on a shelf; later stages learn the count of each block."""
+
+    name: str
+    blocks: Grid
+    work: Job
     reads_input = False
 
     @property
     def grid(self) -> Grid:
-        return self.labelled.grid
+        return self.blocks
 
     def job(self, found: Findings, records: Records) -> Job:
-        return ComponentsJob(self.labelled)
+        return self.work
 
     def merge(self, found: Findings, records: Records) -> tuple[int, ...]:
-        """How many components each block has."""
         return tuple(int(records[index]["count"]) for index in range(len(self.grid)))
 
 
 @dataclass(frozen=True)
-class MergeStage(Stage):
-    """The objects of all components, in one block."""
+class SplitStage(BlockStage):
+    """The parts of objects."""
 
-    labelled: Labelled
-    min_size: int
-    dtype: np.dtype[Any]
-    name = MERGE
+    def merge(self, found: Findings, records: Records) -> tuple[int, int]:
+        """How many objects were split, and how many were too large."""
+        return (sum(int(record["split"]) for record in records.values()),
+                sum(int(record["too_large"]) for record in records.values()))
+
+
+@dataclass(frozen=True)
+class OnceStage(Stage):
+    """A job of one block, in this process: it puts together what an earlier stage found in all blocks."""
+
+    name: str
+    blocks: Grid
+    work: Callable[[tuple[int, ...]], Job]
+    before: str
     sequential = True
     reads_input = False
 
     @property
     def grid(self) -> list[Box]:
-        return [self.labelled.grid.region]
+        return [self.blocks.region]
 
     def job(self, found: Findings, records: Records) -> Job:
-        return MergeJob(self.labelled, found[COMPONENTS], self.min_size, self.dtype)
+        return self.work(found[self.before])
 
     def merge(self, found: Findings, records: Records) -> int:
-        """How many objects there are."""
+        """How many it found."""
         return int(records[0]["count"])
 
 
@@ -69,26 +150,60 @@ class MergeStage(Stage):
 class NumberingStage(Stage):
     """Every block with the numbers of its objects."""
 
-    labelled: Labelled
-    rules: Rules
+    name: str
+    blocks: Grid
+    work: NumberJob
     output: Sink
-    dtype: np.dtype[Any]
-    name = NUMBERING
+    before: str
+    rules: Rules | None
+    """Those that the output tells of itself; None for what waits for a later stage."""
     reads_input = False
 
     @property
     def grid(self) -> Grid:
-        return self.labelled.grid
+        return self.blocks
 
     @property
     def sink(self) -> Sink:
         return self.output
 
     def job(self, found: Findings, records: Records) -> Job:
-        return NumberJob(self.labelled, self.output, self.dtype)
+        return self.work
 
     def stored(self, index: int) -> list[Box]:
         return [self.grid[index]]
 
     def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
-        return {"objects": {"count": found[MERGE], **self.rules.to_json()}}, {}
+        if self.rules is None:
+            return {}, {}
+        about: dict[str, Any] = {"count": found[self.before], **self.rules.to_json()}
+        if self.rules.split is not None:
+            about["split"], too_large = found["split"]
+            if too_large:
+                listener.warn(f"{too_large} objects stay whole, since their boxes hold more than "
+                              f"{self.rules.split.limit} voxels (--split-limit)")
+        return {"objects": about}, {}
+
+
+@dataclass(frozen=True)
+class GrowStage(Stage):
+    """Every block of objects, grown into the background."""
+
+    work: GrowJob
+    output: Sink
+    name = "grow"
+    reads_input = False
+
+    @property
+    def grid(self) -> Grid:
+        return self.work.grid
+
+    @property
+    def sink(self) -> Sink:
+        return self.output
+
+    def job(self, found: Findings, records: Records) -> Job:
+        return self.work
+
+    def stored(self, index: int) -> list[Box]:
+        return [self.grid[index]]

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -36,6 +36,10 @@ from tiler.stores import asking
 from tiler.stores.address import Address, Place, place_of
 from tiler.stores.label_places import beside
 from tiler.stores.shelf import Shelf, shelf_at
+
+StageName = Literal["labels", "whole", "objects"]
+STAGES: dict[StageName, str] = {"labels": ".stage.zarr", "whole": ".whole.stage.zarr", "objects": ".objects.stage.zarr"}
+"""What may wait for a later stage, and how its name goes on after that of the output."""
 
 
 class State(Enum):
@@ -54,7 +58,7 @@ class Destination(Protocol):
         """The output itself."""
         ...
 
-    def stage(self, spec: OutputSpec) -> Sink:
+    def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
         """What waits beside the output for a later stage."""
         ...
 
@@ -73,7 +77,7 @@ class InMemory:
     def sink(self, spec: OutputSpec) -> Sink:
         return open_sink(None, spec)
 
-    def stage(self, spec: OutputSpec) -> Sink:
+    def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
         return open_sink(None, spec)
 
     def shelf(self, name: str) -> Shelf:
@@ -95,8 +99,8 @@ class Output(ABC):
     def sink(self, spec: OutputSpec) -> Sink:
         return open_sink(self.place, spec)
 
-    def stage(self, spec: OutputSpec) -> Sink:
-        return open_sink(self.stage_place, spec)
+    def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
+        return open_sink(beside(self.place, STAGES[name]), spec)
 
     def shelf(self, name: str) -> Shelf:
         return shelf_at(self.shelf_place / name)
@@ -106,8 +110,9 @@ class Output(ABC):
         return journal_path(self.place)
 
     @property
-    def stage_place(self) -> Place:
-        return beside(self.place, ".stage.zarr")
+    def stage_places(self) -> list[Place]:
+        """Where there may be something that waits for a later stage."""
+        return [beside(self.place, suffix) for suffix in STAGES.values()]
 
     @property
     def shelf_place(self) -> Place:
@@ -261,8 +266,9 @@ class LocalOutput(Output):
 
     def _stage_leftovers(self) -> list[Path]:
         """What there is of what waited for later stages, whole or not; nothing else of a similar name."""
-        stage, shelf = Target(Path(str(self.stage_place))), Path(str(self.shelf_place))
-        return [path for path in (stage.path, stage.partial, stage.aside, shelf) if path.is_dir()]
+        stages = [Target(Path(str(place))) for place in self.stage_places]
+        names = [path for stage in stages for path in (stage.path, stage.partial, stage.aside)]
+        return [path for path in (*names, Path(str(self.shelf_place))) if path.is_dir()]
 
     def _remove_journal(self) -> None:
         Path(str(self.journal_place)).unlink(missing_ok=True)
@@ -293,7 +299,7 @@ class StoreOutput(Output):
         return held
 
     def discard_stage(self) -> None:
-        for place in (self.stage_place, self.shelf_place):
+        for place in (*self.stage_places, self.shelf_place):
             asking().remove(place)
 
     def _remove_journal(self) -> None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tiler.geometry import Box, Grid
-from tiler.jobs.components import Labelled
 from tiler.objects.rules import Rules
 from tiler.ports import KINDS, Array, Kind
-from tiler.running.object_stages import object_stages
+from tiler.running.object_stages import ObjectStages
 from tiler.running.output_spec import network_spec
 from tiler.running.run_spec import Result, RunSpec
 from tiler.running.stage import Stage
@@ -53,23 +52,34 @@ class Instances:
     kind: Kind = KINDS["instances"]
 
     def stages(self, run: RunSpec) -> list[Stage]:
-        wanted = network_spec(run, "labels")
-        labels = NetworkStage(run, run.output.stage(wanted))
+        rules = run.rules
         assert run.dtype is not None
-        assert run.rules is not None
-        output = run.output.sink(replace(wanted, dtype=run.dtype, kind=self.kind.name))
+        assert rules is not None
+        wanted = network_spec(run, "labels" if rules.threshold is None else "probabilities")
+        network = NetworkStage(run, run.output.stage(wanted))
+        numbered = replace(wanted, dtype=run.dtype, kind=self.kind.name)
         grid = Grid(Box.of_shape(run.plan.region.shape), run.plan.block)
-        labelled = Labelled(labels.output, grid, run.rules.connectivity, run.output.shelf("objects"), run.rules.link)
-        return [labels, *object_stages(labelled, run.rules, output, run.dtype)]
+        stages = ObjectStages(rules, grid, run.output, numbered)
+        return [network, *stages.of(network.output, run.output.sink(numbered))]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """The same for background and foreground.
 
-        Small instances were dropped, so that background shows nothing where there is a smallest size.
+        Where small instances were dropped, background shows nothing; where instances have grown or holes were filled,
+        foreground shows nothing.
         """
-        label, margin = _best(computed)
-        wrong = (stored[0] > 0) != (label > 0)
-        return _worst(margin, wrong & (stored[0] > 0) if rules is not None and rules.min_size > 1 else wrong)
+        assert rules is not None
+        if rules.threshold is None:
+            label, margin = _best(computed)
+        else:
+            label, margin = computed[0] > rules.threshold, np.abs(computed[0] - rules.threshold)
+        found = stored[0] > 0
+        wrong = found != (label > 0)
+        if rules.min_size > 1:
+            wrong &= found
+        if rules.grow or rules.fill_holes:
+            wrong &= ~found
+        return _worst(margin, wrong)
 
 
 RESULTS: dict[str, Result] = {each.kind.name: each for each in (Probabilities(), Labels(), Instances())}

@@ -1,0 +1,115 @@
+"""Thresholds, holes, splits and growth in runs: whole-volume results, whatever the blocks and interruptions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from scipy import ndimage
+from standins import LabelNet, ProbabilityNet, Stopping
+
+import tiler
+from tiler.errors import Interrupted, PlanError
+from tiler.geometry import Box
+from tiler.objects.growing import Growth
+
+SMOOTH = ndimage.gaussian_filter(np.random.default_rng(1).random((5, 48, 44)), (0, 2, 2))
+VOLUME = np.round((SMOOTH - SMOOTH.min()) / np.ptp(SMOOTH) * 249).astype(np.uint8)
+EVERYTHING = {"threshold": 0.4, "fill_holes": True, "split": "watershed", "seed_height": 0.5, "grow": 2, "min_size": 5,
+              "connectivity": 8, "link": 0.1}
+ONE_BLOCK, MANY_BLOCKS = "8x64x64", "2x16x16"
+
+
+def instances(net=None, **options):
+    return tiler.segment(VOLUME, net or ProbabilityNet(), kind="instances", **options)
+
+
+def above(threshold):
+    return tiler.segment(VOLUME, ProbabilityNet()) > threshold
+
+
+def by_section(mask):
+    found = np.zeros(mask.shape, np.int64)
+    for z, section in enumerate(mask):
+        ids, _ = ndimage.label(section)
+        found[z] = np.where(ids, ids + found.max(), 0)
+    return found
+
+
+@pytest.mark.parametrize("block", [ONE_BLOCK, MANY_BLOCKS])
+def test_instances_are_where_the_probability_is_above_the_threshold(block):
+    for threshold in (0.3, 0.6):
+        found = instances(threshold=threshold, block=block)
+        np.testing.assert_array_equal(found, by_section(above(threshold)))
+
+
+@pytest.mark.parametrize("block", [ONE_BLOCK, MANY_BLOCKS])
+def test_holes_are_filled_before_objects_are_made(block):
+    full = np.stack([ndimage.binary_fill_holes(section, np.ones((3, 3))) for section in above(0.3)])
+    assert (full != above(0.3)).any()
+    np.testing.assert_array_equal(instances(threshold=0.3, fill_holes=True, block=block), by_section(full))
+
+
+@pytest.mark.parametrize("block", [ONE_BLOCK, MANY_BLOCKS])
+def test_objects_grow_after_they_are_numbered(block):
+    whole = by_section(above(0.6))
+    expected = Growth(3, flat=True).grown(whole, Box.of_shape(whole.shape))
+    np.testing.assert_array_equal(instances(threshold=0.6, grow=3, block=block), expected)
+
+
+@pytest.mark.parametrize("seeds", [
+    {"seeds": "distance", "seed_height": 0.25}, {"seeds": "probability", "seed_height": 0.05}])
+@pytest.mark.parametrize("neighbours", [4, 6])
+def test_objects_that_touch_are_split(seeds, neighbours):
+    options = {"split": "watershed", "threshold": 0.4, "connectivity": neighbours, **seeds}
+    found, whole = instances(block=ONE_BLOCK, **options), instances(threshold=0.4, connectivity=neighbours)
+    np.testing.assert_array_equal(found > 0, whole > 0)
+    assert found.max() > whole.max()
+    np.testing.assert_array_equal(instances(block=MANY_BLOCKS, executor="serial", **options), found)
+
+
+def test_all_rules_at_once_whatever_blocks_and_interruptions(tmp_path):
+    source, output, stops = tmp_path / "stack.tif", tmp_path / "out.zarr", 0
+    tifffile.imwrite(source, VOLUME, photometric="minisblack")
+    while True:
+        listener = Stopping(after=40)
+        try:
+            tiler.segment(source, ProbabilityNet(), output, kind="instances", block=MANY_BLOCKS, resume=stops > 0,
+                          listener=listener, stop=listener.stop, **EVERYTHING)
+            break
+        except Interrupted:
+            stops += 1
+    assert stops > 3
+    np.testing.assert_array_equal(zarr.open(output / "0")[:], instances(block=ONE_BLOCK, **EVERYTHING))
+    told = zarr.open(output).attrs["tiler"]["objects"]
+    assert {name: told[name] for name in EVERYTHING if name != "split"} == {
+        name: value for name, value in EVERYTHING.items() if name != "split"}
+    assert told["split"] > 0
+    assert tiler.check(output, model=ProbabilityNet()).sound
+    assert not list(tmp_path.glob("*.stage*"))
+    assert not list(tmp_path.glob("*.shelf*"))
+
+
+def test_objects_that_are_too_large_to_be_split_are_told():
+    listener, said = Stopping(), []
+    listener.warn = said.append
+    instances(split="watershed", threshold=0.3, split_limit=50, listener=listener)
+    assert [line for line in said if "stay whole, since their boxes hold more than 50 voxels" in line]
+
+
+@pytest.mark.parametrize(("net", "options", "message"), [
+    (LabelNet(), {"threshold": 0.5}, "the opened model gives labels, instances are to be made of probabilities"),
+    (ProbabilityNet(), {}, "the predictor gives probabilities, of which no instances are made"),
+    (ProbabilityNet(classes=("a", "b")), {"threshold": 0.5}, "made of one class, the network has a, b"),
+    (LabelNet(classes=("a", "b", "c")), {"fill_holes": True}, "holes are filled in instances of one class"),
+])
+def test_rules_that_the_network_does_not_allow_are_refused(net, options, message):
+    for call in (tiler.plan, tiler.segment):
+        with pytest.raises(PlanError, match=message):
+            call(VOLUME, net, kind="instances", **options)
+
+
+def test_rules_are_refused_where_there_are_no_objects():
+    with pytest.raises(PlanError, match=r"probabilities have no objects: say kind=.*leave out grow="):
+        tiler.plan(VOLUME, ProbabilityNet(), grow=2)
