@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tiler import api
+from tiler.cli.logs import spelled_text
 from tiler.cli.options import GroupedCommand, option, together
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import SinkError
@@ -68,7 +69,7 @@ def evaluate(proposal: str, labels: str, json_file: str | None, quiet: bool, cla
     if json_file not in (None, STDOUT):
         from tiler.evaluation.scoring import check_writable
 
-        check_writable(str(json_file), "--json")
+        check_writable(str(json_file), "json")
     names = classes.split(",") if classes else None
     stop = threading.Event()
     with stoppable(stop), listening(quiet) as listener:
@@ -78,7 +79,7 @@ def evaluate(proposal: str, labels: str, json_file: str | None, quiet: bool, cla
         return
     if json_file is not None:
         _write(Path(json_file), scored.to_json(indent=2))
-    click.echo(scored.table())
+    click.echo(spelled_text(scored.table()))
 
 
 def _write(path: Path, text: str) -> None:

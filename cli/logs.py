@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from tiler.errors import SinkError, TilerError
+from tiler.errors import MARKED, SinkError, TilerError
 
 
 def tell(text: str) -> None:
@@ -25,6 +25,13 @@ def spelled(error: object) -> str:
     from tiler.options.documents import cli_spelling
 
     return error.spelled(cli_spelling) if isinstance(error, TilerError) else str(error)
+
+
+def spelled_text(text: str) -> str:
+    """A warning or a table, with its options as the command line has them."""
+    from tiler.options.documents import cli_spelling
+
+    return MARKED.sub(lambda match: cli_spelling(match[1], match[2]), text)
 
 
 def unexpected(error: Exception) -> str:

@@ -14,11 +14,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import ProgressColumn
 
-from tiler.cli.logs import tell
+from tiler.cli.logs import spelled_text, tell
 from tiler.running.bars import NOTHING_TO_DO, Bars, showing, spoken
 
 SILENCE = 5.0
 """Seconds between two plain lines of progress."""
+
+
+class SpelledBars(Bars):
+    """Bars whose warnings name options as the command line has them."""
+
+    def warn(self, message: str) -> None:
+        super().warn(spelled_text(message))
+
 
 @dataclass
 class Lines:
@@ -51,7 +59,7 @@ class Lines:
             tell(f"{self.name}: {self.done} of {self.total} blocks, {rate}voxels/s")
 
     def warn(self, message: str) -> None:
-        tell(f"warning: {message}")
+        tell(f"warning: {spelled_text(message)}")
 
 
 class Quiet:
@@ -61,13 +69,13 @@ class Quiet:
     def started(self, total: int, done: int) -> None: ...
     def finished_block(self, index: int, voxels: int) -> None: ...
     def warn(self, message: str) -> None:
-        tell(f"warning: {message}")
+        tell(f"warning: {spelled_text(message)}")
 
 
 @contextmanager
 def listening(quiet: bool) -> Iterator[Any]:
     """The listener that fits where stderr goes."""
-    with fitting(quiet, (Quiet, Lines, Bars)) as listener:
+    with fitting(quiet, (Quiet, Lines, SpelledBars)) as listener:
         yield listener
 
 

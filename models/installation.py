@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -206,7 +207,8 @@ def _numba_cache() -> str | None:
     """Return the folder of compiled metrics, or None if no folder is writable."""
     from tiler.metrics.thinning import _flood
 
-    path = getattr(getattr(_flood, "stats", None), "cache_path", None)
+    loop: Any = _flood
+    path = getattr(getattr(loop.dispatcher, "stats", None), "cache_path", None)
     return str(path) if path else None
 
 

@@ -50,7 +50,7 @@ def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """
     if min(a.shape[2:]) < LEAST:
         raise ModelError(f"MS-SSIM of {len(WEIGHTS)} scales needs images of at least {LEAST} x {LEAST}, got "
-                         f"{' x '.join(map(str, a.shape[2:]))}: train on larger tiles (--tile)")
+                         f"{' x '.join(map(str, a.shape[2:]))}: train on larger tiles (`tile`)")
     similarity = a.new_ones(a.shape[:2])
     for scale, weight in enumerate(WEIGHTS):
         luminance, contrast = _parts(a, b)

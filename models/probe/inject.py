@@ -150,7 +150,7 @@ class Injected(Observer):
         """
         if self._told != len(self.answers):
             raise ModelError(f"{len(self.answers) - self._told} of the network's {len(self.answers)} global layers "
-                             "did not run: it does something else here than when it was probed (--model)")
+                             "did not run: it does something else here than when it was probed (`model`)")
 
 
 def _shaped_like(computed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -220,7 +220,7 @@ def run_until(mode: _Reducing | Until, forward: Callable[[], Any]) -> None:
             raise
         return
     raise ModelError("a global layer did not run: the network does something else here than when it was probed "
-                     "(--model)")
+                     "(`model`)")
 
 
 def reduced(

@@ -147,7 +147,7 @@ def require_exact(report: ProbeReport) -> Footprint:
     return require_tiled(report)
 
 
-_OTHERWISE = ("--tiling blend averages overlapping windows and measures how far that is off, --tiling whole gives it "
+_OTHERWISE = ("`tiling=blend` averages overlapping windows and measures how far that is off, `tiling=whole` gives it "
               "every input in one piece")
 """Advice for a network that no tiling computes exactly."""
 
@@ -163,7 +163,7 @@ def require_tiled(report: ProbeReport) -> Footprint:
     first = next((o for o in report.offending if o.kind != "reduce"), None)
     if report.exactness == "WHOLE" or (first is not None and first.kind == "output"):
         raise OutputShapeError(f"{report.network} cannot be tiled: "
-                               f"{first.reason if first else 'its output has no axis of the image'}; --tiling whole "
+                               f"{first.reason if first else 'its output has no axis of the image'}; `tiling=whole` "
                                "gives it every input in one piece")
     if first is not None and first.kind != "unknown":
         raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact: "

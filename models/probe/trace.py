@@ -192,6 +192,6 @@ def trace_forward(
         names.remove()
     if not isinstance(output, torch.Tensor):
         raise OutputShapeError(f"{type(module).__name__} returns a {type(output).__name__} where one tensor "
-                               "(n, classes, *size) is needed: name the output that holds the scores (--returns)")
+                               "(n, classes, *size) is needed: name the output that holds the scores (`returns`)")
     trace.output, trace.shape = recorder.numbers.get(id(output)), tuple(output.shape)
     return trace

@@ -188,7 +188,7 @@ def describe(name: str) -> ModelEntry:
     close = difflib.get_close_matches(name, _ENTRIES, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names())};"
     raise ModelError(f"unknown model {name!r}: {hint} your own is package.module:factory or file.py:factory "
-                     "(--model)")
+                     "(`model`)")
 
 
 def bundled_weights() -> tuple[BundledWeights, ...]:

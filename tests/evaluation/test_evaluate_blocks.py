@@ -128,7 +128,7 @@ def test_semantic_scores_come_from_the_table():
     (TRUTH, TRUTH.astype(np.int32) - 2, {"protocol": "cremi"}, "ids from 0, the smallest is -2"),
     (TRUTH, TRUTH, {"protocol": "snemi3d", "ignore_label": 2**64}, "labels are 64-bit integers, 18446744073709551616"),
     (TRUTH, TRUTH * 0, {"protocol": "instances"}, "the labels hold no object"),
-    (TRUTH, TRUTH, {"protocol": "cremi", "invert": True}, "--invert belongs to the protocol isbi2012"),
+    (TRUTH, TRUTH, {"protocol": "cremi", "invert": True}, "invert= belongs to the protocol isbi2012"),
     (TRUTH, TRUTH * 1000, {"protocol": "semantic"}, "class 8000 occurs, at most 1024 classes"),
     (TRUTH, TRUTH, {"protocol": "semantic", "classes": ["a", "b"]}, "class 8 occurs, 2 classes were named"),
     (TRUTH * 0, TRUTH * 0, {"protocol": "semantic"}, "the labels hold only class '0'"),
@@ -136,7 +136,7 @@ def test_semantic_scores_come_from_the_table():
     (np.stack([TRUTH] * 3), TRUTH, {"protocol": "cremi"}, "3 channels .a colour image"),
     (np.stack([TRUTH] * 3), TRUTH, {"protocol": "cremi", "channel": 7}, "3 channels; got 7"),
     (TRUTH[1:], TRUTH, {"protocol": "snemi3d"}, r"\(5, 36, 30\).*\(6, 36, 30\)"),
-    (TRUTH, TRUTH, {"protocol": "snemi3d", "image": TRUTH}, "--image belongs to the protocol isbi2012"),
+    (TRUTH, TRUTH, {"protocol": "snemi3d", "image": TRUTH}, "image= belongs to the protocol isbi2012"),
 ])
 def test_wrong_volumes_are_one_line(tmp_path, proposal, labels, options, message):
     report = {"report": tmp_path / "r.html"} if "image" in options else {}
@@ -198,7 +198,7 @@ MASK = (COLUMNS % 2).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("proposal", "labels", "options", "said"), [
-    (MASK * 255, MASK, {"protocol": "semantic"}, "the labels are 0 or 1, the proposal is 0 or 255.*--binary"),
+    (MASK * 255, MASK, {"protocol": "semantic"}, "the labels are 0 or 1, the proposal is 0 or 255.*`binary`"),
     (MASK, MASK * 255, {"protocol": "semantic"}, "the labels are 0 or 255, the proposal is 0 or 1"),
     (MASK * 5 + 2, MASK, {"protocol": "semantic"}, "share no class but 0: the labels hold 1, the proposal 2, 7"),
     (MASK * 255, COLUMNS, {"protocol": "instances"}, "the proposal holds one object, 255, and the labels 16: a mask"),

@@ -135,7 +135,7 @@ def test_class_labels_are_scored_by_the_class_that_is_cell(tmp_path, cells, labe
     assert tiler.evaluate(written(tmp_path / "b.npy", 1 - mask, ["labels"], "labels", ["cell", "membrane"]),
                           labels).scores == wanted
     instances = written(tmp_path / "i.npy", mask.astype(np.uint32), ["labels"], "instances")
-    with pytest.raises(PlanError, match=r"holds instances.*--protocol snemi3d"):
+    with pytest.raises(PlanError, match=r"holds instances.*protocol=.snemi3d"):
         tiler.evaluate(instances, labels)
 
 
@@ -145,7 +145,7 @@ def test_white_membrane_is_inverted_as_asked(cells, labels, expected):
     mask = (cells > 0.5).astype(np.uint8)
     masks = tiler.evaluate(mask, labels).scores
     assert tiler.evaluate((1 - mask) * 255, labels, invert=True).scores == masks
-    assert "--invert" in tiler.evaluate((1 - mask) * 255, labels, invert=True).table()
+    assert "`invert`" in tiler.evaluate((1 - mask) * 255, labels, invert=True).table()
 
 
 def test_integers_are_rescaled_only_when_asked(cells, labels):
@@ -156,11 +156,11 @@ def test_integers_are_rescaled_only_when_asked(cells, labels):
     assert {name: as_masks.scores[name] for name in masks if "warping" not in name} == \
         {name: masks[name] for name in masks if "warping" not in name}
     assert len(raw.warnings) == 1
-    assert "--rescale divides by 255" in raw.warnings[0]
+    assert "`rescale` divides by 255" in raw.warnings[0]
     found = tiler.evaluate(quantised, labels, rescale=True, listener=scaled)
     assert found.scores == tiler.evaluate(quantised / np.float32(255), labels).scores != as_masks.scores
     assert scaled.warnings == []
-    with pytest.raises(PlanError, match=r"--rescale divides integers.*float32"):
+    with pytest.raises(PlanError, match=r"rescale= divides integers.*float32"):
         tiler.evaluate(cells, labels, rescale=True)
 
 
@@ -213,18 +213,18 @@ HALF = np.tile(np.repeat([0, 255], 4).astype(np.uint8), (1, 8, 1))
 
 @pytest.mark.parametrize(("proposal", "labels", "options", "message"), [
     (np.zeros((1, 8, 7)), HALF, {}, r"array has shape \(1, 8, 7\) \(z, y, x\), the labels .*\(1, 8, 8\)"),
-    (np.zeros((2, 8, 8)), HALF, {}, r"\(2, 8, 8\).*\(1, 8, 8\).*--slices"),
-    (np.zeros((2, 8, 8)), HALF, {"slices": "5:9"}, r"\(2, 8, 8\).*\(1, 8, 8\).*--slices"),
+    (np.zeros((2, 8, 8)), HALF, {}, r"\(2, 8, 8\).*\(1, 8, 8\).*slices="),
+    (np.zeros((2, 8, 8)), HALF, {"slices": "5:9"}, r"\(2, 8, 8\).*\(1, 8, 8\).*slices="),
     (NAN, HALF, {}, "slice 0: the proposal holds NaN in 64 of 64 pixels"),
     (np.full((1, 8, 8), 1.5), HALF, {}, "slice 0: .*from 1.5 to 1.5: probabilities from 0 to 1"),
     (np.zeros((1, 8, 8)), HALF * 0, {}, "the labels are all membrane"),
     (np.zeros((1, 8, 8)), HALF * 0 + 1, {}, "the labels are all cell"),
-    (np.zeros((3, 1, 8, 8)), HALF, {}, "3 channels .a colour image.* --channel"),
+    (np.zeros((3, 1, 8, 8)), HALF, {}, "3 channels .a colour image.* channel="),
     (np.zeros((3, 1, 8, 8)), HALF, {"channel": 3}, "3 channels, 0 to 2; got 3"),
     (np.zeros((1, 8, 8)), np.zeros((3, 1, 8, 8), np.uint8), {}, "labels array have 3 channels .a colour image"),
-    (HALF, HALF, {"mask": np.ones((2, 8, 8))}, r"shape \(2, 8, 8\).*--mask"),
+    (HALF, HALF, {"mask": np.ones((2, 8, 8))}, r"shape \(2, 8, 8\).*mask="),
     (HALF, HALF, {"protocol": "isbi"}, "'isbi' is not one of isbi2012"),
-    (HALF, HALF, {"workers": 0}, "0 is not a number of at least 1 .--workers"),
+    (HALF, HALF, {"workers": 0}, "0 is not a number of at least 1 .workers="),
     (HALF, HALF, {"slices": "0:0"}, r"region \[0:0, 0:8, 0:8\] is empty"),
     (HALF, HALF, {"slices": "a:b"}, "slices 'a:b' cannot be read"),
     (HALF, HALF, {"slices": "0:1", "roi": "0:1,:,:"}, "both choose slices"),
@@ -233,7 +233,7 @@ HALF = np.tile(np.repeat([0, 255], 4).astype(np.uint8), (1, 8, 1))
     (HALF, HALF.view(np.int8), {}, "slice 0: the labels hold -1: cell is above 0"),
     (HALF, HALF, {"mask": NAN}, "slice 0: the mask holds NaN in 64 of 64 pixels"),
     (HALF, HALF, {"ignore_label": -1}, "isbi2012 scores every pixel"),
-    (HALF, HALF, {"binary": True}, "--binary belongs to the protocol semantic"),
+    (HALF, HALF, {"binary": True}, "binary= belongs to the protocol semantic"),
 ])
 def test_wrong_input_is_one_line(proposal, labels, options, message):
     with pytest.raises(PlanError, match=message) as caught:
@@ -246,7 +246,7 @@ def test_wrong_files_are_one_line(tmp_path):
         tiler.evaluate(tmp_path / "nothing.tif", HALF)
     with pytest.raises(SourceError, match="is empty"):
         tiler.evaluate(np.zeros((0, 8, 8)), HALF)
-    with pytest.raises(SinkError, match=r"no folder that can be written \(--report\)"):
+    with pytest.raises(SinkError, match=r"no folder that can be written \(report=\)"):
         tiler.evaluate(HALF, HALF, report=tmp_path / "no" / "r.html")
 
 

@@ -80,7 +80,7 @@ def test_a_class_that_is_nowhere_is_null_in_json() -> None:
 @pytest.mark.parametrize(("found", "true", "message"), [
     (np.zeros((2, 2), int), np.zeros((2, 3), int), r"proposal has shape \(2, 2\), the labels \(2, 3\)"),
     (np.array([3]), np.array([0]), "proposal hold class 3, there are 3 classes"),
-    (np.array([0]), np.array([255]), "labels hold class 255.*--ignore-label"),
+    (np.array([0]), np.array([255]), "labels hold class 255.*ignore_label="),
     (np.array([0.5]), np.array([0]), "classes of the proposal hold 0.5, ids are whole"),
     (np.zeros(0, int), np.zeros(0, int), "nothing to score"),
 ])

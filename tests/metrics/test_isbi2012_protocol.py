@@ -144,7 +144,7 @@ GREY, CELLS = np.full((4, 5), 0.5), np.ones((4, 5), np.uint8)
     (GREY, np.zeros((9, 4, 5)), None, r"labels has shape \(9, 4, 5\)"),
     (GREY[:0], CELLS[:0], None, r"nothing to score: the labels have shape \(0, 5\)"),
     (np.where(np.eye(4, 5), np.nan, GREY), CELLS, None, "NaN in 4 of 20 pixels"),
-    (GREY * 255, CELLS, None, "from 127.5 to 127.5: probabilities from 0 to 1.*--rescale"),
+    (GREY * 255, CELLS, None, "from 127.5 to 127.5: probabilities from 0 to 1.*rescale="),
     (GREY - 1, CELLS, None, "from -0.5 to -0.5"),
     (-CELLS.astype(np.int16), CELLS, None, "from -1 to -1"),
     (GREY.astype(complex), CELLS, None, "complex128"),
@@ -175,7 +175,7 @@ def test_the_hint_about_integers() -> None:
     hint = integer_hint(np.dtype(np.uint8), 200)
     assert hint is not None
     assert "uint8 with values up to 200" in hint
-    assert "--rescale divides by 255" in hint
+    assert "`rescale` divides by 255" in hint
     assert integer_hint(np.dtype(np.uint8), 1) is None
     assert integer_hint(np.dtype(np.float32), 200) is None
 
@@ -193,6 +193,6 @@ def test_loops_are_compiled_where_no_cache_can_be_written(monkeypatch: pytest.Mo
             raise RuntimeError("cannot cache function 'double': no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(jit.numba, "njit", njit)
+    monkeypatch.setattr("numba.njit", njit)
     assert jit.compiled(double)(4) == 8
     assert asked == [{"cache": True, "nogil": True}, {"nogil": True}]

@@ -75,7 +75,7 @@ def evaluate(  # noqa: PLR0913  the door of the package
 
     listener, stop = listener or Silent(), stop or threading.Event()
     if report is not None:
-        scoring.check_writable(report, "--report")
+        scoring.check_writable(report, "report")
     compared = opening.open_comparison(request.EvaluationRequest(
         proposal=proposal, labels=labels, protocol=protocol, slices=slices, roi=roi, mask=mask, **choices))
     behind = scoring.background(compared, protocol, image, report)

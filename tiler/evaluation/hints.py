@@ -27,7 +27,7 @@ def hints_about(table: ContingencyTable, comparison: Comparison) -> tuple[str, .
     request = comparison.request
     hints = []
     if request.ignore_label is not None and not table.void:
-        hints.append(f"no voxel of the labels is {request.ignore_label}, so none was left out (--ignore-label)")
+        hints.append(f"no voxel of the labels is {request.ignore_label}, so none was left out (`ignore_label`)")
     if request.protocol == "semantic":
         return (*hints, *_about_classes(table, request.binary))
     return (*hints, *_about_objects(table, comparison))
@@ -39,7 +39,7 @@ def _about_classes(table: ContingencyTable, binary: bool) -> list[str]:
         return []
     if len(true) == len(found) == 1:
         return [f"the labels are 0 or {true.pop()}, the proposal is 0 or {found.pop()}: the same mask in other values? "
-                "(--binary counts everything above 0 as class 1)"]
+                "(`binary` counts everything above 0 as class 1)"]
     return [f"labels and proposal share no class but 0: the labels hold {_listed(true)}, the proposal {_listed(found)}"]
 
 
@@ -50,10 +50,10 @@ def _about_objects(table: ContingencyTable, comparison: Comparison) -> list[str]
         if one.size == 1 < many.size:
             return [f"{name} one object, {one[0]}, and {other} {many.size}: a mask? The protocol "
                     f"{comparison.request.protocol} compares objects by their ids: number them first "
-                    "(tiler segment --as instances)"]
+                    "(segment with `kind=instances`)"]
     if _numbered_by_slice(comparison.pair, comparison.request.void):
         return ["the ids of the proposal change from slice to slice within most objects of the labels: numbered slice "
-                "by slice? Objects of a volume keep their id (or score single slices with --slices)"]
+                "by slice? Objects of a volume keep their id (or score single slices with `slices`)"]
     return []
 
 

@@ -143,10 +143,10 @@ def meaning_of(name: str, channels: int, dtype: np.dtype[Any], written: Written,
         The proposal cannot be P(cell), or its channel is ambiguous.
     """
     if written.kind == "instances":
-        raise PlanError(f"{name} holds instances, but the protocol isbi2012 scores P(cell): segment with --as "
-                        "probabilities, or score the instances with --protocol snemi3d, cremi or instances")
+        raise PlanError(f"{name} holds instances, but the protocol isbi2012 scores P(cell): segment with "
+                        "`kind=probabilities`, or score the instances with `protocol=snemi3d`, cremi or instances")
     if wish.rescale and dtype.kind not in "iu":
-        raise PlanError(f"--rescale divides integers by their largest value; {name} holds {dtype}")
+        raise PlanError(f"`rescale` divides integers by their largest value; {name} holds {dtype}")
     if written.kind == "labels":
         return _of_labels(name, written, wish)
     channel, invert, notes = _of_channels(name, channels, written.classes, wish)
@@ -166,7 +166,7 @@ def _of_channels(name: str, channels: int, classes: Sequence[str], wish: Wish) -
         return 0, *_polarity(name, classes[0] if len(classes) == 1 else None, wish.invert)
     if wish.channel is not None:
         if not 0 <= wish.channel < channels:
-            raise PlanError(f"{name} has {channels} channels, 0 to {channels - 1}; got {wish.channel} (--channel)")
+            raise PlanError(f"{name} has {channels} channels, 0 to {channels - 1}; got {wish.channel} (`channel`)")
         known = classes[wish.channel] if len(classes) == channels else None
         return wish.channel, *_polarity(name, known, wish.invert)
     words = [word.lower() for word in classes]
@@ -175,14 +175,14 @@ def _of_channels(name: str, channels: int, classes: Sequence[str], wish: Wish) -
         if len(words) == channels and len(found) == 1:
             return found[0], *_polarity(name, classes[found[0]], wish.invert, f", channel {found[0]} of {channels}")
     raise PlanError(f"{name} has {channels} channels (a colour image?) and does not say which is P(cell): "
-                    "choose one with --channel")
+                    "choose one with `channel`")
 
 
 def _polarity(name: str, known: str | None, invert: bool, where: str = "") -> tuple[bool, list[str]]:
     if known is None:
-        return invert, [f"{name} is inverted: white is membrane (--invert)"] if invert else []
+        return invert, [f"{name} is inverted: white is membrane (`invert`)"] if invert else []
     if known.lower() in MEMBRANE:
         return True, [f"{name} holds P({known}){where}: it is inverted, P(cell) is scored"]
     if invert:
-        return True, [f"{name} holds P({known}){where} by its metadata, but is inverted as requested (--invert)"]
+        return True, [f"{name} holds P({known}){where} by its metadata, but is inverted as requested (`invert`)"]
     return False, [f"{name} holds P({known}){where}, which is scored"] if where else []

@@ -54,7 +54,7 @@ class Measured:
         labels = self.labels
         if labels.dtype.kind not in "iub" or labels.shape[0] > 1:
             raise PlanError(f"{labels.name} holds {labels.shape[0]} channel(s) of {labels.dtype}: objects are measured "
-                            "in one channel of integers (tiler segment --as instances)")
+                            "in one channel of integers (segment with `kind=instances`)")
         for image in self.images.values():
             if image.shape[1:] != labels.shape[1:]:
                 raise PlanError(f"the image {image.name} has shape {image.shape[1:]} (z, y, x), the labels "

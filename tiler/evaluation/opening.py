@@ -62,16 +62,16 @@ def open_comparison(request: EvaluationRequest) -> Comparison:
     labels = open_source(request.labels, axes=request.labels_axes, time=time)
     if labels.shape[0] > 1:
         raise PlanError(f"the labels {labels.name} have {labels.shape[0]} channels (a colour image?): labels have one "
-                        "(--labels-axes where the axes are named wrongly)")
+                        "(`labels_axes` where the axes are named wrongly)")
     written = written_by_tiler(request.proposal)
     meaning, notes = _meaning(request, proposal, labels, written)
     larger = max(proposal.shape[1:], labels.shape[1:], key=lambda shape: shape[0] * shape[1] * shape[2])
     aligned = align(proposal, labels, _box(region, larger), written.region)
     truth = Part(labels, aligned.labels)
-    mask = None if request.mask is None else _beside(open_source(request.mask), truth, "--mask")
+    mask = None if request.mask is None else _beside(open_source(request.mask), truth, "mask")
     pair = Pair(Part(proposal, aligned.proposal, meaning.channel), truth, mask)
     if request.invert_labels:
-        notes.append("the labels are inverted: white is membrane (--invert-labels)")
+        notes.append("the labels are inverted: white is membrane (`invert_labels`)")
     if aligned.note:
         notes.append(aligned.note)
     return Comparison(request, Scorer(pair, meaning, request.invert_labels), tuple(notes), written.classes)
@@ -85,7 +85,7 @@ def _region(slices: Any, roi: Any) -> Region | None:
     if region is None:
         region = Region(((None, None),) * 3)
     if region.spans[0] != (None, None):
-        raise PlanError(f"--slices {slices} and --roi {roi} both choose slices: give one of them")
+        raise PlanError(f"`slices` {slices} and `roi` {roi} both choose slices: give one of them")
     return Region((parse_slices(slices), *region.spans[1:]), region.time)
 
 
@@ -111,7 +111,7 @@ def parse_slices(value: Any) -> tuple[int | None, int | None]:
         return int(start), int(stop)
     except (TypeError, ValueError):
         raise PlanError(f"slices {value!r} cannot be read: give 3:8 for 3, 4, ... 7, or one number "
-                        "(--slices)") from None
+                        "(`slices`)") from None
 
 
 def _box(region: Region | None, shape: tuple[int, ...]) -> Box | None:
@@ -119,7 +119,7 @@ def _box(region: Region | None, shape: tuple[int, ...]) -> Box | None:
         return None
     box = region.within(shape)
     if not box.voxels:
-        raise PlanError(f"the region {box} is empty (--slices, --roi)")
+        raise PlanError(f"the region {box} is empty (`slices`, `roi`)")
     return box
 
 
@@ -135,9 +135,9 @@ def _meaning(request: EvaluationRequest, proposal: Source, labels: Source,
     channel = request.channel or 0
     if proposal.shape[0] > 1 and request.channel is None:
         raise PlanError(f"{proposal.name} has {proposal.shape[0]} channels (a colour image?): choose one with "
-                        "--channel")
+                        "`channel`")
     if not 0 <= channel < proposal.shape[0]:
-        raise PlanError(f"{proposal.name} has {proposal.shape[0]} channels; got {channel} (--channel)")
+        raise PlanError(f"{proposal.name} has {proposal.shape[0]} channels; got {channel} (`channel`)")
     return Meaning(channel), []
 
 
@@ -148,4 +148,4 @@ def _beside(source: Source, labels: Part, option: str) -> Part:
     if shape == region.shape:
         return Part(source, Box.of_shape(shape))
     raise PlanError(f"{source.name} has shape {shape} (z, y, x), the labels {labels.source.name} have {whole}, of "
-                    f"which {region} is scored: give a volume of either shape ({option})")
+                    f"which {region} is scored: give a volume of either shape (`{option}`)")

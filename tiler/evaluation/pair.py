@@ -132,13 +132,13 @@ def align(proposal: Source, labels: Source, region: Box | None, written: Box | N
         return _align_placed(placed, truth, region)
     if region is None:
         if found != truth:
-            raise PlanError(f"{_both(proposal, labels)}: they must be equal (choose a part with --slices or --roi)")
+            raise PlanError(f"{_both(proposal, labels)}: they must be equal (choose a part with `slices` or `roi`)")
         region = Box.of_shape(truth)
     boxes = Aligned(_within(found, region), _within(truth, region))
     for box, shape in ((boxes.proposal, found), (boxes.labels, truth)):
         if not Box.of_shape(shape).contains(box):
             raise PlanError(f"{_both(proposal, labels)}: the region {region} does not lie in both, nor has one of "
-                            "them its shape (--slices, --roi)")
+                            "them its shape (`slices`, `roi`)")
     return boxes
 
 
@@ -158,7 +158,7 @@ def _align_placed(placed: Box, truth: Shape, region: Box | None) -> Aligned:
     region = placed if region is None else region
     if not placed.contains(region):
         raise PlanError(f"the proposal holds the region {placed} of the labels, of shape {truth}, by its metadata; "
-                        f"{region} does not lie in it (--slices, --roi)")
+                        f"{region} does not lie in it (`slices`, `roi`)")
     return Aligned(region.back(placed.start), region,
                    f"the proposal is the region {placed} of the labels, by its metadata")
 

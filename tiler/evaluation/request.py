@@ -40,25 +40,25 @@ class EvaluationRequest:
             The message names the option.
         """
         if self.protocol not in PROTOCOLS:
-            raise PlanError(f"{self.protocol!r} is not one of {', '.join(PROTOCOLS)} (--protocol)")
+            raise PlanError(f"{self.protocol!r} is not one of {', '.join(PROTOCOLS)} (`protocol`)")
         belongs: dict[str, dict[str, object]] = {
-            "isbi2012": {"--invert": self.invert, "--invert-labels": self.invert_labels,
-                         "--rescale": self.rescale},
-            "semantic": {"--classes": self.classes, "--binary": self.binary},
+            "isbi2012": {"invert": self.invert, "invert_labels": self.invert_labels,
+                         "rescale": self.rescale},
+            "semantic": {"classes": self.classes, "binary": self.binary},
         }
         for protocol, options in belongs.items():
             for option, given in options.items():
                 if given and self.protocol != protocol:
-                    raise PlanError(f"{option} belongs to the protocol {protocol}, not to {self.protocol}")
+                    raise PlanError(f"`{option}` belongs to the protocol {protocol}, not to {self.protocol}")
         if self.ignore_label is not None:
             self._check_ignored(self.ignore_label)
 
     def _check_ignored(self, label: int) -> None:
         if self.protocol == "isbi2012":
-            raise PlanError("--ignore-label belongs to the protocols of classes and ids: isbi2012 scores every pixel, "
+            raise PlanError("`ignore_label` belongs to the protocols of classes and ids: isbi2012 scores every pixel, "
                             "as the challenge does")
         if not -(2**63) <= label < 2**64:
-            raise PlanError(f"labels are 64-bit integers, {label} is none (--ignore-label)")
+            raise PlanError(f"labels are 64-bit integers, {label} is none (`ignore_label`)")
 
     @property
     def void(self) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def score(comparison: Comparison, workers: int, listener: Listener, stop: thread
         The volumes do not hold what the protocol scores, or the evaluation was stopped.
     """
     if workers < 1:
-        raise PlanError(f"{workers} is not a number of at least 1 (--workers)")
+        raise PlanError(f"{workers} is not a number of at least 1 (`workers`)")
     for note in comparison.notes:
         listener.warn(note)
     hints: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def _score_isbi(comparison: Comparison, workers: int, listener: Listener, stop: 
 def _score_table(table: ContingencyTable, comparison: Comparison) -> Result:
     request = comparison.request
     if not table.total and not table.void:
-        raise PlanError("there is nothing to score: the mask is 0 everywhere (--mask)")
+        raise PlanError("there is nothing to score: the mask is 0 everywhere (`mask`)")
     if request.protocol == "semantic":
         return _score_classes(table, request, comparison.named)
     return OBJECTS[request.protocol](table)
@@ -98,8 +98,8 @@ def _score_classes(table: ContingencyTable, request: EvaluationRequest, named: t
     names = given or (named if len(named) > highest else tuple(map(str, range(max(2, highest + 1)))))
     if highest >= min(len(names), MOST_CLASSES):
         known = f"{len(given)} classes were named" if given else f"at most {MOST_CLASSES} classes are scored"
-        raise PlanError(f"class {highest} occurs, {known} from 0: --ignore-label for what is not scored, --binary to "
-                        "count everything above 0 as class 1, or score objects (--protocol instances)")
+        raise PlanError(f"class {highest} occurs, {known} from 0: `ignore_label` for what is not scored, `binary` to "
+                        "count everything above 0 as class 1, or score objects (`protocol=instances`)")
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (true.astype(np.intp), found.astype(np.intp)), table.counts)
     return SemanticResult(ConfusionMatrix(counts), names)
@@ -116,7 +116,7 @@ def check_writable(path: str | os.PathLike[str], option: str) -> None:
     target = Path(path).absolute()
     if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise SinkError(f"cannot write {path}: {'it' if target.is_dir() else target.parent} is "
-                        f"{'a folder' if target.is_dir() else 'no folder that can be written'} ({option})")
+                        f"{'a folder' if target.is_dir() else 'no folder that can be written'}", option=option)
 
 
 def background(comparison: Comparison, protocol: str, image: Any, report: Any) -> Part | None:
@@ -130,10 +130,10 @@ def background(comparison: Comparison, protocol: str, image: Any, report: Any) -
     if image is None:
         return None
     if report is None:
-        raise PlanError("the image is shown in the report: give --report as well, or leave out --image")
+        raise PlanError("the image is shown in the report: give `report` as well, or leave out `image`")
     if protocol != "isbi2012":
-        raise PlanError(f"--image belongs to the protocol isbi2012, not to {protocol}")
-    return comparison.beside(image, "--image")
+        raise PlanError(f"`image` belongs to the protocol isbi2012, not to {protocol}")
+    return comparison.beside(image, "image")
 
 
 def report(evaluation: Evaluation, comparison: Comparison, path: str | os.PathLike[str], image: Part | None,

@@ -62,7 +62,7 @@ class Scorer:
             proposal, labels, mask = self.read(z)
             scores = score_slice(proposal, labels, mask)
         except PlanError as error:
-            raise PlanError(f"slice {z}: {error}") from error
+            raise PlanError(f"slice {z}: {error.marked}") from error
         return scores, integer_hint(proposal.dtype, float(proposal.max()))
 
 

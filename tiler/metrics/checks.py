@@ -24,9 +24,9 @@ def same_shape(proposal: Array, labels: Array, mask: Array | None = None) -> Non
     """
     if proposal.shape != labels.shape:
         raise PlanError(f"the proposal has shape {proposal.shape}, the labels {labels.shape}: they must be equal "
-                        "(choose a part with --slices or --roi)")
+                        "(choose a part with `slices` or `roi`)")
     if mask is not None and mask.shape != labels.shape:
-        raise PlanError(f"the mask has shape {mask.shape}, the labels {labels.shape}: they must be equal (--mask)")
+        raise PlanError(f"the mask has shape {mask.shape}, the labels {labels.shape}: they must be equal (`mask`)")
     if labels.size == 0:
         raise PlanError(f"there is nothing to score: the labels have shape {labels.shape}")
 
@@ -64,7 +64,7 @@ def probabilities(proposal: Array) -> None:
                         "a probability is wanted everywhere")
     if low < -ROUNDING or (high > 1 + ROUNDING and proposal.dtype.kind == "f"):
         raise PlanError(f"the proposal holds values from {low:g} to {high:g}: probabilities from 0 to 1 are "
-                        "wanted (integers can be divided by their largest value with --rescale)")
+                        "wanted (integers can be divided by their largest value with `rescale`)")
 
 
 def integer_hint(dtype: np.dtype[Any], high: float) -> str | None:
@@ -80,7 +80,7 @@ def integer_hint(dtype: np.dtype[Any], high: float) -> str | None:
     if dtype.kind not in "iu" or high <= 1:
         return None
     return (f"the proposal is {dtype} with values up to {high:g} and is compared with the thresholds 0..1 as it "
-            f"is: every value above 0 counts as white (--rescale divides by {np.iinfo(dtype).max})")
+            f"is: every value above 0 counts as white (`rescale` divides by {np.iinfo(dtype).max})")
 
 
 def cells_and_membrane(labels: Array, mask: Array | None = None) -> None:
@@ -96,13 +96,13 @@ def cells_and_membrane(labels: Array, mask: Array | None = None) -> None:
     PlanError
         The labels hold NaN or negative values, or the mask holds NaN.
     """
-    for name, option, values in (("labels", "", labels), ("mask", " (--mask)", mask)):
+    for name, option, values in (("labels", "", labels), ("mask", " (`mask`)", mask)):
         missing = int(np.isnan(values).sum()) if values is not None and values.dtype.kind == "f" else 0
         if missing:
             raise PlanError(f"the {name} hold{'s' * (name == 'mask')} NaN in {missing} of {labels.size} pixels{option}")
     if labels.size and labels.min() < 0:
         raise PlanError(f"the labels hold {labels.min():g}: cell is above 0 and membrane is 0 (int8 reads 255 as -1; "
-                        "pixels that should not be scored need another protocol and --ignore-label)")
+                        "pixels that should not be scored need another protocol and `ignore_label`)")
 
 
 def is_void(labels: Array, void: Iterable[int]) -> npt.NDArray[np.bool_]:
@@ -150,7 +150,7 @@ def identifiers(array: Array, name: str) -> Array:
     if array.dtype.kind not in "iub":
         raise PlanError(f"the {name} must hold integer ids, they are {array.dtype}")
     if array.dtype.kind == "i" and array.size and array.min() < 0:
-        way_out = " (--ignore-label leaves out the voxels of one label)" if name == "labels" else ""
+        way_out = " (`ignore_label` leaves out the voxels of one label)" if name == "labels" else ""
         raise PlanError(f"the {name} must hold ids from 0, the smallest is {array.min()}{way_out}")
     return array
 
@@ -162,7 +162,7 @@ def _whole_numbers(array: Array, name: str) -> Array:
     fractions = array[array != np.floor(array)]
     if fractions.size:
         raise PlanError(f"the {name} hold {fractions[0]:g}, ids are whole numbers: a map of probabilities? "
-                        "(tiler segment --as labels or --as instances)")
+                        "(segment with `kind=labels` or `kind=instances`)")
     exact = 2 ** (np.finfo(array.dtype).nmant + 1)  # float32: 16,777,216
     if array.size and np.abs(array).max() > exact:
         raise PlanError(f"the {name} hold {array.max():.0f} as {array.dtype}, which is exact up to {exact} only: "

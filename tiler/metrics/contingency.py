@@ -207,4 +207,4 @@ def require_foreground(table: ContingencyTable) -> None:
     """
     if not table.total:
         raise PlanError("there is nothing to score: the labels hold no object, every voxel is background "
-                        "(choose another part with --slices or --roi)")
+                        "(choose another part with `slices` or `roi`)")

@@ -92,7 +92,7 @@ class Isbi2012Result(Result):
     def __post_init__(self) -> None:
         shapes = sorted({scores.shape for scores in self.slices})
         if not shapes:
-            raise PlanError("there is nothing to score: no slice was given (--slices)")
+            raise PlanError("there is nothing to score: no slice was given (`slices`)")
         if len(shapes) > 1:
             raise PlanError(f"the slices of one stack have one shape, these have {shapes[0]} and {shapes[-1]}")
 
@@ -206,7 +206,7 @@ class Isbi2012Result(Result):
         if white in (0, math.prod(self.shape)):
             raise PlanError(f"the labels are all {'cell' if white else 'membrane'}: above 0 is cell, 0 is "
                             "membrane, and Rand, information and warping scores need both (ids of touching objects "
-                            "have no membrane: score them with --protocol snemi3d, cremi or instances)")
+                            "have no membrane: score them with `protocol=snemi3d`, cremi or instances)")
 
 
 def _f_scores(counts: Sequence[Counts], empty: float = 1.0) -> Curve:

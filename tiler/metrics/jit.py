@@ -1,11 +1,13 @@
-"""Compile loops with numba, and cache the code on disk if possible."""
+"""Compile loops with numba at their first call, and cache the code on disk if possible.
+
+numba takes a second to import, so it is imported by the first call of a loop and not by the modules that hold loops.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
+from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -16,7 +18,29 @@ def compiled(function: Function) -> Function:
     numba caches compiled code in ``NUMBA_CACHE_DIR``, beside the source or in the user's cache folder. If none of
     them is writable (a read-only installation), numba refuses to cache and the function is compiled in each process.
     """
-    try:
-        return cast(Function, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:
-        return cast(Function, numba.njit(nogil=True)(function))
+    return cast(Function, Loop(function))
+
+
+class Loop:
+    """A function that is compiled at its first call, together with the loops that it calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.dispatcher(*args)
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """The function as numba compiles it."""
+        names = self._function.__globals__
+        for name in self._function.__code__.co_names:
+            if isinstance(names.get(name), Loop):  # numba resolves names of its own functions only
+                names[name] = names[name].dispatcher
+        import numba
+
+        try:
+            return numba.njit(cache=True, nogil=True)(self._function)
+        except RuntimeError:
+            return numba.njit(nogil=True)(self._function)

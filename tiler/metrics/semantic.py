@@ -65,7 +65,7 @@ class ConfusionMatrix:
         for name, values in (("labels", true), ("proposal", found)):
             if values.size and values.max() >= classes:
                 raise PlanError(f"the {name} hold class {values.max()}, there are {classes} classes from 0 "
-                                "(--classes; --ignore-label for what is not to be scored)")
+                                "(`classes`; `ignore_label` for what is not to be scored)")
         cells = true.ravel().astype(np.int64) * classes + found.ravel().astype(np.int64)
         return cls(np.bincount(cells, minlength=classes * classes).reshape(classes, classes))
 
@@ -167,9 +167,9 @@ class SemanticResult(Result):
     def __post_init__(self) -> None:
         true = self.matrix.counts.sum(1)
         if not true.any():
-            raise PlanError("there is nothing to score: every voxel bears the label to ignore (--ignore-label)")
+            raise PlanError("there is nothing to score: every voxel bears the label to ignore (`ignore_label`)")
         if len(self.classes) != len(true):
-            raise PlanError(f"{len(self.classes)} class names were given for {len(true)} classes (--classes)")
+            raise PlanError(f"{len(self.classes)} class names were given for {len(true)} classes (`classes`)")
         if len(true) == 2 and not true.all():
             raise PlanError(f"the labels hold only class {self.classes[int(true.argmax())]!r}: precision, recall "
                             "and specificity need voxels of both classes")

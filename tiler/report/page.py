@@ -60,7 +60,7 @@ def write_page(path: str | os.PathLike[str], result: Result, facts: Mapping[str,
         draft.write_text(page(result, facts, remarks, viewer), encoding="utf-8")
         os.replace(draft, target)
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror or error} (--report)") from error
+        raise SinkError(f"cannot write {path}: {error.strerror or error} (`report`)") from error
 
 
 def page(result: Result, facts: Mapping[str, Any], remarks: Sequence[str], viewer: Viewer | None) -> str:

@@ -107,7 +107,7 @@ def serving(layers: Sequence[ViewLayer], port: int = 0) -> Iterator[Served]:
         viewer = neuroglancer.Viewer(allow_credentials=False)
     except OSError as error:
         raise PlanError(f"cannot listen on port {port}: {error.strerror or error}; "
-                        "0 takes any free port (--port)") from error
+                        "0 takes any free port (`port`)") from error
     try:
         with viewer.txn() as state:
             _show(state, layers)

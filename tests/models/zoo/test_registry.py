@@ -23,7 +23,7 @@ def test_unknown_name_is_one_line_with_what_is_close(wrong, hint):
     with pytest.raises(ModelError, match=hint) as caught:
         models.describe(wrong)
     assert "\n" not in str(caught.value)
-    assert "--model" in str(caught.value)
+    assert "model=" in str(caught.value)
 
 
 def test_listing_needs_no_torch():
