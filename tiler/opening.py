@@ -118,7 +118,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
         known = {"kind": model.capabilities.meaning, **known}
     resolved = options.over(known).resolved()
     volume = open_source(source, axes=resolved.axes, channel=resolved.channel,
-                         time=None if resolved.roi is None else resolved.roi.time, missing=resolved.missing)
+                         time=None if resolved.roi is None else resolved.roi.time, missing=resolved.missing, trust=trust)
     predictor = predictor_of(model, resolved, trust, volume)
     _check_time(volume, predictor)
     box = None if resolved.roi is None else resolved.roi.within(volume.shape[1:])

@@ -15,6 +15,7 @@ from typing import Any
 
 from tiler.errors import SourceError
 from tiler.ports import Source
+from tiler.sources.consent import Consent
 from tiler.sources.elsewhere import foreign_folder, way_out
 from tiler.sources.files import PRECOMPUTED, existing, split_image, split_inner
 from tiler.sources.raw import RawImage
@@ -62,7 +63,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 
 
 def open_source(source: Any, *, axes: str | None = None, channel: str | int | Sequence[int | str] | None = None,
-                time: int | None = None, missing: str = "refuse") -> Source:
+                time: int | None = None, missing: str = "refuse", trust: bool = False) -> Source:
     """Open a volume without reading its voxels.
 
     Parameters
@@ -83,6 +84,8 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     missing
         ``"refuse"``, or ``"zero"``: what the file promises and does not hold is read as zeros, which the identity
         of the source then says.
+    trust
+        Whether a file may name other files outside its folder.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
         In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
     """
     if isinstance(source, (str, os.PathLike, Address)):
-        raw = _opened(source, missing)
+        raw = _opened(source, Consent(missing, trust))
     elif isinstance(source, (VolumeSource, Source)):
         if (axes, channel, time) != (None, None, None):
             raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
@@ -103,14 +106,14 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     return volume_of(raw, axes=axes, channel=channel, time=time)
 
 
-def _opened(source: str | os.PathLike[str] | Address, missing: str) -> RawImage:
+def _opened(source: str | os.PathLike[str] | Address, consent: Consent) -> RawImage:
     if str(source).startswith(PRECOMPUTED):
         folder = str(source).removeprefix(PRECOMPUTED)
         if is_address(folder):
             raise SourceError(f"{PRECOMPUTED}: volumes of this format are read from local folders: fetch it first")
-        return PRECOMPUTED_VOLUME.open(Path(folder), missing=missing)
+        return PRECOMPUTED_VOLUME.open(Path(folder), consent=consent)
     place = place_of(source)
-    return _format_of(place).open(place, missing=missing)
+    return _format_of(place).open(place, consent=consent)
 
 
 def _format_of(place: Place) -> Format:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.image_headers import image_header
 from tiler.sources.raw import Header, Index
@@ -64,7 +65,7 @@ class FolderImage:
         return {"kind": "folder", "path": str(self.path), "files": files}
 
 
-def open_image(path: Path, missing: str = "refuse") -> ImageFile:
+def open_image(path: Path, consent: Consent = REFUSED) -> ImageFile:
     """Open a PNG, JPEG or BMP file, colours as channels.
 
     Raises
@@ -79,7 +80,7 @@ def open_image(path: Path, missing: str = "refuse") -> ImageFile:
                                   chunk=image.shape), path)
 
 
-def open_folder(path: Path, missing: str = "refuse") -> FolderImage:
+def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage:
     """Open the images of a folder; other files in it are ignored.
 
     Raises

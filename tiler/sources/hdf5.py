@@ -1,14 +1,15 @@
 """HDF5: one dataset of a file, ``file.h5`` or ``file.h5:/volumes/raw``.
 
-Axes come from vigra's ``axistags`` (ilastik) or the labels of the dimensions, physical sizes from ``resolution``
-and ``offset`` in nanometres (CREMI, https://cremi.org/data/) or ``element_size_um`` (ilastik, Fiji).
+Axes and physical sizes come from attributes (`tiler.sources.hdf5_attributes`); voxels that lie in other files are
+looked for before a run (`tiler.sources.hdf5_elsewhere`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tiler.errors import SourceError
+from tiler.errors import SourceError, TilerError
 from tiler.ports import Array, Json
-from tiler.sources.axes import CANONICAL, UNKNOWN
-from tiler.sources.files import existing, file_identity, split_inner
-from tiler.sources.raw import Header, Index, Lazy, unknown_axes
+from tiler.sources.consent import REFUSED, Consent
+from tiler.sources.files import existing, files_identity, split_inner
+from tiler.sources.hdf5_attributes import header_of
+from tiler.sources.hdf5_elsewhere import check_external, files_of, not_there
+from tiler.sources.raw import Header, Index, Lazy
 from tiler.sources.volume import one_line
 
+logger = logging.getLogger(__name__)
 CACHE = 64 * 2**20
 """Bytes of decoded chunks that HDF5 keeps: its own default holds less than one chunk of many files."""
 MANY = 8  # datasets that a message names
@@ -30,41 +34,79 @@ MANY = 8  # datasets that a message names
 
 @dataclass(frozen=True, slots=True)
 class Hdf5Image:
-    """A dataset. Threads take turns: HDF5 is not reentrant, and h5py holds one lock in a process."""
+    """A dataset. Threads take turns: HDF5 is not reentrant, and h5py holds one lock in a process.
+
+    Parameters
+    ----------
+    header
+        What is known of it.
+    path, dataset
+        The file and the name in it.
+    files
+        All that hold voxels of it, ``path`` first.
+    handle
+        The open dataset.
+    missing
+        What is not there and read as the fill value, with the user's consent.
+    """
 
     header: Header
     path: Path
     dataset: str
+    files: tuple[Path, ...]
     handle: Lazy[Any] = field(repr=False)
+    missing: str = ""
 
     def fetch(self, index: Index) -> Array:
         return np.asarray(self.handle()[index])
 
     def identity(self) -> Json:
-        return {**file_identity(self.path), "kind": "hdf5", "dataset": self.dataset}
+        told = {**files_identity(file for file in self.files if file == self.path or file.exists()),
+                "kind": "hdf5", "dataset": self.dataset}
+        return {**told, "missing": self.missing} if self.missing else told
 
 
-def open_hdf5(path: Path, missing: str = "refuse") -> Hdf5Image:
+def open_hdf5(path: Path, consent: Consent = REFUSED) -> Hdf5Image:
     """Open a dataset; reads metadata only.
 
     Parameters
     ----------
     path
         Of a file, with a colon and the dataset's name after it where it holds several.
+    consent
+        Whether parts of a virtual dataset whose file is gone are read as its fill value.
 
     Raises
     ------
     SourceError
-        If the file is missing or damaged, does not hold that dataset, or several and none was named.
+        If the file does not exist or is damaged, does not hold that dataset, holds several and none was named, or
+        lacks files that hold its voxels.
     """
     file, inner = split_inner(path)
     file = existing(file)
-    with opened_file(file) as found:
+    with _errors(file), opened_file(file) as found:
         name = _chosen(found, f"{file}", inner)
         dataset = found[name]
         _check_filters(f"{file}:{name}", dataset)
-        header = _header(f"{file}:{name}", dataset)
-    return Hdf5Image(header, file, name, Lazy(partial(_dataset, file, name)))
+        header = header_of(f"{file}:{name}", dataset)
+        files = files_of(file, dataset)
+        gone = not_there(file, dataset)
+        check_external(file, dataset, consent)
+        _check_written(f"{file}:{name}", dataset)
+    if gone:
+        consent.absent(f"{file}:{name}: {gone}", "the fill value of the dataset")
+    return Hdf5Image(header, file, name, files, Lazy(partial(_dataset, file, name)), gone)
+
+
+@contextmanager
+def _errors(file: Path) -> Iterator[None]:
+    """Errors of h5py, which raises whatever damage leads to, as one of ours."""
+    try:
+        yield
+    except TilerError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{file} is not a readable HDF5 file: {one_line(error)}") from error
 
 
 def opened_file(file: Path) -> Any:
@@ -77,7 +119,7 @@ def opened_file(file: Path) -> Any:
     """
     try:
         return h5py.File(file, "r", rdcc_nbytes=CACHE)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise SourceError(f"{file} is not a readable HDF5 file: {one_line(error)}") from error
 
 
@@ -118,51 +160,11 @@ def _check_filters(name: str, dataset: Any) -> None:
     for number in range(stored.get_nfilters()):
         code, _, _, label = stored.get_filter(number)
         if not h5py.h5z.filter_avail(code):
-            raise SourceError(f"{name} is compressed by the filter {label.decode() or code}, which is not installed: "
-                              "recompress it, as by h5repack -f GZIP=4 OLD NEW")
+            raise SourceError(f"{name} is compressed by the filter {label.decode(errors='replace') or code}, which is "
+                              "not installed: recompress it, as by h5repack -f GZIP=4 OLD NEW")
 
 
-def _header(name: str, dataset: Any) -> Header:
-    attributes = dict(dataset.attrs)
-    axes = _axes(attributes, dataset)
-    scale, units, offset = _sizes(attributes, len(dataset.shape))
-    if scale and UNKNOWN in axes and len(scale) > 2:
-        axes = axes[:-len(scale)] + "zyx"
-    plain = Header.plain(name=name, shape=tuple(dataset.shape), dtype=dataset.dtype, axes=axes, chunk=dataset.chunks)
-    space = [axis for axis in axes if axis in "zyx"]
-    if len(space) == len(scale):
-        plain = _placed(plain, dict(zip(space, zip(scale, units, offset, strict=True), strict=True)))
-    if "time_interval" in attributes and "t" in axes:
-        plain = _placed(plain, {"t": (float(attributes["time_interval"]), "second", 0.0)})
-    names = attributes.get("channel_names", ())
-    return replace(plain, channels=tuple(str(name) for name in np.atleast_1d(names)))
-
-
-def _axes(attributes: Mapping[str, Any], dataset: Any) -> str:
-    """One letter an axis, where the file tells them all."""
-    tags = attributes.get("axistags")
-    if tags is not None:
-        letters = [str(axis.get("key", UNKNOWN)) for axis in json.loads(tags).get("axes", ())]
-    else:
-        letters = [dimension.label.lower() for dimension in dataset.dims]
-    known = len(letters) == len(dataset.shape) and all(len(axis) == 1 and axis in CANONICAL for axis in letters)
-    return "".join(letters) if known else unknown_axes(len(dataset.shape))
-
-
-def _sizes(attributes: Mapping[str, Any], ndim: int) -> tuple[list[float], list[str], list[float]]:
-    """Scale, unit and offset of z, y and x, or of y and x; nothing where the file does not tell them."""
-    for name, unit in (("resolution", "nanometer"), ("element_size_um", "micrometer")):
-        scale = np.atleast_1d(attributes.get(name, ())).astype(float).tolist()
-        if len(scale) in (2, 3) and len(scale) <= ndim and min(scale) > 0:
-            offset = np.atleast_1d(attributes.get("offset", ())).astype(float).tolist()
-            offset = offset if name == "resolution" and len(offset) == len(scale) else [0.0] * len(scale)
-            return scale, [unit] * len(scale), offset
-    return [], [], []
-
-
-def _placed(header: Header, known: Mapping[str, tuple[float, str, float]]) -> Header:
-    """The header with scale, unit and offset of some axes."""
-    steps = [known.get(axis, (header.scale[i], header.units[i], header.offset[i]))
-             for i, axis in enumerate(header.axes)]
-    scale, units, offset = zip(*steps, strict=True)
-    return replace(header, scale=scale, units=units, offset=offset)
+def _check_written(name: str, dataset: Any) -> None:
+    """Say so where a dataset was made and never written."""
+    if dataset.size and not dataset.is_virtual and not dataset.external and not dataset.id.get_storage_size():
+        logger.warning("%s was never written: each of its voxels is the fill value %s", name, dataset.fillvalue)

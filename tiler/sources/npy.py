@@ -12,6 +12,7 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.positions import FileBytes, read_region
 from tiler.sources.raw import Header, Index
@@ -54,7 +55,7 @@ class NpyImage:
         return file_identity(self.path)
 
 
-def open_npy(path: Path, missing: str = "refuse") -> NpyImage:
+def open_npy(path: Path, consent: Consent = REFUSED) -> NpyImage:
     """Read the header of a ``.npy`` file.
 
     Raises

@@ -25,6 +25,7 @@ import tensorstore
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import PRECOMPUTED, existing
 from tiler.sources.raw import Header, Index, Lazy
 from tiler.sources.volume import one_line
@@ -53,7 +54,7 @@ class TensorImage:
                 "listing": listing_hash(self.folder)}
 
 
-def open_n5(path: Path, missing: str = "refuse") -> TensorImage:
+def open_n5(path: Path, consent: Consent = REFUSED) -> TensorImage:
     """A dataset of an N5 container, ``volume.n5/dataset``; of a group of levels the finest.
 
     Raises
@@ -76,7 +77,7 @@ def open_n5(path: Path, missing: str = "refuse") -> TensorImage:
     return TensorImage(header, folder, json.dumps(attributes, sort_keys=True), handle)
 
 
-def open_precomputed(path: Path, missing: str = "refuse") -> TensorImage:
+def open_precomputed(path: Path, consent: Consent = REFUSED) -> TensorImage:
     """A scale of a precomputed volume: the finest of ``folder``, or ``folder/KEY``.
 
     Raises

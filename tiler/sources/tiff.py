@@ -17,6 +17,7 @@ import tifffile
 
 from tiler.errors import SourceError, TilerError
 from tiler.ports import Array, Json
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, files_identity, split_image
 from tiler.sources.raw import Header, Index, Lazy
 from tiler.sources.tiff_kinds import imagej_images, is_vendor, plain_images, shaped_images, vendor_images
@@ -24,7 +25,7 @@ from tiler.sources.tiff_metadata import Told, told_of
 from tiler.sources.tiff_ome import OmeSet, companion, first_file, metadata_file, ome_images, parsed
 from tiler.sources.tiff_series import TiffSeries, chosen
 from tiler.sources.tiff_table import PageTable
-from tiler.sources.volume import absent, one_line
+from tiler.sources.volume import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +56,15 @@ class Found:
     files: tuple[Path, ...]
 
 
-def open_tiff(path: Path, missing: str = "refuse") -> TiffImage:
+def open_tiff(path: Path, consent: Consent = REFUSED) -> TiffImage:
     """Read a TIFF file's structure: every page's tags, no voxel.
 
     Parameters
     ----------
     path
         Of a ``.tif``, with ``:N`` for one of several images, or of a ``.companion.ome``.
-    missing
-        ``"zero"`` to read planes that are promised and not there as zeros; else they are refused.
+    consent
+        Whether planes that are promised and not there are read as zeros.
 
     Raises
     ------
@@ -73,22 +74,23 @@ def open_tiff(path: Path, missing: str = "refuse") -> TiffImage:
     """
     file, image = split_image(path)
     file = existing(file)
-    found, series = _parsed(file, image)
+    found, series = _parsed(file, image, consent)
     if series.problem:
-        absent(f"{file}: {series.problem}; {file}:pages reads all pages that there are", missing)
+        consent.absent(f"{file}: {series.problem}; {file}:pages reads all pages that there are")
     if series.first.layout.inverted:
         logger.warning("%s says that 0 is white: its voxels are read as stored", file)
-    handle = Lazy(partial(_series, file, image), series)
+    handle = Lazy(partial(_series, file, image, consent), series)
     return TiffImage(_header(str(path if image else file), found, series), found.files, handle, series.problem)
 
 
-def _series(file: Path, image: str | None) -> TiffSeries:
-    return _parsed(file, image)[1]
+def _series(file: Path, image: str | None, consent: Consent) -> TiffSeries:
+    return _parsed(file, image, consent)[1]
 
 
-def _parsed(file: Path, image: str | None) -> tuple[Found, TiffSeries]:
+def _parsed(file: Path, image: str | None, consent: Consent) -> tuple[Found, TiffSeries]:
+    xml = file.suffix.lower() == ".ome"
     try:
-        found = _from_xml(file) if file.suffix.lower() == ".ome" else _from_tiff(file, image == "pages")
+        found = _from_xml(file, consent) if xml else _from_tiff(file, image == "pages", consent)
         number = int(image) if image and image.isdigit() else None
         return found, chosen(file, found.images, number)
     except TilerError:
@@ -97,7 +99,7 @@ def _parsed(file: Path, image: str | None) -> tuple[Found, TiffSeries]:
         raise SourceError(f"{file} is not a readable TIFF file: {one_line(error)}") from error
 
 
-def _from_tiff(file: Path, plain: bool) -> Found:
+def _from_tiff(file: Path, plain: bool, consent: Consent) -> Found:
     with tifffile.TiffFile(file) as tiff:
         table = PageTable(file, tiff)
         if 0 in tiff.pages.first.shape:
@@ -107,7 +109,7 @@ def _from_tiff(file: Path, plain: bool) -> Found:
         if tiff.is_shaped:
             return Found(shaped_images(table), told_of(tiff), (file,))
         if tiff.is_ome and not tiff.is_lsm:
-            found = _from_ome(file, table, tiff)
+            found = _from_ome(file, table, tiff, consent)
             if found is not None:
                 return found
         if tiff.is_imagej:
@@ -119,7 +121,7 @@ def _from_tiff(file: Path, plain: bool) -> Found:
         return Found(plain_images(table), told_of(tiff), (file,))
 
 
-def _from_ome(file: Path, table: PageTable, tiff: Any) -> Found | None:
+def _from_ome(file: Path, table: PageTable, tiff: Any, consent: Consent) -> Found | None:
     """The images of an OME-TIFF; None where its XML cannot be read and its pages are all that is known."""
     root = parsed(tiff.ome_metadata or "")
     if root is None:
@@ -134,15 +136,15 @@ def _from_ome(file: Path, table: PageTable, tiff: Any) -> Found | None:
             raise SourceError(f"{file} is a part of a set which {name or 'another file'} describes, and that file is "
                               f"not there or not readable; {file}:pages reads the pages of this file alone")
         others = [file.parent / Path(name).name]
-    return _of_set(file, OmeSet(file.parent, {file.name: table}, file.name, uuid), root, others)
+    return _of_set(file, OmeSet(file.parent, {file.name: table}, file.name, uuid, consent), root, others)
 
 
-def _from_xml(file: Path) -> Found:
+def _from_xml(file: Path, consent: Consent) -> Found:
     """The images of a set, from its companion file."""
     root = parsed(companion(file, file.name) or "")
     if root is None or first_file(root) is None:
         raise SourceError(f"{file} is not a readable OME-XML that names the files of its images")
-    return _of_set(file, OmeSet(file.parent, {}, None, None), root, [])
+    return _of_set(file, OmeSet(file.parent, {}, None, None, consent), root, [])
 
 
 def _of_set(file: Path, found: OmeSet, root: ElementTree.Element, others: list[Path]) -> Found:

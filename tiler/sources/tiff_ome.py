@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from tiler.errors import SourceError
+from tiler.sources.consent import Consent
 from tiler.sources.tiff_pages import Page
 from tiler.sources.tiff_series import TiffSeries, series_of, stacks
 from tiler.sources.tiff_table import PageTable
@@ -46,12 +47,15 @@ class OmeSet:
         Name of the file that was opened, None if that was the XML alone.
     uuid
         Of that file.
+    consent
+        Whether it may name files outside its folder.
     """
 
     folder: Path
     tables: dict[str, PageTable | None]
     own: str | None
     uuid: str | None
+    consent: Consent
     used: dict[str, set[int]] = field(default_factory=dict)
 
     def table(self, name: str) -> PageTable | None:
@@ -61,10 +65,8 @@ class OmeSet:
         return self.tables[name]
 
     def _open(self, name: str) -> PageTable | None:
-        path, folder = self.folder / name, self.folder.resolve()
-        if folder not in path.resolve().parents:
-            raise SourceError(f"{folder / (self.own or '')}: its OME-XML names {name!r}, which does not lie in the "
-                              "same folder and is not read")
+        path = self.folder / name
+        self.consent.outside(self.folder, path, f"the OME-XML of {self.folder / (self.own or '')}")
         if not path.is_file():
             return None
         with tifffile.TiffFile(path) as tiff:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +13,6 @@ from tiler.ports import Array, Calibration, Json, VolumeShape
 from tiler.sources.axes import Channels, View, view_of
 from tiler.sources.indexing import read_index
 from tiler.sources.raw import RawImage, native_dtype
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +123,3 @@ def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int |
 def one_line(error: BaseException) -> str:
     """An error of another library as one line."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def absent(what: str, missing: str) -> None:
-    """Refuse voxels that are promised and not there, unless the user agreed to zeros in their place.
-
-    Parameters
-    ----------
-    what
-        Is promised and not there.
-    missing
-        ``"refuse"`` or ``"zero"``.
-
-    Raises
-    ------
-    SourceError
-        If they did not.
-    """
-    if missing != "zero":
-        raise SourceError(f"{what}; --missing zero reads what is not there as zeros")
-    logger.warning("%s: what is not there is read as zeros", what)

@@ -15,6 +15,7 @@ from zarr.storage import LocalStore
 from tiler.errors import SourceError, StoreError
 from tiler.ports import Array, Json
 from tiler.sources.array import ArrayImage, open_array
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.ngff import labels_of, multiscale_of, ome_of, refuse_plate, refuse_unfinished
 from tiler.sources.raw import Header, Index, Lazy, unknown_axes
 from tiler.sources.zarr_places import found, identity, is_group, node, parents
@@ -38,7 +39,7 @@ class ZarrImage:
         return identity(self.path)
 
 
-def open_zarr(place: Place, missing: str = "refuse") -> ZarrImage:
+def open_zarr(place: Place, consent: Consent = REFUSED) -> ZarrImage:
     """Open an array, or level 0 of an OME-NGFF image; reads metadata only.
 
     Parameters

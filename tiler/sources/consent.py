@@ -1,0 +1,68 @@
+"""What the user agreed to of an input that is not whole, or that reaches out of its folder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiler.errors import SourceError
+
+logger = logging.getLogger(__name__)
+MISSING = ("refuse", "zero")
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What may be done to read an input.
+
+    Parameters
+    ----------
+    missing
+        ``"refuse"``, or ``"zero"`` to read voxels that are promised and not there as zeros (or as the fill value of
+        the format).
+    trust
+        Whether a file may name files outside its folder.
+    """
+
+    missing: str = "refuse"
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        if self.missing not in MISSING:
+            raise SourceError(f"what is missing is refused or read as zero: give one of {', '.join(MISSING)}, not "
+                              f"{self.missing!r} (--missing)")
+
+    def absent(self, what: str, instead: str = "zeros") -> None:
+        """Refuse voxels that are promised and not there, unless the user agreed to others in their place.
+
+        Parameters
+        ----------
+        what
+            Is promised and not there.
+        instead
+            What they are then read as.
+
+        Raises
+        ------
+        SourceError
+            If the user did not.
+        """
+        if self.missing != "zero":
+            raise SourceError(f"{what}; --missing zero reads what is not there as {instead}")
+        logger.warning("%s: what is not there is read as %s", what, instead)
+
+    def outside(self, folder: Path, file: Path, teller: str) -> None:
+        """Refuse a file outside a folder that another file names, unless the user trusts that file.
+
+        Raises
+        ------
+        SourceError
+            If the user does not.
+        """
+        if not self.trust and folder.resolve() not in file.resolve().parents:
+            raise SourceError(f"{teller} names {str(file)!r}, which does not lie in the same folder and is not read; "
+                              "--trust reads it")
+
+
+REFUSED = Consent()
