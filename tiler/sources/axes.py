@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,26 @@ from tiler.sources.raw import Index
 CANONICAL = "tcszyx"  # the order in which an array is folded into a volume
 UNKNOWN = "?"
 Channels = str | int | Sequence[int | str] | None
+WORDS = {
+    "time": "t", "frame": "t", "frames": "t", "channel": "c", "channels": "c", "band": "c", "sample": "s",
+    "samples": "s", "depth": "z", "plane": "z", "planes": "z", "slice": "z", "section": "z", "row": "y", "rows": "y",
+    "height": "y", "column": "x", "columns": "x", "col": "x", "cols": "x", "width": "x",
+}
+"""Names of axes that other programs use."""
+
+
+def letter_of(name: Any) -> str | None:
+    """The letter of an axis by its name, None for a name that is not known."""
+    text = name.strip().lower() if isinstance(name, str) else ""
+    return text if len(text) == 1 and text in CANONICAL else WORDS.get(text)
+
+
+def named_axes(names: Any, ndim: int) -> str | None:
+    """One letter an axis, if all are known by their names and there are y and x among them; else None."""
+    letters = [letter_of(name) for name in names] if isinstance(names, (list, tuple)) else []
+    known = [letter for letter in letters if letter]
+    told = len(known) == len(letters) == ndim == len(set(known)) and {"y", "x"} <= set(known)
+    return "".join(known) if told else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +110,21 @@ class View:
         for t in range(z.start // depth, -(-z.stop // depth)):
             yield t, Span(t * depth, (t + 1) * depth).intersect(z).shift(-t * depth)
 
-    def _slab(self, t: int, box: Box, fetch: Callable[[Index], Array]) -> Array:
-        """``(c, *box.shape)`` at one time point; ``box`` is in that time point's coordinates."""
+    def indices(self, box: Box) -> list[Index]:
+        """The slices of the array that hold a box of the volume, one for each time point."""
+        z, y, x = box.spans
+        return [self._index(t, Box((within, y, x))) for t, within in self._split(z)]
+
+    def _index(self, t: int, box: Box) -> Index:
         planes, samples = _grid(self.channels, self.size("s"))
         wanted = dict(zip("zyx", box.slices, strict=True))
         wanted |= {"t": slice(t, t + 1), "c": planes.slice, "s": samples.slice}
-        raw = fetch(tuple(wanted[axis] for axis in self._stacked))
+        return tuple(wanted[axis] for axis in self._stacked)
+
+    def _slab(self, t: int, box: Box, fetch: Callable[[Index], Array]) -> Array:
+        """``(c, *box.shape)`` at one time point; ``box`` is in that time point's coordinates."""
+        planes, samples = _grid(self.channels, self.size("s"))
+        raw = fetch(self._index(t, box))
         order = sorted(range(raw.ndim), key=lambda i: CANONICAL.index(self._stacked[i]))
         volume = raw.transpose(order).reshape(planes.size * samples.size, *box.shape)
         picked = _places(self.channels, self.size("s"), planes, samples)

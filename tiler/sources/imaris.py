@@ -18,6 +18,7 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.hdf5 import opened_file
 from tiler.sources.raw import Header, Index, Lazy
@@ -46,7 +47,7 @@ class ImarisImage:
         return {**file_identity(self.path), "kind": "imaris"}
 
 
-def open_imaris(path: Path, missing: str = "refuse") -> ImarisImage:
+def open_imaris(path: Path, consent: Consent = REFUSED) -> ImarisImage:
     """Open an Imaris file; only metadata is read.
 
     Raises

@@ -19,6 +19,7 @@ from tiler.stores import asking
 from tiler.stores.address import Address, Place
 
 METADATA = ("zarr.json", ".zarray", ".zattrs")
+ARRAYS = ("zarr.json", ".zarray")
 GROUPS = ("zarr.json", ".zgroup")
 CHEAP = 10_000
 """Objects of which a listing still takes no longer than opening the volume: ten requests."""
@@ -53,6 +54,18 @@ def node(place: Place) -> Any:
         reason = "there is none" if isinstance(place, Address) and isinstance(error, FileNotFoundError) \
             else one_line(error)
         raise SourceError(f"{place} is not a readable zarr array or group: {reason}") from error
+
+
+def check_there(place: Place) -> None:
+    """Refuse an array whose metadata have vanished since it was opened, on a local disk.
+
+    Raises
+    ------
+    SourceError
+        If they have.
+    """
+    if not isinstance(place, Address) and not any((place / name).exists() for name in ARRAYS):
+        raise SourceError(f"{place} has vanished while it was read")
 
 
 def is_group(place: Place) -> bool:

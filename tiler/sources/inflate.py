@@ -1,0 +1,81 @@
+"""Decompress, but never to more bytes than there can be."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from typing import Any
+
+import imagecodecs
+
+from tiler.errors import SourceError
+
+AUTOMATIC = 47
+"""zlib's setting for streams of zlib and of gzip alike."""
+
+
+def inflate(kind: str, data: bytes, most: int, codec: Any = None) -> bytes:
+    """The decompressed bytes.
+
+    Parameters
+    ----------
+    kind
+        ``gzip``, ``zlib``, ``zstd``, ``blosc``, ``lz4``, ``bz2``, ``lzma`` or ``br``.
+    data
+        Compressed bytes.
+    most
+        Bytes that there can be.
+    codec
+        Of numcodecs, for formats whose first bytes tell the size: it decodes when that has been checked.
+
+    Raises
+    ------
+    SourceError
+        If there are more.
+    Exception
+        If the data are damaged, whatever the library of the format raises.
+    """
+    if kind in ("gzip", "zlib"):
+        return _streams(lambda: zlib.decompressobj(AUTOMATIC), data, most)
+    if kind == "bz2":
+        return _streams(bz2.BZ2Decompressor, data, most)
+    if kind == "lzma":
+        raw = getattr(codec, "format", None) == lzma.FORMAT_RAW  # then only the metadata tell the filters
+        filters = codec.filters if raw else None
+        return _streams(lambda: lzma.LZMADecompressor(lzma.FORMAT_RAW if raw else lzma.FORMAT_AUTO, filters=filters),
+                        data, most)
+    if kind in ("zstd", "br"):
+        return _within(imagecodecs.zstd_decode if kind == "zstd" else imagecodecs.brotli_decode, data, most)
+    told = int.from_bytes(data[4:8] if kind == "blosc" else data[:4], "little")
+    if told > most:
+        raise SourceError(f"a chunk of it says that it inflates to {told} bytes, {most} are the most that it can hold")
+    return bytes(codec.decode(data) if codec is not None else imagecodecs.blosc_decode(data))
+
+
+def _streams(new: Any, data: bytes, most: int) -> bytes:
+    """Streams that follow each other, as gzip and bz2 allow."""
+    parts, size, rest = list[bytes](), 0, data
+    while rest:
+        stream = new()
+        parts.append(stream.decompress(rest, most + 1 - size))
+        size += len(parts[-1])
+        if size > most:
+            raise SourceError(f"a chunk of it inflates to more than the {most} bytes that it can hold")
+        if not stream.eof:
+            raise ValueError("incomplete or truncated stream")
+        rest = stream.unused_data
+        if not rest.strip(b"\0"):  # padding
+            break
+    return b"".join(parts)
+
+
+def _within(decode: Any, data: bytes, most: int) -> bytes:
+    """Decode into a buffer of the size that there can be at most."""
+    try:
+        return bytes(decode(data, out=most))
+    except Exception as error:
+        if "size" in str(error).lower() or "small" in str(error).lower() or "ERROR" in str(error):
+            raise SourceError(f"a chunk of it is damaged, or inflates to more than the {most} bytes that it can hold "
+                              f"({error})") from error
+        raise
