@@ -117,8 +117,8 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     elif is_predictor(model):
         known = {"kind": model.capabilities.meaning, **known}
     resolved = options.over(known).resolved()
-    volume = open_source(source, axes=resolved.axes, channel=resolved.channel,
-                         time=None if resolved.roi is None else resolved.roi.time, missing=resolved.missing, trust=trust)
+    volume = open_source(source, axes=resolved.axes, channel=resolved.channel, missing=resolved.missing, trust=trust,
+                         time=None if resolved.roi is None else resolved.roi.time)
     predictor = predictor_of(model, resolved, trust, volume)
     _check_time(volume, predictor)
     box = None if resolved.roi is None else resolved.roi.within(volume.shape[1:])

@@ -1,7 +1,9 @@
 """N5 and precomputed volumes, written by tensorstore itself and by hand."""
 
+import gzip
 import json
 
+import imagecodecs
 import numpy as np
 import pytest
 import tensorstore
@@ -143,3 +145,67 @@ def test_what_is_no_volume_is_one_line(tmp_path):
     assert "makes no sense" in refused(SourceError, lambda: open_source(tmp_path / "em"))
     (tmp_path / "a.n5/raw/attributes.json").write_text('{"dimensions": [1, 2], "blockSize": "?"}')
     assert "cannot be read" in refused(SourceError, lambda: open_source(tmp_path / "a.n5/raw"))
+
+
+@pytest.mark.parametrize("encoding", [
+    {}, {"encoding": "compressed_segmentation", "compressed_segmentation_block_size": [8, 8, 8]}],
+    ids=["raw", "compressed"])
+@pytest.mark.parametrize("suffix", [".gz", ".br"])
+@pytest.mark.parametrize("some", [slice(None), slice(None, None, 2)], ids=["all", "some"])
+def test_chunks_of_a_precomputed_volume_that_are_packed(tmp_path, encoding, suffix, some):
+    values = VALUES[:1].astype("uint32")
+    folder = precomputed(tmp_path / "seg", values, (100, 200, 5), **encoding)
+    for chunk in sorted((folder / "4_5_40").iterdir())[some]:
+        pack = gzip.compress if suffix == ".gz" else imagecodecs.brotli_encode
+        chunk.with_name(chunk.name + suffix).write_bytes(pack(chunk.read_bytes()))
+        chunk.unlink()
+    source = open_source(folder)
+    np.testing.assert_array_equal(whole(source), values)
+    box = Box.between((1, 5, 20), (6, 30, 40))
+    np.testing.assert_array_equal(source.read(box), values[(slice(None), *box.slices)])
+
+
+def test_a_packed_chunk_that_inflates_to_more_than_a_chunk_is_refused(tmp_path):
+    folder = precomputed(tmp_path / "em", VALUES[:1])
+    chunk = folder / "4_5_40/0-16_0-16_0-4"
+    chunk.unlink()
+    chunk.with_name(f"{chunk.name}.gz").write_bytes(gzip.compress(bytes(50_000_000)))
+    assert "inflates to more than" in refused(SourceError, lambda: whole(open_source(folder)))
+
+
+def test_the_largest_scale_is_read_wherever_it_is_listed(tmp_path, caplog):
+    folder = precomputed(tmp_path / "em", VALUES)
+    info = json.loads((folder / "info").read_text())
+    info["scales"].reverse()
+    (folder / "info").write_text(json.dumps(info))
+    np.testing.assert_array_equal(whole(open_source(folder)), VALUES)
+    assert "is larger than 8_10_80, which is listed first" in caplog.text
+
+
+ODD = [None, "4,4,40", [4, 4], [4, 4, None], [0, 4, 4], ["a", "b", "c"], {}, 5, [4, 4, float("nan")], []]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("name", ["resolution", "units", "axes", "pixelResolution", "downsamplingFactors", "offset"])
+def test_attributes_of_n5_that_make_no_sense_do_not_cost_the_voxels(tmp_path, name, odd):
+    folder = n5(tmp_path / "a.n5/raw", VALUES[0])
+    attributes = json.loads((folder / "attributes.json").read_text())
+    told = {**attributes, "resolution": [4, 5, 40], "units": "nm", name: odd}
+    (folder / "attributes.json").write_text(json.dumps(told))
+    source = open_source(folder)
+    np.testing.assert_array_equal(whole(source), VALUES[:1])
+    json.dumps(source.calibration.scale, allow_nan=False)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("name", ["resolution", "voxel_offset"])
+def test_info_of_a_precomputed_volume_that_makes_no_sense_does_not_cost_the_voxels(tmp_path, name, odd):
+    folder = precomputed(tmp_path / "em", VALUES)
+    info = json.loads((folder / "info").read_text())
+    info["scales"][0][name] = odd
+    info["scales"][1:] = [None, {"key": 5}]
+    if name != "voxel_offset" or odd not in ([4, 4, None], [0, 4, 4], [4, 4, ODD[8][2]]):  # the chunks are called by it
+        (folder / "info").write_text(json.dumps(info))
+    source = open_source(folder)
+    np.testing.assert_array_equal(whole(source), VALUES)
+    assert all(np.isfinite([*source.calibration.scale, *source.calibration.offset]))

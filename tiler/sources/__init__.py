@@ -57,8 +57,8 @@ FORMATS = (
     Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
 )
 TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
-N5 = Format("tiler.sources.tensorstores:open_n5", (), TENSORSTORE)
-PRECOMPUTED_VOLUME = Format("tiler.sources.tensorstores:open_precomputed", (), TENSORSTORE)
+N5 = Format("tiler.sources.n5:open_n5", (), TENSORSTORE)
+PRECOMPUTED_VOLUME = Format("tiler.sources.precomputed:open_precomputed", (), TENSORSTORE)
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 
 

@@ -8,6 +8,7 @@ import zlib
 from typing import Any
 
 import imagecodecs
+import numcodecs.blosc
 
 from tiler.errors import SourceError
 
@@ -27,7 +28,7 @@ def inflate(kind: str, data: bytes, most: int, codec: Any = None) -> bytes:
     most
         Bytes that there can be.
     codec
-        Of numcodecs, for formats whose first bytes tell the size: it decodes when that has been checked.
+        Of numcodecs, for ``lzma``: it knows the filters of a raw stream.
 
     Raises
     ------
@@ -50,7 +51,8 @@ def inflate(kind: str, data: bytes, most: int, codec: Any = None) -> bytes:
     told = int.from_bytes(data[4:8] if kind == "blosc" else data[:4], "little")
     if told > most:
         raise SourceError(f"a chunk of it says that it inflates to {told} bytes, {most} are the most that it can hold")
-    return bytes(codec.decode(data) if codec is not None else imagecodecs.blosc_decode(data))
+    found: Any = numcodecs.blosc.decompress(data) if kind == "blosc" else imagecodecs.lz4_decode(data, header=True)
+    return bytes(found) if isinstance(found, bytearray) else found
 
 
 def _streams(new: Any, data: bytes, most: int) -> bytes:
@@ -73,9 +75,10 @@ def _streams(new: Any, data: bytes, most: int) -> bytes:
 def _within(decode: Any, data: bytes, most: int) -> bytes:
     """Decode into a buffer of the size that there can be at most."""
     try:
-        return bytes(decode(data, out=most))
+        found: bytes = decode(data, out=most)
     except Exception as error:
         if "size" in str(error).lower() or "small" in str(error).lower() or "ERROR" in str(error):
             raise SourceError(f"a chunk of it is damaged, or inflates to more than the {most} bytes that it can hold "
                               f"({error})") from error
         raise
+    return found

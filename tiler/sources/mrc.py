@@ -15,7 +15,7 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
-from tiler.sources.consent import REFUSED, Consent
+from tiler.sources.consent import Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.positions import FileBytes, read_region
 from tiler.sources.raw import Header, Index
@@ -57,7 +57,7 @@ class MrcImage:
         return file_identity(self.file.path)
 
 
-def open_mrc(path: Path, consent: Consent = REFUSED) -> MrcImage:
+def open_mrc(path: Path, consent: Consent | None = None) -> MrcImage:
     """Open an MRC file; nothing but its header is read.
 
     Raises

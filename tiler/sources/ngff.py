@@ -91,9 +91,9 @@ def _letters(name: str, axes: Sequence[Mapping[str, Any]]) -> str:
     letters = [TYPE_TO_AXIS.get(str(axis.get("type")), letter_of(axis.get("name")) or UNKNOWN) for axis in axes]
     if {"y", "x"} <= set(letters) and len(set(letters)) == len(letters):
         return "".join(letters)
-    space = [place for place, letter in enumerate(letters) if letter not in "tc"]
-    others = [letter for letter in letters if letter in "tc"]
-    if not 2 <= len(space) <= 3 or len(set(others)) != len(others):
+    letters = [TYPE_TO_AXIS.get(str(axis.get("type")), UNKNOWN) for axis in axes]
+    space = [place for place, letter in enumerate(letters) if letter == UNKNOWN]
+    if not 2 <= len(space) <= 3 or letters.count("t") > 1 or letters.count("c") > 1:
         return "".join(letters)
     for place, letter in zip(space, "zyx"[-len(space):], strict=True):
         letters[place] = letter

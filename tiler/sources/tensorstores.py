@@ -1,22 +1,17 @@
-"""N5 and neuroglancer's precomputed volumes on a local disk, read by tensorstore.
+"""What N5 and precomputed volumes share: tensorstore reads their chunks, tiler their metadata.
 
-Both name their axes from the fastest on: x, y, z, then channels. N5 keeps physical sizes in ``resolution`` and
-``units``, or in ``pixelResolution`` (of the dataset, or of the group whose level ``s0``, ``s1``, ... it is);
-precomputed volumes in nanometres, with the offset of the first voxel. A chunk that does not exist holds zeros in both
-formats; one that cannot be read is an error.
-
-References
-----------
-https://github.com/saalfeldlab/n5#file-system-specification,
-https://github.com/google/neuroglancer/blob/master/src/datasource/precomputed/volume.md
+tensorstore refuses a volume for metadata that reading does not need, such as a resolution of null. So it is given the
+parts that reading needs alone, in place of the file on disk (``kvstack``: one store laid over another).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,89 +20,78 @@ import tensorstore
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
-from tiler.sources.consent import REFUSED, Consent
-from tiler.sources.files import PRECOMPUTED, existing
 from tiler.sources.raw import Header, Index, Lazy
 from tiler.sources.volume import one_line
 from tiler.sources.zarr_places import listing_hash
 
-UNITS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer", "µm": "micrometer", "mm": "millimeter",
-         "m": "meter"}
-MANY = 8  # datasets that a message names
+MOST = 50_000
+"""Names that are looked at to find a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorImage:
-    """A volume that tensorstore reads; its first voxel is at the origin."""
+    """A volume that tensorstore reads; its first voxel is at the origin.
+
+    Parameters
+    ----------
+    header
+        What is known of it.
+    folder
+        That holds its chunks.
+    metadata
+        As they stand on disk, as text.
+    handle
+        The open store.
+    missing
+        What is promised and not there, and read as zeros with the user's consent.
+    """
 
     header: Header
     folder: Path
     metadata: str
     handle: Lazy[Any] = field(repr=False)
+    missing: str = ""
 
     def fetch(self, index: Index) -> Array:
-        return np.array(self.handle()[index].read().result())
+        read = np.array(self.handle()[index].read().result())
+        if not self.folder.is_dir():
+            raise SourceError(f"{self.folder} has vanished while it was read")
+        return read
 
     def identity(self) -> Json:
         """The metadata, and a hash of the names, sizes and times of the chunks."""
-        return {"kind": "tensorstore", "path": str(self.folder), "metadata": self.metadata,
+        told = {"kind": "tensorstore", "path": str(self.folder), "metadata": self.metadata,
                 "listing": listing_hash(self.folder)}
+        return {**told, "missing": self.missing} if self.missing else told
 
 
-def open_n5(path: Path, consent: Consent = REFUSED) -> TensorImage:
-    """A dataset of an N5 container, ``volume.n5/dataset``; of a group of levels the finest.
+def opened(driver: str, folder: Path, document: str, content: Json, context: Any = None) -> Any:
+    """A store whose metadata are given and whose chunks lie in a folder.
 
-    Raises
-    ------
-    SourceError
-        If there is none, or it is damaged.
-    """
-    folder = existing(path)
-    if not _dimensions(folder) and _dimensions(folder / "s0"):
-        folder = folder / "s0"
-    sizes = _dimensions(folder)
-    if not sizes:
-        raise SourceError(f"{path} is no N5 dataset: {_datasets(path)}")
-    handle = Lazy(partial(_opened, "n5", folder, 0))
-    store = handle()
-    attributes = _attributes(folder)
-    axes = _letters(attributes.get("axes"), len(sizes))
-    scale, units = _n5_sizes(attributes, _attributes(folder.parent))
-    header = _header(f"{path}", axes, store, scale, units, [0.0] * len(sizes))
-    return TensorImage(header, folder, json.dumps(attributes, sort_keys=True), handle)
-
-
-def open_precomputed(path: Path, consent: Consent = REFUSED) -> TensorImage:
-    """A scale of a precomputed volume: the finest of ``folder``, or ``folder/KEY``.
+    Parameters
+    ----------
+    driver
+        ``n5`` or ``neuroglancer_precomputed``.
+    folder
+        Of the chunks; with ``context``, a store in memory that holds them.
+    document
+        Name of the file of metadata that the driver looks for.
+    content
+        What it finds there.
 
     Raises
     ------
     SourceError
-        If there is none, or it is damaged.
+        If tensorstore cannot read it.
     """
-    given = existing(Path(str(path).removeprefix(PRECOMPUTED)))
-    folder = given if (given / "info").exists() else given.parent
-    info = _json(folder / "info")
-    keys = [str(scale.get("key")) for scale in info.get("scales", ())]
-    wanted = keys[0] if folder == given and keys else given.name
-    if wanted not in keys:
-        raise SourceError(f"{given} is no precomputed volume: {folder / 'info'} "
-                          + (f"names the scales {', '.join(keys)}" if keys else "names no scales"))
-    place = keys.index(wanted)
-    handle = Lazy(partial(_opened, "neuroglancer_precomputed", folder, place))
-    store, scale = handle(), info["scales"][place]
-    resolution = [float(size) for size in scale["resolution"]]
-    offset = [at * size for at, size in zip(scale.get("voxel_offset", (0, 0, 0)), resolution, strict=True)]
-    header = _header(str(given), "xyzc", store, [*resolution, 1.0], ["nanometer"] * 3 + [None], [*offset, 0.0])
-    return TensorImage(header, folder / wanted, json.dumps(info, sort_keys=True), handle)
-
-
-def _opened(driver: str, folder: Path, place: int) -> Any:
-    spec: dict[str, Any] = {"driver": driver, "kvstore": {"driver": "file", "path": f"{folder}/"}}
-    if driver != "n5":
-        spec["scale_index"] = place
+    place = {"driver": "memory", "path": "chunks/"} if context else {"driver": "file", "path": f"{folder}/"}
+    context = context or tensorstore.Context()
     try:
-        store = tensorstore.open(spec, open=True, read=True).result()
+        memory = tensorstore.KvStore.open({"driver": "memory", "path": "given/"}, context=context).result()
+        memory.write(document, json.dumps(content).encode()).result()
+        given = {"exact": document, "base": {"driver": "memory", "path": f"given/{document}"}}
+        spec = {"driver": driver, "kvstore": {"driver": "kvstack", "layers": [{"base": place}, given]}}
+        store = tensorstore.open(spec, open=True, read=True, context=context).result()
     except (ValueError, OSError) as error:
         raise SourceError(f"{folder} cannot be read: {_first(error)}") from error
     return store[tensorstore.d[:].translate_to[0]]
@@ -118,56 +102,42 @@ def _first(error: Exception) -> str:
     return one_line(error).split(" [", maxsplit=1)[0]
 
 
-def _header(name: str, axes: str, store: Any, scale: list[float], units: list[str | None],
-            offset: list[float]) -> Header:
+def header_of(name: str, axes: str, store: Any, scale: Sequence[float], units: Sequence[str | None],
+              offset: Sequence[float]) -> Header:
+    """What is known of a store before a voxel is read."""
     return Header(name, axes, tuple(store.shape), np.dtype(store.dtype.numpy_dtype),
                   tuple(store.chunk_layout.read_chunk.shape), tuple(scale), tuple(units), tuple(offset))
 
 
-def _json(file: Path) -> Mapping[str, Any]:
+def json_file(file: Path) -> Mapping[str, Any]:
+    """The object that a file of JSON holds.
+
+    Raises
+    ------
+    SourceError
+        If it holds none.
+    """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{file} cannot be read: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise SourceError(f"{file} makes no sense: it holds no JSON object")
     return found
 
 
-def _attributes(folder: Path) -> Mapping[str, Any]:
-    file = folder / "attributes.json"
-    return _json(file) if file.exists() else {}
+def chunk_names(folder: Path, pattern: str) -> Iterator[str]:
+    """Names of the files below a folder that are called like a chunk, as far as they are looked for."""
+    wanted = re.compile(pattern)
+    return (name for name in islice(_below(folder, ""), MOST) if wanted.fullmatch(name))
 
 
-def _dimensions(folder: Path) -> list[int]:
-    return list(_attributes(folder).get("dimensions", ()))
-
-
-def _datasets(path: Path) -> str:
-    """What could have been meant."""
-    below = sorted(str(file.parent) for file in path.rglob("attributes.json") if _dimensions(file.parent))
-    if not below:
-        return "there is none below it"
-    more = f" and {len(below) - MANY} more" if len(below) > MANY else ""
-    return f"give one of {', '.join(below[:MANY])}{more}"
-
-
-def _letters(named: Any, ndim: int) -> str:
-    """One letter an axis; where the dataset does not tell them, the order that N5 is written in."""
-    letters = "".join(str(axis).lower() for axis in named or ())
-    return letters if len(letters) == ndim else "xyzct"[:ndim]
-
-
-def _n5_sizes(own: Mapping[str, Any], group: Mapping[str, Any]) -> tuple[list[float], list[str | None]]:
-    """Of the dataset, else of the group whose level it is."""
-    ndim = len(own["dimensions"])
-    for told, factors in ((own, ()), (group, own.get("downsamplingFactors", ()))):
-        pixel = told.get("pixelResolution", {})
-        sizes = told.get("resolution") or (pixel.get("dimensions") if isinstance(pixel, dict) else pixel)
-        if sizes and len(sizes) in (ndim, 3):
-            units = told.get("units") or [pixel.get("unit") if isinstance(pixel, dict) else None] * len(sizes)
-            steps = [float(size) * factor for size, factor in
-                     zip(sizes, factors or [1] * len(sizes), strict=True)]
-            missing = ndim - len(steps)
-            return [*steps, *[1.0] * missing], [*[UNITS.get(str(unit)) for unit in units], *[None] * missing]
-    return [1.0] * ndim, [None] * ndim
+def _below(folder: Path, prefix: str) -> Iterator[str]:
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _below(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name

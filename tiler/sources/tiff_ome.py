@@ -135,7 +135,8 @@ def companion(path: Path, name: str) -> str | None:
     if not file.is_file():
         return None
     try:
-        start = file.open("rb").read(2)
+        with file.open("rb") as opened:
+            start = opened.read(2)
         if start not in (b"II", b"MM"):
             return file.read_text(encoding="utf-8-sig")
         with tifffile.TiffFile(file) as tiff:

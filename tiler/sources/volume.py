@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,9 @@ from tiler.ports import Array, Calibration, Json, VolumeShape
 from tiler.sources.axes import Channels, View, view_of
 from tiler.sources.indexing import read_index
 from tiler.sources.raw import RawImage, native_dtype
+
+LARGEST = 2**63
+"""Bytes of a volume: file systems and array libraries count no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,11 @@ def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int |
     if 0 in header.shape:
         raise SourceError(f"{header.name} is empty: its shape is {header.shape}")
     dtype = native_dtype(header.dtype, header.name)
+    if math.prod(header.shape) * dtype.itemsize > LARGEST:
+        raise SourceError(f"{header.name} claims more voxels than any file can hold: its shape is "
+                          f"{str(header.shape)[:80]}")
+    if min(header.chunk) < 1:
+        raise SourceError(f"{header.name} claims chunks of {header.chunk} voxels")
     view = view_of(name=header.name, axes=header.axes, shape=header.shape,
                    override=axes, names=header.channels, channel=channel, time=time)
     return VolumeSource(raw, view, dtype)

@@ -130,8 +130,8 @@ def _kind(name: str, place: Place, array: Any, consent: Consent) -> tuple[str | 
         return None, gone
     if len(names.found) > 1:
         both = " and others like ".join(sorted(names.found))
-        raise SourceError(f"{name}: some of its chunks are called like {both}, so that one kind would be read as missing "
-                          f"(its metadata tell {names.told})")
+        raise SourceError(f"{name}: some of its chunks are called like {both}, so that one kind would be read as "
+                          f"missing (its metadata tell {names.told})")
     kind, = names.found
     logger.warning("%s: its chunks are called like %s and not like %s, as its metadata tell: they are read", name, kind,
                    kind_of(array))
