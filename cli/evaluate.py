@@ -28,6 +28,8 @@ WHAT = together(
            help="Leave out where this is 0 (isbi2012: from the warping error alone)."),
     option("What", "--axes", metavar="AXES", help="Names of the proposal's axes, such as tyx."),
     option("What", "--labels-axes", metavar="AXES", help="Names of the axes of the labels."),
+    option("What", "--missing", default="refuse", show_default=True, type=click.Choice(["refuse", "zero"]),
+           help="What to do with voxels that a file promises and does not hold: refuse them, or read zeros."),
     option("What", "--channel", metavar="N", type=int, help="Channel of the proposal to score."),
     option("What", "--ignore-label", metavar="N", type=int,
            help="Label of voxels that are not scored, such as 255 or -1 (all protocols but isbi2012)."),

@@ -17,12 +17,12 @@ from tiler.sources.volume import VolumeSource
 
 @overload
 def open_volume(source: Output | ArrayLike, *, axes: str | None = None, channel: Channels = None,
-                time: int | None = None) -> VolumeSource: ...
+                time: int | None = None, missing: str = "refuse", trust: bool = False) -> VolumeSource: ...
 @overload
 def open_volume(source: Source, *, axes: str | None = None, channel: Channels = None,
-                time: int | None = None) -> Source: ...
+                time: int | None = None, missing: str = "refuse", trust: bool = False) -> Source: ...
 def open_volume(source: Volume, *, axes: str | None = None, channel: Channels = None,
-                time: int | None = None) -> Source:
+                time: int | None = None, missing: str = "refuse", trust: bool = False) -> Source:
     """Open a volume that is read by region: ``shape`` (c, z, y, x), ``dtype``, ``read(box)``.
 
     It can be sliced like an array, ``volume[0, 3:8, :512, :512]``, and ``numpy.asarray`` reads all of it.
@@ -37,6 +37,10 @@ def open_volume(source: Volume, *, axes: str | None = None, channel: Channels = 
         Names of its axes, where it does not say or says it wrong.
     channel, time
         Channels to keep, time point to choose.
+    missing
+        ``"zero"`` to read voxels that a file promises and does not hold as zeros.
+    trust
+        Whether a file may name other files outside its folder.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def open_volume(source: Volume, *, axes: str | None = None, channel: Channels = 
     SourceError
         If it cannot be read.
     """
-    return open_source(source, axes=axes, channel=channel, time=time)
+    return open_source(source, axes=axes, channel=channel, time=time, missing=missing, trust=trust)
 
 
 @documented

@@ -43,7 +43,7 @@ class Comparison:
 
     def beside(self, source: Any, option: str) -> Part:
         """Open a volume that lies on the labels, such as the image; it has their shape or that of the region."""
-        opened = open_source(source)
+        opened = open_source(source, missing=self.request.missing)
         return _beside(opened, self.pair.labels, option)
 
 
@@ -58,8 +58,8 @@ def open_comparison(request: EvaluationRequest) -> Comparison:
     request.check()
     region = _region(request.slices, request.roi)
     time = None if region is None else region.time
-    proposal = open_source(request.proposal, axes=request.axes, time=time)
-    labels = open_source(request.labels, axes=request.labels_axes, time=time)
+    proposal = open_source(request.proposal, axes=request.axes, time=time, missing=request.missing)
+    labels = open_source(request.labels, axes=request.labels_axes, time=time, missing=request.missing)
     if labels.shape[0] > 1:
         raise PlanError(f"the labels {labels.name} have {labels.shape[0]} channels (a colour image?): labels have one "
                         "(`labels_axes` where the axes are named wrongly)")
@@ -68,7 +68,9 @@ def open_comparison(request: EvaluationRequest) -> Comparison:
     larger = max(proposal.shape[1:], labels.shape[1:], key=lambda shape: shape[0] * shape[1] * shape[2])
     aligned = align(proposal, labels, _box(region, larger), written.region)
     truth = Part(labels, aligned.labels)
-    mask = None if request.mask is None else _beside(open_source(request.mask), truth, "mask")
+    mask = None
+    if request.mask is not None:
+        mask = _beside(open_source(request.mask, missing=request.missing), truth, "mask")
     pair = Pair(Part(proposal, aligned.proposal, meaning.channel), truth, mask)
     if request.invert_labels:
         notes.append("the labels are inverted: white is membrane (`invert_labels`)")

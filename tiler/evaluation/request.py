@@ -26,6 +26,7 @@ class EvaluationRequest:
     rescale: bool = False
     axes: str | None = None
     labels_axes: str | None = None
+    missing: str = "refuse"
     channel: int | None = None
     classes: Sequence[str] | None = None
     ignore_label: int | None = None

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import TilerError
+from tiler.ports import Source
 from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
-from tiler.sources.ngff import multiscale_of, ome_of
+from tiler.sources.ngff import multiscales_of, ome_of
 from tiler.sources.zarr_places import node
 from tiler.stores.address import Address, Place, place_of
 from tiler.viewing.lazy import LazyVolume
@@ -63,18 +64,29 @@ def open_levels(source: Any, channel: int, axes: str | None = None) -> tuple[Lev
     axes
         Names of the axes, as for `tiler.open_volume`.
     """
-    finest = LazyVolume.of(open_source(source, axes=axes, channel=channel))
+    opened = open_source(source, axes=axes, channel=channel)
+    finest = LazyVolume.of(opened)
     levels = [Level(finest, (1,) * finest.ndim)]
-    image = multiscale_of(attributes_of(source))
-    for path in image.paths[1:] if image else ():
+    for place in _others(source, opened):
         try:
-            coarse = LazyVolume.of(open_source(place_of(source) / path, axes=axes, channel=channel))
+            coarse = LazyVolume.of(open_source(place, axes=axes, channel=channel))
         except TilerError:
             continue  # the viewer works without this level
         level = _level(finest, coarse)
         if level is not None:
             levels.append(level)
-    return tuple(levels)
+    return tuple(sorted(levels, key=lambda level: level.factors))
+
+
+def _others(source: Any, opened: Source) -> list[Place]:
+    """The levels of the image of which a level was opened, without that level."""
+    for image in multiscales_of(attributes_of(source)):
+        places = [place_of(source) / path for path in image.paths]
+        shown = [place if isinstance(place, Address) else place.absolute() for place in places]
+        finest = getattr(getattr(opened, "raw", None), "path", None)
+        if finest in shown:
+            return [place for place, whole in zip(places, shown, strict=True) if whole != finest]
+    return []
 
 
 def _level(finest: LazyVolume, coarse: LazyVolume) -> Level | None:
