@@ -71,6 +71,7 @@ def test_blocks_cut_a_region_without_gap_or_overlap(data):
 
 def test_blocks_lie_on_the_chunks_of_the_volume(tmp_path):
     array = zarr.create_array(tmp_path / "a.zarr", shape=(10, 64, 64), chunks=(4, 16, 16), dtype="uint8")
+    array[...] = 1
     source = open_source(tmp_path / "a.zarr")
     region = Box.between((3, 8, 0), (9, 64, 60))
     blocks = [box.shift(region.start) for box in Pair(Part(source, region), Part(source, region)).blocks(4 * 16 * 64)]

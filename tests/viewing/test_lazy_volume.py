@@ -91,7 +91,7 @@ def write_image(path, shapes):
     group = zarr.create_group(path, zarr_format=3)
     datasets = []
     for number, shape in enumerate(shapes):
-        group.create_array(str(number), shape=shape, dtype="uint8", chunks=shape)[:] = number
+        group.create_array(str(number), shape=shape, dtype="uint8", chunks=shape)[:] = number + 1
         datasets.append({"path": str(number), "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0]}]})
     axes = [{"name": name, "type": "space"} for name in "yx"]
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
@@ -102,7 +102,7 @@ def test_levels_are_found_whether_they_round_up_or_down(tmp_path):
     levels = open_levels(tmp_path / "a.zarr", 0)
     assert [(level.factors, level.array.shape) for level in levels] == [
         ((1, 1), (101, 40)), ((2, 2), (51, 20)), ((4, 4), (26, 10))]
-    assert [int(np.asarray(level.array).max()) for level in levels] == [0, 1, 2]
+    assert [int(np.asarray(level.array).max()) for level in levels] == [1, 2, 3]
 
 
 def test_levels_that_are_no_whole_multiples_or_are_missing_are_left_out(tmp_path):
