@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from tiler.models.training import CrossValidation
 
 LARGEST_SEED = 2**43 - 1
-"""With a step in the lower digits it is the seed of torch's generators, which take 63 bits."""
+"""The seed of torch's generators, of 63 bits, has the step in its lower digits."""
 
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="IMAGES LABELS [IMAGES LABELS]..."),
     option("Result", "-o", "--output", required=True, metavar="FILE", help="Weights to write, .safetensors."),
     option("Result", "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
-           help="Of the values in the file."),
+           help="Type of the values in the file."),
     option("Result", "--classes", metavar="NAME,NAME",
            help="What 0 and other labels mean, or a name for each output channel. [default: background,object]"),
-    option("Result", "--licence", metavar="TEXT", help="Of the weights, for people."),
-    option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
-    option("Result", "--overwrite", is_flag=True, help="Begin anew and replace what is there."),
+    option("Result", "--licence", metavar="TEXT", help="Licence of the weights, free text."),
+    option("Result", "--resume", is_flag=True, help="Continue an unfinished run."),
+    option("Result", "--overwrite", is_flag=True, help="Start again and replace an existing run."),
 )
 NETWORK = together(
     option("Model", "--model", "-m", metavar="NAME",
@@ -51,7 +51,8 @@ NETWORK = together(
     option("Model", "--freeze", metavar="PREFIX", multiple=True,
            help="Do not train the parameters whose names begin so, such as enc."),
     option("Model", "--normalise", metavar="MEAN,STD",
-           help="Of grey values, or none; written into the weights. [default: that of --init, else of the images]"),
+           help="Normalisation of grey values, or none; written into the weights. [default: that of --init, else of the "
+                "images]"),
 )
 TRAINING = together(
     option("Training", "--recipe", metavar="NAME",
@@ -65,7 +66,7 @@ TRAINING = together(
            help="Your own function(image, classes, weights, random), applied after the recipe's augmentation."),
     option("Training", "--steps", type=click.IntRange(min=1), help="Length of the run. [default: 5000]"),
     option("Training", "--time", metavar="TIME",
-           help="The same as time, such as 2h or 1h30m; converted to steps when the run begins."),
+           help="Length as a time, such as 2h or 1h30m; converted to steps when the run begins."),
     option("Training", "--validate", metavar="FIRST:LAST",
            help="Slices to hold out, LAST not included. The weights that score best on them are kept."),
     option("Training", "--validate-every", metavar="N", type=click.IntRange(min=1),
@@ -92,9 +93,9 @@ MACHINE = together(
     option("Resources", "--device", metavar="NAME", default="auto", show_default=True,
            help="auto, cpu, cuda, cuda:1 or mps."),
     option("Resources", "--precision", type=click.Choice(["auto", "float32", "bfloat16"]),
-           help="Of the convolutions. [default: the recipe's]"),
+           help="Precision of the convolutions. [default: the recipe's]"),
     option("Resources", "--threads", type=click.IntRange(min=1),
-           help="Processor threads; results are the same only with the same number. [default: all]"),
+           help="CPU threads. Results are reproducible only with the same number. [default: all]"),
 )
 SHAPING = ("base", "depth")
 """Options that are arguments of the network."""
@@ -149,9 +150,9 @@ def print_folds(found: CrossValidation, as_json: bool) -> None:
 
 
 def paired(inputs: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Images and labels, which are given in turn."""
+    """Images and labels, which are given alternately."""
     if len(inputs) % 2:
-        raise click.UsageError(f"{len(inputs)} inputs are no pairs: give IMAGES LABELS, or several such pairs")
+        raise click.UsageError(f"{len(inputs)} inputs are not pairs: give IMAGES LABELS, or several such pairs")
     return list(inputs[::2]), list(inputs[1::2])
 
 
@@ -178,7 +179,7 @@ def training_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting(text: str, option: str) -> tuple[str, Any]:
-    """``learning_rate=5e-4`` as name and value; what is no Python literal is a string."""
+    """Name and value of ``learning_rate=5e-4``; a value that is not a Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals:
         raise PlanError(f"{text!r} sets nothing: give NAME=VALUE, such as dropout=0.5 ({option})")
@@ -192,7 +193,7 @@ def _tile(text: str) -> dict[str, int]:
     """``444`` as side of a tile, ``16,96,96`` as planes and side."""
     parts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
     if len(parts) not in (1, 3) or min(parts) < 1 or parts[-1] != parts[-2:][0]:
-        raise PlanError(f"{text!r} is no size of a tile: give its side, such as 444, or Z,Y,X with Y = X, such as "
+        raise PlanError(f"{text!r} is not the size of a tile: give its side, such as 444, or Z,Y,X with Y = X, such as "
                         "16,96,96 (--tile)")
     return {"tile": parts[-1]} | ({"planes": parts[0]} if len(parts) == 3 else {})
 
@@ -200,12 +201,12 @@ def _tile(text: str) -> dict[str, int]:
 def _class_names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-        raise PlanError(f"{text!r} names no two classes: give two names, such as membrane,cell (--classes)")
+        raise PlanError(f"{text!r} does not name two classes: give two names, such as membrane,cell (--classes)")
     return names
 
 
 class Quiet:
-    """A listener that passes on warnings only."""
+    """A listener that shows warnings only."""
 
     def started(self, total: int, done: int) -> None: ...
     def stepped(self, step: int, loss: float) -> None: ...
@@ -217,7 +218,7 @@ class Quiet:
 
 @dataclass
 class Lines(Quiet):
-    """A listener for everything that is not a terminal: a line now and then, with the time left."""
+    """A listener for output that is not a terminal: a line now and then, with the time left."""
 
     total: int = 0
     done: int = 0
@@ -274,6 +275,6 @@ def described(scores: dict[str, float]) -> str:
 
 @contextmanager
 def listening(quiet: bool) -> Iterator[Quiet]:
-    """The listener that fits where stderr goes."""
+    """The listener for stderr: bars in a terminal, else lines."""
     with fitting(quiet, (Quiet, Lines, Bars), TextColumn("loss {task.fields[loss]:.4f}")) as listener:
         yield listener

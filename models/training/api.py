@@ -32,17 +32,17 @@ from tiler.models.training.trial import overfit, rehearse_own
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a finished run leaves.
+    """The result of a finished run.
 
     Parameters
     ----------
     weights, curves
         Files: safetensors, CSV.
     steps
-        Done.
+        Number of steps done.
     best
-        Validation scores of the weights and the step they are of; None without validation, when they are those
-        of the last step.
+        Validation scores of the weights, and the step at which they were reached; None without validation, where
+        the weights are those of the last step.
     """
 
     weights: Path
@@ -73,19 +73,19 @@ def train(
         ``.safetensors`` file. Beside it come ``.csv`` and ``.svg`` with the learning curves, and a folder
         ``NAME.training`` with the checkpoint and the best weights so far.
     resume, overwrite
-        What to do with a run that is already there: go on, or begin anew. A run that goes on gives, tensor for
-        tensor, what it would have given undisturbed; on the CPU, with the same versions and threads.
+        Whether to continue an existing run, or to replace it. On the CPU, with the same versions and number of
+        threads, a resumed run gives exactly the tensors that an undisturbed run gives.
     listener
-        Hears of progress.
+        Receives progress.
     stop
-        Set it from another thread or a signal handler to stop after the step under way.
+        Set it from another thread or a signal handler to stop after the current step.
     **options
         Fields of `tiler.models.training.TrainingOptions`: recipe, steps, time, validate, seed, ...
 
     Raises
     ------
     TilerError
-        In one line; what was trained until the last checkpoint can be resumed.
+        With one line of explanation. The run can be resumed from its last checkpoint.
     """
     chosen, files = TrainingOptions(**options), _files(Path(output))
     stored = _stored(files, resume, overwrite)
@@ -101,7 +101,7 @@ def train(
                 overfit(run, run.listener.note)
             if run.held_out:
                 run.rehearse_validation()
-            run.save()  # from here on there is something to resume
+            run.save()  # from here on the run can be resumed
         else:
             run.restore(stored)
         run.finish(stop or threading.Event())
@@ -118,21 +118,21 @@ def _files(output: Path) -> Files:
 
 
 def _stored(files: Files, resume: bool, overwrite: bool) -> Checkpoint | None:
-    """The checkpoint to go on from; None to begin."""
+    """The checkpoint to resume from; None for a new run."""
     there = files.checkpoint.exists()
     if resume:
         if not there:
-            raise PlanError(f"there is no run to go on with in {files.folder}: leave out --resume")
+            raise PlanError(f"there is no run to resume in {files.folder}: leave out --resume")
         return Checkpoint.load(files.checkpoint)
     if (there or files.weights.exists()) and not overwrite:
         found = files.folder if there else files.weights
-        raise PlanError(f"{found} is already there: go on with it (--resume) or begin anew (--overwrite)")
+        raise PlanError(f"{found} already exists: resume it (--resume) or replace it (--overwrite)")
     return None
 
 
 def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint | None, files: Files,
          listener: TrainingListener) -> Run:
-    """A run before its first step; measured, where its length is given as time."""
+    """A run before its next step. If its length is given as a time, the number of steps is measured."""
     slices = _read(images, labels, listener)
     data = fingerprint(slices)
     if stored is None:
@@ -177,7 +177,7 @@ def pairs_of(images: Any, labels: Any) -> list[tuple[Any, Any]]:
     if not any(several):
         return [(images, labels)]
     if not all(several) or len(images) != len(labels) or not images:
-        raise PlanError("each stack of images needs its labels: give as many of the one as of the other")
+        raise PlanError("each stack of images needs its labels: give as many label files as image files")
     return list(zip(images, labels, strict=True))
 
 
@@ -189,7 +189,7 @@ def _require_two_classes(slices: Sequence[Slice]) -> None:
 
 
 def _require_room(run: Run, files: Files) -> None:
-    """Two checkpoints, because the old one stays until the new one is whole, and the weights."""
+    """Refuse a full disk. Two checkpoints must fit, since the old one stays until the new one is complete."""
     state = sum(value.nbytes for value in run.module.state_dict().values())
     needed = 2 * 4 * state + 3 * state
     free = shutil.disk_usage(files.weights.parent).free
@@ -200,7 +200,7 @@ def _require_room(run: Run, files: Files) -> None:
 
 @contextmanager
 def _alone(files: Files) -> Iterator[None]:
-    """The run's folder, kept from other processes; the system frees the lock of one that was killed."""
+    """Lock the run's folder against other processes. The system frees the lock of a killed process."""
     try:
         files.folder.mkdir(exist_ok=True)
         with FileLock(files.folder / "lock", timeout=0):

@@ -1,7 +1,7 @@
-"""Varied tiles: where each pixel of a tile comes from, and what happens to its grey value.
+"""Augmentation: where each pixel of a tile comes from, and how its grey value is changed.
 
 A deformation is a map from the pixels of a tile to places of the canvas, so that shift, rotation, flip and
-elastic deformation are one interpolation, and what lies beyond the image is mirrored as the engine mirrors it.
+elastic deformation are one interpolation. Beyond the image the canvas is mirrored, as in the engine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Augmentation:
         if self.grid < 2:
             raise PlanError(f"the grid of an elastic deformation has at least 2 points an axis, got {self.grid}")
         if not 0 <= self.undeformed <= 1:
-            raise PlanError(f"the share of undeformed tiles lies from 0 to 1, got {self.undeformed}")
+            raise PlanError(f"the share of undeformed tiles is from 0 to 1, got {self.undeformed}")
         amounts = (self.elastic, self.contrast, self.brightness, self.gamma, self.noise)
         if min(amounts) < 0:
             raise PlanError(f"amounts of augmentation are not negative, got {self}")

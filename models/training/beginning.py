@@ -21,7 +21,7 @@ from tiler.models.zoo import registry
 T = TypeVar("T")
 
 LEAST_SHARE = 0.5
-"""Of a network's values, which initial weights must bring: less is another network."""
+"""Share of a network's values that initial weights must provide; less means that they are of another network."""
 NAMED = 3
 """Tensors that a note names one by one."""
 
@@ -33,11 +33,11 @@ class Start:
     Parameters
     ----------
     path
-        Of the file.
+        The file.
     sha256
-        Of its content.
+        Hash of its content.
     card
-        What it says of itself; None for a file of another program.
+        Its card; None for a file of another program.
     """
 
     path: Path
@@ -75,7 +75,7 @@ def arguments_in(card: WeightsCard | None, name: str) -> Mapping[str, Any]:
 
 
 def begin_with(network: Network, start: Start) -> tuple[str, ...]:
-    """Give a network the values of a file; what of it begins at random nevertheless is returned as notes.
+    """Load a file into a network, and return a note on tensors that keep their random values.
 
     Weights of another registered network of the same class fill what both have: an FCN-16s begins with an FCN-32s
     so, its new score layer as it is. Otherwise tensors of the same name and shape are taken, so that a network with
@@ -98,7 +98,7 @@ def begin_with(network: Network, start: Start) -> tuple[str, ...]:
 
 
 def _as_init(read: Callable[[], T]) -> T:
-    """Weights are read for every command; errors of this one name its own option."""
+    """Name ``--init`` in errors of functions that read weights for all commands."""
     try:
         return read()
     except WeightsError as error:

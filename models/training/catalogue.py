@@ -1,4 +1,4 @@
-"""Recipes by name: the modern default, and what was published with each network."""
+"""Recipes by name: a modern default, and the one published with each network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TURNS_ONLY = Augmentation(elastic=0.0, rotate=False, undeformed=1.0, contrast=0
                            noise=0.0)
 """Flips and quarter turns."""
 _PIXELS = 512**2
-"""Of an output, over which the FCN's authors take a sum and tiler a mean."""
+"""Pixels of an output: the FCN's authors sum the loss over them, tiler takes the mean."""
 
 RECIPES = {
     "default": Recipe(
@@ -98,9 +98,10 @@ _OWN = {
 
 
 def own_recipe(model: str) -> Recipe:
-    """What a registered network is trained with where nothing else is asked for.
+    """The recipe that a registered network is trained with by default.
 
-    That which was published with it; the default where nothing was, and for the U-Net, whose own is ``paper``.
+    It is the published one. Networks without a published recipe get ``default``, as does the U-Net, whose own is
+    ``paper``.
     """
     return RECIPES[_OWN.get(model, "default")]
 

@@ -1,6 +1,7 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, in one file that is always whole.
+"""Checkpoints: everything that a run needs to continue as if it had never stopped, in one file.
 
-Tensors and JSON in safetensors: reading one runs no code.
+A checkpoint is a safetensors file with tensors and JSON, so that reading it runs no code. It is replaced only by a
+complete new one.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of a run between two steps.
+    """The state of a run between two steps.
 
     Parameters
     ----------
     step
-        How many steps are done.
+        Number of steps done.
     tensors
         By name; see `pack`.
     settings
-        What the run was started with, JSON.
+        Settings of the run, JSON.
     record
-        What it has found so far, JSON.
+        Learning curves and scores so far, JSON.
     """
 
     step: int
@@ -49,7 +50,7 @@ class Checkpoint:
         Raises
         ------
         SinkError
-            If it cannot be written; the one before stays.
+            If it cannot be written. The previous checkpoint remains.
         """
         about = {"format": FORMAT, "step": self.step, "settings": self.settings, "record": self.record}
         metadata = {"tiler_training": json.dumps(about)}
@@ -63,7 +64,7 @@ class Checkpoint:
         Raises
         ------
         JournalError
-            If it is damaged, or of another version.
+            If it is damaged or of another format.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -71,20 +72,20 @@ class Checkpoint:
                 # Copied, because the mapped file will be replaced.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise JournalError(f"{path} is no whole checkpoint ({error}): begin anew (--overwrite)") from error
+            raise JournalError(f"{path} is not a complete checkpoint ({error}): start again (--overwrite)") from error
         if about["format"] != FORMAT:
             raise JournalError(f"{path} has checkpoint format {about['format']}, this version of tiler reads "
-                               f"{FORMAT}: begin anew (--overwrite), or go on with the version that wrote it")
+                               f"{FORMAT}: start again (--overwrite), or resume with the version that wrote it")
         return cls(about["step"], tensors, about["settings"], about["record"])
 
 
 def write_whole(path: Path, write: Callable[[Path], object], what: str) -> None:
-    """Let ``write`` make a file, and give it its name once it is on the disk.
+    """Let ``write`` make a file under a temporary name, and rename it once it is on the disk.
 
     Raises
     ------
     SinkError
-        If it cannot be written; what bore the name before stays.
+        If it cannot be written. The previous file of that name remains.
     """
     new = path.with_name(f"{path.name}.partial")
     try:
@@ -95,8 +96,8 @@ def write_whole(path: Path, write: Callable[[Path], object], what: str) -> None:
     except (OSError, SafetensorError) as error:
         new.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
-        raise SinkError(f"cannot write {what} {path}: {reason}; the last one stays valid, make room and go on "
-                        "with --resume") from error
+        raise SinkError(f"cannot write {what} {path}: {reason}; the last one remains valid, free some space and "
+                        "use --resume") from error
 
 
 def pack(module: nn.Module, optimiser: torch.optim.Optimizer, average: Mapping[str, torch.Tensor]) -> dict[
@@ -112,7 +113,7 @@ def pack(module: nn.Module, optimiser: torch.optim.Optimizer, average: Mapping[s
 
 def unpack(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: torch.optim.Optimizer,
            average: Mapping[str, torch.Tensor]) -> None:
-    """Give network, moving average and optimiser what `pack` made of them."""
+    """Restore network, moving average and optimiser from the tensors of `pack`."""
     module.load_state_dict(_under(tensors, "network/"))
     for name, value in _under(tensors, "average/").items():
         average[name].copy_(value)
@@ -125,7 +126,7 @@ def unpack(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: to
 
 
 def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The same values in the parameter's memory layout: fused optimisers walk through memory, not indices."""
+    """The same values in the memory layout of the parameter, because fused optimisers walk through memory."""
     if value.shape != parameter.shape:
         return value
     return torch.empty_like(parameter, device=value.device, dtype=value.dtype).copy_(value)

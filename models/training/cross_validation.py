@@ -40,7 +40,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """What the folds scored.
+    """The scores of all folds.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def cross_validate(
         ``NAME.safetensors``: the weights of the folds are ``NAME.fold1.safetensors`` and so on, the scores
         ``NAME.folds.csv``. No weights of that name itself are written: train on all slices for those.
     folds
-        How many; each holds out a run of neighbouring slices, as equal in length as can be.
+        Number of folds. Each holds out neighbouring slices, and all are as equal in length as possible.
 
     Raises
     ------

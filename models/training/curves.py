@@ -24,7 +24,7 @@ STYLE = ("text{font:12px sans-serif;fill:#333}.grid{stroke:#ddd}.frame{fill:none
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line a row; what a row does not have stays empty.
+    """One line for each row; missing values stay empty.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def _rises(name: str) -> bool:
 
 
 def _points(rows: Sequence[Row], name: str) -> Points:
-    """Step and value of every row that has a value; what a logarithmic axis cannot show is left out."""
+    """Step and value of every row that has a positive value, since the axis is logarithmic."""
     found = [(row["step"], 1 - row[name] if _rises(name) else row[name]) for row in rows if row.get(name) is not None]
     return [(step, value) for step, value in found if value > 0 and math.isfinite(value)]
 

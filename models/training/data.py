@@ -38,7 +38,7 @@ class Slice:
     classes
         ``(y, x)`` uint8: 0 background (membrane), 1 object (cell).
     instances
-        ``(y, x)`` int32: the objects, none of which touches another one where they were annotated one by one.
+        ``(y, x)`` int32: the objects. If they were annotated one by one, no object touches another one.
     place
         Number of the stack, and z in it: slices with successive z of one stack are neighbours.
     """
@@ -68,11 +68,11 @@ def read_pair(images: Any, labels: Any, stack: int = 0, warn: Callable[[str], No
         Path or array, as for `tiler.open_volume`.
     labels
         Likewise, one channel: 0 is background. One other value makes a binary label, whose components are the
-        objects; several make instances, which are parted by background where they touch.
+        objects. Several other values are ids of objects, which are separated by background where they touch.
     stack
         Number of the stack, for `Slice.place`.
     warn
-        Called with what is odd about the labels.
+        Called with a message if the labels look odd.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def read_pair(images: Any, labels: Any, stack: int = 0, warn: Callable[[str], No
 
 
 def _are_instances(values: Array, name: str) -> bool:
-    """Whether objects are annotated one by one; labels of one class are refused."""
+    """Whether objects are annotated one by one. Labels of a single class are refused."""
     distinct = np.unique(values)
     if len(distinct) == 1:
         raise PlanError(f"{name} hold one class only (every pixel is {distinct[0]}): 0 marks background or membrane, "

@@ -19,7 +19,7 @@ LOOKED_AT = 8
 PIECES = 3.0
 """Pieces of one value in a slice, on average, from which on it is taken for a class."""
 LOST = 0.1
-"""Share of the objects that may vanish without a word."""
+"""Share of the objects that may vanish without a warning."""
 
 
 def refuse_grey_values(values: Array, grey: Array, name: str) -> None:
@@ -32,7 +32,7 @@ def refuse_grey_values(values: Array, grey: Array, name: str) -> None:
     grey
         ``(c, z, y, x)``: the images.
     name
-        Of the labels, for messages.
+        Name of the labels, for messages.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def calmness(values: Array) -> float:
 
 
 def warnings_of_ids(values: Array, parted: Array, name: str) -> Iterator[str]:
-    """What is odd about labels that are taken for ids of objects.
+    """Warn if labels that are taken for ids of objects look like something else.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Who hears of a training run."""
+"""Listeners, which receive the progress of a training run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Protocol
 
 
 class TrainingListener(Protocol):
-    """Hears of a training run. Called in the caller's thread."""
+    """Receives the progress of a training run, in the caller's thread."""
 
     def started(self, total: int, done: int) -> None:
-        """``done`` of ``total`` steps were done before."""
+        """Called first; ``done`` of ``total`` steps were done before the run was resumed."""
 
     def stepped(self, step: int, loss: float) -> None: ...
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
     def note(self, message: str) -> None:
-        """Something good to know."""
+        """A message that is no warning."""
 
     def warn(self, message: str) -> None: ...
 

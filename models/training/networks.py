@@ -41,11 +41,11 @@ class Network:
     in_channels, ndim, out_channels
         Channels and axes (2 or 3) of the input, channels of the output.
     arguments
-        What a registered factory was called with; empty for the user's own.
+        Arguments of a registered factory; empty for a network of the user.
     code
         SHA-256 of the user's file; None for a registered network.
     footprint
-        Where it is known already.
+        The footprint, if it is known already.
     """
 
     name: str
@@ -75,7 +75,7 @@ def is_own(name: str) -> bool:
 
 
 def own_network(name: str, seed: int) -> Network:
-    """What a user's factory builds, with weights that depend on the seed alone.
+    """The network that a user's factory builds, with weights that depend on the seed alone.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def own_network(name: str, seed: int) -> Network:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's random numbers begin with a seed inside, and go on as before afterwards."""
+    """Seed torch's random numbers inside, and restore their state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -101,25 +101,25 @@ def seeded(seed: int) -> Iterator[None]:
 
 def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channels: int,
                  otherwise: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the factory of a registered network is called with.
+    """The arguments for the factory of a registered network.
 
     Parameters
     ----------
     name
-        Of the network.
+        The network.
     given
-        What the user says of it.
+        Arguments that the user gives.
     recipe
-        Decides what the entry leaves open, and by its loss the number of classes.
+        Decides arguments that the entry leaves open. Its loss decides the number of classes.
     in_channels
-        Of the images.
+        Channels of the images.
     otherwise
-        What stands where the user says nothing: the arguments of initial weights.
+        Arguments of initial weights, used unless the user gives others.
 
     Raises
     ------
     ModelError
-        If it cannot be trained, does not take what is given, or images or loss need something else.
+        If the network lacks a given argument, or images or loss need another value.
     """
     entry = registry.describe(name)
     known = _on_meta(entry).arguments

@@ -1,4 +1,4 @@
-"""Losses by name: what each wants of a network, and what a step's outputs cost."""
+"""Losses by name, and the networks that each is for."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ class Objective:
     Parameters
     ----------
     channels
-        Of the network: 2 for a soft-max over background and object, 1 for a sigmoid of the object alone; None for
-        any number.
+        Output channels of the network: 2 for a soft-max over background and object, 1 for a sigmoid of the object
+        alone; None for any number.
     of
-        Scalar from what `supervised` gives, classes ``(n, y, x)`` int64 and weights ``(n, y, x)`` float32.
+        Function of the outputs of `supervised`, classes ``(n, [z], y, x)`` int64 and weights ``(n, [z], y, x)``
+        float32 that gives a scalar.
     weighted
-        Whether the weights of the pixels enter.
+        Whether it uses the weights of the pixels.
     least
-        Smallest side of an output that it takes, in pixels.
+        Smallest side of an output, in pixels.
     guides
-        Whether it teaches classifiers of whole images where to look, and no others.
+        Whether it is for classifiers of whole images only, which it teaches where to look.
     planar
         Whether it is for networks of slices only.
     """
@@ -51,7 +52,7 @@ class Objective:
 
 
 def supervised(module: nn.Module, images: torch.Tensor) -> Supervised:
-    """All that a network gives for training: every head of those that have several, else its one output."""
+    """The outputs of a network in training: those of all its heads, or its one output."""
     several = getattr(module, "supervised", None)
     return Supervised((module(images),), None) if several is None else several(images)
 
@@ -92,7 +93,7 @@ def _of_heads(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.T
     Parameters
     ----------
     loss
-        Of scores ``(n, channels, y, x)`` float32, classes and weights.
+        Function of scores ``(n, channels, [z], y, x)`` float32, classes and weights.
     """
     def of(found: Supervised, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         mean = deep_supervision(found.outputs, classes, lambda scores, truth: loss(scores.float(), truth, weights))

@@ -11,7 +11,7 @@ from tiler.models.training.recipes import Recipe
 
 
 def make_optimiser(module: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's optimiser of everything that is to be trained; `set_rate` before each step."""
+    """The recipe's optimiser of all trainable parameters. Call `set_rate` before each step."""
     fused = device.type in ("cpu", "cuda")
     groups = _groups(module, recipe.bias_rate)
     if recipe.optimiser == "sgd":
@@ -43,9 +43,9 @@ class MovingAverage:
     Parameters
     ----------
     module
-        Whose values are averaged; the average begins with them.
+        Network whose values are averaged; the average begins with them.
     decay
-        How much of the average each step keeps; with 0 it is the weights themselves. In the first steps it keeps
+        Share of the average that each step keeps; with 0 the average is the weights themselves. The first steps keep
         less, ``(1 + n) / (10 + n)`` after n steps, so that the initial weights are forgotten.
     """
 
@@ -55,7 +55,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Take in the weights after a step, the first of which is 0."""
+        """Add the weights after a step to the average; the first step is 0."""
         keep = min(self.decay, (1 + step) / (10 + step))
         current = module.state_dict()
         floating = [name for name, value in current.items() if value.is_floating_point()]
@@ -65,7 +65,7 @@ class MovingAverage:
 
 
 def freeze_norm(module: nn.Module) -> None:
-    """Let batch norm use its running statistics, and no longer change them."""
+    """Make batch norm use its running statistics and no longer change them."""
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.eval()

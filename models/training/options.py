@@ -1,4 +1,4 @@
-"""What the user wants of a training run."""
+"""The options of a training run, as the user gives them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """Options of `tiler.models.train`. None leaves a field to its default, or to what a run that goes on has.
+    """Options of `tiler.models.train`. None means the default, or the setting of the run that is resumed.
 
     Parameters
     ----------
@@ -25,13 +25,13 @@ class TrainingOptions:
         Registered name of the network, by default ``"unet"``; or your own as ``"file.py:factory"`` or
         ``"package.module:factory"``: a network of slices ``(n, c, y, x)`` or of volumes ``(n, c, z, y, x)``.
     base, depth
-        Channels of its first level (32 for the U-Net, else what it has), number of its poolings.
+        Channels of its first level (by default 32 for the U-Net, else as published), and number of its poolings.
     arguments
-        Others that its factory takes, by name; see ``tiler models NAME``.
+        Other arguments of its factory, by name; see ``tiler models NAME``.
     recipe
         Name of a recipe, or one of your own; by default that of the network.
     changes
-        Fields of the recipe that are to differ, by name; those of its parts as ``"augmentation.elastic"``.
+        Fields of the recipe to change, by name; those of its parts as ``"augmentation.elastic"``.
     loss, augment
         Name of a loss, and your own as ``"file.py:function"``; see `tiler.models.training.objectives.objective_of`
         and `tiler.models.training.tiles.OwnAugmentation`. Fields of the recipe, too.
@@ -39,35 +39,35 @@ class TrainingOptions:
         How long to train, as a number of steps (5000) or as time, such as ``"2h"``. Time is converted to steps by
         a short measurement when the run begins.
     validate
-        Slices to hold out, as ``"20:25"`` or ``(20, 25)``, counted through all stacks in their order.
+        Slices to hold out, as ``"20:25"`` or ``(20, 25)``, counted through all stacks in the given order.
     validate_every
-        Steps between two validations; by default there are twenty.
+        Steps between two validations; by default a run has twenty.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     threads
-        Of the processor; results are the same only with the same number.
+        Number of CPU threads. Results are reproducible only with the same number.
     seed
-        Of the initial weights, the tiles and dropout.
+        Seed of the initial weights, the tiles and dropout.
     classes
         Names of background and object.
     dtype
-        Of the values in the file: ``"float32"`` or ``"float16"``.
+        Type of the values in the file: ``"float32"`` or ``"float16"``.
     init
         Weights to begin with, in place of random ones: a file, or a registered name with bundled weights. Tensors
         that do not fit, as those of another head, begin at random.
     freeze
         Names of parts of the network that are not trained, such as ``("enc",)``.
     normalise
-        Of grey values: ``"MEAN,STD"``, ``"none"``, or a `tiler.models.Normalisation`; by default that of the
-        initial weights, else mean and standard deviation of the images. It is written into the weights.
+        Normalisation of grey values: ``"MEAN,STD"``, ``"none"``, or a `tiler.models.Normalisation`. By default
+        that of the initial weights, else mean and standard deviation of the images. It is written into the weights.
     licence
-        Of the weights, for people.
+        Licence of the weights, free text.
     preview
         PNG file to draw augmented tiles into before the first step; see `tiler.models.training.preview`.
     sanity
-        Whether to overfit one tile first, and to go no further where the network cannot.
+        Whether to overfit one batch first, and to stop if the network cannot.
     checkpoint_seconds
-        Time between two checkpoints; it has no influence on the result.
+        Time between two checkpoints. It does not change the result.
     """
 
     model: str | None = None

@@ -30,7 +30,7 @@ from tiler.version import __version__
 
 DEFAULT_STEPS = 5000
 VALIDATIONS = 20
-"""In a run that does not say how often."""
+"""Number of validations in a run, by default."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Prepared:
     Parameters
     ----------
     settings
-        With nothing left open but the number of steps.
+        Complete settings, except for the number of steps.
     module
         The network with its initial weights.
     window
-        Where its output lies in a tile.
+        Position of its output in a tile.
     notes
-        What the user should know before the first step.
+        Warnings for the user.
     """
 
     settings: Settings
@@ -56,21 +56,21 @@ class Prepared:
 
 
 def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequence[Slice], data: str) -> Prepared:
-    """Build the network and settle everything that a new run leaves open.
+    """Build the network of a new run and decide all its settings.
 
     Parameters
     ----------
     options
-        As given.
+        Options of the user.
     slices, data
-        All slices and their fingerprint.
+        All slices, and their fingerprint.
     training
-        Those to train on.
+        Slices to train on.
 
     Raises
     ------
     ModelError
-        If there is no such network, or it cannot be trained so.
+        If there is no such network, or it cannot be trained in this way.
     PlanError
         If the recipe is impossible.
     """
@@ -93,7 +93,7 @@ def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequenc
 
 
 def prepare_again(options: TrainingOptions, before: Settings, done: int, data: str) -> Prepared:
-    """The settings of a run that goes on: those it had; what is given explicitly must be the same.
+    """The settings of a resumed run. They are those it had, and options given now must agree with them.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _class_names(options: TrainingOptions, network: Network) -> tuple[str, ...]:
 
 
 def _normalisation(options: TrainingOptions, start: Start | None, training: Sequence[Slice]) -> Normalisation:
-    """What the user states, else that of the initial weights, else that of the images."""
+    """The normalisation of the user, else that of the initial weights, else that of the images."""
     if options.normalise is not None:
         return _given_normalisation(options.normalise).checked(len(training[0].image))
     if start and start.card and start.card.normalisation:
@@ -193,7 +193,7 @@ def _code(network: Network, chosen: Recipe) -> dict[str, str | None]:
 
 
 def _given(options: TrainingOptions) -> dict[str, Any]:
-    """What the user says of the network."""
+    """Arguments of the network that the user gives."""
     shape = {name: value for name in ("base", "depth") if (value := getattr(options, name)) is not None}
     return {**(options.arguments or {}), **shape}
 

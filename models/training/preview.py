@@ -1,7 +1,7 @@
 """A sheet of augmented tiles, as the network will see them, to look at before the first step.
 
 Each row is one tile: the image, the image with the labels over it, and the weights of its pixels. The labels cover
-the part of the tile for which the network gives an output. Of a volume the middle plane is shown.
+the part of the tile for which the network gives an output. For volumes the middle plane is shown.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _row(image: Array, classes: Array, weights: Array, inside: tuple[slice, ...]
 
 
 def _stretched(values: Array) -> Picture:
-    """``(y, x)`` uint8: from the darkest to the brightest, but for a hundredth at either end."""
+    """``(y, x)`` uint8: stretched from the first to the 99th percentile."""
     low, high = np.percentile(values, (1, 99))
     if high <= low:
         return np.full(values.shape, 128, np.uint8)

@@ -1,4 +1,4 @@
-"""What a weights file says about how it was made."""
+"""The card of trained weights, which states how they were made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def card_of(settings: Settings, trained_on: int, best: Mapping[str, float] | Non
 
 
 def without_folder(name: str) -> str:
-    """``"mine.py:make"`` for ``"/home/me/mine.py:make"``: where a file lay belongs to nobody else."""
+    """``"mine.py:make"`` for ``"/home/me/mine.py:make"``: paths are private and mean nothing elsewhere."""
     return Path(name).name
 
 
@@ -41,7 +41,7 @@ def _tile(recipe: Recipe) -> str:
 
 
 def _provenance(settings: Settings, trained_on: int, best: Mapping[str, float] | None) -> dict[str, Any]:
-    """All that decided the values, and what they scored; ``data`` is the SHA-256 of images and labels."""
+    """All that decided the values, and their scores; ``data`` is the SHA-256 of images and labels."""
     shown = replace(settings.recipe, loss=without_folder(settings.recipe.loss),
                     augment=without_folder(settings.recipe.augment) if settings.recipe.augment else "")
     known = replace(settings, recipe=shown).to_json()

@@ -28,9 +28,9 @@ def settled(options: TrainingOptions, otherwise: Recipe, title: str, device: tor
     Parameters
     ----------
     title
-        Of the network.
+        Name of the network.
     own
-        The network where it is the user's own.
+        The network, if it is the user's own.
     """
     made = recipe(options.recipe or otherwise, **changes_of(options))
     made = replace(made, loss=located(made.loss), augment=located(made.augment))
@@ -77,7 +77,7 @@ def _require_fitting_loss(made: Recipe, title: str, own: Network | None) -> None
 
 
 def fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tuple[Recipe, Window]:
-    """A recipe with a tile that the network takes, and the window of it; a tile that is given is left as it is."""
+    """A recipe with a legal tile, and the window of that tile. A tile that the user gives is not changed."""
     objective, ndim = objective_of(made.loss), rehearsal.network.ndim
     if ndim == 2 and made.planes:
         raise GeometryError(f"{rehearsal.network.title} takes slices, a tile of {made.planes} planes was asked for: "
@@ -96,7 +96,7 @@ def fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tupl
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there."""
+    """Whether the device computes faster in bfloat16 than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     supported: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)

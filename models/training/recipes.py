@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how weights come out of a data set."""
+"""Recipes: everything that decides how weights are made from data."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Recipe:
     Parameters
     ----------
     name
-        Of the recipe that this one is, or began as.
+        Name of this recipe, or of the one that it was derived from.
     optimiser
         ``"adamw"`` or ``"sgd"``.
     learning_rate
-        Its peak.
+        Peak of the learning rate.
     momentum
-        Of SGD; the first decay rate of AdamW.
+        Momentum of SGD; the first decay rate of AdamW.
     bias_rate
         Learning rate of the biases, as a multiple of that of the weights.
     weight_decay
         Decoupled (AdamW), or added to the gradient (SGD).
     warm_up
-        Steps in which the learning rate rises linearly to its peak.
+        Number of steps in which the learning rate rises linearly to its peak.
     decay
         Last share of the steps, in which the learning rate falls to zero along half a cosine. 1 is the cosine
         schedule, 0 a constant rate. Up to the decay a run does not depend on how many steps it is to have.
@@ -52,23 +52,23 @@ class Recipe:
         Decay per step of the exponential moving average of the weights, which is what is validated and written;
         0 takes the last weights themselves.
     frozen_norm
-        Last share of the steps, in which batch norm uses its running statistics, as it does in inference.
+        Last share of the steps, in which batch norm uses its running statistics, as in inference.
     batch, tile
         Tiles a step, and their side in pixels.
     planes
         Size in z of the tiles of a 3-D network; 0 leaves it to the network.
     batch_norm, dropout
-        Of the network, where it leaves that open; see `tiler.models.UNet`.
+        Arguments of the network, if it leaves them open; see `tiler.models.UNet`.
     precision
-        Of the convolutions: ``"bfloat16"`` (automatic mixed precision) or ``"float32"``; ``"auto"`` is bfloat16
-        where the device computes in it, which is settled when a run begins.
+        Precision of the convolutions: ``"bfloat16"`` (automatic mixed precision) or ``"float32"``. ``"auto"`` is
+        bfloat16 if the device computes in it, which is decided when a run begins.
     loss
         Name of one of `tiler.models.training.OBJECTIVES`, or your own as ``"file.py:function"``; ``"auto"`` is
         that of the network.
     weights
-        Weight of each pixel in the loss, where the loss takes weights.
+        Weight of each pixel in the loss, if the loss uses weights.
     augmentation
-        How each tile is varied.
+        Variation of each tile.
     augment
         Your own augmentation as ``"file.py:function"``, applied after the others; empty for none.
     """
@@ -108,7 +108,7 @@ class Recipe:
         _require(not self.augment or ":" in self.augment,
                  f"an augmentation of your own is file.py:function, got {self.augment!r} (--augment)")
         for name in ("momentum", "decay", "average", "frozen_norm", "dropout"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} lies from 0 to 1, got {getattr(self, name)}")
+            _require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1, got {getattr(self, name)}")
         _require(min(self.weight_decay, self.warm_up, self.clip, self.bias_rate, self.planes) >= 0,
                  f"weight decay, warm-up, clip, bias rate and planes are not negative, got {self}")
 

@@ -1,4 +1,4 @@
-"""What a run writes, and what it has found so far."""
+"""The files of a run, and its learning curves and scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiler.models.training.validation import CHOSEN_BY
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where a run writes.
+    """The files of a run.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Files:
 
     @property
     def folder(self) -> Path:
-        """Of the run that is not finished."""
+        """Folder of the checkpoint and of the best weights so far."""
         return self.weights.with_name(f"{self.weights.stem}.training")
 
     @property
@@ -35,7 +35,7 @@ class Files:
         return self.folder / "best.safetensors"
 
     def candidate(self, step: int) -> Path:
-        """What is being validated. A name of its own each time, because an opened network is kept by its path."""
+        """Weights to validate. Every step has its own file name, because opened networks are cached by path."""
         return self.folder / f"step-{step}.safetensors"
 
     @property
@@ -49,16 +49,16 @@ class Files:
 
 @dataclass
 class Record:
-    """What a run has found so far.
+    """Learning curves and scores of a run.
 
     Parameters
     ----------
     rows
-        Of the learning curves.
+        Rows of the learning curves.
     losses
-        Since the last row.
+        Losses since the last row.
     seconds
-        Spent, before this process too.
+        Time spent, including that before the run was resumed.
     best
         Scores of the best weights so far, and their step.
     """

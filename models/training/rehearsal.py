@@ -1,4 +1,4 @@
-"""A network without data, which shows which tiles it takes and where its output lies in them."""
+"""A dry run of a network, without data: which tiles are legal, and the position of the output in them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FAR = 256
 
 
 class Rehearsal:
-    """A network on the meta device.
+    """A dry run of a network on the meta device.
 
     Parameters
     ----------
     network
-        It is not changed.
+        The network; it is not changed.
     batch
         Tiles a step.
     """
@@ -73,7 +73,7 @@ class Rehearsal:
         Parameters
         ----------
         tile, planes
-            Of the recipe; 0 planes leave their number open.
+            Tile of the recipe; 0 planes leave the number open.
         fixed
             Whether the user asked for this side.
 
@@ -143,7 +143,7 @@ class Rehearsal:
         if found is None:
             found = probe(network.module, network.in_channels, network.ndim, prove=False).footprint
         if found is None:
-            raise ModelError(f"it is not known where the output of {network.title} lies in its input (--model)")
+            raise ModelError(f"the position of the output of {network.title} in its input is not known (--model)")
         return found
 
 

@@ -1,4 +1,4 @@
-"""The training loop: steps, validations and checkpoints in an order that a seed fixes."""
+"""The training loop: steps, validations and checkpoints, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tiler.models.training.tiles import Tiles, TileSampler
 from tiler.models.training.validation import require_validation, validate
 
 ROW_EVERY = 10
-"""Steps whose mean loss makes a row of the learning curves."""
+"""Number of steps whose mean loss is a row of the learning curves."""
 
 FEEDERS = 4
 """Threads that draw tiles for an accelerator: a step's tiles take about 30 ms of one core."""
@@ -56,21 +56,21 @@ class Run:
     Parameters
     ----------
     settings
-        With nothing left open.
+        Complete settings.
     module
         The network with its initial weights.
     sampler
-        Of the tiles.
+        Draws the tiles.
     held_out
         Slices to validate on.
     licence
-        Of the weights.
+        Licence of the weights.
     files
-        To write.
+        Files to write.
     listener
-        Hears of progress.
+        Receives progress.
     checkpoint_seconds
-        Between two checkpoints.
+        Time between two checkpoints.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class Run:
         self.settings = replace(self.settings, steps=steps, validate_every=every)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         unpack(checkpoint.tensors, self.module, self.optimiser, self.average.state)
         self.step, self.record = checkpoint.step, Record(**checkpoint.record)
 
     def rehearse_validation(self) -> None:
-        """Find out before the first step whether the engine runs this network.
+        """Check before the first step that the engine can run this network.
 
         Raises
         ------
@@ -136,16 +136,16 @@ class Run:
                     saved = time.monotonic()
                 if stop.is_set() and self.step < self.settings.steps:
                     raise Interrupted(f"stopped after {self.step} of {self.settings.steps} steps; the same command "
-                                      "with --resume goes on")
+                                      "with --resume continues")
 
     def _tiles(self) -> Iterator[Tiles]:
-        """Those of the steps left, drawn ahead; an accelerator is fed by several threads."""
+        """Tiles of the remaining steps, drawn ahead; several threads feed an accelerator."""
         workers = 1 if self.device.type == "cpu" else FEEDERS
         return bounded_map(self.sampler, range(self.step, self.settings.steps), workers=workers, depth=workers + 1)
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Threads, number formats and random state of torch, as the run needs them and as they were before."""
+        """Set threads, number formats and random state of torch for the run, and restore them afterwards."""
         dtype = torch.bfloat16 if self.recipe.precision == "bfloat16" else torch.float32
         devices = [self.device] if self.device.type == "cuda" else []
         with (
@@ -170,7 +170,7 @@ class Run:
         self.listener.stepped(self.step, loss)
 
     def gradients(self, tiles: Tiles) -> float:
-        """The loss of one batch, its gradients left in the parameters."""
+        """Compute the loss of one batch, and leave its gradients in the parameters."""
         # Dropout draws from torch's generator: seeded in each step, it needs no place in the checkpoint.
         torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
         self.module.train()
@@ -188,7 +188,7 @@ class Run:
         return loss.item()
 
     def _book(self) -> bool:
-        """Add to the learning curves and validate where it is time; whether it was."""
+        """Add to the learning curves and validate if due; return whether a checkpoint is due too."""
         last = self.step == self.settings.steps
         due = bool(self.held_out) and (last or self.step % self.settings.validate_every == 0)
         if self.step % ROW_EVERY and not (due or last):
@@ -224,13 +224,13 @@ class Run:
         write_whole(path, lambda new: save_weights(new, values, card, dtype), "weights")
 
     def save(self) -> None:
-        """Write a checkpoint, and the learning curves as far as they go."""
+        """Write a checkpoint and the learning curves so far."""
         tensors = pack(self.module, self.optimiser, self.average.state)
         Checkpoint(self.step, tensors, self.settings.to_json(), self.record.to_json()).save(self.files.checkpoint)
         write_csv(self.record.rows, self.files.csv)
 
     def conclude(self, dtype: torch.dtype) -> None:
-        """Give the best weights, or without validation the last ones, the name of the result."""
+        """Write the best weights, or without validation the last ones, as the result."""
         best = self.record.best
         state = load_file(self.files.best) if best is not None else self.average.state
         self._write(self.files.weights, state, dtype, best)

@@ -1,4 +1,4 @@
-"""Settings of a run with nothing left open: what its checkpoints carry, and what a run that goes on must share."""
+"""The complete settings of a run. Checkpoints store them, and a resumed run must share them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiler.models.training.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that decides which weights come out.
+    """Everything that decides the values of the weights.
 
     Parameters
     ----------
@@ -23,25 +23,25 @@ class Settings:
     classes
         Names of background and object, or of every output channel.
     recipe
-        With its precision settled.
+        Recipe with a definite precision, loss and tile.
     steps
-        Of the whole run.
+        Number of steps of the whole run.
     validate, validate_every
         Slices held out, or None; steps between two validations.
     seed, threads, device
         See `tiler.models.training.options.TrainingOptions`.
     normalisation
-        Of grey values.
+        Normalisation of grey values.
     data
-        SHA-256 of everything trained and validated on.
+        SHA-256 of all images and labels.
     init
-        SHA-256 of the weights that it began with, or None.
+        SHA-256 of the initial weights, or None for random ones.
     versions
-        Of tiler and torch.
+        Versions of tiler and torch.
     ndim, out_channels
         Axes of the network's input, channels of its output.
     code
-        SHA-256 of each of the user's files that decide the weights, by what they hold.
+        SHA-256 of each file of the user that decides the weights, by its content (model, loss, augmentation).
     freeze
         Prefixes of the parameters that stay as they are.
     """
@@ -80,9 +80,9 @@ class Settings:
         })
 
     def going_on_as(self, given: Settings, done: int) -> Settings:
-        """The settings of a run that goes on after ``done`` steps, from those given to it.
+        """The settings of a run that is resumed after ``done`` steps.
 
-        Another number of steps is taken, as long as the learning rate does not fall yet.
+        The number of steps may change as long as the learning rate has not begun to fall.
 
         Raises
         ------

@@ -25,7 +25,7 @@ OwnAugmentation = Callable[[Array, Array, Array, np.random.Generator], tuple[Arr
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where the output of a network lies in a tile; ``([z], y, x)`` in voxels.
+    """Position of a network's output in a tile; ``([z], y, x)`` in voxels.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Window:
     size
         Shape of the output: ``(388, 388)``.
     offset
-        Of the output's first voxel in the tile: ``(92, 92)``.
+        Place of the output's first voxel in the tile: ``(92, 92)``.
     """
 
     tile: tuple[int, ...]
@@ -76,7 +76,7 @@ def checked_augmentation(function: Callable[..., object], name: str) -> OwnAugme
 
 @dataclass(frozen=True)
 class Tiles:
-    """One step's input.
+    """The input of one step.
 
     Parameters
     ----------
@@ -93,24 +93,24 @@ class Tiles:
 
 @dataclass(frozen=True)
 class TileSampler:
-    """Draws the tiles of any step: the same ones whenever it is asked for the same step.
+    """Draws the tiles of any step; the same step always gives the same tiles.
 
     Parameters
     ----------
     slices
-        To draw from. A 3-D network gets the neighbours of a slice as well, mirrored where a stack ends.
+        Slices to draw from. A 3-D network gets the neighbours of a slice as well, mirrored where a stack ends.
     weights
         ``(y, x)`` of each slice; see `tiler.models.training.data.weights_of`.
     scaling
-        Of grey values.
+        Normalisation of grey values.
     augmentation
-        How tiles are varied. All planes of a tile are deformed alike.
+        Variation of the tiles. All planes of a tile are deformed alike.
     batch
         Tiles a step.
     window
-        Shape of a tile, and where the network's output lies in it.
+        Shape of a tile, and position of the network's output in it.
     seed
-        Of all that is drawn.
+        Seed of all random numbers.
     own
         The user's own augmentation, applied last.
     """

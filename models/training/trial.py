@@ -1,4 +1,4 @@
-"""What is tried out before the first step."""
+"""Trials before the first step."""
 
 from __future__ import annotations
 

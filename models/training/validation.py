@@ -27,9 +27,9 @@ def validate(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict
     Parameters
     ----------
     weights
-        To score.
+        Weights to score.
     settings
-        Of the run: its network, device and threads.
+        Settings of the run: network, device and threads.
     slices
         Their images are segmented slice by slice, or for a network of volumes each unbroken run of them as one
         volume, in float32, without averaging.
@@ -66,7 +66,7 @@ def _call(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[st
 
 
 def head_of(channels: int) -> str:
-    """What makes probabilities of the scores that tiler's losses are of."""
+    """The function that turns scores into probabilities, as tiler's losses have it."""
     return "softmax" if channels > 1 else "sigmoid"
 
 
@@ -76,16 +76,16 @@ def require_validation(weights: Path, settings: Settings, slices: Sequence[Slice
     Parameters
     ----------
     weights
-        Of the network, trained or not.
+        Weights of the network, trained or not.
     settings
-        Of the run.
+        Settings of the run.
     slices
-        To validate on; nothing of them is computed.
+        Slices to validate on; nothing is computed from them.
 
     Raises
     ------
     PlanError
-        With what the engine says.
+        With the message of the engine.
     """
     model = Path(settings.model).name
     if settings.out_channels > 2:

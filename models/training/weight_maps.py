@@ -27,7 +27,7 @@ FOUR = ndimage.generate_binary_structure(2, 1)
 
 @dataclass(frozen=True, slots=True)
 class WeightMap:
-    """Which weights the loss has.
+    """The weights of pixels in the loss.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class WeightMap:
         ``"none"``; ``"paper"``: adds `separation` to the class weight; ``"2019"``: `distance_weights` instead of
         any class weight.
     w0, sigma
-        Of ``"paper"``; the distances are in pixels.
+        Height and width of ``"paper"``, the width in pixels.
     """
 
     balance: Literal["none", "inverse"] = "none"
@@ -76,7 +76,7 @@ class WeightMap:
 
 
 def class_weights(balance: str, counts: Array) -> tuple[float, ...]:
-    """One weight a class, from the number of pixels of each; see `WeightMap`."""
+    """One weight for each class, from their numbers of pixels; see `WeightMap`."""
     if balance == "none":
         return (1.0,) * len(counts)
     total = int(np.sum(counts))
@@ -84,7 +84,7 @@ def class_weights(balance: str, counts: Array) -> tuple[float, ...]:
 
 
 def instances_of(binary: Array) -> npt.NDArray[np.int32]:
-    """``(y, x)`` int32: 4-connected components of what is not 0, so that a diagonal membrane separates."""
+    """``(y, x)`` int32: 4-connected components of non-zero pixels, so that a diagonal membrane separates them."""
     return ndimage.label(np.asarray(binary) != 0, FOUR)[0].astype(np.int32)
 
 
@@ -126,7 +126,7 @@ def separation(instances: Array, w0: float = 10.0, sigma: float = 5.0) -> Floats
     """``(y, x)`` float32: ``w0 exp(-(d1 + d2)^2 / (2 sigma^2))``, large where two instances are close.
 
     Inside an instance ``d1`` is 0, so its rim towards a near neighbour is raised too, as the paper's formula has
-    it. With fewer than two instances the map is 0. What would be below ``w0 e^-16`` is 0.
+    it. With fewer than two instances the map is 0. Values below ``w0 e^-16`` are set to 0.
     """
     first, second = two_nearest(instances, reach=sigma * 32**0.5)
     return (w0 * np.exp(-((first + second) ** 2) / np.float32(2 * sigma**2))).astype(np.float32)

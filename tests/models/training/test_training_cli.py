@@ -85,18 +85,18 @@ def test_a_run_is_told_to_stop_at_a_step(called, monkeypatch):
 
 
 def test_an_odd_number_of_inputs_is_wrong_usage(called):
-    with pytest.raises(click.UsageError, match="3 inputs are no pairs"):
+    with pytest.raises(click.UsageError, match="3 inputs are not pairs"):
         run("a.tif", "b.tif", "c.tif", "-o", "w.safetensors")
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (("--set", "learning_rate"), "sets nothing.*--set"),
     (("--model-arg", "dropout"), "sets nothing.*--model-arg"),
-    (("--classes", "cell"), "names no two classes"),
-    (("--classes", "cell,cell"), "names no two classes"),
-    (("--tile", "3,4"), "no size of a tile.*--tile"),
-    (("--tile", "16,96,48"), "no size of a tile.*--tile"),
-    (("--tile", "0"), "no size of a tile.*--tile"),
+    (("--classes", "cell"), "does not name two classes"),
+    (("--classes", "cell,cell"), "does not name two classes"),
+    (("--tile", "3,4"), "not the size of a tile.*--tile"),
+    (("--tile", "16,96,48"), "not the size of a tile.*--tile"),
+    (("--tile", "0"), "not the size of a tile.*--tile"),
 ])
 def test_wrong_texts_are_refused(arguments, says, called):
     with pytest.raises(PlanError, match=says):

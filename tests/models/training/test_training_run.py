@@ -229,7 +229,7 @@ def test_wrong_options_are_refused_before_anything_is_written(options, error, sa
 
 
 def test_outputs_that_cannot_be_are_refused(undisturbed, tmp_path):
-    with pytest.raises(PlanError, match="already there"):
+    with pytest.raises(PlanError, match="already exists"):
         train(IMAGES, LABELS, undisturbed, **SMALL)
     with pytest.raises(PlanError, match="leave out --resume"):
         train(IMAGES, LABELS, tmp_path / "w.safetensors", resume=True)
