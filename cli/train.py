@@ -38,21 +38,21 @@ OUTPUT = together(
 )
 NETWORK = together(
     option("Model", "--model", "-m", metavar="NAME",
-           help="Registered network, or your own: file.py:factory or package.module:factory, of slices or of volumes. "
-                "[default: unet]"),
+           help="Registered network, one of a library (smp:Unet, monai:DynUNet), or your own: file.py:factory or "
+                "package.module:factory, of slices or of volumes. [default: unet]"),
     option("Model", "--base", type=click.IntRange(min=1),
            help="Channels of its first level. [default: 32 for unet, else as published]"),
     option("Model", "--depth", type=click.IntRange(min=1), help="Number of its poolings. [default: as published]"),
     option("Model", "--model-arg", "arguments", multiple=True, metavar="NAME=VALUE",
-           help="Any other argument of the network (tiler models NAME), such as dropout=0.5."),
+           help="Any other argument of the network or factory, such as dropout=0.5."),
     option("Model", "--init", metavar="FILE",
            help="Weights to begin with: a file, or the name of a network with bundled weights. Tensors that do not "
                 "fit, such as another head, begin at random. [default: random ones]"),
     option("Model", "--freeze", metavar="PREFIX", multiple=True,
            help="Do not train the parameters whose names begin so, such as enc."),
     option("Model", "--normalise", metavar="MEAN,STD",
-           help="Normalisation of grey values, or none; written into the weights. [default: that of --init, else of the "
-                "images]"),
+           help="Normalisation of grey values, or none; written into the weights. [default: that of --init, else of "
+                "the images]"),
 )
 TRAINING = together(
     option("Training", "--recipe", metavar="NAME",

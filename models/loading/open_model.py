@@ -45,7 +45,7 @@ def load_model(
     trust
         Whether code may run that a model file brings along.
     arguments
-        Of the factory.
+        Of the factory; None for those that the weights state, if any.
     returns
         Name or number of the output that is used, of a network that returns several.
 
@@ -72,7 +72,8 @@ def load_model(
     if not text:
         raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file (--model)")
     if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():
-        return _from_factory(FactoryRecipe(parts[0], parts[2], path, tuple((arguments or {}).items()), output))
+        given = arguments or _arguments_in(path)
+        return _from_factory(FactoryRecipe(parts[0], parts[2], path, tuple(given.items()), output))
     _refuse_arguments(arguments, f"{text}, whose file says how it is built")
     loaded = _named(text, weights, path, trust)
     if output is None:
@@ -108,6 +109,12 @@ def _from_factory(recipe: FactoryRecipe) -> LoadedModel:
         recipe = replace(recipe, source=str(Path(recipe.source).resolve()))
     name = f"{Path(recipe.source).name}:{recipe.attribute}"  # the content counts, not where it lies
     return foreign(recipe, name, recipe.weights, _stated({"source": source_hash(module)}, recipe.returns))
+
+
+def _arguments_in(weights: Path | None) -> Mapping[str, Any]:
+    """Arguments with which a factory was called in training, as the weights state them."""
+    card = None if weights is None else read_card(weights)
+    return {} if card is None else card.arguments
 
 
 def _of_library(recipe: FactoryRecipe) -> LoadedModel:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from tiler.errors import WeightsError
+from tiler.models.loading.weight_files import COUNTER, common_prefix, open_weights
 from tiler.models.loading.weights import WeightsCard, check_fits, file_hash, load_into, read_card
 from tiler.models.training.networks import Network
 from tiler.models.training.rehearsal import sized
@@ -108,8 +108,9 @@ def _as_init(read: Callable[[], T]) -> T:
 @torch.no_grad()
 def _load_matching(module: nn.Module, path: Path) -> list[str]:
     """Take every tensor of the file that fits by name and shape, and return those of the network that none fits."""
-    found, ours = load_file(path), module.state_dict()
-    wanted = {name: value for name, value in ours.items() if not name.endswith("num_batches_tracked")}
+    ours = module.state_dict()
+    wanted = {name: value for name, value in ours.items() if not name.endswith(COUNTER)}
+    found = _values_in(path, wanted)
     fitting = {name for name, value in wanted.items() if name in found and found[name].shape == value.shape}
     if len(fitting) == len(wanted) == len(found):
         load_into(module, path)
@@ -120,6 +121,14 @@ def _load_matching(module: nn.Module, path: Path) -> list[str]:
     for name in fitting:
         wanted[name].copy_(found[name])
     return [_misfit(name, value, found.get(name)) for name, value in wanted.items() if name not in fitting]
+
+
+def _values_in(path: Path, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """All tensors of a file, without a prefix that the names of the network do not have."""
+    with open_weights(path) as file:
+        shapes = file.shapes
+        prefix = common_prefix(shapes, {name: None for name in wanted if not name.endswith(COUNTER)})
+        return {name.removeprefix(prefix): file.tensor(name) for name in shapes if name.startswith(prefix)}
 
 
 def _misfit(name: str, ours: torch.Tensor, theirs: torch.Tensor | None) -> str:
@@ -136,7 +145,8 @@ def _is_sibling(card: WeightsCard, model: str) -> bool:
 
 @torch.no_grad()
 def _load_shared(module: nn.Module, path: Path, card: WeightsCard) -> None:
-    found, ours = load_file(path), module.state_dict()
+    ours = module.state_dict()
+    found = _values_in(path, ours)
     parameters = {name for name, _ in module.named_parameters()}
     for name, value in found.items():
         fits = name in ours and ours[name].shape == value.shape

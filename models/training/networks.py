@@ -15,8 +15,10 @@ from torch import nn
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.aten.meta_device import without_values
+from tiler.models.loading.build_recipes import FactoryRecipe
+from tiler.models.loading.libraries import LIBRARIES, find_network, package_version
 from tiler.models.loading.loaded_model import input_of
-from tiler.models.loading.user_code import call_factory, first_line
+from tiler.models.loading.user_code import first_line
 from tiler.models.probe import probe
 from tiler.models.training.objectives import objective_of
 from tiler.models.training.own_code import hash_of
@@ -35,15 +37,16 @@ class Network:
     Parameters
     ----------
     name
-        Registered name, or the user's ``"package.module:factory"`` or ``"/folder/file.py:factory"``.
+        Registered name, the user's ``"package.module:factory"`` or ``"/folder/file.py:factory"``, or ``"smp:Unet"``
+        of a library.
     module
         With its initial weights.
     in_channels, ndim, out_channels
         Channels and axes (2 or 3) of the input, channels of the output.
     arguments
-        Arguments of a registered factory; empty for a network of the user.
+        Arguments of its factory.
     code
-        SHA-256 of the user's file; None for a registered network.
+        SHA-256 of the user's file, or the version of a library; None for a registered network.
     footprint
         The footprint, if it is known already.
     """
@@ -74,8 +77,17 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def own_network(name: str, seed: int) -> Network:
-    """The network that a user's factory builds, with weights that depend on the seed alone.
+def own_network(name: str, arguments: Mapping[str, Any], seed: int) -> Network:
+    """The network that a factory of the user or of a library builds.
+
+    Parameters
+    ----------
+    name
+        ``"/folder/file.py:factory"``, ``"package.module:factory"`` or ``"smp:Unet"``.
+    arguments
+        Arguments of the factory.
+    seed
+        Of the initial weights. Those of a library's network are the same for every seed.
 
     Raises
     ------
@@ -83,12 +95,19 @@ def own_network(name: str, seed: int) -> Network:
         If the factory gives no network, or one whose output cannot be laid over its input.
     """
     source, _, attribute = name.rpartition(":")
+    returns = find_network(source, attribute).returns if source in LIBRARIES else None
     with seeded(seed):
-        module = copy.deepcopy(call_factory(source, attribute))  # a module-level network stays as it is
+        built = FactoryRecipe(source, attribute, None, tuple(arguments.items()), returns).build()
+        module = copy.deepcopy(built)  # a module-level network stays as it is
     title = Path(name).name
     channels, ndim = input_of(module, title)
     found = probe(module, channels, ndim, prove=False)
-    return Network(name, module, channels, ndim, found.out_channels, {}, hash_of(source), found.footprint)
+    return Network(name, module, channels, ndim, found.out_channels, dict(arguments), code_of(source), found.footprint)
+
+
+def code_of(source: str) -> str | None:
+    """SHA-256 of the user's file, or the version of a library."""
+    return package_version(LIBRARIES[source].modules[0]) if source in LIBRARIES else hash_of(source)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -126,8 +127,8 @@ def _network(options: TrainingOptions, seed: int, in_channels: int, card: Weight
     """The network, and the recipe with its changes, its loss and its precision settled."""
     name = located(options.model or _model_of(card))
     if is_own(name):
-        network = own_network(name, seed)
-        _require_own(network, _given(options), in_channels)
+        network = own_network(name, {**arguments_in(card, Path(name).name), **_given(options)}, seed)
+        _require_own(network, in_channels)
         return network, settled(options, own_recipe(name), network.title, device, network)
     chosen = settled(options, own_recipe(name), name, device)
     arguments = arguments_of(name, _given(options), chosen, in_channels, arguments_in(card, name))
@@ -141,15 +142,11 @@ def _model_of(card: WeightsCard | None) -> str:
 
 def _network_again(before: Settings) -> Network:
     if is_own(before.model):
-        return own_network(before.model, before.seed)
+        return own_network(before.model, before.arguments, before.seed)
     return Network.registered(before.model, build(before.model, before.arguments, before.seed))
 
 
-def _require_own(network: Network, given: dict[str, Any], in_channels: int) -> None:
-    """Refuse what cannot be asked of the user's own network."""
-    if given:
-        raise ModelError(f"{', '.join(given)} cannot be given to {network.title}: only tiler's own networks take "
-                         "arguments, write them into your factory (--base, --depth, --model-arg)")
+def _require_own(network: Network, in_channels: int) -> None:
     if network.in_channels != in_channels:
         raise ModelError(f"{network.title} takes {network.in_channels} channels, the images have {in_channels} "
                          "(--model)")

@@ -1,7 +1,9 @@
 """Networks, losses and augmentations of the user's own: they train, go on bit for bit, and run by the engine."""
 
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from safetensors.torch import load_file, save_file
 import tiler
 from tiler.errors import GeometryError, Interrupted, ModelError, PlanChangedError, PlanError, WeightsError
 from tiler.models import Normalisation, read_card
-from tiler.models.training import SilentTraining, recipe, train
+from tiler.models.loading import build_recipes, libraries, open_model
+from tiler.models.training import SilentTraining, networks, recipe, train
 from tiler.models.training import run as loop
 from tiler.models.training.beginning import arguments_in, begin_with, start_of
 from tiler.models.training.networks import Network, arguments_of, build
@@ -141,6 +144,41 @@ def test_a_loss_and_an_augmentation_of_ones_own(mine):
     assert read_card(three.weights).classes == ("a", "b", "c")
 
 
+def test_arguments_of_a_factory_are_stated_in_the_weights(mine):
+    path = run("a.safetensors", "planar", arguments={"head": 1}).weights
+    assert read_card(path).arguments == {"head": 1}
+    assert read_card(path).classes == ("object",)
+    assert train(IMAGES, LABELS, path, resume=True).steps == 4
+    found = tiler.segment(IMAGES, "mine.py:planar", weights=path, threads=1, tiling="whole")
+    assert np.asarray(found).shape == LABELS.shape
+    again = run("b.safetensors", "planar", steps=1, init=path, changes={"learning_rate": 1e-30, "average": 0}).weights
+    assert torch.equal(load_file(again)["9.weight"], load_file(path)["9.weight"]), "as --init they bring arguments too"
+
+
+def test_a_network_of_a_library_is_trained_by_its_name(mine, monkeypatch):
+    stand_in = ModuleType("stand_in")
+    exec(CODE, stand_in.__dict__)
+    stand_in.__version__ = "1.5"
+    monkeypatch.setitem(sys.modules, "stand_in", stand_in)
+    monkeypatch.setattr(libraries, "LIBRARIES", {"smp": libraries.Library(("stand_in",), "stand-in")})
+    for module in (networks, build_recipes, open_model):
+        monkeypatch.setattr(module, "LIBRARIES", libraries.LIBRARIES)
+    path = train(IMAGES, LABELS, "w.safetensors", model="smp:planar", arguments={"head": 1}, changes=CHANGES,
+                 **SMALL).weights
+    assert read_card(path).provenance["code"] == {"model": "1.5"}
+    found = tiler.segment(IMAGES, "smp:planar", weights=path, threads=1, tiling="whole")
+    assert np.asarray(found).shape == LABELS.shape
+
+
+def test_a_checkpoint_of_another_program_is_begun_with(mine):
+    start = run("a.safetensors", "planar", steps=1).weights
+    torch.save({"state_dict": {f"module.{name}": value for name, value in load_file(start).items()}}, "x.pth")
+    path = run("b.safetensors", "planar", steps=1, init="x.pth",
+               changes={"learning_rate": 1e-30, "average": 0}).weights
+    one, other = load_file(start), load_file(path)
+    assert all(torch.equal(one[name], other[name]) for name in one if name.startswith("0."))
+
+
 def test_a_changed_file_ends_a_run(mine):
     run("a.safetensors", "planar", loss="mine.py:squared")
     Path("mine.py").write_text(CODE.replace("** 2", "** 4"))
@@ -204,7 +242,7 @@ def test_frozen_parts_stay_as_they_are(mine):
 
 
 @pytest.mark.parametrize(("model", "options", "error", "says"), [
-    ("planar", {"base": 4}, ModelError, r"base cannot be given to mine.py:planar.*factory \(--base"),
+    ("planar", {"base": 4}, ModelError, "planar raised TypeError.* unexpected keyword argument 'base'"),
     ("two_channels", {}, ModelError, "mine.py:two_channels takes 2 channels, the images have 1"),
     ("three", {}, PlanError, r"gives 3 channels, tiler's losses are for 1 .*--loss file.py:function"),
     ("planar", {"loss": "bce-dice"}, PlanError, "gives 2 channels, the loss bce-dice needs 1"),
