@@ -29,6 +29,22 @@ COMMANDS = {
     "doctor": "tiler.cli.doctor:doctor",
     "completion": "tiler.cli.completion:completion",
 }
+SUMMARIES = {
+    "segment": "Segment volumes",
+    "plan": "Show what `tiler segment` with the same options would do.",
+    "check": "Verify an OUTPUT of tiler segment.",
+    "evaluate": "Score a PROPOSAL against LABELS",
+    "measure": "Measure the objects in LABELS",
+    "view": "Look at an IMAGE with RESULTs over it",
+    "models": "List the registered networks, or show all about one of them by NAME.",
+    "probe": "Find out what context MODEL needs, which tiles are legal, and prove it.",
+    "train": "Train a network on annotated slices.",
+    "export": "Write MODEL for other programs.",
+    "doctor": "Show what is installed and what the machine has",
+    "completion": "Print the script with which a SHELL completes commands, options, models and files.",
+}
+"""How the help of each command begins. It stands here so that ``tiler --help`` need not import the commands."""
+
 INTERRUPTED = 130
 
 log = logging.getLogger("tiler.cli")
@@ -39,6 +55,10 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text.rstrip(".")) for name, text in SUMMARIES.items()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
