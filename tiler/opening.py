@@ -260,7 +260,7 @@ def _memory(options: ResolvedOptions) -> int | None:
 
 def _extra(options: ResolvedOptions) -> Json:
     """What comes after the model and can change the result."""
-    return {"kind": options.kind, "normalise": str(options.normalise), "ngff": options.ngff}
+    return {"kind": options.kind, "normalise": str(options.normalise), **options.storage}
 
 
 def _check_time(source: Source, predictor: Predictor) -> None:

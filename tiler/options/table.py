@@ -255,6 +255,12 @@ class ResolvedOptions:
         """Number of processes that share this machine."""
         return self.workers if self.executor == "dask" and self.scheduler is None else 1
 
+    @property
+    def storage(self) -> dict[str, Any]:
+        """Options that say how a zarr output is stored, by keyword; those that are left open are left out."""
+        values = {name: getattr(self, name) for name, option in TABLE.items() if option.of_zarr}
+        return {name: value for name, value in values.items() if value is not None}
+
     def to_json(self) -> dict[str, Any]:
         """The options as JSON that `Options` reads again; those that are left open are left out."""
         values = {name: getattr(self, name) for name in TABLE}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -123,6 +123,8 @@ class OutputSpec:
         ``"probabilities"``, ``"labels"`` or ``"instances"``.
     ngff
         Version of OME-NGFF of a zarr output: ``"0.5"`` (zarr 3) or ``"0.4"`` (zarr 2, which has no shards).
+    storage
+        Options that say how a zarr output is stored, by keyword; those that are missing are left to the sink.
     """
 
     shape: VolumeShape
@@ -135,6 +137,7 @@ class OutputSpec:
     shard: Shape | None = None
     kind: str = "probabilities"
     ngff: str = "0.5"
+    storage: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

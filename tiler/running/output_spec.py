@@ -30,7 +30,8 @@ def network_spec(run: RunSpec, kind: str) -> OutputSpec:
         chunk=plan.chunk,
         shard=_whole_chunks(plan) if chunks > MANY_CHUNKS else None,
         kind=kind,
-        ngff=run.ngff,
+        ngff=run.storage.get("ngff", "0.5"),
+        storage=run.storage,
     )
 
 

@@ -33,8 +33,8 @@ class RunSpec:
         How objects are made of labels; None where there are none.
     dtype
         Of the output, where the result and not the network decides it.
-    ngff
-        Version of OME-Zarr outputs.
+    storage
+        Options that say how a zarr output is stored, by keyword.
     attributes
         Provenance to store with the output.
     """
@@ -47,7 +47,7 @@ class RunSpec:
     statistics: str | None = None
     rules: Rules | None = None
     dtype: np.dtype[Any] | None = None
-    ngff: str = "0.5"
+    storage: Json = field(default_factory=dict)
     attributes: Json = field(default_factory=dict)
 
 
