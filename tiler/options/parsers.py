@@ -237,6 +237,24 @@ class ChoiceOrExecutor:
         return self.names(value, option)
 
 
+LEVELS = {"blosc": range(10), "zstd": range(23), "gzip": range(10), "none": range(0)}
+"""Levels of each compression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """A compression and its level: ``"blosc"``, ``"blosc:7"``, ``("blosc", 7)``; None is the level of its library."""
+
+    def __call__(self, value: Any, option: str) -> tuple[str, int | None]:
+        parts = value.split(":") if isinstance(value, str) else value
+        if isinstance(parts, Sequence) and 1 <= len(parts) <= 2 and parts[0] in LEVELS:
+            name, level = parts[0], parts[1] if len(parts) == 2 else None
+            if level is None or _index(level) in LEVELS[name]:
+                return name, _index(level)
+        known = ", ".join(f"{name}:0 to {name}:{max(levels)}" for name, levels in LEVELS.items() if levels)
+        raise PlanError(f"{value!r} is not a compression: give {known}, a name alone, or none", option=option)
+
+
 def numbers(text: str, count: int) -> tuple[float, ...] | None:
     """So many finite numbers with commas between them; None for all else."""
     try:

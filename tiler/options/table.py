@@ -20,6 +20,7 @@ from tiler.options.parsers import (
     Bytes,
     Choice,
     ChoiceOrExecutor,
+    Compression,
     Files,
     Flag,
     Items,
@@ -104,6 +105,10 @@ class Keywords(TypedDict, total=False):
         help="Join instances of a section and the next that overlap each other most, from this intersection over "
              "union on. Needs 4 or 8 as connectivity.",
         otherwise="sections stay apart")]
+    compression: Annotated[str | Sequence[Any], Option(
+        group="Result", parse=Compression(), metavar="NAME[:LEVEL]", example="blosc:7", of_zarr=True,
+        of_output=True, otherwise="zstd; blosc for OME-Zarr 0.4",
+        help="Compression of the chunks of a zarr: blosc, zstd, gzip or none.")]
 
     weights: Annotated[str | os.PathLike[str] | Sequence[str | os.PathLike[str]], Option(
         group="Model", parse=Files(), short="-w", metavar="FILE[,FILE]", of_model=True,
@@ -224,6 +229,7 @@ class ResolvedOptions:
     ngff: Ngff
     weights: str | tuple[str, ...] | None
     ensemble: Ensemble
+    compression: tuple[str, int | None] | None
     model_args: Mapping[str, Any] | None
     returns: str | None
     head: Head | None

@@ -156,9 +156,13 @@ class ZarrSink:
 
     def _create_array(self, group: Any, level: Level) -> Any:
         """An empty array in the chunks of the output."""
+        version = ZARR_FORMATS[self.spec.ngff]
         options: dict[str, Any] = {"dimension_names": self.layout.axes}
-        if ZARR_FORMATS[self.spec.ngff] == 2:
+        if version == 2:
             options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+        if "compression" in self.spec.storage:
+            name, strength = self.spec.storage["compression"]
+            options["compressors"] = compressor(name, strength, version)
         return group.create_array(level.path, shape=level.shape, dtype=self.spec.dtype, fill_value=0,
                                   chunks=self.chunk,
                                   shards=self._shard and self._stored(self._shard, self.spec.shape[0]), **options)
@@ -193,6 +197,14 @@ class ZarrSink:
         with self._lock:
             self._array = None
             self.keeping.close()
+
+
+def compressor(name: str, level: int | None, version: int) -> dict[str, Any] | None:
+    """A compression as the metadata of zarr spell it; None for "none". Where ``level`` is None its library chooses."""
+    if name == "none":
+        return None
+    setting = {} if level is None else {"clevel" if name == "blosc" else "level": level}
+    return {"id": name, **setting} if version == 2 else {"name": name, "configuration": setting}
 
 
 def stored_attributes(place: Place) -> Json | None:
