@@ -56,7 +56,7 @@ def browsing(width=1440, height=900, graphics=FLAT):
 
 
 class Page:
-    """What a user can do with a page, and what it complains about."""
+    """Actions of a user on a page, and the errors of the page."""
 
     def __init__(self, to, come):
         self._to, self._come, self._buffer = to, come, b""

@@ -38,5 +38,5 @@ def small_process():
 
 
 def pytest_collection_modifyitems(items):
-    """The longest test first, so that the others run beside it."""
+    """Run the longest test first, in parallel with the others."""
     items.sort(key=lambda item: "commands_of_the_readme" not in item.nodeid)

@@ -1,4 +1,4 @@
-"""The bundled sample is what its README says, and what the script beside it makes."""
+"""The bundled sample agrees with its README and with the script that makes it."""
 
 import hashlib
 import re

@@ -62,7 +62,7 @@ def _name(function):
 
 
 def _text(argument):
-    """A literal, or the beginning of an f-string; "" for what is known only when it runs."""
+    """A literal, or the beginning of an f-string; "" if the text is known only at run time."""
     if isinstance(argument, ast.JoinedStr):
         argument = argument.values[0]
     return argument.value if isinstance(argument, ast.Constant) else ""
@@ -142,7 +142,7 @@ def needed_on_import(tree, every):
 
 
 def cycle(graph):
-    """Modules on a cycle or above one: what is left when all that imports nothing else has been taken away."""
+    """Modules on a cycle or above one: those left after repeatedly removing modules without remaining imports."""
     left = dict(graph)
     while free := [name for name, targets in left.items() if not targets & set(left) - {name}]:
         for name in free:

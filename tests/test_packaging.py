@@ -1,4 +1,4 @@
-"""The package as it is installed: its list, what it holds, what an import costs."""
+"""The installed package: its list of packages, its contents, and the cost of an import."""
 
 from __future__ import annotations
 

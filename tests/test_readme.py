@@ -36,7 +36,7 @@ def run(command, folder):
 
 
 def test_the_commands_of_the_readme_run_one_after_the_other(folder):
-    """And the probe prints what is shown of it."""
+    """The probe prints the lines that the README shows."""
     for command in (line for block in blocks("bash")[SETUP:] for line in block.splitlines()):
         done = run(shlex.split(command), folder)
         assert done.returncode == 0, f"{command}\n{done.stderr}"

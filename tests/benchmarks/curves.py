@@ -1,4 +1,4 @@
-"""What an output pixel costs at each tile size with each backend, in one run.
+"""Cost of an output pixel for each tile size and backend, in one run.
 
 The network alone is timed, as the engine calls it: a tile in, its core out. Backends take turns at every size.
 

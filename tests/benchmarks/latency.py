@@ -1,4 +1,4 @@
-"""What slow storage costs: a run whose every chunk is read 50 ms late, over the same run without that.
+"""Cost of slow storage: a run in which every chunk arrives 50 ms late, over the same run without delay.
 
 A chunk holds half a second of computation. Both the source and the network are stand-ins which only sleep, so that
 what is measured is the engine's reading ahead, on any machine. Chunks of one window come one after the other.
@@ -69,7 +69,7 @@ class Slow(PoolingNet):
 
 @contextmanager
 def running(executor: str) -> Iterator[dict[str, str]]:
-    """The options of an executor; dask's cluster runs already, since its start is not what is asked for."""
+    """Options of an executor; dask's cluster already runs, since its start is not measured."""
     if executor != "dask":
         yield {"executor": executor}
         return
@@ -81,7 +81,7 @@ def running(executor: str) -> Iterator[dict[str, str]]:
 
 
 def seconds(source: Late, network: Slow, options: dict[str, str]) -> float:
-    """Of one run, a tile a chunk."""
+    """Time of one run with one tile per chunk."""
     tile = network.footprint.covering((1, SIDE, SIDE))
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a forward pass takes beyond its live tensors: the constants in ``models/cost.py``.
+"""Memory of a forward pass beyond its live tensors: the constants in ``models/inference/cost.py``.
 
 Every case runs in a fresh process, through the predictor, from weights on disk. A thread samples the process's
 anonymous resident memory (``RssAnon`` of ``/proc/self/status``, so Linux only). Printed per case, in MiB: live

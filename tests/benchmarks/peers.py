@@ -1,4 +1,4 @@
-"""tiler beside MONAI, TorchIO and PyPI's `tiler`: the same padded U-Net and image, time, memory and error.
+"""Compare tiler with MONAI, TorchIO and PyPI's `tiler` on the same padded U-Net and image: time, memory, error.
 
 Every contestant runs in a process of its own and they take turns, so that all see the same machine. The error is
 the largest difference from the whole-image pass in units of that pass's range.

@@ -1,4 +1,4 @@
-"""What averaging over flips and rotations gains: ISBI-2012 scores of none, flip4, d4 and rot7, as a table.
+"""Gain of averaging over flips and rotations: a table of ISBI-2012 scores for none, flip4, d4 and rot7.
 
     python tests/benchmarks/training_averaging.py WEIGHTS.safetensors IMAGES.tif LABELS.tif --slices 20:25
 """

@@ -63,7 +63,7 @@ def draw_weight_map(image: np.ndarray, instances: np.ndarray, path: Path) -> Non
 
 
 def draw_elastic(image: np.ndarray, instances: np.ndarray, path: Path) -> None:
-    """A tile as it is and deformed, with the grid that is bent along, its labels and the displacements."""
+    """A tile before and after deformation, with the deformed grid, its labels and the displacements."""
     tile = min(image.shape)
     rule, random = Augmentation(), np.random.default_rng(4)
     middle = (np.array(image.shape) - 1)[:, None, None] / 2

@@ -60,7 +60,7 @@ def train_alike(given: argparse.Namespace, runs: Mapping[str, list[object]]) -> 
 
 
 def seconds_a_step(command: list[object], output: Path) -> float:
-    """Of the processor, without what a run takes to begin and to end."""
+    """Processor time of a run without its start and its end."""
     few, many = REHEARSALS
     spent = [run([*command, "-o", output, "--steps", steps]) for steps in REHEARSALS]
     return (spent[1] - spent[0]) / (many - few)

@@ -72,7 +72,7 @@ BLOCKS = 3 * 4 * 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """Results of a finished command."""
 
     code: int
     out: str
@@ -143,7 +143,7 @@ class Outside:
 
 @pytest.fixture
 def outside(folder, networks):
-    """Start a run that can be killed; what is still alive at the end of the test is."""
+    """Start a run that can be killed; processes alive at the end of the test are killed."""
     started = []
 
     def start(output, *arguments, pause=0.0):

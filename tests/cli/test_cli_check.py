@@ -1,4 +1,4 @@
-"""`tiler check` certifies what is sound, and finds what was damaged or was wrong from the start."""
+"""`tiler check` certifies sound outputs and finds damaged ones and those that were wrong from the start."""
 
 from __future__ import annotations
 

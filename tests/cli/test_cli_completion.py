@@ -1,4 +1,4 @@
-"""What a shell is offered: commands, options, models, files; and the script that makes it ask."""
+"""Completion in a shell: commands, options, models and files, and the script that installs it."""
 
 from __future__ import annotations
 

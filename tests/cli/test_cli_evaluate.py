@@ -1,4 +1,4 @@
-"""`tiler evaluate` as it is called: what it prints where, and how it ends."""
+"""`tiler evaluate` on the command line: its output on stdout and stderr, and its exit codes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ HEADER = 2
 
 
 def done(output):
-    """Numbers of the blocks that a journal says are finished, as often as it says so."""
+    """Numbers of the blocks that a journal records as finished, with repetitions."""
     journal = Journal.load(Path(f"{output}.journal"))
     return sorted(journal.records("model"))
 

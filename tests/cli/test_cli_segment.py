@@ -1,4 +1,4 @@
-"""What `tiler segment` and `tiler plan` write, print and leave alone."""
+"""`tiler segment` and `tiler plan`: files they write, text they print, and files they leave alone."""
 
 from __future__ import annotations
 

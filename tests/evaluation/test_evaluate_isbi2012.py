@@ -1,4 +1,4 @@
-"""`tiler.evaluate` by isbi2012: what is read, how it is meant, that no way of reading changes a score."""
+"""`tiler.evaluate` by isbi2012: inputs, their interpretation, and scores that no way of reading changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def expected(cells, labels):
 
 
 class Listening:
-    """A listener that remembers, and stops a run if it is told to."""
+    """A listener that records all calls and can stop a run after some blocks."""
 
     def __init__(self, stop_after=None):
         self.warnings, self.blocks, self.stages, self.totals = [], [], [], []

@@ -1,4 +1,4 @@
-"""One suite for every executor: same blocks, same bytes, stopped, failing and going on alike; then what is dask's."""
+"""One suite for all executors: equal blocks and bytes, stops, failures and resumed runs; then tests for dask alone."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_a_worker_of_another_version_that_comes_late_is_one_line(scheduler, monk
 
 
 def test_a_worker_without_the_package_that_comes_late_is_named(scheduler, monkeypatch, tmp_path):
-    """What it says itself is the error of a task that it cannot even unpack."""
+    """Its own error is that of a task that it cannot unpickle."""
     def unpacked(*args):
         raise ModuleNotFoundError("No module named 'tiler'")
 

@@ -1,4 +1,4 @@
-"""A network on four local processes: the bits of one process, whoever is killed in the middle."""
+"""A network on four local processes gives the bits of one process, even if any of them is killed on the way."""
 
 from __future__ import annotations
 

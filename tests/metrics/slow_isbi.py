@@ -57,7 +57,7 @@ def thinned(white: np.ndarray) -> np.ndarray:
 
 
 def is_simple(neighbourhood: np.ndarray) -> bool:
-    """One piece of object beside the middle (4-connected) and one piece of background (8-connected)."""
+    """Whether one 4-connected piece of object and one 8-connected piece of background touch the centre."""
     ring = neighbourhood.copy()
     ring[1, 1] = 0
     objects = label(ring, connectivity=1)

@@ -1,4 +1,4 @@
-"""Protocol isbi2012 as a whole: what adds up, what theory says, what is refused."""
+"""Protocol isbi2012 as a whole: additivity, values known from theory, and refusals."""
 
 from __future__ import annotations
 

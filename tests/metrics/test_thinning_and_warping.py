@@ -149,7 +149,7 @@ def test_a_shifted_border_is_no_error() -> None:
 
 
 def test_ties_are_broken_column_by_column() -> None:
-    """Of several pixels at equal distance the leftmost, then topmost is flipped first."""
+    """Among pixels at equal distance the leftmost, then the topmost is flipped first."""
     labels, proposal = drawn(".... .... ####"), drawn("#### #... #...")
     found = warp(labels, proposal)
     np.testing.assert_array_equal(found.warped, slow.warped(labels, proposal, 0.5, None))

@@ -87,7 +87,7 @@ def test_what_tiler_cannot_read_is_left_to_others(tmp_path, result):
 
 
 def layer(array, **changes):
-    """What the plugin knows of an image layer of napari."""
+    """The attributes of a napari image layer that the plugin uses."""
     ndim = array.ndim - bool(changes.get("rgb"))
     made = {"data": array, "name": "shown", "metadata": {}, "multiscale": False, "rgb": False,
             "scale": np.ones(ndim), "translate": np.zeros(ndim), "units": ("pixel",) * ndim}

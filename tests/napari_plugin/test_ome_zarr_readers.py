@@ -1,4 +1,4 @@
-"""What tiler writes, opened by ome-zarr-py and napari-ome-zarr.
+"""Outputs of tiler, opened by ome-zarr-py and napari-ome-zarr.
 
 They need an aiobotocore that is bound to an older botocore than the S3 server of the other tests, so the test extra
 leaves them out; in an environment of their own (see test_napari_widget.py): pip install ome-zarr napari-ome-zarr

@@ -57,7 +57,7 @@ class Counting:
 
 @st.composite
 def runs(draw):
-    """A volume in chunks, a network, and a plan whose cache may hold all, something or nothing of what is shared."""
+    """A volume in chunks, a network, and a plan whose cache holds all, some or none of the shared chunks."""
     shape = tuple(draw(st.integers(1, 40)) for _ in range(3))
     source = Counting(np.random.default_rng(draw(st.integers(0, 9))).integers(0, 250, shape),
                       tuple(draw(st.integers(1, 16)) for _ in range(3)))

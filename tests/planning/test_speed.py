@@ -1,4 +1,4 @@
-"""What is measured of a network's speed, when, and where it is kept."""
+"""Measured speed of networks: when it is measured and where it is stored."""
 
 import json
 import os

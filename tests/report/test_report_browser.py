@@ -1,4 +1,4 @@
-"""The page in a browser: what moves moves, what is clicked is found, nothing complains."""
+"""The page in a browser: controls work, clicks find their errors, and the console stays empty."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_everything_can_be_reached_with_the_tab_key(page):
 
 
 def contrast(page, selector):
-    """Ratio of the luminances of a text and of what is behind it (WCAG 2.1)."""
+    """Ratio of the luminances of a text and its background (WCAG 2.1)."""
     found = page.run(f"(e => {{ let b = e; while (getComputedStyle(b).backgroundColor === 'rgba(0, 0, 0, 0)' &&"
                      " b.parentElement) b = b.parentElement;"
                      "return [getComputedStyle(e).color, getComputedStyle(b).backgroundColor] })"

@@ -114,7 +114,7 @@ def test_what_one_tile_says_is_not_what_all_say(monkeypatch):
 
 
 def test_context_counts_once(monkeypatch):
-    """Cells of the context are no part of a tile's core."""
+    """Cells of the context are not part of a tile's core."""
     case = Case(SLICES, VOLUME, "zero", (1, 28, 28), (1, 45, 53), ())
     monkeypatch.setattr(GatedNet, "reduce", lambda self, o, tile, core, totals, plain=GatedNet.reduce: plain(
         self, o, tile, Box.of_shape(tile.shape[1:]), totals))

@@ -1,4 +1,4 @@
-"""What happens after the last block (levels, compression, conversion): told piece by piece, stopped, begun again."""
+"""Work after the last block (levels, compression, conversion) reports its pieces, and can be stopped and repeated."""
 
 import threading
 from dataclasses import replace

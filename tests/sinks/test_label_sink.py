@@ -52,7 +52,7 @@ def listed(image, ngff):
 
 
 def names(folder):
-    """What lies in a folder, without the empty files of locks, which stay."""
+    """Files in a folder, without the empty files of locks, which stay."""
     return sorted(path.name for path in folder.iterdir() if path.suffix not in (".lock", ".listing"))
 
 

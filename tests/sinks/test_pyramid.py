@@ -77,7 +77,7 @@ def test_mode_by_hand(values, mode):
 
 
 def mode_by_counting(values):
-    """Of the commonest the one that comes first."""
+    """Among the most frequent values the first one."""
     counted = Counter(values)  # in the order of the first of each
     return max(counted, key=counted.get)
 

@@ -99,7 +99,7 @@ REFUSED = [
 
 
 def named(name):
-    """What the name of a file of the sequence says: ``seq-3c-12b-planar-....tiff``, ``seq-1c-i8-....tiff``."""
+    """Parse the name of a file of the sequence: ``seq-3c-12b-planar-....tiff``, ``seq-1c-i8-....tiff``."""
     count, signed, bits, kind = re.match(r"seq-(\d)c-(i?)(\d+)(b|f|)-", name).groups()
     whole = next(size for size in (8, 16, 32, 64) if size >= int(bits))
     dtype = f"{'float' if kind == 'f' else 'int' if signed else 'uint'}{whole}"

@@ -1,4 +1,4 @@
-"""What `open_source` takes and what it refuses."""
+"""Inputs that `open_source` accepts and refuses."""
 
 import subprocess
 import sys

@@ -20,7 +20,7 @@ def voxels(shape, dtype="uint16"):
 
 
 def volume(array):
-    """What the sources below are to make of an array yx, zyx, czyx or tczyx."""
+    """Expected volume of the sources below for an array yx, zyx, czyx or tczyx."""
     if array.ndim == 5:
         t, c, z, y, x = array.shape
         return array.transpose(1, 0, 2, 3, 4).reshape(c, t * z, y, x)

@@ -1,4 +1,4 @@
-"""An S3 server on loopback (moto's), behind a front that answers late, badly or not at all when it is told to.
+"""A local S3 server (moto's) behind a proxy that can answer late, wrongly or not at all.
 
 Before it a `Google` may stand, which makes it speak the XML API of Google Cloud Storage: that of S3 but for the
 conditions of writes. No emulator of that store in the registries serves this API, which obstore speaks.
@@ -29,7 +29,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass
 class Faults:
-    """What goes wrong with requests, chosen by a generator of random numbers that starts the same each time.
+    """Faults of requests, drawn from a generator with a fixed seed.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to reach it."""
+        """Environment variables that a process needs to reach the server."""
         return {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": SECRET,
                 "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
 

@@ -73,7 +73,7 @@ def test_a_lock_is_renewed_and_held_against_others(server, monkeypatch, caplog):
 
 
 def _marks(output, count):
-    """Of the lock, until so many were seen."""
+    """Wait for this many renewals of the lock."""
     seen = set()
     while len(seen) < count:
         seen.add(asking().get(Address.parse(f"{output}.lock")).mark)

@@ -1,4 +1,4 @@
-"""One name for what lies beside an output, however it is reached, and another one for every other output."""
+"""Files beside an output have one name, however the output is reached, and every output has its own."""
 
 import itertools
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_two_outputs_share_no_file(root):
 
 
 def make_group(folder: Path) -> Path:
-    """A zarr that does not say so by its name."""
+    """A zarr without the suffix .zarr."""
     folder.mkdir(parents=True)
     (folder / "zarr.json").write_text("{}")
     return folder

@@ -110,7 +110,7 @@ def test_labels_are_added_to_an_image(root, source):
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 def test_labels_that_are_replaced_are_not_listed_until_they_are_whole_again(root, source):
-    """Nothing can be made beside the old ones there: they are gone as soon as the run begins."""
+    """On an object store nothing can be built beside old results, which are gone as soon as the run begins."""
     image, few = f"{root}/image.zarr", {"tile": "62", "block": "1x32x53"}
     tiler.segment(source, PoolingNet(), image, **few)
     tiler.segment(source, LabelNet(), f"{image}/labels/cells", kind="labels", **few)

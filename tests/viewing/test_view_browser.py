@@ -71,7 +71,7 @@ def page(served):
 
 
 def picture(page, viewer):
-    """What is drawn once all that is to be seen has arrived: the colour at a voxel of the image."""
+    """Wait until everything visible is drawn and return the colour at a voxel of the image."""
     taken = Future()
     viewer.async_screenshot(taken.set_result)
     while not taken.done():

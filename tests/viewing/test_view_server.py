@@ -1,4 +1,4 @@
-"""What the viewer's server answers, and to whom."""
+"""Answers of the viewer's server, and to which requests."""
 
 from __future__ import annotations
 

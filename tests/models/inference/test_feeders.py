@@ -1,4 +1,4 @@
-"""Several feeders, several devices: the same bits, at once, and nothing that hangs. CPUs stand in for GPUs."""
+"""Several feeders and devices give the same bits in parallel and never hang. CPUs stand in for GPUs."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_voxels_travel_in_their_own_type_and_results_in_that_of_the_output(predi
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """What is asked of torch.cuda, in order; tensors stay on the CPU."""
+    """Records the calls of torch.cuda in order; tensors stay on the CPU."""
     said = []
 
     class Event:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on GPUs: what its providers are told, and what is refused. A processor stands in for the GPU."""
+"""ONNX Runtime on GPUs: settings of its providers, and refusals. A processor stands in for the GPU."""
 
 from __future__ import annotations
 

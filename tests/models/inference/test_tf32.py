@@ -26,7 +26,7 @@ PATIENCE = 30.0
 
 @pytest.fixture
 def capability(monkeypatch):
-    """Of a GPU that is not here."""
+    """Properties of an absent GPU."""
     def set_to(*value):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: value)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some Card")
@@ -126,7 +126,7 @@ def test_a_thread_that_wants_the_other_meaning_waits_for_it():
 
 
 def test_its_bound_holds_for_products_of_ten_bits_and_not_for_those_of_four():
-    """TF32 keeps 10 bits of what is multiplied and adds in float32, which is emulated here."""
+    """TF32 keeps 10 bits of factors and adds in float32; it is emulated here."""
     torch.manual_seed(0)
     net, image = UNet(base=8, depth=2).eval(), torch.randn(1, 1, 100, 100)
     with torch.inference_mode():

@@ -169,7 +169,7 @@ def test_every_orientation_has_its_own_statistics(registered, average):
 
 
 class Odd(nn.Module):
-    """Legal sizes are 1 + 2 k, so that a flipped tile has another phase; a mean below decides what is above."""
+    """A network with legal sizes 1 + 2 k, so that a flipped tile has another phase, and a gate on its deeper level."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ SCALING = Normalisation(255.0, (0.4,), (0.2,))
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Of a narrow network with three classes."""
+    """Predictor of a narrow network with three classes."""
     torch.manual_seed(7)
     module = UNet(base=4, depth=2, classes=3)
     path = tmp_path_factory.mktemp("weights") / "narrow.safetensors"

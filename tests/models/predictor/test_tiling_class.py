@@ -1,4 +1,4 @@
-"""What is done with networks that cannot be tiled: refused by the layer's name, blended by consent, run whole."""
+"""Networks that cannot be tiled are refused by the name of the layer, blended by consent, or run whole."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_an_opaque_module_is_named():
 
 
 class ThroughNumpy(nn.Module):
-    """Leaves torch, and comes back with something that depends on all of the input."""
+    """Leaves torch and returns a value that depends on the whole input."""
 
     def forward(self, x):
         values = x.numpy()

@@ -1,4 +1,4 @@
-"""What the probe derives: context, stride, alignment and legal sizes, against published and computed numbers."""
+"""Context, stride, alignment and legal sizes from the probe, against published and computed numbers."""
 
 from __future__ import annotations
 

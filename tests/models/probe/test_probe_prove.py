@@ -1,4 +1,4 @@
-"""The proof passes for what is right and fails for everything that is a voxel off."""
+"""The proof passes for right footprints and fails for all that are a voxel off."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SAMPLE = Path(__file__).parents[3] / "data_samples"
 
 @pytest.fixture
 def called(monkeypatch):
-    """What the API was called with."""
+    """Arguments with which the API was called."""
     calls = []
 
     def train(images, labels, output, *, listener, stop, **options):

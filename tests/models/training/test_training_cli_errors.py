@@ -1,4 +1,4 @@
-"""What `tiler train` says of wrong input: one line, exit code 1, and nothing lost."""
+"""`tiler train` reports wrong input in one line with exit code 1 and loses nothing."""
 
 import errno
 from pathlib import Path

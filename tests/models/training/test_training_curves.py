@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn lies where it must."""
+"""Learning curves: points are drawn at the right places."""
 
 import csv
 from xml.etree import ElementTree

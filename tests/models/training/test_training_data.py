@@ -1,4 +1,4 @@
-"""Annotated stacks: what is refused, what is read, and which tiles are drawn."""
+"""Annotated stacks: refusals, reading, and the tiles that are drawn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a weights file says about how it was made, to programs and to people."""
+"""Provenance in a weights file, for programs and for people."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SMALL = {"base": 4, "depth": 1, "threads": 1, "steps": 6, "seed": 3,
 
 
 class Heard(SilentTraining):
-    """Keeps what it is told; does something at one step."""
+    """Records all messages and runs an action at one step."""
 
     def __init__(self, at=0, action=lambda: None):
         self.at, self.action = at, action

@@ -81,7 +81,7 @@ def test_a_size_that_its_source_leaves_open_is_marked(name):
 
 
 def test_parameters_of_the_released_unet():
-    """Of its last level, which comes up with 128 channels instead of 64; the rest is that of the paper."""
+    """The last level of the released network is upsampled with 128 channels instead of 64; the rest is the paper's."""
     with torch.device("meta"):
         module = UNet()
         module.up[-1], module.dec[-1][0] = nn.ConvTranspose2d(128, 128, 2, 2), nn.Conv2d(192, 64, 3)

@@ -63,7 +63,7 @@ def guided():
 
 
 def decided(module, there, kind=torch.float32):
-    """Scores where the classifier says so, with weights of 0 and a bias that decides."""
+    """Scores of a network whose classifier always decides ``there``, by weights of 0 and its bias."""
     layer = module.classifier[1]
     with torch.no_grad():
         layer.weight.zero_()
