@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,8 +133,8 @@ def load_pickled(path: Path) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)  # on protocols of pickle that this reader knows in part
             return torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError, AttributeError, TypeError,
-            ModelError) as error:
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError,
+            AttributeError, TypeError, ModelError) as error:
         raise WeightsError(f"{path} is a pickle that is not read ({_reason(error)}): tiler runs no code of a file, and "
                            "reads tensors alone; save the network's state_dict, or convert it to safetensors where you "
                            "trust it (--weights)") from error
