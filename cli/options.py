@@ -86,7 +86,7 @@ MODEL = together(
     option("Model", "--model", "-m", required=True, metavar="MODEL", shell_complete=completion.models,
            help="Registered name (tiler models), network of a library (smp:Unet, monai:DynUNet, "
                 "torchvision:fcn_resnet50), package.module:factory, file.py:factory, an ONNX, TorchScript or .pt2 "
-                "file, or a BioImage.IO package."),
+                "file, a BioImage.IO package, or a folder of nnU-Net, smp or MONAI."),
     option("Model", "--trust", is_flag=True, help="Run code that a model file or package brings along."),
     from_table("Model"),
 )

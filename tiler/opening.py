@@ -287,5 +287,6 @@ def describe_model(model: Any) -> str:
     if not isinstance(model, (str, Path)):
         return f"<{type(model).__name__}>"
     file, colon, factory = str(model).partition(":")
-    package = any(Path(file).glob("*.y*ml")) if Path(file).is_dir() else False
+    marks = ("*.y*ml", "plans.json", "config.json", "configs")
+    package = any(any(Path(file).glob(mark)) for mark in marks) if Path(file).is_dir() else False
     return f"{Path(file).absolute()}{colon}{factory}" if package or Path(file).is_file() else str(model)

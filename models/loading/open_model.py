@@ -12,6 +12,7 @@ from torch import nn
 
 from tiler.errors import ModelError, WeightsError
 from tiler.models.loading.build_recipes import FactoryRecipe, InstanceRecipe, RegisteredRecipe, ReturnedRecipe
+from tiler.models.loading.folders import opener_of
 from tiler.models.loading.foreign import open_file
 from tiler.models.loading.libraries import LIBRARIES, find_network, package_version
 from tiler.models.loading.loaded_model import LoadedModel, foreign, input_of
@@ -37,8 +38,9 @@ def load_model(
     ----------
     model
         A registered name, ``package.module:factory``, ``file.py:factory``, a network of a library (``smp:Unet``,
-        ``monai:DynUNet``, ``torchvision:fcn_resnet50``), the path of a TorchScript, ONNX or ``.pt2`` file or of a
-        BioImage.IO package (``.zip``, folder, or yaml), or a `torch.nn.Module`.
+        ``monai:DynUNet``, ``torchvision:fcn_resnet50``), the path of a TorchScript, ONNX or ``.pt2`` file, of a
+        BioImage.IO package (``.zip``, folder, or yaml), of a results folder of nnU-Net, of a folder of
+        ``save_pretrained`` of segmentation_models_pytorch or of a MONAI bundle, or a `torch.nn.Module`.
     weights
         Safetensors file, or the name of bundled weights; None for those of a registered name, or for what a factory
         returns. Of a package: which of its weights.
@@ -86,6 +88,8 @@ def _named(text: str, weights: str | Path | None, path: Path | None, trust: bool
     """A registered network, or one that is a file or a folder."""
     if text in registry.names():
         return _registered(registry.describe(text), path)
+    if opener := opener_of(Path(text)):
+        return opener(Path(text).resolve(), None if weights is None else str(weights), trust)
     if is_package(Path(text)):
         return load_package(Path(text), None if weights is None else str(weights), trust)
     if Path(text).is_file():

@@ -19,8 +19,8 @@ from tiler.errors import ModelError
 from tiler.models.loading.weights import file_hash
 
 
-def call_factory(source: str, attribute: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """The network that ``source:attribute`` is or gives, called with these arguments.
+def call_factory(source: str, attribute: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network that ``source:attribute`` is or gives, called with the arguments where there are any.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def call_factory(source: str, attribute: str, arguments: Mapping[str, Any]) -> n
         raise ModelError(f"{source} has no {attribute!r}: name the function or class that builds the network "
                          "(--model)")
     if not isinstance(made, nn.Module):
-        made = guarded(f"{name} raised", partial(made, **arguments)) if callable(made) else made
+        made = guarded(f"{name} raised", partial(made, **(arguments or {}))) if callable(made) else made
     elif arguments:
         raise ModelError(f"{name} is a module that is built already, and takes no {', '.join(arguments)} (--model-arg)")
     if not isinstance(made, nn.Module):

@@ -124,7 +124,7 @@ def load_pickled(path: Path) -> Any:
         raise WeightsError(f"{path} is a pickle, which torch reads safely since {SAFE_SINCE}, this is torch "
                            f"{torch.__version__}: update torch, or convert the file elsewhere (--weights)")
     scalar = np.float64(0).__reduce__()[0]
-    harmless = [scalar, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))]
+    harmless: list[Any] = [scalar, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))]
     try:
         if _head(path).startswith(b"PK"):
             with opened_zip(path):

@@ -173,3 +173,35 @@ def test_networks_of_the_libraries_that_are_installed(package, model, arguments)
     loaded = load_model(model, arguments=arguments)
     with torch.no_grad():
         assert loaded.bare()(torch.zeros(1, loaded.in_channels, 32, 32)).shape[2:] == (32, 32)
+
+
+def test_a_network_of_smp_that_was_saved_by_smp(tmp_path):
+    smp = pytest.importorskip("segmentation_models_pytorch", exc_type=ImportError)
+    network = smp.Unet(encoder_weights=None, **REAL[0][2]).eval()
+    network.save_pretrained(tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved")
+    x = torch.randn(1, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.bare()(x), network(x))
+
+
+def test_a_network_of_nnunet_by_its_own_classes(tmp_path):
+    unet = pytest.importorskip("dynamic_network_architectures.architectures.unet", exc_type=ImportError)
+    stated = {"n_stages": 3, "features_per_stage": [4, 8, 8], "kernel_sizes": [[3, 3]] * 3, "n_conv_per_stage": [1] * 3,
+              "strides": [[1, 1], [2, 2], [2, 2]], "n_conv_per_stage_decoder": [1, 1], "conv_bias": True,
+              "norm_op_kwargs": {"eps": 1e-5, "affine": True}, "nonlin_kwargs": {"inplace": True}}
+    names = {"conv_op": "torch.nn.modules.conv.Conv2d", "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+             "nonlin": "torch.nn.LeakyReLU"}
+    torch.manual_seed(0)
+    network = unet.PlainConvUNet(1, num_classes=2, conv_op=nn.Conv2d, norm_op=nn.InstanceNorm2d, nonlin=nn.LeakyReLU,
+                                 deep_supervision=True, **stated).eval()
+    path = tmp_path / "T__P__2d"
+    (path / "fold_0").mkdir(parents=True)
+    torch.save({"network_weights": network.state_dict()}, path / "fold_0" / "checkpoint_final.pth")
+    architecture = {"network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                    "arch_kwargs": {**stated, **names}, "_kw_requires_import": list(names)}
+    (path / "plans.json").write_text(json.dumps({"configurations": {"2d": {"architecture": architecture}}}))
+    (path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "EM"}, "labels": {"a": 0, "b": 1}}))
+    x = torch.randn(1, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(load_model(path).bare()(x), network(x)[0])
