@@ -2,22 +2,13 @@
 
 from tiler.options.declaring import AUTO, AutoType, Option, UnknownOptionError, flag_of, refuse_unknown, table_of
 from tiler.options.given import Options
+from tiler.options.groups.input import Nan
+from tiler.options.groups.model import Average, Head
+from tiler.options.groups.resources import Backend, ExecutorName, Precision
+from tiler.options.groups.result import KindName, Ngff, OutputType
 from tiler.options.normalising import Rule, parse_rule
 from tiler.options.regions import Region, parse_roi
-from tiler.options.table import (
-    TABLE,
-    Average,
-    Backend,
-    ExecutorName,
-    Head,
-    Keywords,
-    KindName,
-    Nan,
-    Ngff,
-    OutputType,
-    Precision,
-    ResolvedOptions,
-)
+from tiler.options.table import TABLE, Keywords, ResolvedOptions
 
 FREE = frozenset(option.name for option in TABLE.values() if option.free)
 """Options that cannot change a result: a run may be resumed with others."""

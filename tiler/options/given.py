@@ -10,7 +10,8 @@ from tiler.errors import PlanError
 from tiler.machine import cores
 from tiler.options.declaring import refuse_unknown
 from tiler.options.documents import documented
-from tiler.options.table import TABLE, Keywords, KindName, ResolvedOptions
+from tiler.options.groups.result import KindName
+from tiler.options.table import TABLE, Keywords, ResolvedOptions
 from tiler.ports import KINDS
 
 

@@ -1,0 +1,46 @@
+"""Options of the group Input: the volume and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypedDict
+
+from tiler.geometry import Box
+from tiler.options.declaring import Option
+from tiler.options.parsers import Choice, Items, Text
+from tiler.options.regions import Region, parse_roi
+
+Nan = Literal["refuse", "zero"]
+Missing = Literal["refuse", "zero"]
+
+
+class InputKeywords(TypedDict, total=False):
+    """What a user may give."""
+
+    axes: Annotated[str, Option(
+        group="Input", parse=Text(), metavar="AXES", example="tyx", help="Names of the input's axes.",
+        otherwise="as the file says")]
+    channel: Annotated[str | int | Sequence[int | str], Option(
+        group="Input", parse=Items(), metavar="N[,N]", example="0,2", help="Channels to use.", otherwise="all")]
+    roi: Annotated[str | Box | Sequence[slice] | Region, Option(
+        group="Input", parse=parse_roi, metavar="Z,Y,X", example="0:5,100:600,50:450",
+        help="Region to segment, which equals that region of the whole result; t=3 chooses a time point.",
+        otherwise="the whole volume")]
+    nan: Annotated[Nan, Option(
+        group="Input", parse=Choice(Nan), default="refuse",
+        help="What to do with NaN and infinity in the input: refuse them, or take them as zero.")]
+    missing: Annotated[Missing, Option(
+        group="Input", parse=Choice(Missing), default="refuse",
+        help="What to do with voxels that a file promises and does not hold: refuse them, or read zeros.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """What the engine gets."""
+
+    axes: str | None
+    channel: str | int | tuple[int | str, ...] | None
+    roi: Region | None
+    nan: Nan
+    missing: Missing

@@ -1,0 +1,77 @@
+"""Options of the group Model: the network and what belongs to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict
+
+from tiler.geometry import Shape
+from tiler.options.declaring import Option
+from tiler.options.normalising import Rule, parse_rule
+from tiler.options.parsers import Assignments, Choice, Files, Name, Sizes
+from tiler.ports import Border, Tiling
+
+Head = Literal["softmax", "sigmoid", "none"]
+Ensemble = Literal["probabilities", "scores"]
+Average = Literal["none", "flip4", "rot4", "d4", "rot7"]
+
+
+class ModelKeywords(TypedDict, total=False):
+    """What a user may give."""
+
+    weights: Annotated[str | os.PathLike[str] | Sequence[str | os.PathLike[str]], Option(
+        group="Model", parse=Files(), short="-w", metavar="FILE[,FILE]", of_model=True,
+        help="Weights as a safetensors, .pth, .pt or .ckpt file; several files or a folder of them are an ensemble. "
+             "For a BioImage.IO package: onnx, torchscript or pytorch_state_dict.",
+        otherwise="the weights that belong to the model")]
+    ensemble: Annotated[Ensemble, Option(
+        group="Model", parse=Choice(Ensemble), default="probabilities", of_model=True,
+        help="Values that are averaged over several weights.")]
+    model_args: Annotated[Mapping[str, Any] | Sequence[str], Option(
+        group="Model", parse=Assignments(), flag="--model-arg", metavar="NAME=VALUE", of_model=True,
+        example="encoder_name=resnet34",
+        help="Arguments of a factory or of a library's network. The command line takes one each time.",
+        otherwise="the factory's own")]
+    returns: Annotated[str | int, Option(
+        group="Model", parse=Name(), metavar="NAME|N", of_model=True,
+        help="Output to use of a network that returns several: its key, its number from 0, or both as in a.0.",
+        otherwise="the only one")]
+    head: Annotated[Head, Option(
+        group="Model", parse=Choice(Head), of_model=True,
+        help="Function that follows the last layer.", otherwise="the one that belongs to the model")]
+    average: Annotated[Average, Option(
+        group="Model", parse=Choice(Average), default="none", of_model=True,
+        help="Average over flips and rotations. rot7 resamples and needs one tile that covers the slice.")]
+    tiling: Annotated[Tiling, Option(
+        group="Model", parse=Choice(Tiling), of_model=True,
+        help="exact; blend averages overlapping windows, an approximation; whole takes each input in one piece.",
+        otherwise="exact, and whole for classifiers")]
+    resize: Annotated[int | str | Sequence[int], Option(
+        group="Model", parse=Sizes(2, auto=False), metavar="SIZE", example="352", of_model=True,
+        help="With `tiling=whole`: size that slices are resized to, and their results back from.",
+        otherwise="slices keep their size")]
+    border: Annotated[Border, Option(
+        group="Model", parse=Choice(Border), help="What the canvas holds beyond the volume.",
+        otherwise="the border that belongs to the model")]
+    normalise: Annotated[str, Option(
+        group="Model", parse=parse_rule, default="weights", metavar="RULE", example="volume:1,99", of_model=True,
+        help="Normalisation of grey values: weights (as stored with the weights), volume (mean and deviation of the "
+             "whole volume), volume:LOW,HIGH (percentiles, of integers up to 16 bits) or MEAN,STD.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What the engine gets."""
+
+    weights: str | tuple[str, ...] | None
+    ensemble: Ensemble
+    model_args: Mapping[str, Any] | None
+    returns: str | None
+    head: Head | None
+    average: Average
+    tiling: Tiling | None
+    resize: Shape | None
+    border: Border | None
+    normalise: Rule

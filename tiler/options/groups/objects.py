@@ -1,0 +1,69 @@
+"""Options of the group Objects: how instances are made of a network's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypedDict
+
+from tiler.options.declaring import Option
+from tiler.options.parsers import Among, Choice, Flag, Real, Whole
+
+Split = Literal["none", "watershed"]
+Seeds = Literal["distance", "probability"]
+
+
+class ObjectsKeywords(TypedDict, total=False):
+    """What a user may give."""
+
+    min_size: Annotated[int, Option(
+        group="Objects", parse=Whole(0), default=0, of_output=True, help="Size of the smallest instance in voxels.")]
+    connectivity: Annotated[int, Option(
+        group="Objects", parse=Among((4, 8, 6, 18, 26)), of_output=True,
+        help="Voxels that touch: 4 or 8 in the same section, so that each section has instances of its own; 6, 18 or "
+             "26 through the volume.",
+        otherwise="6 for networks of volumes, 4 for networks of slices")]
+    threshold: Annotated[float, Option(
+        group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True,
+        help="Instances are where the probability is above this, of the second of two classes or of the one in "
+             "`classes`.",
+        otherwise="where a class other than the first is the most likely one")]
+    fill_holes: Annotated[bool, Option(
+        group="Objects", parse=Flag(), default=False, of_output=True, otherwise="holes stay",
+        help="Fill background that has no way to the border of its section, or of the volume.")]
+    split: Annotated[Split, Option(
+        group="Objects", parse=Choice(Split), default="none", of_output=True,
+        help="Split instances that touch: watershed floods each from its seeds.")]
+    seeds: Annotated[Seeds, Option(
+        group="Objects", parse=Choice(Seeds), default="distance", of_output=True,
+        help="With `split=watershed`: seeds are peaks of the distance to the outside, or of the probability.")]
+    seed_height: Annotated[float, Option(
+        group="Objects", parse=Real(1e-3), metavar="H", example="2", of_output=True,
+        help="With `split=watershed`: how far one has to descend from a peak to reach a higher one.",
+        otherwise="1 voxel, or a probability of 0.1")]
+    split_limit: Annotated[int, Option(
+        group="Objects", parse=Whole(1), default=2**27, metavar="N", of_output=True,
+        help="With `split=watershed`: instances whose bounding box holds more voxels stay whole.")]
+    grow: Annotated[int, Option(
+        group="Objects", parse=Whole(0, 64), default=0, metavar="N", of_output=True,
+        help="Voxels along x by which instances grow into the background around them.")]
+    link: Annotated[float, Option(
+        group="Objects", parse=Real(0, 1), metavar="OVERLAP", example="0.25", of_output=True,
+        help="Join instances of a section and the next that overlap each other most, from this intersection over "
+             "union on. Needs 4 or 8 as connectivity.",
+        otherwise="sections stay apart")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectsOptions:
+    """What the engine gets."""
+
+    min_size: int
+    connectivity: int | None
+    threshold: float | None
+    fill_holes: bool
+    split: Split
+    seeds: Seeds
+    seed_height: float | None
+    split_limit: int
+    grow: int
+    link: float | None

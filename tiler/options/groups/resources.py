@@ -1,0 +1,77 @@
+"""Options of the group Resources: how and where the work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypedDict
+
+from tiler.geometry import Shape
+from tiler.options.declaring import AutoType, Option
+from tiler.options.parsers import Bytes, Choice, ChoiceOrExecutor, Flag, Sizes, Text, Whole
+from tiler.ports import Executor
+
+Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
+Backend = Literal["torch", "compile", "openvino", "onnxruntime", "onnxruntime:tensorrt", "auto"]
+ExecutorName = Literal["threads", "serial", "dask"]
+Size = int | str | Sequence[int] | AutoType
+
+
+class ResourcesKeywords(TypedDict, total=False):
+    """What a user may give."""
+
+    tile: Annotated[Size, Option(
+        group="Resources", parse=Sizes(), default="auto", metavar="SIZE", example="1x572x572",
+        help="Shape of the model's input.")]
+    block: Annotated[Size, Option(
+        group="Resources", parse=Sizes(), default="auto", metavar="SIZE", example="64x1024x1024",
+        help="Shape of one task and one write.")]
+    batch: Annotated[int | str | AutoType, Option(
+        group="Resources", parse=Whole(1, auto=True), default="auto", metavar="N", example="4", free=True,
+        help="Number of tiles that go through the model at once.")]
+    memory: Annotated[int | str | AutoType, Option(
+        group="Resources", parse=Bytes(), default="auto", metavar="SIZE", example="8GiB", free=True,
+        help="Memory that the run may take; auto is half of what is available.")]
+    workers: Annotated[int | str, Option(
+        group="Resources", parse=Whole(1), default=2, metavar="N", example="4", free=True, of_output=True,
+        help="Threads that read ahead, and as many that write behind; processes of dask.")]
+    executor: Annotated[ExecutorName | Executor, Option(
+        group="Resources", parse=ChoiceOrExecutor(Choice(ExecutorName)), default="threads", free=True, of_output=True,
+        help="What runs the blocks; dask uses several processes or machines and writes to a file.")]
+    scheduler: Annotated[str, Option(
+        group="Resources", parse=Text(), metavar="ADDRESS", example="tcp://10.0.0.1:8786", free=True, of_output=True,
+        help="With `executor=dask`: address or scheduler file of a running cluster.",
+        otherwise="processes of this machine are started")]
+    tune: Annotated[bool, Option(
+        group="Resources", parse=Flag(), default=True, free=True, otherwise="the network is timed",
+        help="Time the network for a few seconds where there is much to do, and remember the result.")]
+    device: Annotated[str, Option(
+        group="Resources", parse=Text(), default="auto", metavar="NAME", example="cuda:0,cuda:1", of_model=True,
+        help="auto, cpu, cuda, cuda:1 or mps; several GPUs share the blocks.")]
+    precision: Annotated[Precision, Option(
+        group="Resources", parse=Choice(Precision), default="float32", of_model=True,
+        help="Precision of the network; tf32 needs a CUDA device.")]
+    backend: Annotated[Backend, Option(
+        group="Resources", parse=Choice(Backend), default="torch", of_model=True,
+        help="Library that runs the network; auto measures which is the fastest.")]
+    threads: Annotated[int | str, Option(
+        group="Resources", parse=Whole(1, 1024), metavar="N", example="8", of_model=True,
+        help="Processor threads of one forward pass.", otherwise="all cores, shared by the processes of dask")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourcesOptions:
+    """What the engine gets."""
+
+    tile: Shape | AutoType
+    block: Shape | AutoType
+    batch: int | AutoType
+    memory: int | AutoType
+    workers: int
+    executor: ExecutorName | Executor
+    scheduler: str | None
+    tune: bool
+    device: str
+    precision: Precision
+    backend: Backend
+    threads: int

@@ -1,0 +1,49 @@
+"""Options of the group Result: what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict
+
+from tiler.options.declaring import Option
+from tiler.options.parsers import Choice, Compression, Items
+
+KindName = Literal["probabilities", "labels", "instances"]
+Ngff = Literal["0.5", "0.4"]
+OutputType = Literal["float32", "float16", "float64", "uint8", "uint32", "uint64"]
+
+
+class ResultKeywords(TypedDict, total=False):
+    """What a user may give."""
+
+    kind: Annotated[KindName, Option(
+        group="Result", parse=Choice(KindName), flag="--as", default="probabilities", of_model=True,
+        help="What to write. Two classes give the probability of the second one as one channel.")]
+    classes: Annotated[str | int | Sequence[str | int], Option(
+        group="Result", parse=Items(), metavar="all|NAME", of_model=True,
+        help="Classes whose probabilities are written: all, or names or numbers. Labels and instances are made of all "
+             "classes, or of the one that is named here, which is cut at 0.5.",
+        otherwise="the second of two probabilities, else all")]
+    dtype: Annotated[OutputType, Option(
+        group="Result", parse=Choice(OutputType), of_model=True,
+        help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p).",
+        otherwise="float32 for probabilities, uint8 for labels, uint32 for instances")]
+    ngff: Annotated[Ngff, Option(
+        group="Result", parse=Choice(Ngff), default="0.5", of_zarr=True, of_output=True,
+        help="Version of OME-Zarr: 0.5 is zarr 3, 0.4 is zarr 2.")]
+    compression: Annotated[str | Sequence[Any], Option(
+        group="Result", parse=Compression(), metavar="NAME[:LEVEL]", example="blosc:7", of_zarr=True,
+        of_output=True, otherwise="zstd; blosc for OME-Zarr 0.4",
+        help="Compression of the chunks of a zarr: blosc, zstd, gzip or none.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """What the engine gets."""
+
+    kind: KindName
+    classes: str | int | tuple[str | int, ...] | None
+    dtype: OutputType
+    ngff: Ngff
+    compression: tuple[str, int | None] | None
