@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from standins import LabelNet
 
 import tiler
 from tiler.errors import Interrupted, PlanError
@@ -67,6 +68,15 @@ def test_results_are_read_as_layers_where_they_lie(result):
     assert (look["scale"], look["translate"], look["axis_labels"]) == ((1.0,) * 3, (1.0, 8.0, 4.0), ("z", "y", "x"))
     assert look["units"] == ("pixel",) * 3
     assert look["metadata"] == {"tiler": {"path": str(result / "cells.zarr"), "channel": 0}}
+
+
+def test_an_image_brings_its_labels(result):
+    place = str(result / "cells.zarr/labels/objects")
+    tiler.segment(result / "stack.npy", LabelNet(), place, kind="instances", roi="1:3,8:40,4:44")
+    (_, _, kind), (data, look, labels) = read(str(result / "cells.zarr"))
+    assert (kind, labels) == ("image", "labels")
+    assert look["metadata"]["tiler"]["path"] == place
+    np.testing.assert_array_equal(np.asarray(data), np.asarray(layers_of(place, image=False)[0].array))
 
 
 def test_images_are_grey_and_channels_apart(tmp_path):

@@ -107,7 +107,7 @@ def test_large_tables_lie_in_files(monkeypatch):
 def test_more_objects_than_the_type_counts_are_refused_before_any_is_written():
     labels = np.zeros((1, 30, 30), np.uint8)
     labels[0, ::2, ::2] = 1
-    with pytest.raises(BlockFailed, match="there are 450 objects, uint8 counts to 255: use dtype="):
+    with pytest.raises(BlockFailed, match="there are 450 objects, uint8 counts to 255: use a larger dtype= or"):
         objects_of(np.concatenate([labels, labels]), (1, 30, 30), 4, dtype="uint8")
 
 

@@ -68,7 +68,7 @@ def test_values_that_cannot_be_read_are_refused_by_the_name_of_the_option(name, 
 @pytest.mark.parametrize(("options", "words"), [
     ({"min_size": 5}, "say kind=\"instances\", or leave out min_size="),
     ({"kind": "labels", "dtype": "float32"}, r"labels are written as uint8; got 'float32' \(dtype=\)"),
-    ({"kind": "instances", "dtype": "uint8"}, "instances are written as uint32, uint64"),
+    ({"kind": "instances", "dtype": "uint8"}, "instances are written as uint32, uint16, uint64"),
     ({"dtype": "uint64"}, "probabilities are written as float32"),
     ({"scheduler": "tcp://here:1"}, "the executor is threads: say executor=\"dask\""),
     ({"scheduler": "tcp://here:1", "executor": Serial()}, "the executor is Serial"),

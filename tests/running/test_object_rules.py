@@ -113,3 +113,18 @@ def test_rules_that_the_network_does_not_allow_are_refused(net, options, message
 def test_rules_are_refused_where_there_are_no_objects():
     with pytest.raises(PlanError, match=r"probabilities have no objects: say kind=.*leave out grow="):
         tiler.plan(VOLUME, ProbabilityNet(), grow=2)
+
+
+def test_files_for_fiji_show_masks_and_hold_instances_with_their_voxel_size(tmp_path):
+    tifffile.imwrite(tmp_path / "brain.tif", VOLUME, imagej=True, resolution=(250, 250),
+                     metadata={"axes": "ZYX", "unit": "micron", "spacing": 0.05})
+    tiler.segment(tmp_path / "brain.tif", LabelNet(), tmp_path / "mask.tif", kind="labels")
+    tiler.segment(tmp_path / "brain.tif", LabelNet(), tmp_path / "cells.tif", kind="instances", dtype="uint16")
+    tiler.segment(tmp_path / "brain.tif", LabelNet(), tmp_path / "cells.ome.tif", kind="instances")
+    for name in ("mask.tif", "cells.tif"):
+        with tifffile.TiffFile(tmp_path / name) as tiff:
+            told = tiff.imagej_metadata
+            assert (told["unit"], told["spacing"]) == ("micron", 0.05)
+            assert name == "cells.tif" or (told["min"], told["max"]) == (0, 1)
+    with tifffile.TiffFile(tmp_path / "cells.ome.tif") as tiff:
+        assert 'Name="brain"' in tiff.ome_metadata

@@ -91,3 +91,19 @@ def test_it_reads_back_as_a_source(example, tmp_path):
     source = open_source(tmp_path / "out.zarr")
     assert source.calibration == spec.calibration
     np.testing.assert_array_equal(source.read(Box.of_shape(spec.shape[1:])), values)
+
+
+def test_zarr_2_names_its_dimensions_as_xarray_does(tmp_path):
+    sink, _ = written(lambda spec: open_sink(tmp_path / "out.zarr", spec), replace(EXAMPLES["a stack"], ngff="0.4"))
+    sink.finish(ATTRIBUTES)
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    for level in group.array_keys():
+        assert group[level].attrs["_ARRAY_DIMENSIONS"] == ["z", "y", "x"]
+
+
+def test_background_is_clear_in_labels(tmp_path):
+    sink, _ = written(lambda spec: open_sink(tmp_path / "out.zarr", spec),
+                      replace(EXAMPLES["a stack"], dtype=np.dtype("uint8"), kind="labels"))
+    sink.finish({**ATTRIBUTES, "classes": ["membrane", "cell"]})
+    colors = zarr.open_group(tmp_path / "out.zarr", mode="r").attrs["ome"]["image-label"]["colors"]
+    assert [(entry["label-value"], entry["rgba"][3]) for entry in colors] == [(0, 0), (1, 255)]

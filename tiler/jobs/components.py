@@ -162,8 +162,8 @@ class MergeJob:
         numbers, count = groups.numbers(sizes, firsts, self.min_size)
         limit = int(np.iinfo(self.dtype).max)
         if count > limit:
-            raise PlanError(f"there are {count} objects, {self.dtype} counts to {limit}: use `dtype=uint64` or a "
-                            "larger `min_size`")
+            raise PlanError(f"there are {count} objects, {self.dtype} counts to {limit}: use a larger "
+                            "`dtype` or a larger `min_size`")
         return window, numbers, count
 
     def write(self, index: int, result: tuple[Ids, Ids, int]) -> Json:

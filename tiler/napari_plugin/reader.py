@@ -10,7 +10,7 @@ import dask.array as da
 
 from tiler.errors import TilerError
 from tiler.sources import open_source
-from tiler.viewing.layers import GREY, ViewLayer, layers_of
+from tiler.viewing.layers import GREY, ViewLayer, labels_in, layers_of
 from tiler.viewing.lazy import LazyVolume
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -33,7 +33,7 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 
 
 def read(path: Paths) -> list[LayerData]:
-    """Read all files as layers.
+    """Read all files as layers, an OME-Zarr image with its label images.
 
     Returns
     -------
@@ -47,9 +47,10 @@ def read(path: Paths) -> list[LayerData]:
     """
     found = []
     for each in _paths(path):
-        for number, layer in enumerate(layers_of(each, image=True)):
-            data, look, kind = layer_data(layer)
-            found.append((data, {**look, "metadata": {METADATA: {"path": str(each), "channel": number}}}, kind))
+        for place, image in ((each, True), *((label, False) for label in labels_in(each))):
+            for number, layer in enumerate(layers_of(place, image=image)):
+                data, look, kind = layer_data(layer)
+                found.append((data, {**look, "metadata": {METADATA: {"path": place, "channel": number}}}, kind))
     return found
 
 

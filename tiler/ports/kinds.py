@@ -39,6 +39,6 @@ class Kind:
 KINDS = {kind.name: kind for kind in (
     Kind("probabilities", True, "channels", ("float32", "float16", "uint8", "float64"), "/volumes/probabilities"),
     Kind("labels", False, "values", ("uint8",), "/volumes/labels/classes"),
-    Kind("instances", False, None, ("uint32", "uint64"), "/volumes/labels/neuron_ids"),
+    Kind("instances", False, None, ("uint32", "uint16", "uint64"), "/volumes/labels/neuron_ids"),
 )}
 """Every kind of result by its name. How each is made stands in `tiler.running.results`."""

@@ -125,6 +125,10 @@ class OutputSpec:
         Version of OME-NGFF of a zarr output: ``"0.5"`` (zarr 3) or ``"0.4"`` (zarr 2, which has no shards).
     storage
         Options that say how a zarr output is stored, by keyword; those that are missing are left to the sink.
+    title
+        What to call the image inside formats that name one: the input's name.
+    values
+        Number of values of labels, so that viewers can spread them over their grey values; 0 where it is unknown.
     """
 
     shape: VolumeShape
@@ -138,6 +142,8 @@ class OutputSpec:
     kind: str = "probabilities"
     ngff: str = "0.5"
     storage: Json = field(default_factory=dict)
+    title: str = ""
+    values: int = 0
 
 
 @dataclass(frozen=True, slots=True)

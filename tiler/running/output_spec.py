@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import PurePath
 
 from tiler.geometry import Box, Shape
 from tiler.planning.plan import Plan
-from tiler.ports import Calibration, OutputSpec, Source
+from tiler.ports import KINDS, Calibration, OutputSpec, Source
 from tiler.running.run_spec import RunSpec
 
 MANY_CHUNKS = 10_000
@@ -32,7 +33,14 @@ def network_spec(run: RunSpec, kind: str) -> OutputSpec:
         kind=kind,
         ngff=run.storage.get("ngff", "0.5"),
         storage=run.storage,
+        title=title_of(run.source.name),
+        values=len(predictor.identity.get("names", ())) if KINDS[kind].classes == "values" else 0,
     )
+
+
+def title_of(name: str) -> str:
+    """A name without folders and suffixes: ``stack`` of ``data/stack.ome.tif``."""
+    return PurePath(name.rstrip("/")).name.split(".")[0] or name
 
 
 def _whole_chunks(plan: Plan) -> Shape:

@@ -79,9 +79,10 @@ def _channels(spec: OutputSpec, classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _values(classes: Sequence[str]) -> dict[str, Any]:
-    """Names and colours of the values of labels."""
+    """Names and colours of the values of labels; background is clear."""
     return {
-        "colors": [{"label-value": i, "rgba": [*bytes.fromhex(_color(i)), 255]} for i in range(len(classes))],
+        "colors": [{"label-value": i, "rgba": [*bytes.fromhex(_color(i)), 255 if i else 0]}
+                   for i in range(len(classes))],
         "properties": [{"label-value": i, "class": label} for i, label in enumerate(classes)],
     }
 

@@ -61,12 +61,13 @@ class OmeTiffSink(StagedSink):
         voxels = sum(math.prod(array.shape) for array in levels)
         big = voxels * np.dtype(self.spec.dtype).itemsize > CLASSIC_LIMIT
         order = stored_order(self.layout)
-        described = {**ome_options(self.spec)["metadata"], "axes": "".join(order).upper()}
+        found = ome_options(self.spec)
+        first = {**found, "metadata": {**found["metadata"], "axes": "".join(order).upper()},
+                 "subifds": len(levels) - 1}
         with tifffile.TiffWriter(path, bigtiff=big, ome=True) as tiff:
             for number, array in enumerate(levels):
                 places = [self.layout.axes.index(axis) for axis in order]
-                options: dict[str, Any] = {"metadata": None, "subfiletype": 1} if number else \
-                    {"metadata": described, "subifds": len(levels) - 1}
+                options: dict[str, Any] = {"metadata": None, "subfiletype": 1} if number else first
                 tiff.write(tiles(array, places, watch), shape=[array.shape[place] for place in places],
                            dtype=array.dtype, tile=(TILE, TILE), compression="zlib", photometric="minisblack",
                            **options)

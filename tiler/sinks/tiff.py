@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from tiler.ports import Array, Calibration, OutputSpec
+from tiler.ports import KINDS, Array, Calibration, OutputSpec
 from tiler.sinks.layout import Layout
 from tiler.sinks.mapped import MappedSink, moved
 from tiler.sinks.units import NANOMETRES, seconds_per_frame, steps
@@ -24,8 +24,7 @@ CLASSIC_LIMIT = 2**32 - 2**25  # offsets have 32 bits; tifffile leaves as much f
 SYMBOLS = {"picometer": "pm", "angstrom": "Å", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm",
            "centimeter": "cm", "meter": "m", "inch": "in", "millisecond": "ms", "second": "s", "minute": "min",
            "hour": "h", "day": "d", "microsecond": "µs", "nanosecond": "ns"}
-IMAGEJ_UNITS = {"nanometer": "nm", "micrometer": "micron", "millimeter": "mm", "centimeter": "cm", "meter": "m",
-                "picometer": "pm", "inch": "inch"}
+MICROMETRE = NANOMETRES["micrometer"]
 
 
 class TiffSink(MappedSink):
@@ -81,19 +80,36 @@ def imagej_options(spec: OutputSpec) -> dict[str, Any]:
         metadata["finterval"] = interval
     if len(spec.classes) == spec.shape[0]:
         metadata["Labels"] = list(spec.classes) * spec.shape[1]
+    if KINDS[spec.kind].classes == "values":  # or a mask of 0 and 1 is black in 256 grey values
+        metadata |= {"min": 0.0, "max": float(max(1, spec.values - 1))}
     options = _imagej_sizes(spec.calibration)
     return {**options, "metadata": {**metadata, **options.get("metadata", {})}}
 
 
 def _imagej_sizes(calibration: Calibration) -> dict[str, Any]:
-    """ImageJ keeps one unit for x, y and z, and voxels per unit in the resolution tags."""
-    lengths = {axis: (scale, unit) for axis, (scale, unit) in steps(calibration).items() if unit in NANOMETRES}
-    if not {"y", "x"} <= lengths.keys():
+    """ImageJ keeps one unit for x, y and z, and voxels per unit in the resolution tags.
+
+    It is always the micron, since Bio-Formats takes the spacing of sections for microns.
+    """
+    sizes = _micrometres(calibration)
+    if not {"y", "x"} <= sizes.keys():
         return {}
-    unit = lengths["x"][1] if lengths["x"][1] in IMAGEJ_UNITS else "nanometer"
-    sizes = {axis: scale * (NANOMETRES[own] / NANOMETRES[unit]) for axis, (scale, own) in lengths.items()}
     spacing = {"spacing": sizes["z"]} if "z" in sizes else {}
-    return {"resolution": (1 / sizes["x"], 1 / sizes["y"]), "metadata": {"unit": IMAGEJ_UNITS[unit], **spacing}}
+    return {"resolution": (1 / sizes["x"], 1 / sizes["y"]), "metadata": {"unit": "micron", **spacing}}
+
+
+def _micrometres(calibration: Calibration) -> dict[str, float]:
+    """Sides of a voxel by axis, as far as they are known."""
+    return {axis: scale * (NANOMETRES[unit] / MICROMETRE) for axis, (scale, unit) in steps(calibration).items()
+            if unit in NANOMETRES}
+
+
+def resolution_tags(calibration: Calibration) -> dict[str, Any]:
+    """For `tifffile.imwrite`: voxels per centimetre, for programs that read no OME-XML; none where it is unknown."""
+    sizes = _micrometres(calibration)
+    if not {"y", "x"} <= sizes.keys():
+        return {}
+    return {"resolution": (1e4 / sizes["x"], 1e4 / sizes["y"]), "resolutionunit": "CENTIMETER"}
 
 
 def ome_options(spec: OutputSpec) -> dict[str, Any]:
@@ -105,11 +121,14 @@ def ome_options(spec: OutputSpec) -> dict[str, Any]:
             metadata |= {names[axis]: scale, f"{names[axis]}Unit": SYMBOLS[unit]}
     if len(spec.classes) == spec.shape[0]:
         metadata["Channel"] = {"Name": list(spec.classes)}
-    return {"metadata": metadata}
+    if spec.title:
+        metadata["Name"] = spec.title
+    return {"metadata": metadata, **resolution_tags(spec.calibration)}
 
 
 def plain_options(spec: OutputSpec) -> dict[str, Any]:
     """For `tifffile.imwrite`: what neither ImageJ nor OME-XML can hold is described in JSON."""
     known = spec.calibration
     sizes = {axis: [scale, unit] for axis, scale, unit in zip(known.axes, known.scale, known.units, strict=True)}
-    return {"metadata": {"tiler": {"voxel_size": sizes, "channels": list(spec.classes)}}}
+    return {"metadata": {"tiler": {"voxel_size": sizes, "channels": list(spec.classes)}},
+            **resolution_tags(known)}

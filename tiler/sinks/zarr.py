@@ -159,7 +159,8 @@ class ZarrSink:
         version = ZARR_FORMATS[self.spec.ngff]
         options: dict[str, Any] = {"dimension_names": self.layout.axes}
         if version == 2:
-            options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+            options = {"chunk_key_encoding": {"name": "v2", "separator": "/"},
+                       "attributes": {"_ARRAY_DIMENSIONS": list(self.layout.axes)}}  # as xarray names them in zarr 2
         if "compression" in self.spec.storage:
             name, strength = self.spec.storage["compression"]
             options["compressors"] = compressor(name, strength, version)

@@ -100,6 +100,13 @@ def layers_of(source: Any, *, image: bool, axes: str | None = None) -> list[View
     return made
 
 
+def labels_in(source: str) -> list[str]:
+    """The label images that an OME-Zarr image lists, as paths; none for any other input."""
+    place = source.rstrip("/")
+    names = attributes_of(f"{place}/labels").get("labels") if place.endswith(".zarr") else None
+    return [f"{place}/labels/{name}" for name in names or ()]
+
+
 def _name(stem: str, kind: Kind, channel: str, inverted: bool) -> str:
     if kind == "probabilities" and channel:
         channel = f"{'1 - ' if inverted else ''}P({channel})"

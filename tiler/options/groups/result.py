@@ -11,7 +11,7 @@ from tiler.options.parsers import Choice, Compression, Items
 
 KindName = Literal["probabilities", "labels", "instances"]
 Ngff = Literal["0.5", "0.4"]
-OutputType = Literal["float32", "float16", "float64", "uint8", "uint32", "uint64"]
+OutputType = Literal["float32", "float16", "float64", "uint8", "uint16", "uint32", "uint64"]
 
 
 class ResultKeywords(TypedDict, total=False):
@@ -27,7 +27,8 @@ class ResultKeywords(TypedDict, total=False):
         otherwise="the second of two probabilities, else all")]
     dtype: Annotated[OutputType, Option(
         group="Result", parse=Choice(OutputType), of_model=True,
-        help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p).",
+        help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p); instances in uint16, up to 65535 "
+             "of them, open in Fiji with their voxel size.",
         otherwise="float32 for probabilities, uint8 for labels, uint32 for instances")]
     ngff: Annotated[Ngff, Option(
         group="Result", parse=Choice(Ngff), default="0.5", of_zarr=True, of_output=True,
