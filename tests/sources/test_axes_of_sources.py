@@ -87,14 +87,14 @@ def test_time_is_folded_and_the_calibration_keeps_it():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"axes": "zyx"}, r"has 4 axes, of shape \(2, 3, 4, 5\); got 3 names: 'zyx' \(--axes\)"),
+    ({"axes": "zyx"}, r"has 4 axes, of shape \(2, 3, 4, 5\); got 3 names: 'zyx' \(axes=\)"),
     ({"axes": "czyw"}, "got 'czyw'"),
     ({"axes": "zzyx"}, "got 'zzyx'"),
     ({"axes": "tczx"}, "with y and x among them"),
-    ({"channel": "2"}, r"has 2 channels, 0 to 1; got '2' \(--channel\)"),
+    ({"channel": "2"}, r"has 2 channels, 0 to 1; got '2' \(channel=\)"),
     ({"channel": "-1"}, "got '-1'"),
     ({"channel": [0, 5]}, r"got \[0, 5\]"),
-    ({"channel": "red"}, r"numbers such as 0 or 0,2, or their names, or all; got 'red' \(--channel\)$"),
+    ({"channel": "red"}, r"numbers such as 0 or 0,2, or their names, or all; got 'red' \(channel=\)$"),
     ({"channel": []}, "has 2 channels"),
     ({"time": 1}, "has 1 time points, 0 to 0; got 1"),
 ])

@@ -8,7 +8,7 @@ import tifffile
 from tiler.errors import SourceError
 from tiler.geometry import Box
 from tiler.sources import open_source
-from tiler.sources.folder import natural
+from tiler.sources.folder_order import natural
 
 
 def test_names_are_in_natural_order():

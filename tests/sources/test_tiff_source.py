@@ -129,7 +129,7 @@ def test_several_images_in_a_file_are_named_and_one_is_chosen(tmp_path):
 def test_unknown_axes_are_refused_and_can_be_named(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 20, 24), np.uint8), photometric="minisblack",
                      metadata={"axes": "HYX"})
-    with pytest.raises(SourceError, match=r"axes 'HYX' .*\(--axes\)"):
+    with pytest.raises(SourceError, match=r"axes 'HYX' .*\(axes=\)"):
         open_source(tmp_path / "a.tif")
     assert open_source(tmp_path / "a.tif", axes="cyx").shape == (4, 1, 20, 24)
 

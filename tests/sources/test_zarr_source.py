@@ -161,7 +161,7 @@ def test_any_level_has_its_own_scale_and_the_names_of_the_channels(version, leve
     assert chosen.channels == ("membrane",)
     assert open_source(tmp_path / "a.zarr" / level, axes="zyx").channels == ()
     assert open_source(tmp_path / "a.zarr" / level, channel="1,cell").view.channels == (1, 0)
-    with pytest.raises(SourceError, match=r"got 'nucleus' \(--channel\); .* has cell, membrane$"):
+    with pytest.raises(SourceError, match=r"got 'nucleus' \(channel=\); .* has cell, membrane$"):
         open_source(tmp_path / "a.zarr" / level, channel="nucleus")
 
 

@@ -180,10 +180,10 @@ def _overridden(name: str, shape: Shape, override: str) -> str:
     axes = override.lower()
     if len(axes) != len(shape):
         raise SourceError(f"{name} has {len(shape)} axes, of shape {shape}; got {len(axes)} names: "
-                          f"{override!r} (--axes)")
+                          f"{override!r} (`axes`)")
     if set(axes) - set(CANONICAL) or len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes):
         raise SourceError("axes are named once each by t, c, z, y, x and s (the samples of a pixel), with y and x "
-                          f"among them; got {override!r} (--axes)")
+                          f"among them; got {override!r} (`axes`)")
     return axes
 
 
@@ -196,7 +196,7 @@ def _named(name: str, axes: str, shape: Shape) -> str:
             known = known[:place] + free.pop(0) + known[place + 1:]
     if set(known) - set(CANONICAL) or len(set(known)) != len(known) or not {"y", "x"} <= set(known):
         raise SourceError(f"{name} has axes {axes.upper()!r} of shape {shape}, which tiler cannot place: name "
-                          "them by t, c, z, y, x and s (--axes)")
+                          "them by t, c, z, y, x and s (`axes`)")
     return known
 
 
@@ -211,8 +211,8 @@ def _channels(name: str, channel: Channels, names: tuple[str, ...]) -> tuple[int
     except ValueError:
         known = f"; {name} has {', '.join(names)}" if any(names) else ""
         raise SourceError("channels are numbers such as 0 or 0,2, or their names, or all; "
-                          f"got {channel!r} (--channel){known}") from None
+                          f"got {channel!r} (`channel`){known}") from None
     if not chosen or not all(0 <= number < count for number in chosen):
         raise SourceError(f"{name} has {count} channel{'s' * (count > 1)}, 0 to {count - 1}; "
-                          f"got {channel!r} (--channel)")
+                          f"got {channel!r} (`channel`)")
     return chosen

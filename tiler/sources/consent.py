@@ -31,7 +31,7 @@ class Consent:
     def __post_init__(self) -> None:
         if self.missing not in MISSING:
             raise SourceError(f"what is missing is refused or read as zero: give one of {', '.join(MISSING)}, not "
-                              f"{self.missing!r} (--missing)")
+                              f"{self.missing!r} (`missing`)")
 
     def absent(self, what: str, instead: str = "zeros") -> None:
         """Refuse voxels that are promised and not there, unless the user agreed to others in their place.
@@ -49,7 +49,7 @@ class Consent:
             If the user did not.
         """
         if self.missing != "zero":
-            raise SourceError(f"{what}; --missing zero reads what is not there as {instead}")
+            raise SourceError(f"{what}; `missing=zero` reads what is not there as {instead}")
         logger.warning("%s: what is not there is read as %s", what, instead)
 
     def outside(self, folder: Path, file: Path, teller: str) -> None:
@@ -62,7 +62,7 @@ class Consent:
         """
         if not self.trust and folder.resolve() not in file.resolve().parents:
             raise SourceError(f"{teller} names {str(file)!r}, which does not lie in the same folder and is not read; "
-                              "--trust reads it")
+                              "`trust=True` reads it")
 
 
 REFUSED = Consent()

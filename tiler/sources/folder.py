@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
+from tiler.sources.folder_order import in_order
+from tiler.sources.image_decoders import decode
 from tiler.sources.image_headers import image_header
 from tiler.sources.raw import Header, Index
-from tiler.sources.tiff import open_tiff
-from tiler.sources.volume import one_line
+from tiler.sources.tiff import TiffImage, open_tiff
 
+logger = logging.getLogger(__name__)
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -31,10 +32,8 @@ class ImageFile:
     path: Path
 
     def fetch(self, index: Index) -> Array:
-        image = _decode(self.path)
-        if image.shape != self.header.shape or image.dtype != self.header.dtype:
-            raise SourceError(f"{self.path} is {_says(image.shape, image.dtype)} and not "
-                              f"{_says(self.header.shape, self.header.dtype)} as when it was opened")
+        _, image = decode(self.path)
+        _check_as_opened(self.path, image.shape, image.dtype, self.header.shape, self.header.dtype)
         return image[index]
 
     def identity(self) -> Json:
@@ -43,7 +42,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class FolderImage:
-    """2-D images of one shape and dtype, stacked along z in natural order."""
+    """2-D images of one shape and dtype, stacked along z in the order of the numbers in their names."""
 
     header: Header
     path: Path
@@ -53,35 +52,41 @@ class FolderImage:
         return np.stack([self._slice(number, index[1:]) for number in range(index[0].start, index[0].stop)])
 
     def _slice(self, number: int, index: Index) -> Array:
-        file = self.path / self.names[number]
+        file, shape, dtype = self.path / self.names[number], self.header.shape[1:], self.header.dtype
         if file.suffix.lower() in TIFF:
-            return open_tiff(file).fetch(index)
-        return ImageFile(_of_slice(self.header, str(file)), file).fetch(index)
+            image = open_tiff(file)
+            _check_as_opened(file, image.header.shape, image.header.dtype, shape, dtype)
+            return image.fetch(index)
+        axes = self.header.axes[1:]
+        return ImageFile(Header.plain(name=str(file), axes=axes, shape=shape, dtype=dtype), file).fetch(index)
 
     def identity(self) -> Json:
         """Names, sizes and times of the files, in their order."""
-        stats = ((name, (self.path / name).stat()) for name in self.names)
-        files = [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
+        told = (file_identity(self.path / name) for name in self.names)
+        files = [[name, each["size"], each["mtime_ns"]] for name, each in zip(self.names, told, strict=True)]
         return {"kind": "folder", "path": str(self.path), "files": files}
 
 
 def open_image(path: Path, consent: Consent = REFUSED) -> ImageFile:
-    """Open a PNG, JPEG or BMP file, colours as channels.
+    """Open a PNG, JPEG or BMP file, colours as channels, palettes as indices; reads its header.
 
     Raises
     ------
     SourceError
-        If it is missing or cannot be decoded.
+        If it does not exist, is damaged, or is too small for what its header claims.
     """
     path = existing(path)
-    image_header(path)
-    image = _decode(path)
-    return ImageFile(Header.plain(name=str(path), axes="yxs"[:image.ndim], shape=image.shape, dtype=image.dtype,
-                                  chunk=image.shape), path)
+    told = image_header(path)
+    if told.indexed and told.kind == "PNG":
+        logger.warning("%s has a palette: its indices are read, not its colours", path)
+    return ImageFile(Header.plain(name=str(path), axes="yxs"[:len(told.shape)], shape=told.shape, dtype=told.dtype,
+                                  chunk=told.shape), path)
 
 
-def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage:
-    """Open the images of a folder; other files in it are ignored.
+def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage | TiffImage:
+    """Open the images of a folder, or the one image that all its OME-TIFF files belong to.
+
+    Other files in it are ignored.
 
     Raises
     ------
@@ -89,9 +94,18 @@ def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage:
         If it holds no image, several kinds of images, or images that differ in shape or dtype.
     """
     path = existing(path)
-    names = sorted((file.name for file in path.iterdir() if _is_image(file)), key=natural)
+    found = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    for file in found:
+        if file.is_symlink() and not file.exists():
+            raise SourceError(f"{file} is a link to {file.readlink()}, which does not exist")
+    names = in_order(path, [file.name for file in found if file.is_file()])
     if not names:
         raise SourceError(f"{path} holds no images; known are {' '.join(SUFFIXES)}")
+    whole = _one_set(path, names, consent)
+    return whole or _stack(path, names)
+
+
+def _stack(path: Path, names: list[str]) -> FolderImage:
     first = _header(path / names[0])
     if set(first.axes) - set("yxsc"):
         raise SourceError(f"{path / names[0]} has shape {first.shape}: the images of a folder are 2-D")
@@ -101,14 +115,13 @@ def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage:
     return FolderImage(header, path, tuple(names))
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key under which ``z2`` comes before ``z10``, and numbers before letters."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return [(not digits, int(digits or 0), text.lower()) for digits, text in parts]
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+def _one_set(path: Path, names: list[str], consent: Consent) -> TiffImage | None:
+    """The image of a set of OME-TIFF files, if all files of the folder belong to it."""
+    first = path / names[0]
+    if len(names) == 1 or not first.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return None
+    image = open_tiff(first, consent)
+    return image if {path / name for name in names} <= set(image.files) else None
 
 
 def _header(file: Path) -> Header:
@@ -128,21 +141,12 @@ def _signature(file: Path) -> str:
     """What must agree between the slices, from the file's header alone."""
     if file.suffix.lower() in TIFF:
         header = open_tiff(file).header
-        return _says(header.shape, header.dtype)
-    return image_header(file)
+        return f"of shape {header.shape} and dtype {header.dtype.name}"
+    return str(image_header(file))
 
 
-def _says(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    return f"of shape {shape} and dtype {dtype.name}"
-
-
-def _of_slice(stack: Header, name: str) -> Header:
-    return Header.plain(name=name, axes=stack.axes[1:], shape=stack.shape[1:], dtype=stack.dtype)
-
-
-def _decode(path: Path) -> Array:
-    try:
-        image: Array = imagecodecs.imread(path)
-    except Exception as error:  # each codec has its own errors
-        raise SourceError(f"{path} is not a readable image: {one_line(error)}") from error
-    return image
+def _check_as_opened(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], was: tuple[int, ...],
+                     kind: np.dtype[Any]) -> None:
+    if shape != was or dtype.newbyteorder("=") != kind.newbyteorder("="):
+        raise SourceError(f"{file} is of shape {shape} and dtype {dtype.name} and not of shape {was} and dtype "
+                          f"{kind.name} as when it was opened")
