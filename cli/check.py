@@ -25,12 +25,14 @@ from tiler.planning.summary import by
               help="How many windows to compute again.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which windows.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along (TorchScript).")
-@json_option("sound, blocks, recorded, damaged, windows, share, tile, other_tile, worst, allowed, wrong")
+@json_option("sound, blocks, recorded, damaged, faults, shape, low, high, not_finite, windows, share, tile, "
+             "other_tile, worst, allowed, wrong")
 def check(output: str, as_json: bool, **settings: Any) -> int:
     """Verify an OUTPUT of tiler segment.
 
-    Reads every block and compares its checksum with the journal, then computes windows at the seams of tiles
-    again with tiles of another size. Exit code 0 says that all of it is sound.
+    Reads every block and compares its checksum with the journal, compares coarser levels with level 0 and metadata
+    with what was written, then computes windows at the seams of tiles again with tiles of another size. Exit code 0
+    says that all of it is sound.
     """
     report = api.check(output, **settings)
     if as_json:
@@ -43,6 +45,8 @@ def check(output: str, as_json: bool, **settings: Any) -> int:
 def _lines(report: CheckReport) -> list[str]:
     lines = [f"blocks: {report.recorded - len(report.damaged)} of {report.blocks} are finished and sound"]
     lines += [f"  damaged: {where}" for where in report.damaged]
+    lines += [f"  damaged: {fault}" for fault in report.faults]
+    lines.append(f"voxels: {by(report.shape)}, {_values(report)}")
     if report.windows:
         verdict = "larger than" if report.wrong else "within"
         same = report.other_tile == report.tile
@@ -60,7 +64,12 @@ def _lines(report: CheckReport) -> list[str]:
     return [*lines, _verdict(report)]
 
 
+def _values(report: CheckReport) -> str:
+    others = f", {report.not_finite} not finite" if report.not_finite else ", all finite"
+    return f"values from {report.low:.4g} to {report.high:.4g}{others}"
+
+
 def _verdict(report: CheckReport) -> str:
-    if report.damaged or report.wrong:
+    if report.damaged or report.faults or report.wrong:
         return "NOT sound: run tiler segment again with --overwrite"
     return "sound" if report.sound else "unfinished: tiler segment with --resume goes on"

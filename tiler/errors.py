@@ -13,6 +13,7 @@
         WeightsError
       SourceError(OSError)
       SinkError(OSError)
+        DamagedError
       StoreError(OSError)
       JournalError
         PlanChangedError
@@ -111,6 +112,10 @@ class SourceError(TilerError, OSError):
 
 class SinkError(TilerError, OSError):
     """An output that cannot be written."""
+
+
+class DamagedError(SinkError):
+    """An output whose voxels cannot be read any more."""
 
 
 class StoreError(TilerError, OSError):

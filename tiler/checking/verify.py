@@ -1,8 +1,8 @@
 """Is an output what its journal and its model say? The work behind `tiler check`.
 
-First every block is read and compared with its journalled checksum: that finds what was damaged since it was
-written. Then windows around the corners of tiles are computed again with tiles of another size, whose seams
-lie elsewhere: that finds what was wrong when it was written.
+First everything that is stored is compared with what was recorded (`tiler.checking.stored`): that finds what was
+damaged since it was written. Then windows around the corners of tiles are computed again with tiles of another size,
+whose seams lie elsewhere (`tiler.checking.recompute`): that finds what was wrong when it was written.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from tiler.checking.recompute import Compared, Recomputation, other_tile
+from tiler.checking.stored import Stored, read_all
 from tiler.errors import SinkError
 from tiler.geometry import Shape
 from tiler.jobs.seams import Seams
-from tiler.jobs.segment import checksum_of
 from tiler.opening import Opened, OpenedModel, open_all
 from tiler.options import FREE, TABLE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
-from tiler.ports import KINDS, Array
+from tiler.ports import KINDS
 from tiler.running.journal import Journal
 from tiler.running.output import Output, State
 from tiler.running.output_state import check_same
@@ -47,7 +45,13 @@ class CheckReport:
     blocks, recorded
         How many there are, and how many of them are journalled as finished.
     damaged
-        Blocks whose voxels no longer give their checksum.
+        Blocks that cannot be read, or whose voxels no longer give their checksum.
+    faults
+        What else is not as it was written: coarser levels, metadata, chunks that are missing.
+    shape
+        Voxels of the output along z, y and x.
+    low, high, not_finite
+        Range of the finite values, and how many others there are.
     windows
         How many were computed again.
     share
@@ -70,6 +74,11 @@ class CheckReport:
     blocks: int
     recorded: int
     damaged: tuple[str, ...]
+    faults: tuple[str, ...]
+    shape: Shape
+    low: float
+    high: float
+    not_finite: int
     windows: int
     share: float
     tile: Shape
@@ -83,7 +92,7 @@ class CheckReport:
 
     @property
     def sound(self) -> bool:
-        return not self.damaged and not self.wrong and self.recorded == self.blocks
+        return not (self.damaged or self.faults or self.wrong) and self.recorded == self.blocks
 
 
 def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
@@ -98,7 +107,8 @@ def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, s
     PlanChangedError
         If source or model are not those of the run.
     """
-    if output.state is State.NOTHING:
+    state = output.state
+    if state is State.NOTHING:
         raise SinkError(f"{output} does not exist: there is nothing to check")
     journal = Journal.load(output.journal_place)
     header = journal.header
@@ -114,11 +124,12 @@ def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, s
     stages = stages_of(run)
     last = stages[-1]
     assert last.sink is not None, "the last stage writes the output"
-    damaged, spread = _read_all(last, journal)
+    stored_voxels = read_all(stages, journal, state is State.FINISHED)
+    damaged = stored_voxels.damaged
     check = Recomputation(run, journal, last.sink, scored.predictor)
     compared = [] if damaged else check.compare(windows, seed)
     shares = [] if damaged else list(check.passes_again(min(windows, PASS_BLOCKS), seed))
-    report = _report(run, last, journal, damaged, compared, spread)
+    report = _report(run, last, journal, stored_voxels, compared)
     wrong = [where for where, share in shares if share > _tolerance(plan)]
     return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
                    passes_worst=max((share for _, share in shares), default=0.0),
@@ -138,45 +149,23 @@ def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
     check_same(plan.essence, {name: essence[name] for name in ("source", "shape", "dtype", "model")}, moved)
 
 
-@dataclass(slots=True)
-class _Seen:
-    """The range of the values that were read."""
-
-    low: float = np.inf
-    high: float = -np.inf
-
-    def noted(self, data: Array) -> Array:
-        self.low, self.high = min(self.low, float(data.min())), max(self.high, float(data.max()))
-        return data
-
-    @property
-    def spread(self) -> float:
-        return max(0.0, self.high - self.low)
-
-
-def _read_all(stage: Stage, journal: Journal) -> tuple[list[str], float]:
-    """Blocks that do not give their checksum, and the range of the values of all blocks."""
-    damaged, seen, sink = [], _Seen(), stage.sink
-    assert sink is not None
-    for index, record in sorted(journal.records(stage.name).items()):
-        if checksum_of(seen.noted(sink.read(box)) for box in stage.stored(index)) != record["checksum"]:
-            damaged.append(stage.where(index))
-    return damaged, seen.spread
-
-
 def _tolerance(plan: Plan) -> float:
     return TOLERANCE.get(str(plan.essence["model"].get("precision", "float32")), TOLERANCE["float32"])
 
 
-def _report(run: RunSpec, last: Stage, journal: Journal, damaged: list[str], compared: list[Compared],
-            spread: float) -> CheckReport:
-    allowed = _tolerance(run.plan)
+def _report(run: RunSpec, last: Stage, journal: Journal, found: Stored, compared: list[Compared]) -> CheckReport:
+    allowed, values = _tolerance(run.plan), found.values
     if run.result.kind.ordered:
-        allowed = allowed * spread + STEP.get(run.predictor.dtype.name, 0.0)
+        allowed = allowed * values.spread + STEP.get(run.predictor.dtype.name, 0.0)
     return CheckReport(
         blocks=len(last.grid),
         recorded=len(journal.records(last.name)),
-        damaged=tuple(damaged),
+        damaged=found.damaged,
+        faults=found.faults,
+        shape=run.plan.region.shape,
+        low=values.low if values.high >= values.low else 0.0,
+        high=values.high if values.high >= values.low else 0.0,
+        not_finite=values.not_finite,
         windows=len(compared),
         share=sum(window.box.voxels for window in compared) / run.plan.region.voxels,
         tile=run.plan.tile,

@@ -21,7 +21,7 @@ import numpy as np
 from tiler.errors import PlanError
 from tiler.geometry import Box, Grid
 from tiler.jobs.linked_sections import Sections, join_sections
-from tiler.jobs.segment import checksum
+from tiler.jobs.segment import checksum, stamped
 from tiler.objects.components import Ids, components_of, describe
 from tiler.objects.connectivity import Connectivity
 from tiler.objects.faces import faces_of, neighbours_of, touching
@@ -232,5 +232,6 @@ class NumberJob:
         return renumbered(components_of(labels, self.labelled.connectivity), numbers, self.dtype)[None]
 
     def write(self, index: int, result: Array) -> Json:
-        self.sink.write(self.labelled.grid[index], result)
-        return {"checksum": checksum(result)}
+        box = self.labelled.grid[index]
+        self.sink.write(box, result)
+        return {"checksum": checksum(result), **stamped(self.sink, [box])}

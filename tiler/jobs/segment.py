@@ -19,7 +19,7 @@ from tiler.errors import OutputShapeError, SourceError
 from tiler.geometry import Box, Shape, Tile, hull, tiles_of
 from tiler.jobs.read_mirrored import read_mirrored
 from tiler.planning.plan import Plan
-from tiler.ports import Array, Crops, Json, Known, Predictor, Sink, Source
+from tiler.ports import Array, Crops, InspectedSink, Json, Known, Predictor, Sink, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,9 @@ class SegmentJob:
         return np.concatenate(parts, axis=1)
 
     def write(self, index: int, result: Array) -> Json:
-        self.sink.write(self.plan.grid[index].back(self.plan.region.start), result)
-        return {"checksum": checksum(result)}
+        box = self.plan.grid[index].back(self.plan.region.start)
+        self.sink.write(box, result)
+        return {"checksum": checksum(result), **stamped(self.sink, [box])}
 
 
 def read_window(tiles: list[Tile], source: Source, nan: str) -> Window:
@@ -140,6 +141,12 @@ def finite(data: Array, rule: str, name: str) -> Array:
         raise SourceError(f"{name} has voxels that are not finite ({int(bad.sum())} of them in one window): "
                           "give --nan zero to take them as 0")
     return np.where(bad, data.dtype.type(0), data)
+
+
+def stamped(sink: Sink, boxes: Iterable[Box]) -> Json:
+    """What the journal keeps of the files that a block was written to, where they show whether they were changed."""
+    stamps = [sink.stamp(box) for box in boxes] if isinstance(sink, InspectedSink) else []
+    return {"stamp": " ".join(stamps)} if any(stamps) else {}
 
 
 def checksum(data: Array) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -226,4 +226,21 @@ class Sink(Protocol):
 
         Work that takes time (levels, compression, conversion) is reported to ``watch`` piece by piece.
         """
+        ...
+
+
+@runtime_checkable
+class InspectedSink(Sink, Protocol):
+    """A sink that can tell whether what it wrote is still there, beside the voxels that it reads."""
+
+    def stamp(self, box: Box) -> str:
+        """Changes whenever the stored files of a block change, without reading them; "" where nothing shows that."""
+        ...
+
+    def marks(self) -> Mapping[str, str]:
+        """Hashes of what a finished output holds beside voxels: what it says of itself, which chunks there are."""
+        ...
+
+    def level_faults(self) -> Iterator[str]:
+        """Where coarser levels of a finished output are not what level 0 gives, one line each."""
         ...

@@ -12,9 +12,9 @@ from tiler.errors import Interrupted
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.statistics import strangeness
-from tiler.ports import Executor, Finished, Job, Json, Listener, Sink
+from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
 from tiler.running.run_spec import RunSpec, sinks_of
-from tiler.running.stage import Findings, Stage, is_sound
+from tiler.running.stage import Findings, Stage, is_sound, is_touched
 from tiler.running.stages import completed, stages_of
 
 log = logging.getLogger(__name__)
@@ -83,9 +83,14 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
         found[stage.name] = stage.merge(found, record.records(stage.name))
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
-    record.append("finish", 0, costs)
+    record.append("finish", 0, {**costs, **_marks(sinks[-1])})
     run.output.discard_stage()
     return sinks[-1]
+
+
+def _marks(sink: Sink) -> Json:
+    """What shows later whether the output is as it was finished."""
+    return {"marks": dict(sink.marks())} if isinstance(sink, InspectedSink) else {}
 
 
 def agrees_with(stages: Sequence[Stage], record: Record, samples: int = 3) -> bool:
@@ -99,10 +104,16 @@ def _agree(stage: Stage, found: Findings, records: dict[int, Json], samples: int
     return all(records[index].items() >= stage.again(found, index).items() for index in sampled)
 
 
-def forget_unsound(stages: Sequence[Stage], record: Record) -> int:
-    """Take back the record of every block whose stored voxels no longer give their checksum, and count them."""
+def forget_unsound(stages: Sequence[Stage], record: Record, every: bool) -> int:
+    """Take back the record of every block whose stored voxels no longer give their checksum, and count them.
+
+    Parameters
+    ----------
+    every
+        Whether all blocks are read; else those alone whose files were changed since they were written.
+    """
     bad = [(stage.name, index) for stage in stages for index, content in sorted(record.records(stage.name).items())
-           if not is_sound(stage, index, content)]
+           if (every or is_touched(stage, index, content)) and not is_sound(stage, index, content)]
     for name, index in bad:
         record.forget(name, index)
     return len(bad)

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tiler.errors import DamagedError
 from tiler.geometry import Box
-from tiler.jobs.segment import checksum_of
+from tiler.jobs.segment import checksum_of, stamped
 from tiler.ports import Job, Json, Listener, Sink
 
 Records = Mapping[int, Json]
@@ -85,6 +86,15 @@ class Stage(ABC):
 
 
 def is_sound(stage: Stage, index: int, record: Json) -> bool:
-    """Whether the stored voxels of a block still give the checksum of its record."""
+    """Whether the stored voxels of a block can be read and still give the checksum of its record."""
     sink = stage.sink
-    return sink is None or checksum_of(map(sink.read, stage.stored(index))) == record["checksum"]
+    try:
+        return sink is None or checksum_of(map(sink.read, stage.stored(index))) == record["checksum"]
+    except DamagedError:
+        return False
+
+
+def is_touched(stage: Stage, index: int, record: Json) -> bool:
+    """Whether the files that hold a block are others than those that were written, as far as that shows."""
+    sink = stage.sink
+    return "stamp" in record and sink is not None and stamped(sink, stage.stored(index)) != {"stamp": record["stamp"]}

@@ -159,10 +159,11 @@ def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, liste
     stages = stages_of(run)
     if intent.same_input and not agrees_with(stages, journal):
         raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
-    if intent.verify:
-        bad = forget_unsound(stages, journal)
-        listener.warn(f"{bad} finished blocks were damaged and will be computed again" if bad
-                      else "all finished blocks are sound")
+    bad = forget_unsound(stages, journal, every=intent.verify)
+    if bad:
+        listener.warn(f"{bad} finished blocks were damaged and will be computed again")
+    elif intent.verify:
+        listener.warn("all finished blocks are sound")
 
 
 def _perform(opened: Opened, plan: Plan, output: Output, journal: Journal, listener: Listener,

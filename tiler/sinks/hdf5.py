@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ class Hdf5Sink(StagedSink):
             for index in cells(tuple(slice(0, size) for size in array.shape), chunks):
                 dataset[index] = array[index]
                 watch.made(voxels_of(index))
+
+    @contextmanager
+    def opened_levels(self, path: Path) -> Iterator[Sequence[Any]]:
+        with h5py.File(path, "r") as file:
+            yield [file[KINDS[self.spec.kind].dataset]]
 
     def load(self, path: Path, box: Box) -> Array:
         with h5py.File(path, "r") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from zarr.abc.store import Store
@@ -81,6 +82,14 @@ class Keeping(Protocol):
 
     def sync_chunks(self, part: str, array: Any, index: Index) -> None:
         """Make all chunks (or shards) that a slice of an array touches durable, and their names."""
+        ...
+
+    def stamp(self, part: str, array: Any, index: Index) -> str:
+        """Changes whenever a chunk that a slice of an array touches changes; "" where nothing shows that."""
+        ...
+
+    def marks(self, parts: Sequence[str]) -> dict[str, str]:
+        """Hashes of the metadata of a finished group and of some of its arrays, and of which chunks those have."""
         ...
 
     def promote(self) -> None:

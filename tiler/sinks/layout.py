@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.errors import SinkError
+from tiler.errors import DamagedError, SinkError
 from tiler.geometry import Box, Shape, Span
 from tiler.ports import Array, OutputSpec, VolumeShape
 
@@ -126,6 +126,20 @@ def check_box(name: str, volume: VolumeShape, box: Box) -> None:
     """
     if not Box.of_shape(volume[1:]).contains(box):
         raise SinkError(f"{name}: box {box} leaves the output of shape {volume[1:]}")
+
+
+def check_array(name: str, spec: OutputSpec, layout: Layout, array: Any) -> None:
+    """Refuse a stored array that is not the one that was planned.
+
+    Raises
+    ------
+    DamagedError
+        If its shape or its type is another.
+    """
+    if tuple(array.shape) != tuple(layout.shape) or np.dtype(array.dtype) != np.dtype(spec.dtype):
+        raise DamagedError(f"{name} is damaged: it holds {np.dtype(array.dtype).name} of shape {tuple(array.shape)}, "
+                           f"{np.dtype(spec.dtype).name} of shape {tuple(layout.shape)} was written: start anew with "
+                           "--overwrite")
 
 
 def check_block(name: str, spec: OutputSpec, box: Box, data: Array) -> None:

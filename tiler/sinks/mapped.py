@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.sinks.inspection import mark_of, marks_of_files, pieces
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.target import Target, provenance, readable, write_json, writing
 from tiler.stores.durable import sync
@@ -108,13 +111,32 @@ class MappedSink:
                 write_json(self.target.sidecar, {**content, **self.description()})
             self.target.promote()
 
+    def stamp(self, box: Box) -> str:
+        """Unknown: one file holds all blocks."""
+        return ""
+
+    def marks(self) -> Mapping[str, str]:
+        """Of the file without its voxels, and of the provenance beside it."""
+        handle = self._open()
+        mapped: np.memmap[Any, Any] = handle.mapped
+        end = mapped.offset + mapped.nbytes
+        around = chain(pieces(handle.path, 0, mapped.offset), pieces(handle.path, end))
+        return {handle.path.name: mark_of(around), **marks_of_files([self.target.sidecar])}
+
+    def level_faults(self) -> Iterator[str]:
+        """There is one level alone."""
+        return iter(())
+
     def _open(self) -> _Handle:
         with self._lock:
             if self._handle is None or not self._handle.path.exists():  # finished by another sink meanwhile
                 path = self.target.current
                 mode = "r+" if path == self.target.partial else "r"
                 with readable(path):
+                    self.map(path, "r")  # what is to be written would be made longer, and filled with zeros
                     mapped, array = self.map(path, mode)
+                    if array.shape != self.layout.shape:
+                        raise ValueError(f"shape {array.shape} instead of {self.layout.shape}")
                 self._handle = _Handle(path, mapped, array)
             return self._handle
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -73,10 +74,14 @@ class OmeTiffSink(StagedSink):
                            **options)
 
     def load(self, path: Path, box: Box) -> Array:
+        with self.opened_levels(path) as (full, *_):
+            return self.layout.load(full, box)
+
+    @contextmanager
+    def opened_levels(self, path: Path) -> Iterator[Sequence[Any]]:
+        places = [self.layout.axes.index(axis) for axis in stored_order(self.layout)]
         with tifffile.TiffFile(path) as tiff:
-            order = stored_order(self.layout)
-            return self.layout.load(_Pages(tiff, self.layout.shape, [self.layout.axes.index(axis) for axis in order]),
-                                    box)
+            yield [_Pages(tiff, level.shape, places, number) for number, level in enumerate(self.levels())]
 
 
 def band_of(chunk: Shape) -> int:
@@ -117,6 +122,12 @@ class _Pages:
     tiff: Any
     shape: tuple[int, ...]
     places: list[int]
+    level: int = 0
+    shards: None = None
+
+    @property
+    def chunks(self) -> Shape:
+        return (1,) * (len(self.shape) - 2) + (TILE, TILE)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -132,7 +143,8 @@ class _Pages:
             for place, number in zip(leading, page, strict=True):
                 at[place] = number - index[place].start
             number = int(np.ravel_multi_index(page, grid)) if grid else 0
-            self._paste(self.tiff.pages[number], index[-2:], out[tuple(at)])
+            full = self.tiff.pages[number]
+            self._paste(full.pages[self.level - 1] if self.level else full, index[-2:], out[tuple(at)])
         return out
 
     def _paste(self, page: Any, box: Index, out: Array) -> None:

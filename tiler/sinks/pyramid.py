@@ -145,6 +145,13 @@ def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[In
     tuple of slice
         What has been written: whole shards, or chunks where there are none.
     """
+    for unit, values in made_units(source, target, steps, kind):
+        target[unit] = values
+        yield unit
+
+
+def made_units(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[tuple[Index, Array]]:
+    """Each write unit of a level with the values that `fill_level` gives it; nothing is written."""
     reduce: Reduction = {"mean": mean_of, "mode": mode_of}[KINDS[kind].method]
     steps = within(source.shape, steps)
     part = part_of(target.chunks, steps)
@@ -156,8 +163,7 @@ def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[In
             inside = tuple(slice(side.start - whole.start, side.stop - whole.start)
                            for side, whole in zip(piece, unit, strict=True))
             out[inside] = reduced(np.asarray(source[finer]), steps, reduce)
-        target[unit] = out
-        yield unit
+        yield unit, out
 
 
 def part_of(chunk: Shape, steps: Shape) -> Shape:

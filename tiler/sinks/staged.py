@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.sinks.inspection import level_faults, marks_of_files
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of
 from tiler.sinks.target import Target, provenance, readable, write_json, writing
@@ -101,6 +103,23 @@ class StagedSink:
             return self.stage.read(box)
         with readable(current):
             return self.load(current, box)
+
+    def stamp(self, box: Box) -> str:
+        """Of the chunks of the stage that hold a block."""
+        return self.stage.stamp(box) if self.target.current == self.target.partial else ""
+
+    def marks(self) -> Mapping[str, str]:
+        """Of the whole file, and of the provenance beside it."""
+        return marks_of_files([self.target.path, self.target.sidecar])
+
+    def level_faults(self) -> Iterator[str]:
+        """Where coarser levels are not what level 0 gives."""
+        with readable(self.target.path), self.opened_levels(self.target.path) as arrays:
+            yield from level_faults(self.levels(), arrays, self.spec.kind)
+
+    def opened_levels(self, path: Path) -> AbstractContextManager[Sequence[Any]]:
+        """The levels of a file that `convert` made, as arrays with shape, dtype, ``chunks`` and ``shards``."""
+        raise NotImplementedError
 
     def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Convert the stage, store the provenance beside the output, then give it its final name.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiler.errors import SinkError, TilerError
+from tiler.errors import DamagedError, SinkError, TilerError
 from tiler.ports import Json
 from tiler.stores.durable import replace_durably, sync
 
@@ -119,7 +119,7 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path | str) -> Iterator[None]:
     """Say in one line which output is damaged, and how."""
     try:
         yield
@@ -127,7 +127,7 @@ def readable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # the libraries of the formats raise whatever they like
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise SinkError(f"{path} is damaged or truncated ({reason}): run tiler segment again with --overwrite") \
+        raise DamagedError(f"{path} is damaged or truncated ({reason}): run tiler segment again with --overwrite") \
             from error
 
 
@@ -145,5 +145,9 @@ def write_json(path: Path, content: Json) -> None:
 
 
 def provenance(kind: str, classes: tuple[str, ...], attributes: Json) -> Json:
-    """What every output carries: what its values mean, and how it was made."""
-    return {"kind": kind, "classes": list(classes), **attributes}
+    """What every output carries: what its values mean, and how it was made.
+
+    Its keys are sorted, so that a run that was resumed leaves the same bytes as one that was not.
+    """
+    sorted_ones: Json = json.loads(json.dumps({"kind": kind, "classes": list(classes), **attributes}, sort_keys=True))
+    return sorted_ones

@@ -12,7 +12,7 @@ https://github.com/google/neuroglancer/blob/master/src/datasource/precomputed/vo
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +24,15 @@ import tensorstore
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.sinks.inspection import level_faults, mark_of, mark_of_folder, marks_of_files, pieces
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
 from tiler.sinks.target import Target, provenance, readable, remove, write_json, writing
 from tiler.sinks.units import NANOMETRES, SYMBOLS, steps
 from tiler.stores.durable import sync
+
+DESCRIPTIONS = ("info", "attributes.json")
+"""Files in which precomputed and N5 volumes describe themselves."""
 
 LOCKS = "*.__lock"
 """What tensorstore leaves of a chunk that it was writing when it was killed."""
@@ -158,6 +162,24 @@ class TensorSink:
                 self._complete(watch)
                 write_json(self.target.sidecar, provenance(self.spec.kind, self.spec.classes, attributes))
             self.target.promote()
+
+    def stamp(self, box: Box) -> str:
+        """Unknown: only tensorstore knows which files hold a block."""
+        return ""
+
+    def marks(self) -> Mapping[str, str]:
+        """Of the metadata, of the names and sizes of all chunks, and of the provenance beside the folder."""
+        folder = self.target.path
+        files = [file for name in DESCRIPTIONS for file in sorted(folder.rglob(name))]
+        found = {file.relative_to(folder).as_posix(): mark_of(pieces(file)) for file in files}
+        return {**found, "list of chunks": mark_of_folder(folder), **marks_of_files([self.target.sidecar])}
+
+    def level_faults(self) -> Iterator[str]:
+        """Where coarser levels are not what level 0 gives."""
+        levels = self.levels()
+        with readable(self.name):
+            arrays = [self._level(self.target.path, levels, number) for number in range(len(levels))]
+        yield from level_faults(levels, arrays, self.spec.kind)
 
     def _complete(self, watch: Watch) -> None:
         levels, folder = self.levels(), self.target.partial

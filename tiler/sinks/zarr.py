@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import zarr
 
-from tiler.errors import SinkError
+from tiler.errors import SinkError, TilerError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.sinks.inspection import level_faults
 from tiler.sinks.keeping import keeping_of
-from tiler.sinks.layout import Layout, check_block, check_box
+from tiler.sinks.layout import Layout, check_array, check_block, check_box
 from tiler.sinks.ngff import ZARR_FORMATS, check_version, ome_attributes
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
-from tiler.sinks.target import provenance, writing
+from tiler.sinks.target import provenance, readable, writing
 from tiler.stores.address import Place
 
 LEVEL = "0"
@@ -97,7 +98,9 @@ class ZarrSink:
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)`` as stored, from the unfinished or the finished output."""
         check_box(self.name, self.spec.shape, box)
-        return self.layout.load(self._open(), box)
+        array = self._open()
+        with readable(self.name):
+            return self.layout.load(array, box)
 
     def levels(self) -> Sequence[Level]:
         """Of the output, from level 0 on."""
@@ -126,7 +129,7 @@ class ZarrSink:
         arrays: list[Any] = [group[levels[0].path]]
         for finer, level in pairwise(levels):
             self.keeping.discard(level.path)
-            arrays.append(self._create_array(group, level))
+            arrays.append(self._create_array(group, level).with_config(KEEP_EMPTY))
             for index in fill_level(arrays[-2], arrays[-1], steps_between(finer, level), self.spec.kind):
                 self.keeping.sync_chunks(level.path, arrays[-1], index)
                 watch.made(voxels_of(index))
@@ -188,11 +191,34 @@ class ZarrSink:
             if self._array is None or self.keeping.stale:
                 store, self._writable = self.keeping.open()
                 try:
-                    found = zarr.open_array(store, path=LEVEL, mode="r+" if self._writable else "r")
-                except (FileNotFoundError, ValueError) as error:
-                    raise SinkError(f"{self.name} is not an output of tiler: {error}") from error
+                    found: Any = zarr.open_group(store, mode="r+" if self._writable else "r")[LEVEL]
+                except TilerError:
+                    raise
+                except (LookupError, TypeError, OSError, ValueError) as error:
+                    raise SinkError(f"{self.name} is not an output of tiler, or its metadata are damaged "
+                                    f"({' '.join(str(error).split())}): start anew with --overwrite") from error
+                check_array(self.name, self.spec, self.layout, found)
                 self._array = found.with_config(KEEP_EMPTY)
             return self._array
+
+    def stamp(self, box: Box) -> str:
+        """Of the chunks that hold a block."""
+        array = self._open()
+        stamps = [self.keeping.stamp(LEVEL, array, index) for index, _ in self.layout.pieces(box)]
+        return " ".join(filter(None, stamps))
+
+    def marks(self) -> Mapping[str, str]:
+        """Of the metadata, and of the names and sizes of all chunks."""
+        return self.keeping.marks([level.path for level in self.levels()])
+
+    def level_faults(self) -> Iterator[str]:
+        """Where coarser levels are not what level 0 gives."""
+        group: Any = zarr.open_group(self.keeping.stored(), mode="r")
+        levels = self.levels()
+        missing = [level.path for level in levels if level.path not in group]
+        yield from (f"level {path} is missing" for path in missing)
+        if not missing:
+            yield from level_faults(levels, [group[level.path] for level in levels], self.spec.kind)
 
     def _close(self) -> None:
         with self._lock:

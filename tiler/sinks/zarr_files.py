@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from tiler.ports import Json
+from tiler.sinks.inspection import mark_of, mark_of_folder, pieces, stamp_of
 from tiler.sinks.layout import Index
 from tiler.sinks.target import PARTIAL, Target, remove
-from tiler.stores.durable import sync
+from tiler.stores.durable import replace_durably, sync
 from tiler.stores.label_places import METADATA
+
+
+class DurableStore(LocalStore):
+    """A zarr store on a disk whose metadata is whole on the disk before it replaces older metadata.
+
+    zarr's own store renames a new file that may still be empty on the disk, which is what is found after a loss of
+    power.
+    """
+
+    async def set(self, key: str, value: Buffer) -> None:
+        if key.rpartition("/")[2] not in METADATA:
+            return await super().set(key, value)
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(replace_durably, path, value.to_bytes())
+        return None
 
 
 class Folder:
@@ -56,7 +76,7 @@ class Folder:
         self.target.prepare()
 
     def draft(self) -> Store:
-        return LocalStore(self.target.partial)
+        return DurableStore(self.target.partial)
 
     def stored(self) -> Store:
         return LocalStore(self.target.path, read_only=True)
@@ -67,7 +87,7 @@ class Folder:
 
     def open(self) -> tuple[Store, bool]:
         self._opened = self.target.current
-        return LocalStore(self._opened), self._opened == self.target.partial
+        return DurableStore(self._opened), self._opened == self.target.partial
 
     @property
     def stale(self) -> bool:
@@ -89,16 +109,33 @@ class Folder:
         sync(folder.parent)
 
     def sync_chunks(self, part: str, array: Any, index: Index) -> None:
-        root = (self._opened or self.target.partial) / part
-        sizes = array.shards or array.chunks
-        ranges = [range(part.start // size, -(-part.stop // size)) for part, size in zip(index, sizes, strict=True)]
-        files = [root / array.metadata.encode_chunk_key(cell) for cell in product(*ranges)]
-        stored = [file for file in files if file.exists()]
+        root = self._root(part)
+        stored = [file for file in self._files(root, array, index) if file.exists()]
         for file in stored:
             sync(file)
         for folder in {file.parent for file in stored}:
             sync(folder)
             self._sync_names(folder, root)
+
+    def stamp(self, part: str, array: Any, index: Index) -> str:
+        return stamp_of(self._files(self._root(part), array, index))
+
+    def marks(self, parts: Sequence[str]) -> dict[str, str]:
+        root = self.target.path
+        found: dict[str, str] = {}
+        for part in ("", *parts):
+            files = [root / part / name for name in METADATA]
+            found |= {file.relative_to(root).as_posix(): mark_of(pieces(file)) for file in files if file.exists()}
+        return found | {f"{part}: list of its chunks": mark_of_folder(root / part) for part in parts}
+
+    def _root(self, part: str) -> Path:
+        return (self._opened or self.target.partial) / part
+
+    def _files(self, root: Path, array: Any, index: Index) -> list[Path]:
+        """The chunks, or shards, that a slice of an array touches."""
+        sizes = array.shards or array.chunks
+        ranges = [range(part.start // size, -(-part.stop // size)) for part, size in zip(index, sizes, strict=True)]
+        return [root / array.metadata.encode_chunk_key(cell) for cell in product(*ranges)]
 
     def _sync_names(self, folder: Path, root: Path) -> None:
         """A folder may be as new as its files: its name, and those above it, are synced once each."""

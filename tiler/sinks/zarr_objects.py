@@ -7,13 +7,14 @@ one write with which `finish` replaces its attributes is what makes it whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zarr.abc.store import Store
 
 from tiler.errors import SinkError
 from tiler.ports import Json
+from tiler.sinks.inspection import mark_of
 from tiler.sinks.layout import Index
 from tiler.stores import asking
 from tiler.stores.address import Address
@@ -103,6 +104,21 @@ class Objects:
 
     def sync_chunks(self, part: str, array: Any, index: Index) -> None:
         """Likewise."""
+
+    def stamp(self, part: str, array: Any, index: Index) -> str:
+        """Unknown: asking would take a request for each chunk."""
+        return ""
+
+    def marks(self, parts: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for part in ("", *parts):
+            names = [f"{part}/{name}" if part else name for name in METADATA]
+            stored = asking().get_all([self.address / name for name in names])
+            found |= {name: mark_of(each.content) for name, each in zip(names, stored, strict=True) if each is not None}
+        for part in parts:
+            listed = asking().listing(self.address / part)
+            found[f"{part}: list of its chunks"] = mark_of(f"{each.key} {each.size};".encode() for each in listed)
+        return found
 
     def promote(self) -> None:
         if not is_whole(self.address):
