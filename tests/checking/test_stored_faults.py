@@ -16,7 +16,7 @@ from tiler.testing.predictors import PoolingNet
 VOLUME = np.random.default_rng(0).integers(1, 250, (1, 530, 540), dtype=np.uint8)
 FORMATS = ("out.zarr", "old.zarr", "out.tif", "out.npy", "out.h5", "out.ome.tif", "out.n5", "out.precomputed",
            "image.zarr/labels/cells")
-SEEDS = 10
+SEEDS = 6
 
 
 class FloatNet(PoolingNet):
