@@ -7,6 +7,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +20,6 @@ from tiler.models.loading.libraries import LIBRARIES, build_network
 from tiler.models.loading.returned import with_output
 from tiler.models.loading.user_code import call_factory, first_line
 from tiler.models.loading.weights import file_hash, load_into
-from tiler.models.zoo import registry
 
 
 class Recipe(Protocol):
@@ -49,7 +49,7 @@ class RegisteredRecipe:
 
     def meta(self) -> nn.Module:
         with without_values():
-            module: nn.Module = registry.resolve(self.factory)(**dict(self.arguments))
+            module: nn.Module = resolve_name(self.factory)(**dict(self.arguments))
         return module
 
 

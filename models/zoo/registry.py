@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from tiler.errors import ModelError, WeightsError
@@ -238,10 +238,4 @@ def build(name: str, **arguments: Any) -> Any:
         There is no such network, or it refuses an argument.
     """
     entry = describe(name)
-    return resolve(entry.factory)(**{**entry.arguments, **arguments})
-
-
-def resolve(target: str) -> Any:
-    """Import the object that ``"package.module:object"`` names."""
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return resolve_name(entry.factory)(**{**entry.arguments, **arguments})

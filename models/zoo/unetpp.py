@@ -33,7 +33,7 @@ class UNetPlusPlus(nn.Module):
     base
         Channels of the first row; each lower row has twice as many.
     depth
-        Number of poolings. The network pruned to level d is that of depth d, see `pruned`.
+        Number of poolings. Pruned to level d, the network with heads is that of depth d, with some of its values.
     up
         ``"deconv"``: 2x2 transposed convolutions that halve the channels, as published. ``"bilinear"``: interpolation
         without weights, which passes all channels to the next node. ``"corners"``: interpolation with aligned
@@ -112,21 +112,6 @@ class UNetPlusPlus(nn.Module):
         deconv = self.arguments["up"] == "deconv"
         parts = [self.up[f"{i}_{j}"](below), *row] if deconv else [*row, self.stretch(below)]
         return self.nodes[f"{i}_{j}"](torch.cat(parts, 1))
-
-    def pruned(self, level: int) -> UNetPlusPlus:
-        """The same network, weights shared, without what head x0,level does not need.
-
-        Raises
-        ------
-        ModelError
-            If there is no head there: pruning needs deep supervision.
-        """
-        require(str(level) in self.heads, f"a U-Net++ with heads {', '.join(self.heads)} cannot be pruned to level "
-                                          f"{level}: that takes deep supervision")
-        small = UNetPlusPlus(**{**self.arguments, "depth": level, "heads": "one"})
-        kept = {name: value for name, value in self.state_dict().items() if name in small.state_dict()}
-        small.load_state_dict(kept, assign=True)
-        return small.train(self.training)
 
 
 def _grid(depth: int) -> list[tuple[int, int]]:

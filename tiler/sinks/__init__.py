@@ -9,8 +9,8 @@ import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from tiler.errors import SinkError
@@ -36,9 +36,8 @@ class Format:
     install: str = ""
 
     def open(self, path: Place, spec: OutputSpec) -> Sink:
-        module, _, name = self.sink.partition(":")
         try:
-            sink: Sink = getattr(import_module(module), name)(path, spec)
+            sink: Sink = resolve_name(self.sink)(path, spec)
         except ModuleNotFoundError as error:
             raise SinkError(f"writing {path} needs the package {error.name}: {self.install}") from error
         return sink

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from tiler.errors import SourceError
@@ -34,9 +34,8 @@ class Format:
     install: str = ""
 
     def open(self, source: Any, **options: Any) -> RawImage:
-        module, _, function = self.opener.partition(":")
         try:
-            raw: RawImage = getattr(import_module(module), function)(source, **options)
+            raw: RawImage = resolve_name(self.opener)(source, **options)
         except ModuleNotFoundError as error:
             raise SourceError(f"reading {source} needs the package {error.name}: {self.install}") from error
         return raw

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -13,7 +14,7 @@ def test_every_name_has_its_card():
     for name in models.names():
         entry = models.describe(name)
         assert entry.name == name
-        assert callable(registry.resolve(entry.factory))
+        assert callable(resolve_name(entry.factory))
         assert entry.doi.startswith("10.") or not entry.doi
         assert entry.weights is None or entry.weights.is_file()
 

@@ -11,7 +11,6 @@ from tiler.errors import ModelError
 from tiler.models.probe import derive
 from tiler.models.zoo.alexnet import AlexNet
 from tiler.models.zoo.bilinear import BilinearUpsampling, bilinear_kernel
-from tiler.models.zoo.bodies import convolutionalised
 from tiler.models.zoo.fcn import FCN
 from tiler.models.zoo.vgg import VGG16
 
@@ -94,6 +93,21 @@ def test_an_unpadded_classifier_gives_a_grid_of_ten_by_ten_on_500_pixels():
     assert body(torch.zeros(1, 3, 224, 224, device="meta"))[-1].shape[2:] == (1, 1)
     assert caffe(torch.zeros(1, 3, 227, 227, device="meta"))[-1].shape[2:] == (1, 1)
     assert caffe(torch.zeros(1, 3, 500, 500, device="meta"))[-1].shape[2:] == (10, 10)
+
+
+def convolutionalised(layer: nn.Linear, kernel: tuple[int, int]) -> nn.Conv2d:
+    """A fully connected layer on ``(n, channels, *kernel)`` maps as the convolution that it is, weights re-shaped.
+
+    On a larger map it gives what the layer gives in every window of that size.
+    J. Long, E. Shelhamer, T. Darrell: doi:10.1109/CVPR.2015.7298965, section 3.1.
+    """
+    channels = layer.in_features // (kernel[0] * kernel[1])
+    convolution = nn.Conv2d(channels, layer.out_features, kernel, bias=layer.bias is not None)
+    with torch.no_grad():
+        convolution.weight.copy_(layer.weight.reshape(convolution.weight.shape))
+        if layer.bias is not None and convolution.bias is not None:
+            convolution.bias.copy_(layer.bias)
+    return convolution.to(layer.weight.dtype)
 
 
 @torch.no_grad()

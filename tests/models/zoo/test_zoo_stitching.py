@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stitching import rarefied, shift_and_stitch
 from torch import nn
 
 from tiler.errors import ModelError
-from tiler.models.zoo.stitching import rarefied, shift_and_stitch
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
+
 import pytest
 import torch
 from torch import nn
@@ -131,7 +133,7 @@ def test_weights_come_back(tmp_path, name):
 def test_arguments_of_a_network_are_all_that_is_needed_to_build_it_again():
     for name in registry.names():
         module = on_meta(name, base=4)
-        again = registry.resolve(registry.describe(name).factory)
+        again = resolve_name(registry.describe(name).factory)
         with torch.device("meta"):
             twin = again(**module.arguments)
         assert twin.arguments == module.arguments
