@@ -22,7 +22,7 @@ from tiler.napari_plugin import work
 from tiler.napari_plugin.reader import read
 from tiler.napari_plugin.widget import SegmentWidget
 from tiler.testing.predictors import PoolingNet
-from tiler.viewing.layers import ViewLayer
+from tiler.viewing.layers import Display, ViewLayer
 from tiler.viewing.levels import open_levels
 
 pytestmark = pytest.mark.filterwarnings("default")  # napari's own are not ours to mend
@@ -81,7 +81,7 @@ def test_every_kind_of_layer_is_one_that_napari_takes(viewer, tmp_path):
 
     for kind, look in (("image", {}), ("image", {"color": "#ff0000"}), ("probabilities", {"inverted": True}),
                        ("labels", {}), ("labels", {"values": (1,), "colors": {0: "#ffffff", 1: "#00ffff"}})):
-        added = viewer.add_layer(Layer.create(*layer_data(ViewLayer("a", kind, levels, calibration, **look))))
+        added = viewer.add_layer(Layer.create(*layer_data(ViewLayer("a", Display(kind), levels, calibration, **look))))
         np.testing.assert_array_equal(np.asarray(added.data), STACK)
         np.testing.assert_array_equal(added.scale, (50, 4, 4))
     np.testing.assert_allclose(viewer.layers[-1].colormap.map(np.array([1])), [[0, 1, 1, 1]], atol=1e-3)

@@ -15,7 +15,7 @@ import pytest
 
 from tiler.errors import PlanError
 from tiler.ports import Calibration
-from tiler.viewing.layers import ViewLayer, layers_of
+from tiler.viewing.layers import Display, ViewLayer, layers_of
 from tiler.viewing.levels import open_levels
 
 server = pytest.importorskip("tiler.viewing.server", reason="neuroglancer is not installed")
@@ -122,7 +122,7 @@ def test_offsets_are_voxels_of_the_viewer():
     array = open_levels(np.zeros((16, 16)), 0)
     fine, coarse = (Calibration(("y", "x"), (16, 16), (scale,) * 2, ("nanometer",) * 2, (offset,) * 2)
                     for scale, offset in ((4.0, 0.0), (8.0, 82.0)))
-    image, result = ViewLayer("a", "image", array, fine), ViewLayer("b", "image", array, coarse)
+    image, result = ViewLayer("a", Display.IMAGE, array, fine), ViewLayer("b", Display.IMAGE, array, coarse)
     with serving([image, result]) as served:
         state = served.viewer.state
     np.testing.assert_allclose(state.layers["b"].source[0].transform.matrix[:, -1], [10, 10])

@@ -9,13 +9,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tiler.errors import PlanError, SinkError
 from tiler.geometry import Box
-from tiler.ports import Array
+from tiler.ports import KINDS, Array
 from tiler.sinks import open_finished
 from tiler.sources.files import split_inner
 from tiler.stores.label_places import is_label
@@ -42,6 +42,11 @@ class Written:
     kind: str | None = None
     classes: tuple[str, ...] = ()
     region: Box | None = None
+
+    @property
+    def names(self) -> Literal["channels", "values"] | None:
+        """What the classes name: the channels of the proposal, its values, or nothing."""
+        return KINDS[self.kind].classes if self.kind in KINDS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +147,12 @@ def meaning_of(name: str, channels: int, dtype: np.dtype[Any], written: Written,
     PlanError
         The proposal cannot be P(cell), or its channel is ambiguous.
     """
-    if written.kind == "instances":
-        raise PlanError(f"{name} holds instances, but the protocol isbi2012 scores P(cell): segment with "
+    if written.kind in KINDS and written.names is None:
+        raise PlanError(f"{name} holds {written.kind}, but the protocol isbi2012 scores P(cell): segment with "
                         "`kind=probabilities`, or score the instances with `protocol=snemi3d`, cremi or instances")
     if wish.rescale and dtype.kind not in "iu":
         raise PlanError(f"`rescale` divides integers by their largest value; {name} holds {dtype}")
-    if written.kind == "labels":
+    if written.names == "values":
         return _of_labels(name, written, wish)
     channel, invert, notes = _of_channels(name, channels, written.classes, wish)
     return Meaning(channel, None, invert, wish.rescale), notes

@@ -10,7 +10,7 @@ import dask.array as da
 
 from tiler.errors import TilerError
 from tiler.sources import open_source
-from tiler.viewing.layers import GREY, ViewLayer, labels_in, layers_of
+from tiler.viewing.layers import GREY, Display, ViewLayer, labels_in, layers_of
 from tiler.viewing.lazy import LazyVolume
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -71,10 +71,10 @@ def layer_data(layer: ViewLayer) -> LayerData:
         "multiscale": len(levels) > 1,
     }
     data = levels if len(levels) > 1 else levels[0]
-    if layer.kind == "labels":
+    if layer.kind == Display.LABELS:
         return data, {**look, "opacity": 0.5, **_colors(layer)}, "labels"
     clear, full = ([*_rgb(layer.color), alpha] for alpha in (0.0, 1.0))
-    if layer.kind == "image":
+    if layer.kind == Display.IMAGE:
         black = [0.0, 0.0, 0.0, 1.0]
         shown = "gray" if layer.color == GREY[0] else _colormap(layer.color, [black, full])
         return data, {**look, "contrast_limits": layer.window, "blending": "additive", "colormap": shown}, "image"

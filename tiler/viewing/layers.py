@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tiler.evaluation.meaning import Written, written_by_tiler
-from tiler.ports import Array, Calibration
+from tiler.ports import KINDS, Array, Calibration
 from tiler.sources import open_source
 from tiler.viewing.lazy import LazyVolume
 from tiler.viewing.levels import Level, attributes_of, open_levels
-
-Kind = Literal["image", "probabilities", "labels"]
 
 MOST_CHANNELS = 8
 """Largest number of channels displayed of one input."""
@@ -26,6 +25,14 @@ MANY_VALUES = 64
 GREY = ("#ffffff",)
 RGB = ("#ff0000", "#00ff00", "#0000ff")
 OVERLAYS = ("#ff4040", "#40c0ff", "#ffd040", "#60e060", "#ff60ff", "#40ffff", "#ffa060", "#a080ff")
+
+
+class Display(StrEnum):
+    """How a layer is displayed."""
+
+    IMAGE = "image"
+    PROBABILITIES = "probabilities"
+    LABELS = "labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class ViewLayer:
     """
 
     name: str
-    kind: Kind
+    kind: Display
     levels: tuple[Level, ...]
     calibration: Calibration
     window: tuple[float, float] = (0.0, 1.0)
@@ -94,21 +101,21 @@ def layers_of(source: Any, *, image: bool, axes: str | None = None) -> list[View
     kind = _kind(written, samples[0], image)
     made = []
     for number, (pyramid, sample) in enumerate(zip(levels, samples, strict=True)):
-        look = _values(source, written) if kind == "labels" else _look(kind, sample, number, names)
+        look = _values(source, written) if kind is Display.LABELS else _look(kind, sample, number, names)
         name = _name(_stem(opened.name), kind, names[number], bool(look.get("inverted")))
         made.append(ViewLayer(name, kind, pyramid, opened.calibration, **look))
     return made
 
 
 def labels_in(source: str) -> list[str]:
-    """The label images that an OME-Zarr image lists, as paths; none for any other input."""
+    """Return the label images that an OME-Zarr image lists, as paths; none for any other input."""
     place = source.rstrip("/")
     names = attributes_of(f"{place}/labels").get("labels") if place.endswith(".zarr") else None
     return [f"{place}/labels/{name}" for name in names or ()]
 
 
-def _name(stem: str, kind: Kind, channel: str, inverted: bool) -> str:
-    if kind == "probabilities" and channel:
+def _name(stem: str, kind: Display, channel: str, inverted: bool) -> str:
+    if kind is Display.PROBABILITIES and channel:
         channel = f"{'1 - ' if inverted else ''}P({channel})"
     return f"{stem} {channel}".strip()
 
@@ -124,7 +131,7 @@ def _stem(name: str) -> str:
 
 def _channel_names(given: Sequence[str], written: Written, count: int) -> list[str]:
     """Take names of channels from the provenance, else from the format, else number them."""
-    for names in (written.classes if written.kind == "probabilities" else (), given):
+    for names in (written.classes if written.names == "channels" else (), given):
         if len(names) == count:
             return list(names)
     return [str(number) for number in range(count)] if count > 1 else [""]
@@ -137,21 +144,21 @@ def _sample(array: LazyVolume) -> Array:
     return array[(*middle, *inside)]
 
 
-def _kind(written: Written, sample: Array, image: bool) -> Kind:
+def _kind(written: Written, sample: Array, image: bool) -> Display:
     """Take the kind from the provenance, or else from the position on the command line and the values."""
-    if written.kind is not None:
-        return "probabilities" if written.kind == "probabilities" else "labels"
+    if written.kind in KINDS:
+        return Display.PROBABILITIES if KINDS[written.kind].ordered else Display.LABELS
     if image:
-        return "image"
+        return Display.IMAGE
     if sample.dtype.kind == "f":
-        return "probabilities" if np.nanmin(sample) >= 0 and np.nanmax(sample) <= 1 else "image"
+        return Display.PROBABILITIES if np.nanmin(sample) >= 0 and np.nanmax(sample) <= 1 else Display.IMAGE
     grey = sample.dtype == np.uint8 and np.unique(sample).size > MANY_VALUES
-    return "probabilities" if grey else "labels"
+    return Display.PROBABILITIES if grey else Display.LABELS
 
 
-def _look(kind: Kind, sample: Array, number: int, names: Sequence[str]) -> dict[str, Any]:
+def _look(kind: Display, sample: Array, number: int, names: Sequence[str]) -> dict[str, Any]:
     """Choose window and colour of a channel; a channel that would cover most of the image is inverted."""
-    if kind == "probabilities":
+    if kind is Display.PROBABILITIES:
         top = float(np.iinfo(sample.dtype).max) if sample.dtype.kind in "iu" else 1.0
         covers = len(names) == 1 and bool(np.nanmean(sample) > top / 2)
         return {"window": (0.0, top), "color": OVERLAYS[number], "inverted": covers}
@@ -178,5 +185,5 @@ def _values(source: Any, written: Written) -> dict[str, Any]:
     """Take colours of labels from OME-NGFF metadata and values of classes from the provenance."""
     shown = attributes_of(source).get("image-label", {}).get("colors") or ()
     colors = {int(entry["label-value"]): "#" + bytes(entry["rgba"][:3]).hex() for entry in shown if "rgba" in entry}
-    classes = range(1, len(written.classes)) if written.kind == "labels" else ()
+    classes = range(1, len(written.classes)) if written.names == "values" else ()
     return {"colors": colors, "values": tuple(classes)}

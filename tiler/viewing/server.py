@@ -13,7 +13,7 @@ import numpy as np
 from neuroglancer.local_volume import MeshesNotSupportedForVolume
 
 from tiler.errors import PlanError
-from tiler.viewing.layers import ViewLayer
+from tiler.viewing.layers import Display, ViewLayer
 from tiler.viewing.levels import Level
 from tiler.viewing.space import Placed, place
 
@@ -179,11 +179,11 @@ def _layer(layer: ViewLayer, placed: Placed) -> Any:
     source = neuroglancer.LayerDataSource(url=_volume(layer, placed), transform=_transform(placed),
                                           # No meshes: neuroglancer would build them from the whole volume in memory.
                                           subsources={"default": True}, enable_default_subsources=False)
-    if layer.kind == "labels":
+    if layer.kind == Display.LABELS:
         return neuroglancer.SegmentationLayer(
             source=source, tab="rendering", selected_alpha=0.4, segments=list(layer.values), hide_segment_zero=True,
             segment_colors=dict(layer.colors))
-    if layer.kind == "image":
+    if layer.kind == Display.IMAGE:
         return neuroglancer.ImageLayer(source=source, shader=GREY_SHADER.format(color=layer.color), opacity=1.0,
                                        blend="additive", shader_controls={"contrast": {"range": list(layer.window)}})
     low, high = layer.window
@@ -194,7 +194,7 @@ def _layer(layer: ViewLayer, placed: Placed) -> Any:
 
 
 def _volume(layer: ViewLayer, placed: Placed) -> PyramidVolume:
-    kind = "segmentation" if layer.kind == "labels" else "image"
+    kind = "segmentation" if layer.kind == Display.LABELS else "image"
     levels = [Level(level.array.astype(_shown_type(level.array.dtype, kind)), level.factors)
               for level in layer.levels]
     return PyramidVolume(levels, dimensions=_space(placed.axes, placed.scale, placed.units), volume_type=kind,
