@@ -208,7 +208,9 @@ def covering(sizes: Sequence[int], low: int, high: int) -> list[Range]:
 
 
 def clipped(wanted: Range, size: int) -> Range:
-    """A range within a tensor; one element where all of it is padding."""
+    """A range within a tensor; one element where all of it is padding, and none where there is none."""
+    if not size:
+        return 0, 0
     low = min(max(wanted[0], 0), size - 1)
     return low, max(low + 1, min(wanted[1], size))
 

@@ -2,8 +2,8 @@
 
 The network runs on the meta device at the size of the true canvas, where tensors have shapes only: 1024 cubed costs
 nothing. Every write in place is turned into an operator that writes into nothing, after which the name of the tensor,
-and of whatever else looks at the same elements, stands for the new node. Where only a part of a tensor was written
-through a view, reading the rest of it is refused.
+and of whatever else looks at the same elements, stands for the new node. Where only a part of a tensor is written
+through a view, the whole is made anew; reading it through a third view is refused.
 """
 
 from __future__ import annotations
@@ -141,6 +141,8 @@ class _Recorder(Observer):
         """Numbers of the nodes that stand for the results of one call."""
         if op in ("split", "split_with_sizes", "unsafe_split", "unbind", "unsafe_chunk", "tensor_split"):
             return self._parted(op, given, result, layer)
+        if op == "cat":
+            self._check_joint(given, layer)
         if op == "stack":
             return [self._stacked(given, result, layer)]
         source = given.get("self")
@@ -166,6 +168,8 @@ class _Recorder(Observer):
         return len(self.nodes) - 1
 
     def _uniform(self, value: Any, like: torch.Tensor, layer: str) -> int:
+        if isinstance(value, torch.Tensor) and not value.is_meta:
+            value = value.item()
         if isinstance(value, torch.Tensor):
             self._refuse(f"{layer}: it fills a tensor with a number that it computes")
         return self._add("full", aten.full.default, {"size": list(like.shape), "fill_value": value,
@@ -192,6 +196,14 @@ class _Recorder(Observer):
             start += length
         return found
 
+    def _check_joint(self, given: dict[str, Any], layer: str) -> None:
+        """Refuse what torch would refuse; the observer does not look."""
+        shapes = [tuple(tensor.shape) for tensor in given["tensors"] if tensor.numel()]
+        if shapes:
+            dim = given.get("dim", 0) % len(shapes[0])
+            if len({(*shape[:dim], *shape[dim + 1 :]) for shape in shapes}) > 1:
+                self._refuse(f"{layer}: it joins tensors of {' and '.join(map(str, dict.fromkeys(shapes)))}")
+
     def _stacked(self, given: dict[str, Any], result: torch.Tensor, layer: str) -> int:
         dim = given.get("dim", 0) % result.ndim
         refs = []
@@ -210,7 +222,16 @@ class _Recorder(Observer):
                 self.numbers[id(other)] = self._view(number, tuple(other.shape), layer)
                 self.stale.pop(id(other), None)
             elif _overlap(other, target):
-                self.stale[id(other)] = f"{layer}: a part of a tensor is written through a view"
+                self._overlap(other, target, number, layer)
+
+    def _overlap(self, other: torch.Tensor, target: torch.Tensor, number: int, layer: str) -> None:
+        """What another name stands for once some of its elements have been written through a view."""
+        if not _is_all(other) or id(other) in self.stale or id(other) not in self.numbers:
+            self.stale[id(other)] = f"{layer}: a part of a tensor is written through a view, and read through another"
+            return
+        args = {"self": Ref(self.numbers[id(other)]), "src": Ref(number), "size": list(target.shape),
+                "stride": list(target.stride()), "offset": target.storage_offset()}
+        self.numbers[id(other)] = self._add("written through a view", _scattered, args, other, layer)
 
     def _stand_in(self, leaf: Any) -> Any:
         return Ref(self._number(leaf)) if isinstance(leaf, torch.Tensor) else leaf
@@ -245,6 +266,15 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
     """The arguments of a call under their names; those left out are the operator's defaults."""
     schema = func._schema.arguments
     return {**dict(zip((argument.name for argument in schema), args, strict=False)), **kwargs}
+
+
+def _scattered(
+    *, self: torch.Tensor, src: torch.Tensor, size: list[int], stride: list[int], offset: int
+) -> torch.Tensor:
+    """A tensor with some of its elements, counted in their order, replaced."""
+    made = self.clone(memory_format=torch.contiguous_format)
+    made.as_strided(size, stride, offset).copy_(src)
+    return made
 
 
 def _storage(tensor: torch.Tensor) -> int:

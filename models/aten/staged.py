@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tiler.geometry import Box
 from tiler.models.aten.graph import Graph, NotStagedError, Size
 from tiler.models.aten.maps import Ranges, lengths, union, whole
 from tiler.models.aten.operators import Book
@@ -76,6 +77,10 @@ class StagedPlan:
     def shape(self) -> Size:
         """Of the output."""
         return self.graph.nodes[self.graph.output].shape
+
+    def box(self, crop: Box) -> Ranges:
+        """A box of the output's image, on all axes of the output."""
+        return (*whole(self.shape[:2]), *((span.start, span.stop) for span in crop.spans))
 
     @property
     def statistics(self) -> int:

@@ -16,9 +16,9 @@ from torch import nn
 
 from tiler.geometry import Box, Footprint, Shape, Span
 from tiler.models.aten.modules import quiet
+from tiler.models.aten.random_weights import random_copy
 from tiler.models.cropping.graph import NotCroppableError, Size, record
 from tiler.models.cropping.program import Program, Wiring, shortened, total_flops
-from tiler.models.probe.proof import random_copy
 
 __all__ = ["Alone", "Cropper", "NotCroppableError", "Outline", "check_crops", "shortened"]
 

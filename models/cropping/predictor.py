@@ -50,6 +50,9 @@ class CroppedTiles:
     def check(self) -> None:
         """Nothing has to come first."""
 
+    def live(self, traced: int, shape: tuple[int, ...]) -> int:
+        return traced
+
     def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
         return session(x)
 
@@ -76,12 +79,15 @@ class TorchCrops:
         x = predictor.prepared(session, part)
         total: torch.Tensor | None = None
         for turn in turns:
-            scores = session.cropped(turn.apply(x), self._turned(crop, turn, tile))
+            scores = self._scores(session, turn.apply(x), self._turned(crop, turn, tile))
             made = turn.undo(predictor.head(scores))
             total = made if total is None else total.add_(made)
         assert total is not None
         mean = total if len(turns) == 1 else total.div_(len(turns))
         return session.download(predictor.written(mean))
+
+    def _scores(self, session: Session, x: torch.Tensor, crop: Box) -> torch.Tensor:
+        return session.cropped(x, crop)
 
     @property
     def _turns(self) -> Turns:

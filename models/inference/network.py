@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from tiler.geometry import Box
-from tiler.models.inference.backends import CroppingRunner, Setting, open_backend
+from tiler.models.inference.backends import CroppingRunner, Setting, StagingRunner, open_backend
 from tiler.models.inference.devices import device_errors, float32_products, memory_of, model_of, threads_of
 from tiler.models.inference.feeders import Feeder, Feeders, ways_to
 from tiler.models.probe.inject import Answers, Injected, Site, reduced
@@ -61,6 +61,10 @@ class Session:
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
         """The same in one box of the output, for a network and backend that can make it alone."""
         return cast(CroppingRunner, self.feeder.runner).cropped(x, crop)
+
+    def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor:
+        """The scores of one input ``(1, c, [z], y, x)``, or of a box of it, made stage by stage."""
+        return cast(StagingRunner, self.feeder.runner).staged(x, crop)
 
     def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
         """What global layers see of a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""

@@ -35,6 +35,10 @@ class Evaluator(Protocol):
         """Raise `ModelError` where something must come before the first tile."""
         ...
 
+    def live(self, traced: int, shape: tuple[int, ...]) -> int:
+        """Bytes of all tensors alive at the worst moment for an input of a shape; `traced` are those of one pass."""
+        ...
+
     def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
         """``(n, k, [z], y, x)``: what the network gives for ``(n, c, [z], y, x)``, before any head."""
         ...
@@ -58,6 +62,9 @@ class WholeTiles:
 
     def check(self) -> None:
         """Nothing has to come first."""
+
+    def live(self, traced: int, shape: tuple[int, ...]) -> int:
+        return traced
 
     def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
         return session(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
+from tiler.models.aten.graph import NotStagedError
+from tiler.models.aten.selfcheck import Staging, check_stages
 from tiler.models.cropping.predictor import cropped_tiles
 from tiler.models.inference.backends import CPU_FIRST, Setting, open_backend
 from tiler.models.inference.backends.choosing import fastest
@@ -30,7 +33,8 @@ from tiler.models.predictor.options import PredictorOptions
 from tiler.models.predictor.passes import ToldTiles
 from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling, fixed_scaling
-from tiler.models.predictor.tiling_class import Geometry, geometry_of
+from tiler.models.predictor.stages import StageOutline, Stages
+from tiler.models.predictor.tiling_class import Geometry, can_be_staged, geometry_of, staged_geometry
 from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images
 from tiler.models.predictor.written import written_as
@@ -46,6 +50,9 @@ LEAST_WINDOW = (1, 64, 64)
 
 
 _latest_report: dict[str, ProbeReport] = {}
+_latest_staging: dict[str, Staging] = {}
+
+log = logging.getLogger(__name__)
 
 
 def open_predictor(
@@ -106,7 +113,7 @@ def open_predictor(
         border="mirror" if options.average == "rot7" else geometry.border,
         scaling=_scaling(options, loaded),
         orientations=orientations_of(options, plain),
-        evaluator=evaluator_of(loaded, geometry, backend, options.average),
+        evaluator=evaluator_of(loaded, geometry, backend, options.average, precision),
         head=Activation(head),
         written=written_as(options.kind, names, options.classes, options.dtype, head,
                            exclusive=(smallest.ends or head) != "sigmoid"),
@@ -136,8 +143,12 @@ def orientations_of(options: PredictorOptions, plain: Footprint) -> Orientations
     return Turns(plain, options.average)
 
 
-def evaluator_of(loaded: LoadedModel, geometry: Geometry, backend: str, average: str) -> Evaluator:
+def evaluator_of(
+    loaded: LoadedModel, geometry: Geometry, backend: str, average: str, precision: torch.dtype
+) -> Evaluator:
     """How a network of that geometry is run."""
+    if geometry.tiling == "stages":
+        return Stages(StageOutline(loaded.meta, precision), geometry.inexact)
     if geometry.tiling != "exact":
         return Inexact(geometry.tiling, geometry.inexact)
     if geometry.passes:
@@ -150,13 +161,47 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
     """Derived, or as declared. Networks of others are proved either way; tiler's own are proved by its tests."""
     declared = options.footprint
     if declared is None:
-        return geometry_of(_report(loaded, options.tiling != "whole"), options.tiling, options.resize)
+        report = _report(loaded, options.tiling not in ("whole", "stages"))
+        if _is_staged(report, options):
+            try:
+                return staged_geometry(report, _staging(loaded, report))
+            except NotStagedError as reason:
+                _check_unstaged(report, options, reason)
+        return geometry_of(report, options.tiling, options.resize)
     proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
     failed = [part for part in proof if not part.passed]
     if failed:
         raise ModelError(f"the footprint declared for {loaded.identity['model']} is not proved: {failed[0].name}: "
                          f"{failed[0].detail}")
     return Geometry(declared, "zero" if declared.keeps_size else "mirror")
+
+
+def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
+    """Whether a network is run in stages if it can be: asked to be, or in no exact tiles and nothing else was asked."""
+    if options.tiling == "stages":
+        return True
+    exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
+    told = report.exactness == "EXACT_2PASS" and (report.ndim == 3 or report.proved or not report.proof)
+    return (options.tiling is None and not exact and not told and options.resize is None
+            and options.average != "rot7" and can_be_staged(report))
+
+
+def _staging(loaded: LoadedModel, report: ProbeReport) -> Staging:
+    """Whether its stages give what one pass gives; of a registered network it is kept."""
+    if not can_be_staged(report):
+        raise NotStagedError("it gives no map that is as large as its input")
+    key = json.dumps(dict(loaded.identity), sort_keys=True)
+    if key not in _latest_staging:
+        _latest_staging.clear()
+        _latest_staging[key] = check_stages(loaded.bare(), loaded.in_channels, loaded.ndim)
+    return _latest_staging[key]
+
+
+def _check_unstaged(report: ProbeReport, options: PredictorOptions, reason: NotStagedError) -> None:
+    """Say why a network is not run in stages, where that is what was asked for, or what would have made it exact."""
+    if options.tiling == "stages":
+        raise ModelError(f"{report.network} cannot be run in stages: {reason} (--tiling)") from reason
+    log.info("%s is not run in stages: %s", report.network, reason)
 
 
 def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
@@ -175,7 +220,19 @@ def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptio
     if geometry.tiling != "exact" and options.average == "rot7":
         raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
                          "--tiling")
+    if geometry.tiling == "stages":
+        return _for_stages(options)
     return _for_passes(options, geometry.passes) if geometry.passes else options
+
+
+def _for_stages(options: PredictorOptions) -> PredictorOptions:
+    """The options of a network that is run in stages, operator by operator."""
+    if options.backend not in ("auto", "torch"):
+        raise ModelError(f"the network is run in stages, which --backend {options.backend} cannot do: use --backend "
+                         "torch")
+    if options.resize is not None:
+        raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
+    return replace(options, backend="torch")
 
 
 def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:

@@ -57,6 +57,9 @@ class ToldTiles:
             answers |= answers_of(each.sites, found[orientation])
         return answers
 
+    def live(self, traced: int, shape: tuple[int, ...]) -> int:
+        return traced
+
     def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
         return session(x, self.answers(orientation))
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint, Reach
+from tiler.models.aten.selfcheck import Staging
 from tiler.models.probe import ProbeReport, require_tiled
 from tiler.models.probe.passes import Pass
 from tiler.ports import Border, Tiling
 
 _POINT = Reach(0, 0, 0, 0, 1)
+_ONE_BEFORE = Reach(1, 0, 0, 0, 1)
+"""Along z of a network of volumes that takes every depth: a footprint without context there is that of slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Geometry:
         Why it cannot be tiled exactly, where it cannot.
     as_map
         Whether its output must be brought to the grid of its input.
+    staging
+        What was found out about its stages, where it is run in stages.
     """
 
     footprint: Footprint
@@ -37,6 +42,22 @@ class Geometry:
     passes: tuple[Pass, ...] = ()
     inexact: str = ""
     as_map: bool = False
+    staging: Staging | None = None
+
+
+def can_be_staged(report: ProbeReport) -> bool:
+    """Whether a network gives a map of its whole input, so that it is worth a look whether its stages do."""
+    return report.exactness != "WHOLE" and (report.footprint is None or report.footprint.keeps_size)
+
+
+def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
+    """Of a network that is run in stages, on canvases that are no larger than it needs."""
+    axes = [Reach(0, 0, 0, 0, period) for period in staging.periods]
+    if report.ndim == 3 and axes[0] == _POINT:
+        axes[0] = _ONE_BEFORE
+    first = report.offending[0] if report.offending else "stages were asked for"
+    return Geometry(Footprint.of([_POINT] * (3 - report.ndim) + axes), "zero", "stages", inexact=str(first),
+                    staging=staging)
 
 
 def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None) -> Geometry:

@@ -132,6 +132,7 @@ class TorchPredictor:
         together = 1 if self.network.one_by_one else inputs
         size = self.orientations.network_size(tile)[3 - self.model.ndim :]
         trace = self.tracer.at((1, self.in_channels, *size))
+        live = self.evaluator.live(trace.live, (1, self.in_channels, *size))
         output = math.prod(self.footprint.output(tile)) * batch
         part = together / inputs
         wide = self.network.exact_type.itemsize
@@ -139,7 +140,7 @@ class TorchPredictor:
         channels = self.written.channels
         beside = part * wide * batch * 2 * (math.prod(tile) * self.in_channels + output * channels / batch)
         extra = overhead(self.network.device.type, self.network.precision, self.network.backend)
-        peak = extra.peak(trace.live * together, self.tracer.parameters)
+        peak = extra.peak(live * together, self.tracer.parameters)
         written = output * len(self.classes) * self.dtype.itemsize
         return Cost(
             flops=trace.flops * inputs * self.orientations.count,

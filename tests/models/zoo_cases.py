@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tiler.models import WeightsCard, save_weights
-from tiler.models.probe.proof import random_copy
+from tiler.models.aten.random_weights import random_copy
 from tiler.models.zoo import registry
 
 TOLERANCE = 1e-10

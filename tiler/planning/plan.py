@@ -135,7 +135,7 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether the result is that of one pass over the whole volume."""
+        """Whether exact tiles are laid, whose size does not matter to the result."""
         return self.tiling == "exact"
 
     @property

@@ -25,6 +25,9 @@ from tiler.planning.workload import Budget, Choice, Workload, chunk_for
 from tiler.ports import Border, Json, Predictor, Source
 
 AXES = ("z", "y", "x")
+ADVICE = {"whole": "raise --memory, or let every slice be resized (--resize)",
+          "stages": "raise --memory, or average overlapping windows (--tiling blend)"}
+"""What to do where an input in one piece does not fit, by how it is run."""
 
 
 def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
@@ -63,8 +66,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
     limit = settings.memory or free + budget.used
     if peak > limit:
-        advice = ("raise --memory, or let every slice be resized (--resize)" if predictor.capabilities.tiling == "whole"
-                  else "raise --memory or lower --tile, --block or --batch")
+        advice = ADVICE.get(predictor.capabilities.tiling, "raise --memory or lower --tile, --block or --batch")
         raise MemoryBudgetError(
             f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
             f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: {advice}")
@@ -94,11 +96,11 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
 
 
 def _piece(predictor: Predictor) -> str:
-    return "an input in one piece of" if predictor.capabilities.tiling == "whole" else "tile"
+    return "an input in one piece of" if predictor.capabilities.in_one_piece else "tile"
 
 
 def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
-    if load.predictor.capabilities.tiling == "whole":
+    if load.predictor.capabilities.in_one_piece:
         return _in_one_piece(load, settings)
     block = _full(settings.block, load.predictor.footprint, "--block")
     wanted = _full(settings.tile, load.predictor.footprint, "--tile")

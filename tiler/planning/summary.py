@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 TILING = {
     "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
     "whole": "every input in one piece",
+    "stages": "in stages, exactly as the whole input in one pass; some tensors of the network are kept in memory",
 }
 
 

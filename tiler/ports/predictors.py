@@ -12,7 +12,7 @@ from tiler.geometry import Box, Footprint, Shape, Span, Tile
 from tiler.ports.volumes import Array, Json
 
 Border = Literal["mirror", "zero"]
-Tiling = Literal["exact", "blend", "whole"]
+Tiling = Literal["exact", "blend", "whole", "stages"]
 Meaning = Literal["probabilities", "labels"]
 
 
@@ -188,7 +188,8 @@ class Capabilities:
         class indices, of which objects can be made.
     tiling
         How it is run: in "exact" tiles, or, where no tiling computes its network exactly, in windows that overlap and
-        are averaged ("blend"), or with every input in one piece ("whole").
+        are averaged ("blend"), with every input in one piece ("whole"), or in stages, which take every input in one
+        piece too, keep some of the network's tensors, and make the result of the whole ("stages").
     inexact
         Why it cannot be tiled exactly, where it cannot: layer and reason.
     feeders
@@ -219,6 +220,11 @@ class Capabilities:
     crops: Crops | None = None
     soft: Soft | None = None
     passes: Passes | None = None
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether each network input is one tile: a slice, or the volume."""
+        return self.tiling in ("whole", "stages")
 
 
 @dataclass(frozen=True, slots=True)

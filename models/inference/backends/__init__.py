@@ -30,6 +30,12 @@ class CroppingRunner(Protocol):
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor: ...
 
 
+class StagingRunner(Protocol):
+    """A `Runner` that can run its network in stages."""
+
+    def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor: ...
+
+
 MODULES = {
     "torch": "tiler.models.inference.backends.eager",
     "compile": "tiler.models.inference.backends.compiled",

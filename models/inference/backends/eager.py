@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -11,9 +11,13 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Box
+from tiler.models.aten.staged import StagedNetwork, StagedPlan
 from tiler.models.cropping import Cropper
 from tiler.models.inference.backends import Setting
 from tiler.models.loading.returned import outputs_of
+
+KEPT_STAGES = 2
+"""Shapes of inputs that are recorded at a time: one, and a quarter turn of it."""
 
 
 def version(device: torch.device) -> str:
@@ -50,6 +54,17 @@ class Eager:
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
         """The same in a box of the output, for a network that `tiler.models.cropping` understands."""
         return self._cropper(self._laid_out(x), crop)
+
+    def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor:
+        """Scores of one input, or of a box of it, made in stages; see `tiler.models.aten.staged`."""
+        x = self._laid_out(x)
+        network = self._stages(tuple(x.shape))
+        return network(x, None if crop is None else network.plan.box(crop))
+
+    @lru_cache(maxsize=KEPT_STAGES)  # noqa: B019  a runner lives as long as its process
+    def _stages(self, shape: tuple[int, ...]) -> StagedNetwork:
+        with torch.inference_mode(False):
+            return StagedNetwork(StagedPlan.of(self._meta(), shape), self.module)
 
     @cached_property
     def _cropper(self) -> Cropper:

@@ -90,7 +90,44 @@ class Sorted(nn.Module):
         return values.reshape(1, 3, *x.shape[2:]) + F.conv2d(x, x[:, :, :3, :3])[..., :1, :1]
 
 
-CASES = [(Norms(), (33, 29)), (Norms(3), (9, 14, 11)), (Attention(), (18, 23)), (Deep(), (40, 31)), (Sorted(), (12, 9))]
+class Item(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 3, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return x * float(x.max())
+
+
+class Piecewise(Item):
+    """Writes into a part of a tensor, and reads all of it."""
+
+    def forward(self, x):
+        y = self.first(x)
+        y[:, :, 1:] += 1
+        mask = torch.zeros(1, 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        mask[:, :, 2:5, 3:] = 2.0
+        return self.first(y.relu_()[:, :1]) * mask
+
+
+class Crossed(Item):
+    """Writes into a part of a tensor, and reads a part that overlaps it."""
+
+    def forward(self, x):
+        y = self.first(x)
+        rows, columns = y[:, :, 1:], y[:, :, :, 1:]
+        rows += 1
+        return columns.relu()
+
+
+class Drawn(Item):
+    def forward(self, x):
+        return self.first(x) + torch.rand_like(x)
+
+
+CASES = [(Norms(), (33, 29)), (Norms(3), (9, 14, 11)), (Attention(), (18, 23)), (Deep(), (40, 31)), (Sorted(), (12, 9)),
+         (Piecewise(), (12, 9))]
 
 
 def ready(module):
@@ -102,7 +139,7 @@ def ready(module):
 
 @pytest.mark.parametrize("voxels", [19, 100, 1 << 18])
 @pytest.mark.parametrize(("module", "size"), CASES,
-                         ids=["norms", "volume", "attention", "deep", "sorted"])
+                         ids=["norms", "volume", "attention", "deep", "sorted", "piecewise"])
 def test_stages_give_the_whole_pass(module, size, voxels):
     module = ready(module)
     x = torch.randn(1, 1, *size, dtype=torch.float64)
@@ -146,30 +183,8 @@ def test_blocks_are_as_equal_as_can_be():
         ((0, 50), (0, 30)), ((0, 50), (30, 60)), ((50, 100), (0, 30)), ((50, 100), (30, 60))]
 
 
-class Item(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(1, 3, 3, padding=1)
-
-    def forward(self, x):
-        x = self.first(x)
-        return x * float(x.max())
-
-
-class Piecewise(Item):
-    def forward(self, x):
-        y = self.first(x)
-        y[:, :, 1:] += 1
-        return y
-
-
-class Drawn(Item):
-    def forward(self, x):
-        return self.first(x) + torch.rand_like(x)
-
-
 @pytest.mark.parametrize(("module", "says"), [
-    (Item(), "does not run without data"), (Piecewise(), "part of a tensor is written"),
+    (Item(), "does not run without data"), (Crossed(), "part of a tensor is written"),
     (Drawn(), "draws random numbers")])
 def test_what_cannot_be_staged_is_refused(module, says):
     with pytest.raises(NotStagedError, match=says):

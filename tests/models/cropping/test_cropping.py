@@ -13,6 +13,7 @@ import tiler
 from tiler.geometry import Box, Grid, Span, tiles_of
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.models.aten.modules import on_meta
+from tiler.models.aten.random_weights import random_copy
 from tiler.models.cropping import Cropper, NotCroppableError, check_crops, program, rules
 from tiler.models.cropping.graph import record
 from tiler.models.cropping.program import Wiring, total_flops
@@ -20,7 +21,6 @@ from tiler.models.inference.backends.exported import Exported
 from tiler.models.inference.cost import trace
 from tiler.models.probe import derive
 from tiler.models.probe.maps import Window
-from tiler.models.probe.proof import random_copy
 from tiler.models.zoo import registry
 from tiler.planning.workload import Choice, Workload
 from tiler.sources import open_source

@@ -17,11 +17,11 @@ from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.models.aten.modules import quiet
+from tiler.models.aten.random_weights import random_copy
 from tiler.models.predictor.averaging import TURNS
 from tiler.models.predictor.passes import TorchPasses
 from tiler.models.probe import derive, probe
 from tiler.models.probe.inject import Injected, answers_of
-from tiler.models.probe.proof import random_copy
 from tiler.testing.global_predictors import PassesConformance
 from tiler.testing.predictors import PredictorConformance
 

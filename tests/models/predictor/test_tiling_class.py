@@ -15,7 +15,7 @@ from zoo_cases import saved, varied
 import tiler
 from tiler.errors import ModelError, OutputShapeError, PlanError, UnboundedContextError
 from tiler.models import PredictorOptions, open_predictor
-from tiler.models.probe.proof import random_copy
+from tiler.models.aten.random_weights import random_copy
 from tiler.models.zoo import registry
 
 CPU = {"device": "cpu", "threads": 1, "executor": "serial"}
@@ -37,10 +37,18 @@ def whole(module, frame, size=(96, 128)):
         return module.double()(torch.from_numpy(canvas)[None].double())[0, :, :90, :110].numpy()
 
 
-def test_attention_is_refused_by_name_with_what_could_be_done(esfpnet):
+def test_attention_is_refused_in_tiles_by_name_with_what_could_be_done(esfpnet):
     _, options = esfpnet
     with pytest.raises(UnboundedContextError, match=r"blocks\.0\.attention .*--tiling blend .*--tiling whole"):
-        tiler.segment(FRAME, "esfpnet-t", **options, **CPU)
+        tiler.segment(FRAME, "esfpnet-t", tiling="exact", **options, **CPU)
+
+
+def test_attention_runs_in_stages_as_in_one_pass_unasked(esfpnet):
+    module, options = esfpnet
+    found = np.asarray(tiler.segment(FRAME, "esfpnet-t", **options, **EXACT64))
+    expected = whole(module, FRAME)
+    assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-10 * np.ptp(expected)
+    assert tiler.plan(FRAME, "esfpnet-t", **options, **CPU).tiling == "stages"
 
 
 def test_frames_in_one_piece_are_the_plain_call_of_each(esfpnet):
@@ -127,14 +135,15 @@ def test_a_coarse_map_is_brought_to_the_grid_of_the_image():
 INSTANCE = random_copy(Hourglass(Bottleneck(nn.InstanceNorm2d(4))), 0).float()
 
 
-def test_instance_norm_is_refused_by_name_and_run_by_consent():
+def test_instance_norm_is_refused_in_tiles_by_name_and_run_by_consent():
     with pytest.raises(UnboundedContextError, match=r"bottleneck\.norm \(InstanceNorm2d\).*--tiling blend"):
-        tiler.segment(GREY, INSTANCE, **CPU)
+        tiler.segment(GREY, INSTANCE, tiling="exact", **CPU)
     exact = np.asarray(tiler.segment(GREY, INSTANCE, tiling="whole", **EXACT64))
     with torch.no_grad():
         expected = INSTANCE.double()(torch.from_numpy(GREY)[None, None].double())[0].numpy()
     INSTANCE.float()
     np.testing.assert_allclose(exact, expected, atol=1e-10)
+    np.testing.assert_allclose(tiler.segment(GREY, INSTANCE, **EXACT64), expected, atol=1e-10)
     blended = np.asarray(tiler.segment(GREY, INSTANCE, tiling="blend", tile=40, **EXACT64))
     assert 0 < np.abs(blended - exact).max() < np.ptp(exact)
 
@@ -154,9 +163,12 @@ class Opaque(nn.Module):
         return x - x.flatten(1).kthvalue(3, 1).values[:, None, None, None]
 
 
-def test_an_opaque_module_is_named():
+def test_an_opaque_module_is_named_in_tiles_and_exact_in_stages():
+    module = random_copy(Hourglass(Opaque()), 0).float()
     with pytest.raises(ModelError, match=r"bottleneck \(Opaque\).*declare its footprint, or --tiling blend"):
-        tiler.segment(GREY, Hourglass(Opaque()), **CPU)
+        tiler.segment(GREY, module, tiling="exact", **CPU)
+    one, staged = (tiler.segment(GREY, module, tiling=tiling, **EXACT64) for tiling in ("whole", None))
+    np.testing.assert_allclose(staged, one, atol=1e-10)
 
 
 class ThroughNumpy(nn.Module):

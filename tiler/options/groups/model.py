@@ -46,8 +46,9 @@ class ModelKeywords(TypedDict, total=False):
         help="Average over flips and rotations. rot7 resamples and needs one tile that covers the slice.")]
     tiling: Annotated[Tiling, Option(
         group="Model", parse=Choice(Tiling), of_model=True,
-        help="exact; blend averages overlapping windows, an approximation; whole takes each input in one piece.",
-        otherwise="exact, and whole for classifiers")]
+        help="exact; stages, for networks that look at the whole of their input, exact too; blend averages overlapping "
+             "windows, an approximation; whole takes each input in one piece.",
+        otherwise="exact or stages, whichever the network allows, and whole for classifiers")]
     resize: Annotated[int | str | Sequence[int], Option(
         group="Model", parse=Sizes(2, auto=False), metavar="SIZE", example="352", of_model=True,
         help="With `tiling=whole`: size that slices are resized to, and their results back from.",

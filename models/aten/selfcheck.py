@@ -1,0 +1,133 @@
+"""A network run in stages, held to one pass over the whole input on a canvas small enough for both.
+
+The canvas is tiny, blocks are tinier, weights are random and everything is float64: a wrong index map, a padding in
+the wrong place or a statistic of a part shows as an error of order 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tiler.models.aten.graph import NotStagedError, Size
+from tiler.models.aten.modules import on_meta, quiet
+from tiler.models.aten.random_weights import random_copy
+from tiler.models.aten.record import record
+from tiler.models.aten.staged import StagedNetwork, StagedPlan
+
+TOLERANCE = 1e-10
+"""Largest difference, as a share of the output's range."""
+CONDITION = 1000
+"""How many times what one rounding of the input does to the whole pass may lie between the two."""
+PERIODS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Tried one after the other: the sizes that a network takes are often multiples of its pooling."""
+LEAST_SIDE = 8
+CELLS = 20_000
+"""Of the canvas at most, as long as it has two periods along some axis."""
+BLOCKS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """What is known of a network that can be run in stages.
+
+    Parameters
+    ----------
+    statistics
+        How many statistics of the whole input it needs: of norms, and of global means and maxima.
+    stages
+        How many tensors are stored on the small canvas, the output included.
+    periods
+        ``([z], y, x)``: the sizes that it takes are multiples of them.
+    error
+        Largest difference from one pass over the whole input that was seen, as a share of the range.
+    """
+
+    statistics: int
+    stages: int
+    periods: Size
+    error: float
+
+    def __str__(self) -> str:
+        if not self.statistics:
+            return "exact in stages"
+        return f"exact; {self.statistics} statistic{'s' if self.statistics > 1 else ''} of the whole input"
+
+
+def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
+    """Run a network both ways and compare.
+
+    Parameters
+    ----------
+    module
+        Module or ScriptModule; it is not changed.
+    in_channels, ndim
+        Channels and axes of its input.
+
+    Raises
+    ------
+    NotStagedError
+        If the network cannot be run in stages, or not with the same result; the message says why.
+    """
+    with torch.inference_mode(False), torch.no_grad(), quiet():
+        twin = random_copy(module, seed=0)
+        meta = on_meta(twin)
+        periods = _periods(meta, in_channels, ndim)
+        canvas = _canvas(periods)
+        plan = StagedPlan.of(meta, (1, in_channels, *canvas), max(1, math.prod(canvas) // BLOCKS))
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(1, in_channels, *canvas, generator=generator, dtype=torch.float64)
+        whole = twin(image)
+        error = _apart(StagedNetwork(plan, twin)(image), whole)
+        if not error <= TOLERANCE and not error <= CONDITION * _apart(twin(image * (1 + 2**-52)), whole):
+            raise NotStagedError(f"its stages differ from one pass by {error:.1e} of the range")
+    return Staging(plan.statistics, plan.stages, periods, error)
+
+
+def _periods(meta: nn.Module, in_channels: int, ndim: int) -> Size:
+    """The least whose odd multiples the network takes and keeps, first for all axes together, then for each."""
+
+    def takes(periods: Size) -> None:
+        canvas = _canvas(periods)
+        graph = record(meta, (1, in_channels, *canvas))
+        made = graph.nodes[graph.output].shape[2:]
+        if made != canvas:
+            raise NotStagedError(f"it makes {made} of an input of {canvas}")
+
+    found = _least(PERIODS, lambda each: takes((each,) * ndim))
+    periods = [found] * ndim
+    for axis in range(ndim):
+        smaller = [each for each in PERIODS if each <= found]
+        periods[axis] = _least(smaller, lambda each, axis=axis: takes(
+            (*periods[:axis], each, *periods[axis + 1 :])))
+    return tuple(periods)
+
+
+def _least(values: Sequence[int], takes: Callable[[int], None]) -> int:
+    """The first value that is not refused; where all are, the last refusal counts."""
+    for value in values[:-1]:
+        with suppress(NotStagedError):
+            takes(value)
+            return value
+    takes(values[-1])
+    return values[-1]
+
+
+def _canvas(periods: Size) -> Size:
+    """Odd numbers of periods, so that no larger period will do, and no more cells than need be."""
+    counts = [-(-LEAST_SIDE // period) | 1 for period in periods]
+    while True:
+        sides = tuple(count * period for count, period in zip(counts, periods, strict=True))
+        axis = min(range(len(sides)), key=lambda at: (sides[at], -at))
+        if math.prod(sides) * (counts[axis] + 2) > CELLS * counts[axis] or counts[axis] >= LEAST_SIDE:
+            return sides
+        counts[axis] += 2
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max() / (other.max() - other.min()))
