@@ -13,7 +13,7 @@ from torch import nn
 from tiler.errors import ModelError, PlanError
 from tiler.models.inference.devices import resolve_device
 from tiler.models.loading.weights import Normalisation, WeightsCard
-from tiler.models.predictor.options import fixed_scaling
+from tiler.models.predictor.scaling import fixed_scaling
 from tiler.models.training.beginning import Start, arguments_in, begin_with, start_of
 from tiler.models.training.catalogue import own_recipe
 from tiler.models.training.data import Slice, normalisation_of
@@ -113,7 +113,7 @@ def prepare_again(options: TrainingOptions, before: Settings, done: int, data: s
         "device": None if options.device == "auto" else str(resolve_device(options.device)),
         "recipe": _recipe_again(options, network, rehearsal, before),
         "normalisation": None if options.normalise is None else _given_normalisation(options.normalise),
-        "init": None if options.init is None else start_of(options.init).sha256,
+        "init": None if (start := start_of(options.init)) is None else start.sha256,
         "code": _code(network, before.recipe),
     }
     known = {name: value for name, value in given.items() if value is not None}

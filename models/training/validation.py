@@ -59,7 +59,7 @@ def _call(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[st
         model = open_model(settings.model, **options)
     except UnboundedContextError:
         model = open_model(settings.model, tiling="whole", **options)
-    call = {"model": model, "axes": "czyx"}
+    call: dict[str, Any] = {"model": model, "axes": "czyx"}
     volume, _ = next(volumes_of(slices, settings.ndim))
     plan(volume, **call)
     return call
