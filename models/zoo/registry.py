@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from tiler.errors import ModelError, WeightsError
+from tiler.ports import offered
 
 _BUNDLED = Path(__file__).parents[1] / "weights_data"
 
@@ -172,7 +173,7 @@ _ENTRIES = {entry.name: entry for entry in _ALL}
 
 def names() -> tuple[str, ...]:
     """Return the names of all registered networks, sorted."""
-    return tuple(sorted(_ENTRIES))
+    return tuple(sorted({*_ENTRIES, *offered("models")}))
 
 
 def describe(name: str) -> ModelEntry:
@@ -185,10 +186,22 @@ def describe(name: str) -> ModelEntry:
     """
     if name in _ENTRIES:
         return _ENTRIES[name]
-    close = difflib.get_close_matches(name, _ENTRIES, cutoff=0.5)
+    plugins = offered("models")
+    if name in plugins:
+        return _plugin(name, plugins[name])
+    close = difflib.get_close_matches(name, names(), cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names())};"
     raise ModelError(f"unknown model {name!r}: {hint} your own is package.module:factory or file.py:factory "
                      "(`model`)")
+
+
+def _plugin(name: str, target: str) -> ModelEntry:
+    """The entry that another package offers under a name."""
+    entry = resolve_name(target)
+    if not isinstance(entry, ModelEntry) or entry.name != name:
+        raise ModelError(f"{target}, which a package offers as the model {name!r}, is not a tiler.models.ModelEntry of "
+                         "that name")
+    return entry
 
 
 def bundled_weights() -> tuple[BundledWeights, ...]:

@@ -5,6 +5,7 @@ process. `tiler.testing` holds the conformance suite of each port.
 """
 
 from tiler.ports.kinds import KINDS, Kind
+from tiler.ports.plugins import offered
 from tiler.ports.predictors import (
     PREDICTOR,
     Border,
@@ -80,4 +81,5 @@ __all__ = [
     "VolumeShape",
     "Watch",
     "missing_in",
+    "offered",
 ]

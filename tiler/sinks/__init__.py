@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from tiler.errors import SinkError
-from tiler.ports import Json, OutputSpec, Sink
+from tiler.ports import Json, OutputSpec, Sink, offered
 from tiler.sinks.target import PARTIAL, REPLACED, Target
 from tiler.stores.address import Address, Place, is_address, place_of
 from tiler.stores.label_places import is_label
@@ -206,6 +206,8 @@ def _format_of(path: Place) -> Format:
     for known in FORMATS:
         if path.name.lower().endswith(known.suffixes):
             return known
+    if path.suffix.lower().removeprefix(".") in (found := offered("sinks")):
+        return Format(found[path.suffix.lower().removeprefix(".")], (path.suffix.lower(),))
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
     raise SinkError(f"{path}: outputs end in {supported}; got {path.suffix or 'no suffix'} (-o)")
 

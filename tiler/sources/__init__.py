@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from tiler.errors import SourceError
-from tiler.ports import Source
+from tiler.ports import Source, offered
 from tiler.sources.consent import Consent
 from tiler.sources.elsewhere import foreign_folder, way_out
 from tiler.sources.files import PRECOMPUTED, existing, split_image, split_inner
@@ -39,6 +39,13 @@ class Format:
         except ModuleNotFoundError as error:
             raise SourceError(f"reading {source} needs the package {error.name}: {self.install}") from error
         return raw
+
+
+class Plugin(Format):
+    """A format of another package, whose function takes a path and returns a `tiler.ports.Source`."""
+
+    def open(self, source: Any, **options: Any) -> Any:
+        return super().open(source)
 
 
 ARRAY = Format("tiler.sources.array:open_array", ())
@@ -93,16 +100,22 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     """
     if isinstance(source, (str, os.PathLike, Address)):
         raw = _opened(source, Consent(missing, trust))
+        if isinstance(raw, Source):
+            return _as_it_is(raw, axes, channel, time)
     elif isinstance(source, (VolumeSource, Source)):
-        if (axes, channel, time) != (None, None, None):
-            raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
-        return source
+        return _as_it_is(source, axes, channel, time)
     elif all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
         raw = (ZARR_ARRAY if type(source).__module__.startswith("zarr.") else ARRAY).open(source)
     else:
         raise SourceError("a source is a path or an array with shape, dtype and slicing; "
                           f"got {type(source).__name__}")
     return volume_of(raw, axes=axes, channel=channel, time=time)
+
+
+def _as_it_is(source: Source, *choices: Any) -> Source:
+    if choices != (None, None, None):
+        raise SourceError("axes, channel and time are chosen when a source is opened; this one is open")
+    return source
 
 
 def _opened(source: str | os.PathLike[str] | Address, consent: Consent) -> RawImage:
@@ -126,6 +139,8 @@ def _format_of(place: Place) -> Format:
     for known in FORMATS:
         if suffix in known.suffixes:
             return known
+    if suffix.removeprefix(".") in (found := offered("sources")):
+        return Plugin(found[suffix.removeprefix(".")], (suffix,))
     if suffix in COMPRESSED:
         raise SourceError(f"{path} is compressed as a whole, so no region of it can be read: decompress it first")
     converter = way_out(path)
