@@ -74,11 +74,6 @@ class GAINResNet50(nn.Module):
         spread = nn.functional.interpolate(explained.attention, size=x.shape[2:], mode="bilinear", align_corners=False)
         return Supervised((spread,), explained.scores)
 
-    def position_scores(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the linear layer at each position, ``(n, classes, y / 32, x / 32)``; their mean is `forward`."""
-        weight = self.fc.weight[:, :, None, None]
-        return nn.functional.conv2d(self.body(x), weight, self.fc.bias)
-
 
 def _unit_range(attention: torch.Tensor) -> torch.Tensor:
     """Shift and scale each map to [0, 1]; a constant map becomes 0."""

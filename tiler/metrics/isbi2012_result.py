@@ -173,12 +173,6 @@ class Isbi2012Result(Result):
             "remarks": self.remarks,
         }
 
-    def table(self) -> str:
-        lines = super().table().splitlines()
-        reached = self.thresholds_reached.values()
-        return "\n".join(line if threshold is None else f"{line}  at {threshold:.1f}"
-                         for line, threshold in zip(lines, reached, strict=True))
-
     @property
     def remarks(self) -> tuple[str, ...]:
         """Reasons why scores are conventions rather than measurements."""

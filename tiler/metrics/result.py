@@ -1,4 +1,4 @@
-"""Base class of all results, which become JSON and tables."""
+"""Base class of all results, which become JSON."""
 
 from __future__ import annotations
 
@@ -41,9 +41,3 @@ class Result:
     def to_json(self, indent: int | None = None) -> str:
         """Return one JSON object."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def table(self) -> str:
-        """Return the headline scores as text, one per line."""
-        scores = self.headline()
-        width = max(map(len, scores))
-        return "\n".join(f"{name:<{width}}  {score:.6f}" for name, score in scores.items())
