@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tiler.errors import Interrupted
+from tiler.errors import Interrupted, SourceError
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.statistics import strangeness
+from tiler.planning.resolve import as_loaded
 from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
 from tiler.running.run_spec import RunSpec, sinks_of
 from tiler.running.stage import Findings, Stage, is_sound, is_touched
@@ -63,9 +64,12 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
         If ``stop`` was set; finished blocks stay finished.
     BlockFailed
         If a block cannot be computed; likewise.
+    SourceError
+        If the input changed while it was read: the output does not get its name.
     """
     stages = stages_of(run)
     sinks = sinks_of(stages)
+    input_before = _identity(run, fresh=not record.records("created"))
     _warn_if_strange(run, listener)
     if not record.records("created"):
         for sink in reversed(sinks):
@@ -81,6 +85,7 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
         for all_of, some in zip((about, costs), stage.remarks(found, job, listener), strict=True):
             all_of.update(some)
         found[stage.name] = stage.merge(found, record.records(stage.name))
+    _check_unchanged(run, input_before)
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
     record.append("finish", 0, {**costs, **_marks(sinks[-1])})
@@ -91,6 +96,24 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
 def _marks(sink: Sink) -> Json:
     """What shows later whether the output is as it was finished."""
     return {"marks": dict(sink.marks())} if isinstance(sink, InspectedSink) else {}
+
+
+def _identity(run: RunSpec, *, fresh: bool) -> Json | None:
+    """The input as it is now; for a run that begins, as it was when it was planned."""
+    now: Json | None = run.plan.essence["source"] if fresh else as_loaded(run.source.identity)
+    return now
+
+
+def _check_unchanged(run: RunSpec, before: Json | None) -> None:
+    """Refuse a result of which some blocks were read before and some after a change of the input."""
+    try:
+        now = as_loaded(run.source.identity)
+    except SourceError as error:
+        raise SourceError(f"{error.marked}: it was there when the run began, so that the result may be of something "
+                          "else: start anew with `overwrite=True`") from None
+    if now != before:
+        raise SourceError(f"{run.source.name} has changed while it was read, so that the result may mix what it was "
+                          "and what it is: start anew with `overwrite=True`")
 
 
 def agrees_with(stages: Sequence[Stage], record: Record, samples: int = 3) -> bool:

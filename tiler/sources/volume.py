@@ -73,7 +73,12 @@ class VolumeSource:
 
     @property
     def identity(self) -> Json | None:
-        stored = self.raw.identity()
+        try:
+            stored = self.raw.identity()
+        except TilerError:
+            raise
+        except OSError as error:  # a file that goes while it is looked at
+            raise SourceError(f"{self.name} cannot be looked at: {error.strerror or error}") from error
         if stored is None:
             return None
         header = self.raw.header

@@ -84,6 +84,7 @@ def identity(place: Place) -> Json:
 
     Those of an object store are left out where a listing is not cheap, or not to be had (https).
     """
+    check_there(place)
     metadata = hashlib.sha256()
     for name in METADATA:
         metadata.update(_content(place, name) or b"\0")
