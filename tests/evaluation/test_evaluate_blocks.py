@@ -204,6 +204,7 @@ MASK = (COLUMNS % 2).astype(np.uint8)
     (MASK * 5 + 2, MASK, {"protocol": "semantic"}, "share no class but 0: the labels hold 1, the proposal 2, 7"),
     (MASK * 255, COLUMNS, {"protocol": "instances"}, "the proposal holds one object, 255, and the labels 16: a mask"),
     (COLUMNS, MASK, {"protocol": "snemi3d"}, "the labels hold one object, 1, and the proposal 16: a mask"),
+    (MASK, MASK * 255, {"protocol": "instances"}, "hold one object each, 255 and 1: masks"),
     (BY_SLICE, COLUMNS, {"protocol": "cremi"}, "numbered slice by slice"),
     (SHUFFLED, COLUMNS, {"protocol": "instances"}, "numbered slice by slice"),
     (COLUMNS, COLUMNS, {"protocol": "semantic", "ignore_label": -1}, "no voxel of the labels is -1"),
@@ -220,7 +221,6 @@ def test_wrong_kinds_of_input_are_said_in_one_line(proposal, labels, options, sa
     (COLUMNS + 5, COLUMNS, {"protocol": "snemi3d"}),
     (BY_SLICE[:1], COLUMNS[:1], {"protocol": "instances"}),
     (MASK * 255, MASK, {"protocol": "semantic", "binary": True}),
-    (MASK, MASK, {"protocol": "cremi"}),
     (MASK * 2, MASK + MASK * (COLUMNS > 8), {"protocol": "semantic"}),
 ])
 def test_right_kinds_of_input_give_no_hint(proposal, labels, options):

@@ -51,6 +51,10 @@ def _about_objects(table: ContingencyTable, comparison: Comparison) -> list[str]
             return [f"{name} one object, {one[0]}, and {other} {many.size}: a mask? The protocol "
                     f"{comparison.request.protocol} compares objects by their ids: number them first "
                     "(segment with `kind=instances`)"]
+    if true.size == found.size == 1:
+        return [f"labels and proposal hold one object each, {true[0]} and {found[0]}: masks? The protocol "
+                f"{comparison.request.protocol} compares objects by their ids: number them first, or score the masks "
+                "with `protocol=semantic` and `binary`"]
     if _numbered_by_slice(comparison.pair, comparison.request.void):
         return ["the ids of the proposal change from slice to slice within most objects of the labels: numbered slice "
                 "by slice? Objects of a volume keep their id (or score single slices with `slices`)"]
