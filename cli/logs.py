@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -15,9 +17,37 @@ from tiler.errors import MARKED, SinkError, TilerError
 def tell(text: str) -> None:
     """A line on stderr. Where nobody reads it any more, the run goes on all the same."""
     try:
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
     except OSError:
         sys.stderr = None  # as Python itself has it where there is no stderr
+
+
+def printable(text: str) -> str:
+    """A text without control characters, which could move the cursor or forge lines; they are spelled ``\\x1b``."""
+    return "".join(_spelled_character(each) for each in text)
+
+
+def _spelled_character(each: str) -> str:
+    kept = each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf", "Cs")
+    return each if kept else each.encode("unicode_escape", "surrogatepass").decode()
+
+
+def flushed() -> bool:
+    """Whether all that was printed on stdout has arrived; what is wrong with it is told, and nothing more is printed.
+
+    A reader that has gone is no error: nobody waits for the rest.
+    """
+    if sys.stdout is None:
+        return True
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        tell(f"tiler: cannot write to stdout: {error.strerror or error}")
+        return False
+    return True
 
 
 def spelled(error: object) -> str:
@@ -72,6 +102,26 @@ def library_messages() -> Iterator[None]:
             handler.close()
 
 
+class LogFile(logging.FileHandler):
+    """A log file that is given up, with one warning, when it cannot be written; the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        logging.getLogger().removeHandler(self)
+        with suppress(OSError):  # closing it writes what is left
+            self.close()
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        tell(f"warning: cannot write the log {self.baseFilename}: {reason}; nothing more is written to it")
+
+
+class LogLines(logging.Formatter):
+    """One line for a message, whatever the names in it; texts for debugging may have several."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = printable(super().format(record))
+        return text if record.levelno <= logging.DEBUG or record.exc_info else text.replace("\n", "\\n")
+
+
 def set_up_logging(verbose: bool, log_file: str | None) -> None:
     """Open the places that the user asked for; `library_messages` closes them."""
     root = logging.getLogger()
@@ -80,8 +130,8 @@ def set_up_logging(verbose: bool, log_file: str | None) -> None:
         root.addHandler(logging.StreamHandler())
     if log_file:
         try:
-            handler = logging.FileHandler(log_file)
+            handler = LogFile(log_file)
         except OSError as error:
             raise SinkError(f"cannot write the log {log_file}: {error.strerror} (--log-file)") from error
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(LogLines("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(handler)

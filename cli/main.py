@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from tiler.cli.logs import library_messages, spelled, tell, unexpected
+from tiler.cli.logs import flushed, library_messages, spelled, tell, unexpected
 from tiler.errors import Interrupted, TilerError
 from tiler.version import __version__
 
@@ -46,6 +47,7 @@ SUMMARIES = {
 """How the help of each command begins. It stands here so that ``tiler --help`` need not import the commands."""
 
 INTERRUPTED = 130
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 log = logging.getLogger("tiler.cli")
 
@@ -85,7 +87,8 @@ def tiler() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and leave with its exit code; what went wrong is one line on stderr."""
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    sys.exit(code if flushed() else max(code, 1))
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -108,8 +111,14 @@ def _exit_code(arguments: list[str] | None) -> int:
         # So click ends where the reader of a pipe has gone; there is nobody left to complain to.
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
-        log.debug("%s", traceback.format_exc())
-        return _complain(unexpected(error), 1)
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    if isinstance(error, OSError) and error.filename is None and error.errno in DISK_FULL:
+        return _complain(f"cannot write to stdout: {error.strerror}", 1)  # files are written with their name
+    log.debug("%s", traceback.format_exc())
+    return _complain(unexpected(error), 1)
 
 
 def _complain(error: object, code: int) -> int:

@@ -16,7 +16,7 @@ import click
 
 from tiler import api
 from tiler.cli import completion
-from tiler.cli.logs import set_up_logging, spelled, tell, unexpected
+from tiler.cli.logs import printable, set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
@@ -200,7 +200,7 @@ def _announce(pair: Pair, seconds: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"source": pair.source, "output": str(pair.output), "seconds": round(seconds, 3)}))
     else:
-        click.echo(str(pair.output))
+        click.echo(printable(str(pair.output)))
 
 
 def _conclude(pairs: list[Pair], outcomes: list[TilerError | None]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tiler.cli.logs import printable
 from tiler.machine import free_disk
 from tiler.planning.plan import Plan
 from tiler.planning.summary import as_text, rows_of, size
@@ -18,7 +19,7 @@ def plan_table(source: str, output: Place, plan: Plan) -> None:
     free = room_for(output)
     if free is not None:
         rows["free disk space"] = size(free)
-    click.echo(as_text(rows))
+    click.echo(printable(as_text(rows)))
 
 
 def room_for(output: Place) -> int | None:

@@ -23,7 +23,7 @@ from distributed.comm.core import CommClosedError
 
 import tiler
 from tiler.errors import BlockFailed, Interrupted, PlanError, SinkError, TilerError
-from tiler.executors import NAMES, cluster, open_executor
+from tiler.executors import cluster, open_executor
 from tiler.executors.dask import Dask, _Stream, run_block
 from tiler.testing.global_predictors import GatedNet
 from tiler.testing.predictors import PoolingNet
@@ -39,7 +39,7 @@ def scheduler():
         yield running.scheduler_address
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=("threads", "serial", "dask"))
 def choice(request):
     """Options that choose one executor."""
     if request.param != "dask":
@@ -297,6 +297,14 @@ def test_a_cluster_that_was_there_stays(scheduler, tmp_path):
         assert len(client.nthreads()) == 2
 
 
+def test_nobody_else_can_talk_to_workers_that_a_run_starts():
+    with cluster.connected(1, 1, None) as client:
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        with pytest.raises(OSError, match=r"timed out|refused|reset|TLS|SSL"):
+            Client(address.replace("tls://", "tcp://"), timeout=2, set_as_default=False)
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_one_line(address, monkeypatch):
     monkeypatch.setattr(cluster, "TIMEOUT", 0.3)
@@ -362,7 +370,7 @@ def test_a_worker_without_the_package_can_say_so():
 
 
 def test_an_array_in_memory_is_refused():
-    with pytest.raises(SinkError, match=r"array in memory.*--executor"):
+    with pytest.raises(SinkError, match=r"array in memory.*executor"):
         tiler.segment(VOLUME, PoolingNet(), executor="dask")
 
 
@@ -373,5 +381,5 @@ def test_without_dask_it_says_how_to_install_it(monkeypatch):
 
 
 def test_a_scheduler_belongs_to_dask():
-    with pytest.raises(PlanError, match="use --executor dask"):
-        open_executor("threads", 2, "tcp://127.0.0.1:9")
+    with pytest.raises(PlanError, match="scheduler"):
+        tiler.segment(VOLUME, PoolingNet(), executor="threads", scheduler="tcp://127.0.0.1:9")

@@ -45,8 +45,12 @@ def connected(workers: int, threads: int, scheduler: str | None) -> Iterator[Cli
 def _local(workers: int, threads: int) -> Iterator[Client]:
     """Processes without a memory limit of dask's: the plan has foretold what they take."""
     try:
+        # Certificates of this run alone: without them any user of the machine could run code in the workers.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, processes=True, memory_limit=0,
-                               dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
+                               dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, security=True)
+    except ImportError as error:
+        raise PlanError(f"workers of this machine talk by TLS, for which the package {error.name or 'cryptography'} is "
+                        "needed: pip install 'em-tiler[dask]'") from error
     except (TimeoutError, RuntimeError, OSError) as error:
         raise PlanError(f"{workers} dask workers could not be started ({_line(error)}): a script needs "
                         'if __name__ == "__main__" around what it runs (--workers)') from error

@@ -278,7 +278,8 @@ class LocalOutput(Output):
         return [path for path in (target.path, target.partial, target.aside) if path.is_dir()]
 
     def _is_own(self, folder: Place) -> bool:
-        return next(os.scandir(str(folder)), None) is None or is_own(self.place, folder)
+        with os.scandir(str(folder)) as entries:
+            return next(entries, None) is None or is_own(self.place, folder)
 
 
 class StoreOutput(Output):
