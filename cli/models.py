@@ -41,17 +41,18 @@ def models(name: str | None, as_json: bool) -> None:
 def probe(model: str, weights: str | None, trust: bool, as_json: bool, **factory: Any) -> int:
     """Find out what context MODEL needs, which tiles are legal, and prove it.
 
-    Exit code 0 says that the network can be tiled exactly and that the proof succeeded.
+    Exit code 0 says that the network runs exactly: in tiles whose proof succeeded, or in stages that give what one
+    pass over the whole input gives.
     """
     from tiler.models.loading.loaded_model import warn_of_halo
     from tiler.models.loading.open_model import load_model
     from tiler.models.probe import probe as probed
 
     loaded = load_model(model, weights, trust, *factory_options(factory))
-    report = probed(loaded.bare(), loaded.in_channels, loaded.ndim)
+    report = probed(loaded.bare(), loaded.in_channels, loaded.ndim, stages=True)
     if report.footprint is not None:
         warn_of_halo(loaded, report.footprint)
-    sound = report.proved and report.exactness in ("EXACT", "EXACT_2PASS")
+    sound = report.staging is not None or (report.proved and report.exactness in ("EXACT", "EXACT_2PASS"))
     click.echo(json.dumps({**asdict(report), "proved": report.proved}) if as_json else str(report))
     return 0 if sound else 1
 

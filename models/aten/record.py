@@ -99,7 +99,7 @@ class _Recorder(Observer):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _by_name(func, args, kwargs or {})
-        result = self.run(func, args, kwargs or {})
+        result = self.run(func, *_shapes_alone((args, kwargs or {})))
         op = operator_name(func)
         if op not in _SILENT:
             self._note(op, func, given, result)
@@ -275,6 +275,14 @@ def _scattered(
     made = self.clone(memory_format=torch.contiguous_format)
     made.as_strided(size, stride, offset).copy_(src)
     return made
+
+
+def _shapes_alone(call: Any) -> Any:
+    """The arguments of a call, without the values of tensors that the network has made on the processor."""
+    if not any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves(call)):
+        return call
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) and leaf.ndim and not leaf.is_meta
+                    else leaf, call)
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -54,7 +54,7 @@ class StagedPlan:
         _ = self.storage.stored  # what cannot be run is refused here
 
     @classmethod
-    def of(cls, meta: nn.Module, shape: Size, voxels: int = BLOCK_VOXELS) -> StagedPlan:
+    def of(cls, meta: nn.Module, shape: Size, voxels: int | None = None) -> StagedPlan:
         """Record a network.
 
         Parameters
@@ -64,14 +64,14 @@ class StagedPlan:
         shape
             ``(1, c, [z], y, x)`` of the input.
         voxels
-            Of one block at most.
+            Of one block at most; None takes `BLOCK_VOXELS`.
 
         Raises
         ------
         NotStagedError
             If the network cannot be run in stages; the message names the layer.
         """
-        return cls(record(meta, shape), voxels)
+        return cls(record(meta, shape), voxels or BLOCK_VOXELS)
 
     @property
     def shape(self) -> Size:
@@ -268,7 +268,7 @@ def _constants(graph: Graph, named: Mapping[str, torch.Tensor]) -> Iterator[tupl
         yield number, (values[number], whole(tuple(values[number].shape)))
 
 
-def staged(meta: nn.Module, module: nn.Module, shape: Size, voxels: int = BLOCK_VOXELS) -> StagedNetwork:
+def staged(meta: nn.Module, module: nn.Module, shape: Size, voxels: int | None = None) -> StagedNetwork:
     """A network for inputs of one shape; see `StagedPlan.of`."""
     return StagedNetwork(StagedPlan.of(meta, shape, voxels), module)
 

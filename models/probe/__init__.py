@@ -6,10 +6,13 @@ are the two halves of the probe; `prove` also tests a footprint that the user de
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from torch import nn
 
+from tiler.models.aten.graph import NotStagedError
+from tiler.models.aten.selfcheck import check_stages
 from tiler.models.probe.derivation import Derivation, derive
 from tiler.models.probe.graph import Offence
 from tiler.models.probe.proof import prove
@@ -21,7 +24,9 @@ __all__ = ["Context", "Derivation", "Exactness", "Offence", "ProbeReport", "Proo
 _prove = prove
 
 
-def probe(module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = True) -> ProbeReport:
+def probe(
+    module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = True, stages: bool = False
+) -> ProbeReport:
     """Find out how a network can be tiled.
 
     Parameters
@@ -34,6 +39,8 @@ def probe(module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = T
         2 for a network of slices (y, x), 3 for one of volumes (z, y, x).
     prove
         Whether to prove the footprint on the network as well, which takes seconds.
+    stages
+        Whether to look whether a network that is not EXACT runs exactly in stages, which takes seconds, too.
 
     Raises
     ------
@@ -47,6 +54,9 @@ def probe(module: nn.Module, in_channels: int, ndim: int = 2, *, prove: bool = T
         network=getattr(module, "original_name", type(module).__name__), ndim=ndim, footprint=found.footprint,
         context=found.context, exactness=found.exactness, border=found.border, in_channels=in_channels,
         out_channels=found.out_channels, offending=found.offending, passes=found.passes)
+    if stages and found.exactness != "EXACT":
+        with suppress(NotStagedError):
+            report = replace(report, staging=check_stages(module, in_channels, ndim))
     if not prove or found.footprint is None or found.exactness not in ("EXACT", "EXACT_2PASS"):
         return report
     proof = _prove(module, found.footprint, in_channels, ndim, found.context, swallows=found.swallows,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tiler.errors import ModelError, OutputShapeError, UnboundedContextError
 from tiler.geometry import Footprint, Reach, Shape
+from tiler.models.aten.selfcheck import Staging
 from tiler.models.probe.graph import Offence
 from tiler.models.probe.passes import Pass
 from tiler.ports import Border
@@ -67,6 +68,9 @@ class ProbeReport:
         Results of the experiments; empty if the footprint was only derived.
     passes
         Passes before the last one.
+    staging
+        What its stages need, if it is no plain EXACT network and runs exactly in stages; None if it does not, or if
+        nobody looked.
     """
 
     network: str
@@ -80,6 +84,7 @@ class ProbeReport:
     offending: tuple[Offence, ...] = ()
     proof: tuple[ProofPart, ...] = ()
     passes: tuple[Pass, ...] = ()
+    staging: Staging | None = None
 
     @property
     def proved(self) -> bool:
@@ -87,8 +92,10 @@ class ProbeReport:
 
     def __str__(self) -> str:
         standing = "" if not self.proof else ", proved" if self.proved else ", NOT PROVED"
-        lines = [f"{self.network}: {self.exactness}{standing}; "
-                 f"{self.in_channels} -> {self.out_channels} channels, border {self.border}"]
+        channels = f"{self.in_channels} -> {self.out_channels} channels"
+        lines = [f"{self.network}: {self.exactness}{standing}; {channels}, border {self.border}"]
+        if self.staging is not None:
+            lines = [f"{self.network}: {self.staging}; {channels}, border zero", f"  tiles: {self.exactness}{standing}"]
         if self.footprint is not None and self.context is not None:
             pairs = zip(self.context.low, self.context.high, strict=True)
             rows = zip(AXES, self.footprint.axes, pairs, strict=True)

@@ -57,6 +57,9 @@ def test_probe_proves_the_users_network(tiler, networks):
 
 
 INEXACT = {
+    "values": "def forward(s, x): return s.a(x) * float(x.max())",
+}
+STAGED = {
     "coordinates": "def forward(s, x): return s.a(x + torch.linspace(0, 1, x.shape[-1]))",
     "whole": "def forward(s, x): return nn.functional.instance_norm(s.a(x))",
     "aligned": ("def forward(s, x): return nn.functional.interpolate(nn.functional.max_pool2d(s.a(x), 2), "
@@ -85,6 +88,19 @@ def test_probe_unmasks_what_cannot_be_tiled_exactly(tiler, folder, name):
     assert "--tiling blend" in refused.err
 
 
+@pytest.mark.parametrize("name", STAGED)
+def test_what_cannot_be_tiled_runs_exactly_in_stages(tiler, folder, name):
+    write_network(folder, STAGED[name])
+    outcome = tiler("probe", "mine.py:Net")
+    assert outcome.code == 0
+    assert ("exact; 1 statistic of the whole input" if name == "whole" else "exact in stages") in outcome.out
+    run = ("stack.tif", "-m", "mine.py:Net", "--threads", "1")
+    assert "in stages, exactly as the whole input in one pass" in tiler("plan", *run).out
+    assert tiler("segment", *run, "-o", "staged.zarr", "-q").code == 0
+    checked = tiler("check", "staged.zarr")
+    assert checked.code == 0
+
+
 def test_global_layers_are_proved_planned_run_and_checked_in_two_passes(tiler, folder):
     write_network(folder, GATED)
     outcome = tiler("probe", "mine.py:Net")
@@ -100,7 +116,7 @@ def test_global_layers_are_proved_planned_run_and_checked_in_two_passes(tiler, f
 
 
 def test_what_is_blended_says_so_everywhere(tiler, folder):
-    write_network(folder, INEXACT["whole"])
+    write_network(folder, STAGED["whole"])
     run = ("stack.tif", "-m", "mine.py:Net", "--threads", "1", "--tile", "34", "--tiling", "blend")
     assert "APPROXIMATION" in tiler("plan", *run).out
     outcome = tiler("segment", *run, "-o", "blended.zarr", "-q")
