@@ -11,6 +11,7 @@ import numpy as np
 
 from tiler.errors import PlanError
 from tiler.geometry import Box
+from tiler.jobs.masked import Part, part_of
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
@@ -55,6 +56,8 @@ class Opened:
     source: Source
     predictor: Predictor
     region: Box | None
+    part: Part | None = None
+    """What is segmented; None for everything."""
     unknown: frozenset[str] = frozenset()
     """Options whose values are those of a predictor that somebody else opened."""
 
@@ -85,6 +88,8 @@ class Opened:
         if rules is not None:
             check_rules(rules, self.source, self.predictor)
             extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
+        if self.part is not None:
+            extra = {**extra, "part": self.part.to_json()}
         return resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
                        tune=self.options.tune)
 
@@ -125,7 +130,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     unknown = _fixed_by(model) if is_predictor(model) else frozenset[str]()
     if is_predictor(model) and resolved.kind != "instances":
         unknown |= {"dtype"}
-    return _with_scaling(Opened(resolved, volume, predictor, box, unknown))
+    return _with_scaling(Opened(resolved, volume, predictor, box, part_of(resolved, volume), unknown))
 
 
 def _with_scaling(opened: Opened) -> Opened:

@@ -127,7 +127,10 @@ class Recomputation:
 
     def _compare(self, box: Box, values: Array) -> Compared:
         stored = self.sink.read(box.back(self.run.plan.region.start))
-        return Compared(box, self.run.result.difference(stored, values, self.run.rules))
+        inside = np.ones(box.shape, bool) if self.run.part is None else self.run.part.read(box)
+        if not inside.any():
+            return Compared(box, 0.0)
+        return Compared(box, self.run.result.difference(stored[:, inside], values[:, inside], self.run.rules))
 
 
 def _apart(one: Partial, other: Partial) -> float:

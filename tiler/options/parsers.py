@@ -84,9 +84,14 @@ class Real:
         except (TypeError, ValueError):
             number = math.nan
         if not self.least <= number <= self.most or math.isinf(number):
-            span = f"of at least {self.least:g}" if math.isinf(self.most) else f"from {self.least:g} to {self.most:g}"
-            raise PlanError(f"{value!r} is not a number {span}", option=option)
+            raise PlanError(f"{value!r} is not a number {self._span}", option=option)
         return number
+
+    @property
+    def _span(self) -> str:
+        if math.isinf(self.least):
+            return "that is finite"
+        return f"of at least {self.least:g}" if math.isinf(self.most) else f"from {self.least:g} to {self.most:g}"
 
 
 def _index(value: Any) -> int | None:
@@ -116,6 +121,19 @@ class Text:
     def __call__(self, value: Any, option: str) -> str:
         if not isinstance(value, str) or not value:
             raise PlanError(f"{value!r} is not a text", option=option)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A path or an address, made absolute, or an array."""
+
+    def __call__(self, value: Any, option: str) -> Any:
+        if isinstance(value, (str, os.PathLike)) and str(value):
+            text = os.fspath(value)
+            return text if "://" in str(text) else os.path.abspath(text)
+        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+            raise PlanError(f"{value!r} is neither a path nor an array", option=option)
         return value
 
 

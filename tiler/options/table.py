@@ -59,4 +59,5 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {name: each if each is None else plain(each) for name, each in value.items()}
-    return f"<{type(value).__name__}>" if isinstance(value, Executor) else str(value)
+    unnamed = isinstance(value, Executor) or hasattr(value, "shape")
+    return f"<{type(value).__name__}>" if unnamed else str(value)

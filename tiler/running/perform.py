@@ -82,9 +82,9 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
     for stage in stages:
         job = stage.job(found, record.records(stage.name))
         progress.through(stage, job, Serial() if stage.sequential else executor)
+        found[stage.name] = stage.merge(found, record.records(stage.name))
         for all_of, some in zip((about, costs), stage.remarks(found, job, listener), strict=True):
             all_of.update(some)
-        found[stage.name] = stage.merge(found, record.records(stage.name))
     _check_unchanged(run, input_before)
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))

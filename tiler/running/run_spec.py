@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tiler.jobs.masked import Part
 from tiler.objects.rules import Rules
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Json, Kind, Predictor, Room, Sink, Source
@@ -31,6 +32,8 @@ class RunSpec:
         The rule of a first pass over the volume, e.g. ``volume``; None for none.
     rules
         How objects are made of labels; None where there are none.
+    part
+        What is segmented; None for all.
     dtype
         Of the output, where the result and not the network decides it.
     storage
@@ -46,6 +49,7 @@ class RunSpec:
     result: Result
     statistics: str | None = None
     rules: Rules | None = None
+    part: Part | None = None
     dtype: np.dtype[Any] | None = None
     storage: Json = field(default_factory=dict)
     attributes: Json = field(default_factory=dict)

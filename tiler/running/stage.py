@@ -77,7 +77,10 @@ class Stage(ABC):
         return job.write(index, job.compute(index, job.read(index)))
 
     def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
-        """Once the stage is complete: what it adds to the output's metadata, and to the journal's last line."""
+        """Once the stage is complete: what it adds to the output's metadata, and to the journal's last line.
+
+        ``found`` holds what this stage and the earlier ones found.
+        """
         return {}, {}
 
     def where(self, index: int) -> str:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from tiler.geometry import Box, Grid
 from tiler.jobs.blend import segment_job
+from tiler.jobs.masked import MaskedJob
 from tiler.jobs.reduce import ReductionJob, stage_name
 from tiler.jobs.seams import note_of
 from tiler.jobs.segment import SegmentJob, checksum
@@ -141,24 +142,37 @@ class NetworkStage(Stage):
     def sink(self) -> Sink:
         return self.output
 
-    def job(self, found: Findings, records: Records) -> SegmentJob:
-        return self._job(found, self._cached_source())
+    def job(self, found: Findings, records: Records) -> SegmentJob | MaskedJob:
+        return self._masked(self._job(found, self._cached_source()))
+
+    def merge(self, found: Findings, records: Records) -> int:
+        """How many blocks hold nothing that is segmented."""
+        return sum(bool(record.get("skipped")) for record in records.values())
 
     def stored(self, index: int) -> Sequence[Box]:
         return [self.grid[index].back(self.run.plan.region.start)]
 
     def again(self, found: Findings, index: int) -> Json:
         job = self._job(found, self.run.source)
-        return {"checksum": checksum(job.compute(index, job.read(index)))}
+        if self.run.part is None:
+            return {"checksum": checksum(job.compute(index, job.read(index)))}
+        masked = MaskedJob(job, self.run.part)
+        return {"checksum": checksum(masked.compute(index, masked.read(index))[0])}
 
     def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
+        masked, job = isinstance(job, MaskedJob), job.work if isinstance(job, MaskedJob) else job
         assert isinstance(job, SegmentJob)
-        run, about = self.run, {}
+        run, about = self.run, dict[str, object]()
+        if masked:
+            about["mask"] = {"blocks": len(self.grid), "skipped": found[self.name]}
         if run.plan.blended:
             note = note_of(run.plan, run.source, job.predictor, self.output)
             listener.warn(note["says"])
-            about = {"approximation": note}
+            about["approximation"] = note
         return about, self._decoded(job.source)
+
+    def _masked(self, job: SegmentJob) -> SegmentJob | MaskedJob:
+        return job if self.run.part is None else MaskedJob(job, self.run.part)
 
     def _job(self, found: Findings, source: Source) -> SegmentJob:
         run = self.run

@@ -181,7 +181,7 @@ def open_request(request: Request, stored: Json | None = None) -> Opened:
 def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
     """What a run of this plan works with."""
     return RunSpec(plan, opened.source, opened.predictor, output, RESULTS[opened.kind], opened.statistics,
-                   opened.rules, opened.instance_dtype, opened.options.storage,
+                   opened.rules, opened.part, opened.instance_dtype, opened.options.storage,
                    attributes or {})
 
 

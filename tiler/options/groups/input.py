@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.geometry import Box
 from tiler.options.declaring import Option
-from tiler.options.parsers import Choice, Items, Text
+from tiler.options.parsers import Choice, Items, Real, Text, Volume
 from tiler.options.regions import Region, parse_roi
 
 Nan = Literal["refuse", "zero"]
@@ -27,6 +28,15 @@ class InputKeywords(TypedDict, total=False):
         group="Input", parse=parse_roi, metavar="Z,Y,X", example="0:5,100:600,50:450",
         help="Region to segment, which equals that region of the whole result; t=3 chooses a time point.",
         otherwise="the whole volume")]
+    mask: Annotated[Any, Option(
+        group="Input", parse=Volume(), metavar="FILE", example="tissue.tif", of_output=True,
+        help="Segment only where this volume is not 0, write 0 elsewhere, and skip blocks that are 0 throughout. It "
+             "may be coarser: it is placed by scale and offset where both have units, else by its size.",
+        otherwise="everything is segmented")]
+    background: Annotated[float, Option(
+        group="Input", parse=Real(-math.inf), metavar="VALUE", example="0", of_output=True,
+        help="Do not segment what is padded: cells of 64 x 64 voxels of a section that hold this value alone.",
+        otherwise="everything is segmented")]
     nan: Annotated[Nan, Option(
         group="Input", parse=Choice(Nan), default="refuse",
         help="What to do with NaN and infinity in the input: refuse them, or take them as zero.")]
@@ -42,5 +52,7 @@ class InputOptions:
     axes: str | None
     channel: str | int | tuple[int | str, ...] | None
     roi: Region | None
+    mask: str | Any | None
+    background: float | None
     nan: Nan
     missing: Missing

@@ -1,0 +1,207 @@
+"""Parts of a volume that are segmented, and those that are not: a mask, a background, and a job that leaves them out.
+
+Whether a voxel is segmented does not depend on the blocks; a block without a single such voxel is neither read nor
+computed. Where a voxel is segmented, its value is what it is without a mask: the network sees the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tiler.errors import PlanError
+from tiler.geometry import Box, Span
+from tiler.jobs.segment import SegmentJob, Window
+from tiler.options import ResolvedOptions
+from tiler.ports import Array, Calibration, Json, Sink, Source
+from tiler.sources import open_source
+
+Inside = npt.NDArray[np.bool_]
+CELL = 64
+"""Side along y and x of the cells of a section that are background, or not, as a whole."""
+
+
+class Part(Protocol):
+    """Tells which voxels are segmented."""
+
+    def read(self, box: Box) -> Inside:
+        """``box.shape``: where they are, in coordinates of the volume."""
+        ...
+
+    def to_json(self) -> Json:
+        """What can change them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Voxels where a volume, of any resolution, is not 0.
+
+    Parameters
+    ----------
+    source
+        The mask; of several channels, one that is not 0 is enough.
+    steps, shifts
+        Along z, y and x: voxel ``i`` is that of index ``floor(i * step + shift)`` in the mask; what lies outside of
+        the mask is not segmented.
+    """
+
+    source: Source
+    steps: tuple[float, float, float]
+    shifts: tuple[float, float, float]
+
+    @classmethod
+    def over(cls, source: Source, volume: Source) -> Mask:
+        """A mask, placed by the scales and offsets of both where their units are known, else by their sizes."""
+        folded = "t" in volume.calibration.axes
+        sizes = zip("zyx", source.shape[1:], volume.shape[1:], strict=True)
+        placed = [(None if folded and axis == "z" else _physical(source.calibration, volume.calibration, axis))
+                  or _by_size(here, there) for axis, here, there in sizes]
+        (a, first), (b, second), (c, third) = placed
+        return cls(source, (a, b, c), (first, second, third))
+
+    def read(self, box: Box) -> Inside:
+        places = [np.floor(np.arange(span.start, span.stop) * step + shift).astype(np.int64)
+                  for span, step, shift in zip(box.spans, self.steps, self.shifts, strict=True)]
+        known = [(place >= 0) & (place < size) for place, size in zip(places, self.source.shape[1:], strict=True)]
+        inside = np.zeros(box.shape, bool)
+        if all(each.any() for each in known):
+            kept = [place[each] for place, each in zip(places, known, strict=True)]
+            hull = Box(tuple(Span(int(place[0]), int(place[-1]) + 1) for place in kept))
+            found = (self.source.read(hull) != 0).any(axis=0)
+            inside[np.ix_(*known)] = found[np.ix_(*(place - place[0] for place in kept))]
+        return inside
+
+    def to_json(self) -> Json:
+        return {"mask": self.source.identity, "steps": list(self.steps), "shifts": list(self.shifts)}
+
+
+def _physical(mask: Calibration, volume: Calibration, axis: str) -> tuple[float, float] | None:
+    """The nearest voxel, where both say where it lies."""
+    if axis not in mask.axes or axis not in volume.axes:
+        return None
+    here, there = mask.axes.index(axis), volume.axes.index(axis)
+    if mask.units[here] is None or mask.units[here] != volume.units[there]:
+        return None
+    step, scale = volume.scale[there] / mask.scale[here], mask.scale[here]
+    return step, (volume.offset[there] - mask.offset[here]) / scale + 0.5
+
+
+def _by_size(mask: int, volume: int) -> tuple[float, float]:
+    """Both cover the same extent."""
+    return mask / volume, mask / volume / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """Cells of sections, on a grid of the whole volume, in which not every voxel has one value.
+
+    Parameters
+    ----------
+    source
+        The volume.
+    value
+        That of the background, in all channels.
+    """
+
+    source: Source
+    value: float
+
+    def read(self, box: Box) -> Inside:
+        whole = Box((box.spans[0], *(Span(span.start // CELL * CELL, min(size, -(-span.stop // CELL) * CELL))
+                                     for span, size in zip(box.spans[1:], self.source.shape[2:], strict=True))))
+        differs = (self.source.read(whole) != self.value).any(axis=0)
+        for axis in (1, 2):
+            starts = np.arange(0, differs.shape[axis], CELL)
+            lengths = np.diff([*starts, differs.shape[axis]])
+            differs = np.repeat(np.logical_or.reduceat(differs, starts, axis), lengths, axis)
+        found: Inside = differs[box.back(whole.start).slices]
+        return found
+
+    def to_json(self) -> Json:
+        return {"background": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Voxels that belong to every one of several parts."""
+
+    parts: Sequence[Part]
+
+    def read(self, box: Box) -> Inside:
+        inside = np.ones(box.shape, bool)
+        for part in self.parts:
+            if inside.any():
+                inside &= part.read(box)
+        return inside
+
+    def to_json(self) -> Json:
+        return {name: value for part in self.parts for name, value in part.to_json().items()}
+
+
+def part_of(options: ResolvedOptions, volume: Source) -> Part | None:
+    """What options say is segmented of a volume; None for everything.
+
+    Raises
+    ------
+    PlanError
+        For a mask of one time point over several.
+    """
+    parts: list[Part] = []
+    if options.mask is not None:
+        mask = open_source(options.mask)
+        times = dict(zip(volume.calibration.axes, volume.calibration.sizes, strict=True)).get("t", 1)
+        if times > 1 and mask.shape[1] != volume.shape[1]:
+            raise PlanError(f"{volume.name} has {times} time points, so its mask has as many sections, "
+                            f"{volume.shape[1]}; {mask.name} has {mask.shape[1]}", option="mask")
+        parts.append(Mask.over(mask, volume))
+    if options.background is not None:
+        parts.append(Foreground(volume, options.background))
+    return All(tuple(parts)) if parts else None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedJob:
+    """A job of the network that leaves out what is not segmented, and writes 0 there: a `tiler.ports.Job`.
+
+    Parameters
+    ----------
+    work
+        The job without a mask.
+    part
+        What is segmented.
+    """
+
+    work: SegmentJob
+    part: Part
+
+    @property
+    def feeders(self) -> int:
+        return self.work.feeders
+
+    @property
+    def sink(self) -> Sink:
+        return self.work.sink
+
+    def where(self, index: int) -> str:
+        return self.work.where(index)
+
+    def read(self, index: int) -> tuple[Inside, Window | None]:
+        inside = self.part.read(self.work.plan.grid[index])
+        return inside, self.work.read(index) if inside.any() else None
+
+    def compute(self, index: int, window: tuple[Inside, Window | None]) -> tuple[Array, bool]:
+        """The block, and whether the network was asked."""
+        inside, read = window
+        predictor = self.work.predictor
+        if read is None:
+            return np.zeros((len(predictor.classes), *inside.shape), predictor.dtype), False
+        return np.where(inside, self.work.compute(index, read), predictor.dtype.type(0)), True
+
+    def write(self, index: int, result: tuple[Array, bool]) -> Json:
+        data, computed = result
+        return {**self.work.write(index, data), **({} if computed else {"skipped": True})}
