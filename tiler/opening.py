@@ -23,7 +23,7 @@ from tiler.planning.resolve import resolve
 from tiler.ports import Json, Predictor, Source, missing_in
 from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
-from tiler.stores.address import Address, is_address
+from tiler.stores.address import is_address, names_place
 
 ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise"})
 """Options of the model that may be given with a predictor, as far as they agree with its values."""
@@ -277,7 +277,7 @@ def _check_time(source: Source, predictor: Predictor) -> None:
 
 def describe_source(source: Any) -> str:
     """A path as absolute text, anything else as its type: enough to find it again, or to say that one cannot."""
-    if not isinstance(source, (str, Path, Address)):
+    if not names_place(source):
         return f"<{type(source).__name__}>"
     if is_address(source):
         return str(source)

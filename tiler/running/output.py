@@ -33,7 +33,7 @@ from tiler.running.journal import Journal, journal_path
 from tiler.sinks import discard_unfinished, is_own, is_unfinished, is_whole, open_sink, partial_path
 from tiler.sinks.target import Target, remove
 from tiler.stores import asking
-from tiler.stores.address import Address, Place, place_of
+from tiler.stores.address import Address, Place, by_place, place_of
 from tiler.stores.label_places import beside
 from tiler.stores.shelf import Shelf, shelf_at
 
@@ -321,5 +321,4 @@ def output_of(text: str | os.PathLike[str] | Address) -> Output:
     StoreError
         For an address that holds credentials, or makes no sense.
     """
-    place = place_of(text)
-    return StoreOutput(place) if isinstance(place, Address) else LocalOutput(place)
+    return by_place(place_of(text), LocalOutput, StoreOutput)

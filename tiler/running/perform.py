@@ -13,7 +13,7 @@ from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.statistics import strangeness
 from tiler.planning.resolve import as_loaded
-from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
+from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink, Source
 from tiler.running.run_spec import RunSpec, sinks_of
 from tiler.running.stage import Findings, Stage, is_sound, is_touched
 from tiler.running.stages import completed, stages_of
@@ -100,14 +100,20 @@ def _marks(sink: Sink) -> Json:
 
 def _identity(run: RunSpec, *, fresh: bool) -> Json | None:
     """The input as it is now; for a run that begins, as it was when it was planned."""
-    now: Json | None = run.plan.essence["source"] if fresh else as_loaded(run.source.identity)
+    now: Json | None = run.plan.essence["source"] if fresh else _told(run.source)
     return now
+
+
+def _told(source: Source) -> Json | None:
+    """The identity of a source as it is now, as JSON gives it back."""
+    identity = source.identity
+    return None if identity is None else as_loaded(identity)
 
 
 def _check_unchanged(run: RunSpec, before: Json | None) -> None:
     """Refuse a result of which some blocks were read before and some after a change of the input."""
     try:
-        now = as_loaded(run.source.identity)
+        now = _told(run.source)
     except SourceError as error:
         raise SourceError(f"{error.marked}: it was there when the run began, so that the result may be of something "
                           "else: start anew with `overwrite=True`") from None

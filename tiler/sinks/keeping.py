@@ -11,7 +11,7 @@ from tiler.ports import Json
 from tiler.sinks.layout import Index
 from tiler.sinks.zarr_files import Folder
 from tiler.sinks.zarr_objects import Objects
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place, by_place
 
 
 class Keeping(Protocol):
@@ -99,4 +99,5 @@ class Keeping(Protocol):
 
 def keeping_of(place: Place) -> Keeping:
     """On a local disk, or on an object store."""
-    return Objects(place) if isinstance(place, Address) else Folder(place)
+    keeping: Keeping = by_place(place, Folder, Objects)
+    return keeping

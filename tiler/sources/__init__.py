@@ -20,7 +20,7 @@ from tiler.sources.elsewhere import foreign_folder, way_out
 from tiler.sources.files import PRECOMPUTED, existing, split_image, split_inner
 from tiler.sources.raw import RawImage
 from tiler.sources.volume import VolumeSource, volume_of
-from tiler.stores.address import Address, Place, is_address, place_of
+from tiler.stores.address import Address, Place, is_address, names_place, place_of
 
 __all__ = ["FORMATS", "Format", "open_source"]
 
@@ -98,7 +98,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     SourceError
         In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
     """
-    if isinstance(source, (str, os.PathLike, Address)):
+    if names_place(source):
         raw = _opened(source, Consent(missing, trust))
         if isinstance(raw, Source):
             return _as_it_is(raw, axes, channel, time)
@@ -129,7 +129,7 @@ def _opened(source: str | os.PathLike[str] | Address, consent: Consent) -> RawIm
 
 
 def _format_of(place: Place) -> Format:
-    if isinstance(place, Address):
+    if not isinstance(place, Path):
         _check_remote(place)
         return ZARR
     path = existing(split_image(split_inner(place)[0])[0])

@@ -33,7 +33,7 @@ from tiler.sources.values import mapping_of
 from tiler.sources.zarr_bounded import bounded
 from tiler.sources.zarr_chunks import holds, kind_of, names_of_chunks, reopened
 from tiler.sources.zarr_places import check_there, found, identity, is_group, node, parents
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place, is_address
 
 logger = logging.getLogger(__name__)
 DEEPEST = 8  # parents of an array that are looked through for the image it is a level of
@@ -173,7 +173,7 @@ def _largest(place: Place, images: list[Multiscale]) -> Place:
     first = images[0].paths[0]
     sizes = {first: _voxels(node(place / first))}
     for image in images:
-        remote = isinstance(place, Address)
+        remote = is_address(place)
         for path in {image.paths[0], image.paths[-1]} if remote else image.paths:
             if path not in sizes:
                 sizes[path] = _size_of_level(place / path)

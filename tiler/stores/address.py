@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard, TypeVar
 
 from tiler.errors import StoreError
 
@@ -101,6 +102,7 @@ class Address:
 
 
 Place = Path | Address
+T = TypeVar("T")
 
 
 def place_of(text: str | os.PathLike[str] | Address) -> Place:
@@ -123,3 +125,13 @@ def is_address(text: object) -> bool:
     """
     known = "|".join(SCHEMES)
     return re.match(rf"(?!precomputed:)[a-z][a-z0-9+.-]+://|({known}):/", str(text)) is not None
+
+
+def by_place(place: Place, local: Callable[[Path], T], remote: Callable[[Address], T]) -> T:
+    """What is made for a path on a disk, or for an address: the one place where they are told apart."""
+    return remote(place) if isinstance(place, Address) else local(place)
+
+
+def names_place(source: object) -> TypeGuard[str | os.PathLike[str] | Address]:
+    """Whether something names a place: a text, a path or an address."""
+    return isinstance(source, (str, os.PathLike, Address))

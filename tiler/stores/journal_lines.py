@@ -9,7 +9,7 @@ from typing import IO, Protocol
 
 from tiler.errors import JournalError
 from tiler.stores import asking
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Place, by_place
 from tiler.stores.durable import sync
 
 
@@ -49,10 +49,8 @@ class Lines(Protocol):
 
 def lines_at(place: Place) -> Lines:
     """The lines of the journal at a place; nothing is read or made yet."""
-    if isinstance(place, Address):
-        lines: Lines = asking("lines").ObjectLines(place)
-        return lines
-    return FileLines(place)
+    lines: Lines = by_place(place, FileLines, lambda address: asking("lines").ObjectLines(address))
+    return lines
 
 
 class FileLines:

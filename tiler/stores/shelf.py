@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tiler.errors import SinkError
 from tiler.stores import asking
-from tiler.stores.address import Address, Place
+from tiler.stores.address import Address, Place, by_place
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +44,8 @@ def shelf_at(place: Place | None) -> Shelf:
     """The shelf in a folder or below an address; None for memory. Nothing is made before the first `put`."""
     if place is None:
         return MemoryShelf()
-    return ObjectShelf(place) if isinstance(place, Address) else FolderShelf(place)
+    shelf: Shelf = by_place(place, FolderShelf, ObjectShelf)
+    return shelf
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
 from tiler.sources.ngff import multiscales_of, ome_of
 from tiler.sources.zarr_places import node
-from tiler.stores.address import Address, Place, place_of
+from tiler.stores.address import Place, names_place, place_of
 from tiler.viewing.lazy import LazyVolume
 
 
@@ -47,7 +46,7 @@ def attributes_of(source: Any) -> dict[str, Any]:
 
 def _place(source: Any) -> Place | None:
     """Return the place of a zarr; None for arrays in memory and precomputed volumes."""
-    if not isinstance(source, (str, os.PathLike, Address)) or str(source).startswith(PRECOMPUTED):
+    if not names_place(source) or str(source).startswith(PRECOMPUTED):
         return None
     return place_of(source)
 
@@ -82,7 +81,7 @@ def _others(source: Any, opened: Source) -> list[Place]:
     """The levels of the image of which a level was opened, without that level."""
     for image in multiscales_of(attributes_of(source)):
         places = [place_of(source) / path for path in image.paths]
-        shown = [place if isinstance(place, Address) else place.absolute() for place in places]
+        shown = [place.absolute() for place in places]
         finest = getattr(getattr(opened, "raw", None), "path", None)
         if finest in shown:
             return [place for place, whole in zip(places, shown, strict=True) if whole != finest]
