@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from conftest import BLOCKS
+from cli_cases import BLOCKS
 
 from tiler.geometry import Box
 from tiler.models.predictor.open_predictor import TorchPredictor

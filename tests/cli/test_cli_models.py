@@ -134,4 +134,4 @@ def test_help_is_there_for_every_command(tiler):
         assert (outcome.code, outcome.err) == (0, "")
         assert outcome.out.startswith("Usage: tiler")
     headings = re.findall(r"^(\w+):$", tiler("segment", "--help").out, re.MULTILINE)
-    assert headings == ["Result", "Messages", "Model", "Input", "Resources", "Other"]
+    assert headings == ["Result", "Objects", "Messages", "Model", "Input", "Resources", "Other"]

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BLOCKS, PLAN, count_lines, tree
+from cli_cases import BLOCKS, PLAN, count_lines, tree
 
 from tiler.errors import SinkError
 from tiler.planning import resolve as planning

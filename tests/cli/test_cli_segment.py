@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from conftest import BLOCKS, PLAN, STACK
+from cli_cases import BLOCKS, PLAN, STACK
 
 from tiler import api
 from tiler.cli.segment import pair_up

@@ -18,7 +18,7 @@ from tiler.planning.block_order import AxisChunks, best_visit, in_strips
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
 from tiler.planning.workload import Choice, Workload
-from tiler.ports import OutputSpec
+from tiler.ports import Capabilities, OutputSpec
 from tiler.sinks import open_sink
 from tiler.sources import open_source
 from tiler.sources.cached import CachedSource
@@ -76,6 +76,7 @@ def chunks(plan, source):
 @dataclass
 class Given:
     footprint: Footprint
+    capabilities = Capabilities()
 
 
 def later(plan, source, strip):

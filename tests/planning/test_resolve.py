@@ -17,7 +17,7 @@ from tiler.geometry import Box, Footprint
 from tiler.planning.block_order import best_visit
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
-from tiler.ports import Calibration, Cost
+from tiler.ports import Calibration, Capabilities, Cost
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 
 pytestmark = pytest.mark.usefixtures("small_process")
@@ -43,6 +43,7 @@ class UNetLike:
 
     footprint = Footprint((0, 92, 92), (0, 96, 96), (0, 92, 92), (0, 92, 92), (1, 16, 16))
     border, in_channels, classes, dtype, expects = "mirror", 1, ("cell",), np.dtype(np.float32), None
+    capabilities = Capabilities()
 
     @property
     def identity(self):
@@ -62,7 +63,7 @@ class Fed(UNetLike):
     """The same by several feeders, in the machine's memory or in that of a device."""
 
     def __init__(self, feeders, device_memory=None):
-        self.feeders, self.device_memory = feeders, device_memory
+        self.capabilities = Capabilities(feeders=feeders, device_memory=device_memory)
 
 
 def plan_for(shape, net=None, **settings):
