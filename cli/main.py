@@ -41,6 +41,7 @@ SUMMARIES = {
     "probe": "Find out what context MODEL needs, which tiles are legal, and prove it.",
     "train": "Train a network on annotated slices.",
     "export": "Write MODEL for other programs.",
+    "convert": "Write WEIGHTS (.pth, .pt, .ckpt) as safetensors",
     "doctor": "Show what is installed and what the machine has",
     "completion": "Print the script with which a SHELL completes commands, options, models and files.",
 }
