@@ -45,7 +45,7 @@ class Written:
 
     @property
     def names(self) -> Literal["channels", "values"] | None:
-        """What the classes name: the channels of the proposal, its values, or nothing."""
+        """Whether the classes name the channels of the proposal, its values, or neither (None)."""
         return KINDS[self.kind].classes if self.kind in KINDS else None
 
 

@@ -1,4 +1,4 @@
-"""What the values of an output mean, as far as its format, its viewer and its checks must know."""
+"""Kinds of results: the meaning of their values, as formats, viewers and checks need to know it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Kind:
     Parameters
     ----------
     name
-        What the user asks for, and what stands in the metadata.
+        Name in options and metadata.
     ordered
-        Whether values can be averaged and subtracted; False where they are names.
+        Whether values can be averaged and subtracted; False if they are names.
     classes
-        What the classes name: the "channels" of the output, its "values", or nothing in it (None).
+        Whether classes name the "channels" of the output, its "values", or neither (None).
     types
         Names of the dtypes in which it can be written, the default first.
     dataset
@@ -32,7 +32,7 @@ class Kind:
 
     @property
     def method(self) -> Literal["mean", "mode"]:
-        """How several voxels become one of a coarser level: "mode" is the most frequent value."""
+        """Rule that makes one voxel of a coarser level from several; "mode" is the most frequent value."""
         return "mean" if self.ordered else "mode"
 
 
@@ -41,4 +41,4 @@ KINDS = {kind.name: kind for kind in (
     Kind("labels", False, "values", ("uint8",), "/volumes/labels/classes"),
     Kind("instances", False, None, ("uint32", "uint16", "uint64"), "/volumes/labels/neuron_ids"),
 )}
-"""Every kind of result by its name. How each is made stands in `tiler.running.results`."""
+"""All kinds of results by name; `tiler.running.results` defines how each is made."""

@@ -19,5 +19,5 @@ from typing import Literal
 
 
 def offered(kind: Literal["sources", "sinks", "models"]) -> dict[str, str]:
-    """What installed packages offer: ``"module:object"`` by name. Nothing is imported."""
+    """Return the entry points of installed packages, ``"module:object"`` by name; nothing is imported."""
     return {each.name: each.value for each in entry_points(group=f"tiler.{kind}")}

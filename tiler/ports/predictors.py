@@ -1,4 +1,4 @@
-"""Networks as the engine sees them."""
+"""The port of networks: predictors and their capabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Meaning = Literal["probabilities", "labels"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one forward pass of one tile takes.
+    """Cost of one forward pass of one tile.
 
     Parameters
     ----------
@@ -42,23 +42,23 @@ class Predictor(Protocol):
     Attributes
     ----------
     footprint
-        Of all that together, on (z, y, x).
+        Footprint of the whole predictor along (z, y, x).
     border
-        What the canvas holds beyond the volume, by default.
+        Default contents of the canvas beyond the volume.
     in_channels
         Channels of the batch.
     classes
         Names of the output channels.
     dtype
-        Of the output.
+        Type of the output.
     identity
         JSON that changes when the result changes.
     expects
-        Mean and standard deviation of each channel's grey values in the data that the weights were trained
-        on, where the normalisation relies on them; None where it does not.
+        Mean and standard deviation of each channel's grey values in the training data, if the normalisation relies on
+        them; else None.
     capabilities
-        What else it can do, and what its values mean; ``Capabilities()`` for a predictor that is tiled exactly,
-        called by one thread, and gives probabilities.
+        Further abilities, and the meaning of its values; ``Capabilities()`` for a predictor that is tiled exactly,
+        called by one thread, and returns probabilities.
     """
 
     @property
@@ -79,20 +79,20 @@ class Predictor(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def cost(self, tile: Shape, batch: int) -> Cost:
-        """Of one batch of tiles."""
+        """Return the cost of one batch of tiles."""
         ...
 
     def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Predictor:
-        """The same predictor, normalising each input channel with these, in the source's grey values."""
+        """Return the predictor that normalises each input channel with these statistics, in grey values."""
         ...
 
     def __call__(self, batch: Array) -> Array:
-        """``(n, channels, *footprint.output(tile))`` for a batch ``(n, c, *tile)`` in the source's dtype."""
+        """Predict ``(n, channels, *footprint.output(tile))`` from a batch ``(n, c, *tile)`` in the source's dtype."""
         ...
 
 
 class TorchModule(Protocol):
-    """A ``torch.nn.Module``, as far as the engine looks at it."""
+    """The part of a ``torch.nn.Module`` that the engine uses."""
 
     def parameters(self, recurse: bool = True) -> Iterator[Any]: ...
     def eval(self) -> Any: ...
@@ -100,49 +100,49 @@ class TorchModule(Protocol):
 
 PREDICTOR = ("footprint", "border", "in_channels", "classes", "dtype", "identity", "expects", "capabilities", "cost",
              "with_statistics", "__call__")
-"""Everything that a predictor must have."""
+"""Attributes and methods that a predictor must have."""
 
 
 def missing_in(candidate: object) -> tuple[str, ...]:
-    """Which attributes and methods of `Predictor` an object lacks; empty for a predictor."""
+    """Return the attributes and methods of `Predictor` that an object lacks; empty for a predictor."""
     return tuple(name for name in PREDICTOR if not hasattr(candidate, name))
 
 
 class Crops(Protocol):
-    """Makes a box of a tile's output without making the rest."""
+    """Computes a box of a tile's output without the rest."""
 
     def cropped(self, batch: Array, crop: Box) -> Array:
-        """``(n, channels, *crop.shape)``: what the whole output for the batch holds in that box."""
+        """Compute ``(n, channels, *crop.shape)``, equal to that box of the whole output for the batch."""
         ...
 
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
-        """Operations for all crops that are products of such spans, one mapping an axis: how often each occurs."""
+        """Return the operations for all crops that are products of spans; ``crops`` counts each span on each axis."""
         ...
 
 
 class Soft(Protocol):
-    """Values that can be averaged where windows overlap, and what is written for their mean.
+    """Values that can be averaged where windows overlap, and their conversion to the output.
 
     Attributes
     ----------
     channels
-        Of `soft`.
+        Number of channels of `soft`.
     """
 
     @property
     def channels(self) -> int: ...
 
     def soft(self, batch: Array) -> Array:
-        """``(n, channels, *tile)`` floating point for a batch ``(n, c, *tile)``."""
+        """Compute ``(n, channels, *tile)`` in floating point for a batch ``(n, c, *tile)``."""
         ...
 
     def written(self, values: Array) -> Array:
-        """What is written for such values ``(channels, *size)``, in the output's type and classes."""
+        """Convert such values ``(channels, *size)`` to the type and the classes of the output."""
         ...
 
 
 class Measures(Protocol):
-    """How a model scales its input by statistics of it."""
+    """Scaling of a model's input by its own statistics."""
 
     @property
     def rule(self) -> str:
@@ -157,20 +157,20 @@ class Measures(Protocol):
     def scaling(
         self, centre: tuple[float, ...], spread: tuple[float, ...]
     ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """What is subtracted from each channel, and what it is divided by."""
+        """Return the offset to subtract from each channel, and the divisor."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OwnScaling:
-    """That a model scales its input by statistics of it, and nobody asked for another scaling.
+    """A model's own scaling of its input, for runs that request no other scaling.
 
     Parameters
     ----------
     measures
-        Which statistics it uses, and how.
+        Statistics and their use.
     done
-        The same predictor for inputs that have been scaled already.
+        The same predictor for inputs that are already scaled.
     """
 
     measures: Measures
@@ -179,7 +179,7 @@ class OwnScaling:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a predictor can do beside computing whole tiles, and what its values mean.
+    """Abilities of a predictor beyond computing whole tiles, and the meaning of its values.
 
     Parameters
     ----------
@@ -191,23 +191,22 @@ class Capabilities:
         are averaged ("blend"), with every input in one piece ("whole"), or in stages, which take every input in one
         piece too, keep some of the network's tensors, and make the result of the whole ("stages").
     inexact
-        Why it cannot be tiled exactly, where it cannot: layer and reason.
+        Layer and reason why it cannot be tiled exactly; empty if it can.
     feeders
-        How many threads may call it at once. Each is served by a device, or by a part of one; which of them serves a
-        call changes no result.
+        Number of threads that may call it at the same time. A device, or a part of one, serves each of them; no result
+        depends on which.
     device_memory
-        Bytes that each pass may take on its device; None where passes take the machine's own memory.
+        Bytes that each pass may take on its device; None if passes take the machine's own memory.
     needs_statistics
         Whether `with_statistics` must be called before the first batch.
     own_scaling
-        How the model scales its input by statistics of it; None where it does not.
+        The model's own scaling by statistics of its input, or None.
     crops
-        Makes parts of an output; None where only whole tiles are computed.
+        Computes parts of an output; None if only whole tiles are computed.
     soft
-        Values to average; needed where `tiling` is "blend".
+        Values to average; needed if `tiling` is "blend".
     passes
-        What comes before the last pass of a network whose layers look at the whole of its input; None where there are
-        no such layers.
+        Passes before the last one, for a network with layers that look at its whole input; else None.
     """
 
     meaning: Meaning = "probabilities"
@@ -229,12 +228,12 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What global layers look at, reduced over a part of a network input: parts add up to the whole.
+    """Reduced input of global layers over a part of a network input; parts add up to the whole.
 
     Parameters
     ----------
     sums, maxima
-        (n,) float64; of two parts the sums are added, of the maxima the larger ones are kept.
+        ``(n,)`` float64. For two parts the sums are added, and the larger maxima are kept.
     """
 
     sums: Array
@@ -246,14 +245,14 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """How one orientation of a network input is reduced, tile by tile.
+    """Reduction of one orientation of a network input, tile by tile.
 
     Parameters
     ----------
     footprint
-        Context that the cells in a core need, on (z, y, x) of the image; its tiles are those of the predictor.
+        Context of the cells in a core, along (z, y, x) of the image; its tiles are those of the predictor.
     phase
-        Where the stride grid of the cells lies in the volume: cores begin at phase plus whole strides.
+        Offset of the stride grid in the volume; cores begin at ``phase`` plus whole strides.
     """
 
     footprint: Footprint
@@ -261,17 +260,17 @@ class Reduction:
 
 
 Totals = tuple[tuple[Partial, ...], ...]
-"""Of one network input: what each pass found, one for each orientation."""
+"""Results of the passes for one network input: for each pass one for each orientation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the passes so far have found of every network input.
+    """Results of the passes so far, for every network input.
 
     Parameters
     ----------
     totals
-        By number of the input.
+        Results by number of the input.
     of_slices
         Whether an input is a slice, and its number is z; else it is the volume, number 0.
     """
@@ -280,7 +279,7 @@ class Known:
     of_slices: bool
 
     def input_of(self, tile: Tile) -> int:
-        """Number of the network input that a tile belongs to."""
+        """Return the number of the network input that a tile belongs to."""
         return tile.write.start[0] if self.of_slices else 0
 
     def of(self, tile: Tile) -> Totals:
@@ -304,13 +303,13 @@ class Passes(Protocol):
     def of_slices(self) -> bool: ...
 
     def reduction_cost(self, level: int, tile: Shape) -> Cost:
-        """Of one tile in one orientation of that pass."""
+        """Return the cost of one tile in one orientation of this pass."""
         ...
 
     def with_totals(self, totals: Totals) -> Predictor:
-        """The predictor, told what the passes so far have found of the network input that it will see."""
+        """Return the predictor that uses the results of the passes so far for its network input."""
         ...
 
     def reduce(self, orientation: int, tile: Array, core: Box, totals: Totals) -> Partial:
-        """The pass after those of `totals`, over one tile ``(c, *tile)``: what its core adds, in the tile's frame."""
+        """Run the pass after those in `totals` over a tile ``(c, *tile)``; reduce its core (in the tile's frame)."""
         ...

@@ -1,6 +1,6 @@
-"""Conformance suites for what runs, what is run and who hears of it: executors, jobs and listeners.
+"""Conformance suites for executors, jobs and listeners.
 
-Subclass a suite in a test module, and give it what it tests::
+Subclass a suite in a test module and define the object to test::
 
     class TestMine(ExecutorConformance):
         def executor(self):
@@ -52,7 +52,7 @@ class Squares:
 
 
 class ExecutorConformance:
-    """What every executor must do, whatever it runs."""
+    """Tests for every `tiler.ports.Executor`."""
 
     def executor(self) -> Executor:
         """The executor to test."""
@@ -94,7 +94,7 @@ class ExecutorConformance:
 
 
 class JobConformance:
-    """What every job must do with each of its blocks."""
+    """Tests for every `tiler.ports.Job`."""
 
     def job(self) -> Job:
         """The job to test, the same each time."""
@@ -142,7 +142,7 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 class ListenerConformance:
-    """What every listener must take, in the order in which a run tells it."""
+    """Tests for every `tiler.ports.Listener`, with calls in the order of a run."""
 
     def listener(self) -> Listener:
         """The listener to test."""
