@@ -12,14 +12,13 @@ from tiler import api
 from tiler.cli.logs import spelled_text
 from tiler.cli.options import GroupedCommand, option, together
 from tiler.cli.talk import listening, stoppable
-from tiler.errors import SinkError
+from tiler.errors import PlanError, SinkError
 from tiler.evaluation.request import PROTOCOLS
 
 STDOUT = "-"
 
 WHAT = together(
-    click.argument("proposal", type=click.Path()),
-    click.argument("labels", type=click.Path()),
+    click.argument("volumes", type=click.Path(), nargs=-1, required=True, metavar="PROPOSAL... LABELS"),
     option("What", "--protocol", default="isbi2012", show_default=True, type=click.Choice(PROTOCOLS),
            help="What is scored: P(cell) by isbi2012, classes by semantic, ids of objects by the others."),
     option("What", "--slices", metavar="A:B", help="Slices A to B-1 of the larger stack."),
@@ -61,13 +60,22 @@ RESULT = together(
 @ISBI
 @SEMANTIC
 @RESULT
-def evaluate(proposal: str, labels: str, json_file: str | None, quiet: bool, classes: str | None,
+def evaluate(volumes: tuple[str, ...], json_file: str | None, quiet: bool, classes: str | None,
              **options: Any) -> None:
     """Score a PROPOSAL against LABELS, volumes of any size in any format that tiler segment reads.
 
     White, which is above 0, is cell, unless the metadata of the proposal or an option says otherwise.
     The JSON holds protocol, proposal, labels, mask, region, notes, shape and what the protocol scores.
+    Several proposals are scored side by side, by isbi2012 with paired differences between slices; their JSON is an
+    array of such objects.
     """
+    from tiler.evaluation.comparison import Comparison
+
+    *proposals, labels = volumes
+    if not proposals:
+        raise click.UsageError("Missing argument 'LABELS'.")
+    if len(proposals) > 1 and options["report"] is not None:
+        raise PlanError("a report shows one proposal: score several without it", option="report")
     if json_file not in (None, STDOUT):
         from tiler.evaluation.scoring import check_writable
 
@@ -75,7 +83,9 @@ def evaluate(proposal: str, labels: str, json_file: str | None, quiet: bool, cla
     names = classes.split(",") if classes else None
     stop = threading.Event()
     with stoppable(stop), listening(quiet) as listener:
-        scored = api.evaluate(proposal, labels, listener=listener, stop=stop, classes=names, **options)
+        found = [api.evaluate(proposal, labels, listener=listener, stop=stop, classes=names, **options)
+                 for proposal in proposals]
+    scored = found[0] if len(found) == 1 else Comparison(tuple(found))
     if json_file == STDOUT:
         click.echo(scored.to_json())
         return

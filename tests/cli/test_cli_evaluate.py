@@ -106,3 +106,19 @@ def test_help_loads_no_metric():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
     assert "--protocol" in done.stdout
+
+
+def test_several_proposals_are_one_table(capsys, files):
+    code, out, _ = run(capsys, files / "cells.npy", files / "cells.npy", files / "labels.npy")
+    assert code == 0
+    assert "[1]" in out
+    assert "v_rand_thinned, [2] - [1]: +0.000000 +- 0.000000, better in 0 of 2 slices" in out
+    code, out, _ = run(capsys, files / "cells.npy", files / "cells.npy", files / "labels.npy", "--json", "-", "-q")
+    assert [each["protocol"] for each in json.loads(out)] == ["isbi2012"] * 2
+
+
+def test_a_report_shows_one_proposal(capsys, files, tmp_path):
+    code, _, err = run(capsys, files / "cells.npy", files / "cells.npy", files / "labels.npy", "--report",
+                       tmp_path / "r.html")
+    assert code == 1
+    assert "a report shows one proposal" in err
