@@ -9,6 +9,8 @@ import click
 
 from tiler.cli import completion
 from tiler.cli.options import FACTORY, factory_options, json_option
+from tiler.options import TABLE
+from tiler.options.documents import words_of
 
 
 @click.command()
@@ -19,7 +21,7 @@ from tiler.cli.options import FACTORY, factory_options, json_option
               help="safetensors file; by default the model's own.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along.")
 @FACTORY
-@click.option("--head", type=click.Choice(["softmax", "sigmoid", "none"]),
+@click.option("--head", type=click.Choice(words_of(TABLE["head"])),
               help="What follows the last layer, in a package; by default what belongs to the model.")
 @click.option("--author", "authors", multiple=True, metavar="NAME", help="Of a package; may be repeated.")
 @click.option("--licence", metavar="SPDX", help="Of a package, such as MIT or CC-BY-4.0.")

@@ -16,36 +16,21 @@ from tiler.errors import Interrupted, TilerError
 from tiler.version import __version__
 
 COMMANDS = {
-    "segment": "tiler.cli.segment:segment",
-    "plan": "tiler.cli.segment:plan",
-    "check": "tiler.cli.check:check",
-    "evaluate": "tiler.cli.evaluate:evaluate",
-    "measure": "tiler.cli.measure:measure",
-    "view": "tiler.cli.view:view",
-    "models": "tiler.cli.models:models",
-    "probe": "tiler.cli.models:probe",
-    "train": "tiler.cli.train:train",
-    "export": "tiler.cli.export:export",
-    "convert": "tiler.cli.convert:convert",
-    "doctor": "tiler.cli.doctor:doctor",
-    "completion": "tiler.cli.completion:completion",
+    "segment": ("tiler.cli.segment:segment", "Segment volumes"),
+    "plan": ("tiler.cli.segment:plan", "Show what `tiler segment` with the same options would do."),
+    "check": ("tiler.cli.check:check", "Verify an OUTPUT of tiler segment."),
+    "evaluate": ("tiler.cli.evaluate:evaluate", "Score a PROPOSAL against LABELS"),
+    "measure": ("tiler.cli.measure:measure", "Measure the objects in LABELS"),
+    "view": ("tiler.cli.view:view", "Look at an IMAGE with RESULTs over it"),
+    "models": ("tiler.cli.models:models", "List the registered networks, or show all about one of them by NAME."),
+    "probe": ("tiler.cli.models:probe", "Find out what context MODEL needs, which tiles are legal, and prove it."),
+    "train": ("tiler.cli.train:train", "Train a network on annotated slices."),
+    "export": ("tiler.cli.export:export", "Write MODEL for other programs."),
+    "convert": ("tiler.cli.convert:convert", "Write WEIGHTS (.pth, .pt, .ckpt) as safetensors."),
+    "doctor": ("tiler.cli.doctor:doctor", "Show what is installed and what the machine has"),
+    "completion": ("tiler.cli.completion:completion", "Print the script with which a SHELL completes commands"),
 }
-SUMMARIES = {
-    "segment": "Segment volumes",
-    "plan": "Show what `tiler segment` with the same options would do.",
-    "check": "Verify an OUTPUT of tiler segment.",
-    "evaluate": "Score a PROPOSAL against LABELS",
-    "measure": "Measure the objects in LABELS",
-    "view": "Look at an IMAGE with RESULTs over it",
-    "models": "List the registered networks, or show all about one of them by NAME.",
-    "probe": "Find out what context MODEL needs, which tiles are legal, and prove it.",
-    "train": "Train a network on annotated slices.",
-    "export": "Write MODEL for other programs.",
-    "convert": "Write WEIGHTS (.pth, .pt, .ckpt) as safetensors",
-    "doctor": "Show what is installed and what the machine has",
-    "completion": "Print the script with which a SHELL completes commands, options, models and files.",
-}
-"""How the help of each command begins. It stands here so that ``tiler --help`` need not import the commands."""
+"""Where each command is, and how its help begins, so that ``tiler --help`` need not import it."""
 
 INTERRUPTED = 130
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -61,12 +46,12 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text.rstrip(".")) for name, text in SUMMARIES.items()])
+            formatter.write_dl([(name, text.rstrip(".")) for name, (_, text) in COMMANDS.items()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = resolve_name(COMMANDS[cmd_name])
+        command: click.Command = resolve_name(COMMANDS[cmd_name][0])
         return command
 
 

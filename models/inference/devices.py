@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from tiler.errors import MemoryBudgetError, ModelError
-
-Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
+from tiler.options import Precision
 
 TF32_SINCE = (8, 0)
 """Compute capability from which on NVIDIA's GPUs have TF32 (CUDA C++ Programming Guide, 8.x: Ampere)."""

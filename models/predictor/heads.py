@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 
 from tiler.errors import ModelError
+from tiler.options import Head
 
-Head = Literal["softmax", "sigmoid", "none"]
 ClassRule = str | Sequence[int | str] | None
 
 

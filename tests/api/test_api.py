@@ -19,7 +19,7 @@ from tiler.executors.serial import Serial
 from tiler.executors.threads import Threads
 from tiler.geometry import Box
 from tiler.options import TABLE
-from tiler.options.documents import default_of
+from tiler.options.documents import default_of, words_of
 from tiler.ports import Room
 from tiler.running import bars
 from tiler.testing.predictors import PoolingNet
@@ -216,3 +216,25 @@ def test_a_package_that_is_rewritten_in_place_is_read_again(tmp_path):
 def test_a_volume_can_be_a_box():
     whole, region = tiler.segment(VOLUME, PoolingNet()), Box.between((1, 3, 5), (2, 30, 20))
     np.testing.assert_array_equal(tiler.segment(VOLUME, PoolingNet(), roi=region), whole[region.slices])
+
+
+def test_a_keyword_of_evaluate_that_does_not_exist_is_told_the_one_that_was_meant():
+    with pytest.raises(TypeError, match="no option 'invrt': did you mean invert"):
+        tiler.evaluate(VOLUME, VOLUME, invrt=True)
+
+
+def test_every_choice_of_an_evaluation_is_a_keyword():
+    from dataclasses import fields
+
+    from tiler.evaluation.request import Choices, EvaluationRequest
+
+    plain = {"proposal", "labels", "protocol", "slices", "roi", "mask"}
+    assert set(Choices.__annotations__) == {field.name for field in fields(EvaluationRequest)} - plain
+
+
+def test_what_can_be_chosen_of_a_model_is_what_models_know():
+    from tiler.models.inference.backends import NAMES
+    from tiler.models.predictor.averaging import TURNS
+
+    assert set(words_of(TABLE["average"])) == {*TURNS, "rot7"}
+    assert set(words_of(TABLE["backend"])) == set(NAMES)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
+from tiler.api.types import Volume
+from tiler.evaluation.request import Choices
+from tiler.geometry import Box
+from tiler.options import Region, refuse_unknown
 from tiler.ports import Array, Listener
 from tiler.running.perform import Silent
 from tiler.sources import open_source
@@ -15,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def evaluate(  # noqa: PLR0913  the door of the package
-    proposal: Any,
-    labels: Any,
+    proposal: Volume,
+    labels: Volume,
     protocol: str = "isbi2012",
     *,
-    slices: Any = None,
-    roi: Any = None,
-    mask: Any = None,
+    slices: str | None = None,
+    roi: Region | str | Box | Sequence[slice] | None = None,
+    mask: Volume | None = None,
     workers: int = 1,
     report: str | Path | None = None,
-    image: Any = None,
+    image: Volume | None = None,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Evaluation:
     """Score a segmentation against labels, in little memory whatever their size.
 
@@ -73,6 +78,7 @@ def evaluate(  # noqa: PLR0913  the door of the package
     # Compiled metrics: other commands need not wait for them.
     from tiler.evaluation import opening, request, scoring
 
+    refuse_unknown(choices, Choices.__annotations__)
     listener, stop = listener or Silent(), stop or threading.Event()
     if report is not None:
         scoring.check_writable(report, "report")
@@ -86,8 +92,8 @@ def evaluate(  # noqa: PLR0913  the door of the package
 
 
 def measure(
-    labels: Any,
-    *images: Any,
+    labels: Volume,
+    *images: Volume,
     output: str | Path | None = None,
     axes: str | None = None,
     workers: int = 2,

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from tiler.errors import PlanError
 
 PROTOCOLS = ("isbi2012", "semantic", "instances", "snemi3d", "cremi")
+
+
+class Choices(TypedDict, total=False):
+    """Further keywords of `tiler.evaluate`."""
+
+    invert: bool
+    invert_labels: bool
+    rescale: bool
+    axes: str | None
+    labels_axes: str | None
+    missing: str
+    channel: int | None
+    classes: Sequence[str] | None
+    ignore_label: int | None
+    binary: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,8 +123,15 @@ class UnknownOptionError(PlanError, TypeError):
     """A keyword that names no option."""
 
 
-def refuse_unknown(given: Iterable[str], table: Mapping[str, Option]) -> None:
+def refuse_unknown(given: Iterable[str], table: Mapping[str, object]) -> None:
     """Refuse a keyword that is not in the table, and name those that look like it.
+
+    Parameters
+    ----------
+    given
+        Keywords of a call.
+    table
+        `Option`, or anything, by the keywords that there are.
 
     Raises
     ------
@@ -134,6 +141,6 @@ def refuse_unknown(given: Iterable[str], table: Mapping[str, Option]) -> None:
     for name in given:
         if name not in table:
             near = difflib.get_close_matches(name, table, n=3, cutoff=0.6)
-            near += [each.name for each in table.values() if each.flag.strip("-") == name]
+            near += [each.name for each in table.values() if isinstance(each, Option) and each.flag.strip("-") == name]
             advice = f"did you mean {' or '.join(near)}?" if near else f"the options are {', '.join(table)}"
             raise UnknownOptionError(f"there is no option {name!r}: {advice}")
