@@ -5,6 +5,7 @@ process. `tiler.testing` holds the conformance suite of each port.
 """
 
 from tiler.ports.kinds import KINDS, Kind
+from tiler.ports.passes import Known, Partial, Passes, Reduction, Totals
 from tiler.ports.plugins import offered
 from tiler.ports.predictors import (
     PREDICTOR,
@@ -12,18 +13,13 @@ from tiler.ports.predictors import (
     Capabilities,
     Cost,
     Crops,
-    Known,
     Meaning,
     Measures,
     OwnScaling,
-    Partial,
-    Passes,
     Predictor,
-    Reduction,
     Soft,
     Tiling,
     TorchModule,
-    Totals,
     missing_in,
 )
 from tiler.ports.running import Executor, Finished, Job, Listener
