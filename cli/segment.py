@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 import traceback
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tiler import api
 from tiler.cli import completion
+from tiler.cli.batch import SUFFIXES, Pair, pair_up
 from tiler.cli.logs import printable, set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
-from tiler.errors import Interrupted, PlanError, TilerError
+from tiler.errors import Interrupted, TilerError
 from tiler.options import OF_MODEL
-from tiler.sinks import FORMATS
-from tiler.sources.files import PRECOMPUTED, split_inner
-from tiler.stores.address import Place, is_address, place_of
-from tiler.stores.label_places import is_label
 
 log = logging.getLogger("tiler.cli")
-
-SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
-DEFAULT_SUFFIX = ".zarr"
 
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
            help=".zarr, .tif, .ome.tif, .h5 or .npy file, s3:// or gs:// zarr, IMAGE.zarr/labels/NAME (labels of an "
-                "OME-Zarr image), or a folder. [default: STEM_segmented.zarr]"),
+                "OME-Zarr image), a folder, or a name with {stem}, such as 'out/{stem}_cells.tif'. "
+                "[default: {stem}_segmented.zarr]"),
+    option("Result", "--format", "suffix", type=click.Choice([suffix.lstrip(".") for suffix in SUFFIXES]),
+           help="Format of outputs whose names are not given. [default: zarr]"),
 )
 GOING_ON = together(
     option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
@@ -50,14 +44,6 @@ INTENT = ("resume", "overwrite", "verify", "same_input")
 TALKING = ("as_json", "quiet", "verbose", "log_file")
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An input and where its result goes."""
-
-    source: str
-    output: Place
-
-
 @click.command(cls=GroupedCommand)
 @OUTPUT
 @RESULT
@@ -66,7 +52,7 @@ class Pair:
 @INPUT
 @RESOURCES
 @TALK
-def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **options: Any) -> int:
+def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry_run: bool, **options: Any) -> int:
     """Segment volumes: TIFF, zarr, .npy, or folders of images.
 
     Prints the path of each result. Several inputs are a batch job: the network is loaded once, and an input
@@ -78,7 +64,7 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
     set_up_logging(talking["verbose"], talking["log_file"])
     if (options["verify"] or options["same_input"]) and not options["resume"]:
         raise click.UsageError("--verify and --same-input belong to --resume")
-    pairs = pair_up(inputs, output)
+    pairs = pair_up(inputs, output, suffix)
     options = with_model_opened(options, len(pairs))
     if dry_run:
         return show_plans(pairs, options, talking["as_json"])
@@ -95,7 +81,7 @@ def segment(inputs: tuple[str, ...], output: str | None, dry_run: bool, **option
 @INPUT
 @RESOURCES
 @TALK
-def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
+def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **options: Any) -> int:
     """Show what `tiler segment` with the same options would do. Reads no voxel.
 
     With --json one object a line for each input: source, output, disk_free (bytes; null on an object store), format,
@@ -105,7 +91,7 @@ def plan(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
-    pairs = pair_up(inputs, output)
+    pairs = pair_up(inputs, output, suffix)
     return show_plans(pairs, with_model_opened(options, len(pairs)), talking["as_json"])
 
 
@@ -121,45 +107,6 @@ def with_model_opened(options: dict[str, Any], inputs: int) -> dict[str, Any]:
         return given
     chosen = {name: given.pop(name) for name in OF_MODEL & given.keys()}
     return {**given, "model": api.open_model(given["model"], trust=given["trust"], **chosen)}
-
-
-def pair_up(inputs: tuple[str, ...], output: str | None) -> list[Pair]:
-    """One output an input; two of one name are refused before anything runs."""
-    if "" in (*inputs, output):
-        raise click.UsageError("the name of an input or output is empty")
-    for source in filter(is_address, (name.removeprefix(PRECOMPUTED) for name in inputs)):
-        place_of(source)  # one that holds credentials is refused before it is printed anywhere
-    is_file = output is not None and (Path(output).name.lower().endswith(SUFFIXES) or is_label(place_of(output)))
-    is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
-    if output and len(inputs) == 1 and (is_file or not is_folder):
-        pairs = [Pair(inputs[0], place_of(output))]
-    else:
-        folder = place_of(output or ".")
-        if is_file:
-            raise PlanError(f"{len(inputs)} inputs need a folder for their outputs, {output} names one file (-o)")
-        suffix = "" if is_label(folder / "name") else DEFAULT_SUFFIX
-        pairs = [Pair(source, folder / f"{_stem(source)}_segmented{suffix}") for source in inputs]
-    _refuse_twins(pairs)
-    return pairs
-
-
-def _stem(source: str) -> str:
-    """The name without its suffix; a level inside a zarr or a dataset of an HDF5 file is called after the whole."""
-    path = Path(os.path.abspath(split_inner(Path(source))[0]))
-    for part in (path, *path.parents):
-        if part.suffix == ".zarr":
-            path = part
-    return path.name.split(".")[0] or path.name
-
-
-def _refuse_twins(pairs: list[Pair]) -> None:
-    seen: dict[Place, str] = {}
-    for pair in pairs:
-        target = pair.output.absolute()
-        if target in seen:
-            raise PlanError(f"{seen[target]} and {pair.source} would both be written to {pair.output}: "
-                            "run them apart with -o")
-        seen[target] = pair.source
 
 
 def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int:

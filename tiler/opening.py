@@ -25,7 +25,7 @@ from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
 from tiler.stores.address import is_address, names_place
 
-ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise"})
+ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise", "threshold", "split", "seeds"})
 """Options of the model that may be given with a predictor, as far as they agree with its values."""
 
 

@@ -19,7 +19,7 @@ import zarr
 from cli_cases import BLOCKS, PLAN, STACK
 
 from tiler import api
-from tiler.cli.segment import pair_up
+from tiler.cli.batch import pair_up
 from tiler.cli.talk import Bars
 
 

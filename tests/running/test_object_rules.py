@@ -128,3 +128,15 @@ def test_files_for_fiji_show_masks_and_hold_instances_with_their_voxel_size(tmp_
             assert name == "cells.tif" or (told["min"], told["max"]) == (0, 1)
     with tifffile.TiffFile(tmp_path / "cells.ome.tif") as tiff:
         assert 'Name="brain"' in tiff.ome_metadata
+
+
+def test_a_threshold_is_kept_where_several_inputs_share_a_network():
+    from tiler.models.zoo.unet import UNet
+
+    net = UNet(base=2, depth=1).eval()
+    opened = tiler.open_model(net, kind="instances", threshold=0.4)
+    found = [tiler.segment(VOLUME, model, **options) for model, options in (
+        (opened, {}), (net, {"kind": "instances", "threshold": 0.4}))]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(PlanError, match="threshold"):
+        tiler.segment(VOLUME, opened, threshold=0.5)

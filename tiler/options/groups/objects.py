@@ -23,7 +23,7 @@ class ObjectsKeywords(TypedDict, total=False):
              "26 through the volume.",
         otherwise="6 for networks of volumes, 4 for networks of slices")]
     threshold: Annotated[float, Option(
-        group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True,
+        group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True, of_model=True,
         help="Instances are where the probability is above this, of the second of two classes or of the one in "
              "`classes`.",
         otherwise="where a class other than the first is the most likely one")]
@@ -31,10 +31,10 @@ class ObjectsKeywords(TypedDict, total=False):
         group="Objects", parse=Flag(), default=False, of_output=True, otherwise="holes stay",
         help="Fill background that has no way to the border of its section, or of the volume.")]
     split: Annotated[Split, Option(
-        group="Objects", parse=Choice(Split), default="none", of_output=True,
+        group="Objects", parse=Choice(Split), default="none", of_output=True, of_model=True,
         help="Split instances that touch: watershed floods each from its seeds.")]
     seeds: Annotated[Seeds, Option(
-        group="Objects", parse=Choice(Seeds), default="distance", of_output=True,
+        group="Objects", parse=Choice(Seeds), default="distance", of_output=True, of_model=True,
         help="With `split=watershed`: seeds are peaks of the distance to the outside, or of the probability.")]
     seed_height: Annotated[float, Option(
         group="Objects", parse=Real(1e-3), metavar="H", example="2", of_output=True,

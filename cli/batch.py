@@ -1,0 +1,115 @@
+"""Which outputs belong to which inputs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from tiler.errors import PlanError
+from tiler.sinks import FORMATS
+from tiler.sources.files import PRECOMPUTED, split_inner
+from tiler.stores.address import Place, is_address, place_of
+from tiler.stores.label_places import is_label
+
+SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+DEFAULT_SUFFIX = ".zarr"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An input and where its result goes."""
+
+    source: str
+    output: Place
+
+
+def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = None) -> list[Pair]:
+    """One output for each input.
+
+    Parameters
+    ----------
+    inputs
+        Names; patterns that the shell did not expand stand for the files that match.
+    output
+        A file, a folder, or a name with ``{stem}``; None for the working directory.
+    suffix
+        Format of outputs that get a name here, such as ``ome.tif``.
+
+    Raises
+    ------
+    PlanError
+        Before anything runs: a pattern without a match, two outputs of one name, one file for several inputs.
+    """
+    if "" in (*inputs, output):
+        raise click.UsageError("the name of an input or output is empty")
+    for source in filter(is_address, (name.removeprefix(PRECOMPUTED) for name in inputs)):
+        place_of(source)  # one that holds credentials is refused before it is printed anywhere
+    sources = list(_expanded(inputs))
+    pairs = _by_template(sources, output, suffix) if output and "{" in output else _by_name(sources, output, suffix)
+    _refuse_twins(pairs)
+    return pairs
+
+
+def _expanded(inputs: tuple[str, ...]) -> Iterator[str]:
+    for name in inputs:
+        if is_address(name.removeprefix(PRECOMPUTED)) or os.path.exists(name) or not glob.has_magic(name):
+            yield name
+            continue
+        found = sorted(glob.glob(name, recursive=True))
+        if not found:
+            raise PlanError(f"no file matches {name}")
+        yield from found
+
+
+def _by_template(sources: list[str], output: str, suffix: str | None) -> list[Pair]:
+    if suffix is not None and not output.lower().endswith(f".{suffix}"):
+        output = f"{output}.{suffix}"
+    try:
+        names = {field for _, field, _, _ in string.Formatter().parse(output) if field is not None}
+        if names != {"stem"}:
+            raise ValueError(output)
+        return [Pair(source, place_of(output.format(stem=stem_of(source)))) for source in sources]
+    except (ValueError, LookupError):
+        raise PlanError(f"{output} is no name of outputs: {{stem}} stands for the name of each input, and nothing else "
+                        "in braces", option="output") from None
+
+
+def _by_name(sources: list[str], output: str | None, suffix: str | None) -> list[Pair]:
+    is_file = output is not None and (Path(output).name.lower().endswith(SUFFIXES) or is_label(place_of(output)))
+    is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
+    if output and len(sources) == 1 and (is_file or not is_folder):
+        if suffix is not None and not output.lower().endswith(f".{suffix}"):
+            raise PlanError(f"{output} does not end in .{suffix}: leave out `format`, or choose another name",
+                            option="output")
+        return [Pair(sources[0], place_of(output))]
+    if is_file:
+        raise PlanError(f"{len(sources)} inputs need a folder for their outputs, or a name with {{stem}}; {output} "
+                        "names one file", option="output")
+    folder = place_of(output or ".")
+    ending = f".{suffix}" if suffix else "" if is_label(folder / "name") else DEFAULT_SUFFIX
+    return [Pair(source, folder / f"{stem_of(source)}_segmented{ending}") for source in sources]
+
+
+def stem_of(source: str) -> str:
+    """The name without its suffix; a level inside a zarr or a dataset of an HDF5 file is called after the whole."""
+    path = Path(os.path.abspath(split_inner(Path(source))[0]))
+    for part in (path, *path.parents):
+        if part.suffix == ".zarr":
+            path = part
+    return path.name.split(".")[0] or path.name
+
+
+def _refuse_twins(pairs: list[Pair]) -> None:
+    seen: dict[Place, str] = {}
+    for pair in pairs:
+        target = pair.output.absolute()
+        if target in seen:
+            raise PlanError(f"{seen[target]} and {pair.source} would both be written to {pair.output}: "
+                            "run them apart with -o")
+        seen[target] = pair.source
