@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from tiler.models.aten.graph import Node
 from tiler.models.aten.maps import Along, Axes, Axis, Fixed, Range, Ranges, Spread, Step, Table, Window
+from tiler.models.aten.onednn import convolve
 from tiler.models.aten.rule import Part, Rule, all_of, cut, fitted, need, numbers, operator
 
 
@@ -40,8 +41,7 @@ def _convolution(part: Part) -> torch.Tensor:
     args, count = part.node.args, len(part.node.sizes[1]) - 2
     x, padding = _windowed(part, count, 0.0)
     stride, dilation = (numbers(args[key], count) for key in ("stride", "dilation"))
-    return torch.convolution(x, _sure(part.named("weight")), part.named("bias"), stride, padding, dilation, False,
-                             [0] * count, args["groups"])
+    return convolve(x, _sure(part.named("weight")), part.named("bias"), stride, padding, dilation, args["groups"])
 
 
 def _windowed(part: Part, count: int, value: float) -> tuple[torch.Tensor, list[int]]:
