@@ -134,9 +134,9 @@ def test_a_threshold_is_kept_where_several_inputs_share_a_network():
     from tiler.models.zoo.unet import UNet
 
     net = UNet(base=2, depth=1).eval()
-    opened = tiler.open_model(net, kind="instances", threshold=0.4)
+    opened = tiler.open_model(net, kind="instances", threshold=0.4, head="softmax")
     found = [tiler.segment(VOLUME, model, **options) for model, options in (
-        (opened, {}), (net, {"kind": "instances", "threshold": 0.4}))]
+        (opened, {}), (net, {"kind": "instances", "threshold": 0.4, "head": "softmax"}))]
     np.testing.assert_array_equal(*found)
     with pytest.raises(PlanError, match="threshold"):
         tiler.segment(VOLUME, opened, threshold=0.5)
