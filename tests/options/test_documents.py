@@ -11,12 +11,12 @@ from tiler.cli.segment import plan, segment
 from tiler.options import TABLE
 from tiler.options.documents import markdown
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "tiler" / "docs" / "pages" / "command-line.md").read_text()
 
 
-def test_the_readme_holds_the_table():
+def test_the_documentation_holds_the_table():
     """If not, print `markdown()` into it."""
-    assert markdown() in README
+    assert markdown() in PAGE
 
 
 @pytest.mark.parametrize("command", [segment, plan], ids=lambda command: command.name)

@@ -1,4 +1,4 @@
-"""The table of options as documentation: docstrings for `help`, one line for ``--help``, a table for the README."""
+"""The table of options as text: docstrings for `help`, one line for ``--help``, a table for the documentation."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def documented(function: Function) -> Function:
 
 
 def markdown() -> str:
-    """The README's table of options."""
+    """The table of options in the documentation (`docs/pages/command-line.md`)."""
     rows = ["| option | in Python | meaning | default |", "|---|---|---|---|"]
     for option in TABLE.values():
         given = "\\|".join(words_of(option)) or option.metavar.replace("|", "\\|")

@@ -1,7 +1,7 @@
 """The table of options: everything that can be chosen about a segmentation.
 
 A new option is one entry of the keywords of its group (what a user may give) and one field beside them (what the engine
-gets). The command line, the defaults, the checks, the docstrings and the README's table follow.
+gets). The command line, the defaults, the checks, the docstrings and the documentation's table follow.
 """
 
 from __future__ import annotations
