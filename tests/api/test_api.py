@@ -109,15 +109,19 @@ def test_what_a_sink_cannot_do_is_refused(options, error, words):
         tiler.segment(VOLUME, PoolingNet(), Slices(), **options)
 
 
-@pytest.mark.parametrize("notebook", [True, False])
-def test_progress_is_shown_by_a_bar(monkeypatch, notebook):
-    """In a notebook the last state stays."""
+def test_progress_is_shown_by_a_bar(monkeypatch):
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=80)
     monkeypatch.setattr(bars, "console_of", lambda: console)
     tiler.segment(VOLUME, PoolingNet(), progress=True)
     assert "model" in shown.getvalue()
     assert "voxels/s" in shown.getvalue()
+
+
+@pytest.mark.parametrize("notebook", [True, False])
+def test_the_last_bar_stays_in_a_notebook_alone(notebook):
+    progress = bars.showing(Console(file=io.StringIO(), force_jupyter=notebook))
+    assert progress.live.transient is not notebook
 
 
 def test_a_bar_and_a_listener_are_not_wanted_at_once():

@@ -3,7 +3,8 @@
 ::
 
     class Keywords(TypedDict, total=False):
-        kind: Annotated[Kind, Option("Result", Choice(Kind), "What to write.", default="probabilities", flag="--as")]
+        kind: Annotated[Kind, Option(group="Result", parse=Choice(Kind), default="probabilities", flag="--as",
+                                     help="What to write.")]
 
 A type checker sees the keyword and the type that it takes; the command line, the defaults, the checks and the
 documentation read the `Option` beside it.
