@@ -68,6 +68,11 @@ class TilerError(Exception):
         return self.spelled(python_spelling)
 
 
+def spelled_for_python(text: str) -> str:
+    """A warning with its options as they stand in a call."""
+    return MARKED.sub(lambda match: python_spelling(match[1], match[2]), text)
+
+
 def python_spelling(keyword: str, value: str | None) -> str:
     """``kind=`` or ``kind="labels"``: an option as it stands in a call."""
     plain = value is None or value in ("True", "False", "None") or value.replace(".", "", 1).isdecimal()

@@ -22,6 +22,7 @@ from tiler.options import TABLE
 from tiler.options.documents import default_of, words_of
 from tiler.ports import Room
 from tiler.running import bars
+from tiler.running.perform import Silent
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (3, 40, 37), dtype=np.uint8)
@@ -242,3 +243,8 @@ def test_what_can_be_chosen_of_a_model_is_what_models_know():
 
     assert set(words_of(TABLE["average"])) == {*TURNS, "rot7"}
     assert set(words_of(TABLE["backend"])) == set(NAMES)
+
+
+def test_a_warning_spells_options_as_they_stand_in_a_call(caplog):
+    Silent().warn("the network was trained on other values: `normalise=volume` may serve better")
+    assert 'normalise="volume" may serve better' in caplog.text

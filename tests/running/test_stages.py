@@ -249,7 +249,7 @@ def test_data_unlike_the_training_data_are_warned_about(expected, warned):
 
     heard = Recorder()
     tiler.segment(VOLUME, Trained(), listener=heard)
-    assert any("--normalise volume" in message for message in heard.warnings) == warned
+    assert any("`normalise=volume`" in message for message in heard.warnings) == warned
 
 
 def test_percentiles_come_from_the_exact_histogram():

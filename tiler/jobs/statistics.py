@@ -77,7 +77,7 @@ def strangeness(source: Source, region: Box, mean: tuple[float, ...], std: tuple
         found, spread = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
         if abs(found - m) > 2 * s or not s / 3 <= spread <= 3 * s:
             return (f"{source.name} has grey values of {found:.4g} +- {spread:.4g}, the network was trained on "
-                    f"{m:.4g} +- {s:.4g}: --normalise volume may serve better")
+                    f"{m:.4g} +- {s:.4g}: `normalise=volume` may serve better")
     return None
 
 

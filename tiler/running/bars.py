@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tiler.errors import PlanError
+from tiler.errors import PlanError, spelled_for_python
 from tiler.ports import Listener
 from tiler.running.perform import Silent
 
@@ -87,4 +87,4 @@ class Bars:
         self.progress.update(self.bar, advance=1, rate=rate)
 
     def warn(self, message: str) -> None:
-        self.progress.console.print(f"warning: {message}", style="yellow", highlight=False)
+        self.progress.console.print(f"warning: {spelled_for_python(message)}", style="yellow", highlight=False)

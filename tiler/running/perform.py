@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tiler.errors import Interrupted, SourceError
+from tiler.errors import Interrupted, SourceError, spelled_for_python
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.statistics import strangeness
@@ -52,7 +52,7 @@ class Silent:
     def finished_block(self, index: int, voxels: int) -> None: ...
     def stage(self, name: str) -> None: ...
     def warn(self, message: str) -> None:
-        log.warning(message)
+        log.warning(spelled_for_python(message))
 
 
 def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener, stop: threading.Event) -> Sink:
