@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from safetensors.torch import save
@@ -11,6 +10,7 @@ from safetensors.torch import save
 from tiler.errors import ModelError
 from tiler.models.loading.weight_files import open_weights
 from tiler.models.loading.weights import file_hash
+from tiler.stores.durable import replace_durably
 
 
 def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
@@ -46,12 +46,8 @@ def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool =
         # Copied, since tensors that share memory cannot be stored as they are.
         tensors = {name: file.tensor(name).contiguous().clone() for name in file.shapes}
     metadata = {"converted_from": json.dumps({"name": path.name, "sha256": file_hash(path)})}
-    partial = target.with_name(f"{target.stem}.partial{target.suffix}")
     try:
-        partial.write_bytes(save(tensors, metadata))
-        os.replace(partial, target)
+        replace_durably(target, save(tensors, metadata))
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error.strerror or error} (-o)") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return target

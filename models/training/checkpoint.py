@@ -7,7 +7,6 @@ complete new one.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from tiler.errors import JournalError, SinkError
+from tiler.stores.durable import replacing
 
 FORMAT = 1
 
@@ -87,14 +87,10 @@ def write_whole(path: Path, write: Callable[[Path], object], what: str) -> None:
     SinkError
         If it cannot be written. The previous file of that name remains.
     """
-    new = path.with_name(f"{path.name}.partial")
     try:
-        write(new)
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        with replacing(path) as new:
+            write(new)
     except (OSError, SafetensorError) as error:
-        new.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise SinkError(f"cannot write {what} {path}: {reason}; the last one remains valid, free some space and "
                         "use --resume") from error

@@ -18,6 +18,7 @@ from tiler.geometry import Box, Grid
 from tiler.objects.measures import Measures, Total
 from tiler.ports import Array, Calibration, Listener, Source
 from tiler.sinks.units import NANOMETRES, steps
+from tiler.stores.durable import replacing
 
 BLOCK = 1 << 22
 """Voxels read at once by one worker."""
@@ -191,11 +192,9 @@ def write_csv(columns: Columns, path: Path) -> None:
     SinkError
         If it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
             file.writelines(csv_lines(columns))
-        partial.replace(path)
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error}", option="output") from error
 

@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ import numpy as np
 from tiler.geometry import Box, Shape, Span
 from tiler.machine import cores
 from tiler.ports import Array, Predictor, Source
+from tiler.stores.durable import replace_durably
 from tiler.version import __version__
 
 log = logging.getLogger(__name__)
@@ -212,11 +212,4 @@ def _keep(path: Path, speed: Speed) -> None:
     """Whole or not at all, whoever writes beside; a folder that cannot be written costs a measurement, not the run."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"points": speed.points}, file)
-            os.replace(name, path)
-        except OSError:
-            os.unlink(name)
-            raise
+        replace_durably(path, json.dumps({"points": speed.points}).encode())

@@ -24,6 +24,7 @@ from tiler.report.curves import curve_charts
 from tiler.report.leaderboard import BOARD, COLUMNS
 from tiler.report.pictures import KINDS, Viewer
 from tiler.report.scores import SCORES, shown
+from tiler.stores.durable import replace_durably
 from tiler.version import __version__
 
 CARDS = ("v_rand_thinned", "v_info_thinned", "warping_min_splits_mergers_r20", "rand_error_2012", "pixel_error")
@@ -54,11 +55,8 @@ def write_page(path: str | os.PathLike[str], result: Result, facts: Mapping[str,
     SinkError
         The file cannot be written.
     """
-    target = Path(path)
-    draft = target.with_name(target.name + ".partial")
     try:
-        draft.write_text(page(result, facts, remarks, viewer), encoding="utf-8")
-        os.replace(draft, target)
+        replace_durably(Path(path), page(result, facts, remarks, viewer).encode())
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error} (`report`)") from error
 

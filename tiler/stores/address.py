@@ -102,7 +102,8 @@ class Address:
 
 
 Place = Path | Address
-T = TypeVar("T")
+L = TypeVar("L")
+R = TypeVar("R")
 
 
 def place_of(text: str | os.PathLike[str] | Address) -> Place:
@@ -127,7 +128,7 @@ def is_address(text: object) -> bool:
     return re.match(rf"(?!precomputed:)[a-z][a-z0-9+.-]+://|({known}):/", str(text)) is not None
 
 
-def by_place(place: Place, local: Callable[[Path], T], remote: Callable[[Address], T]) -> T:
+def by_place(place: Place, local: Callable[[Path], L], remote: Callable[[Address], R]) -> L | R:
     """What is made for a path on a disk, or for an address: the one place where they are told apart."""
     return remote(place) if isinstance(place, Address) else local(place)
 

@@ -6,7 +6,6 @@ A set is one npz, durable when `put` returns, and replaced as a whole. Its array
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from tiler.errors import SinkError
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, by_place
+from tiler.stores.durable import replace_durably
 
 Array = npt.NDArray[Any]
 
@@ -77,12 +77,7 @@ class FolderShelf:
     def put(self, name: str, arrays: Mapping[str, Array]) -> None:
         path = self.folder / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            file.write(packed(arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace_durably(path, packed(arrays))
 
     def get(self, name: str) -> Mapping[str, Array]:
         return unpacked((self.folder / f"{name}.npz").read_bytes())
