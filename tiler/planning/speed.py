@@ -212,4 +212,4 @@ def _keep(path: Path, speed: Speed) -> None:
     """Whole or not at all, whoever writes beside; a folder that cannot be written costs a measurement, not the run."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, json.dumps({"points": speed.points}).encode())
+        replace_durably(path, json.dumps({"points": speed.points}).encode(), shared=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,27 +23,34 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_durably(path: Path, content: bytes) -> None:
-    """Write a file in one step: a reader, or a machine that lost power, finds the old content or the new."""
-    with replacing(path) as draft:
+def replace_durably(path: Path, content: bytes, *, shared: bool = False) -> None:
+    """Write a file in one step: a reader, or a machine that lost power, finds the old content or the new.
+
+    Parameters
+    ----------
+    shared
+        As for `replacing`.
+    """
+    with replacing(path, shared=shared) as draft:
         draft.write_bytes(content)
 
 
 @contextmanager
-def replacing(path: Path, settle: Callable[[Path], None] = sync) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A new file beside another, which takes its place when the block ends; nothing stays of it after an error.
 
     Parameters
     ----------
     path
         What is replaced, or made.
-    settle
-        Makes the new file durable before it takes the place.
+    shared
+        Whether several processes may write the file at once. Each then has a draft of its own, which stays if the
+        process is killed; otherwise the next attempt replaces the draft.
     """
-    draft = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}{DRAFT}")
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{DRAFT}" if shared else f"{path.name}{DRAFT}")
     try:
         yield draft
-        settle(draft)
+        sync(draft)
         os.replace(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ class FolderShelf:
     def put(self, name: str, arrays: Mapping[str, Array]) -> None:
         path = self.folder / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, packed(arrays))
+        replace_durably(path, packed(arrays), shared=True)
 
     def get(self, name: str) -> Mapping[str, Array]:
         return unpacked((self.folder / f"{name}.npz").read_bytes())
