@@ -1,5 +1,6 @@
 """Inputs that `open_source` accepts and refuses."""
 
+import os
 import subprocess
 import sys
 
@@ -132,3 +133,14 @@ def test_what_cannot_be_a_path_is_refused_in_one_line(name):
         open_source(name)
     assert "\n" not in str(refusal.value)
     assert "\0" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("size", [40, 300])
+def test_the_identity_knows_content_whose_time_was_set_back(size, tmp_path):
+    path, values = tmp_path / "a.npy", np.random.default_rng(0).integers(0, 255, (4, size, size), np.uint8)
+    np.save(path, values)
+    first, status = open_source(path).identity, path.stat()
+    np.save(path, 255 - values)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = open_source(path).identity
+    assert {name for name in first if first[name] != second[name]} == {"sample"}

@@ -12,7 +12,7 @@ import numpy as np
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
 from tiler.sources.consent import REFUSED, Consent
-from tiler.sources.files import existing, file_identity
+from tiler.sources.files import existing, file_identity, file_status
 from tiler.sources.folder_order import in_order
 from tiler.sources.image_decoders import decode
 from tiler.sources.image_headers import image_header
@@ -62,7 +62,7 @@ class FolderImage:
 
     def identity(self) -> Json:
         """Names, sizes and times of the files, in their order."""
-        told = (file_identity(self.path / name) for name in self.names)
+        told = (file_status(self.path / name) for name in self.names)
         files = [[name, each["size"], each["mtime_ns"]] for name, each in zip(self.names, told, strict=True)]
         return {"kind": "folder", "path": str(self.path), "files": files}
 
