@@ -23,6 +23,7 @@ from tiler.planning.resolve import resolve
 from tiler.ports import Json, Predictor, Source, missing_in
 from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
+from tiler.sources.volume import VolumeSource
 from tiler.stores.address import is_address, names_place
 
 ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise", "threshold", "split", "seeds"})
@@ -127,6 +128,8 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     predictor = predictor_of(model, resolved, trust, volume)
     _check_time(volume, predictor)
     box = None if resolved.roi is None else resolved.roi.within(volume.shape[1:])
+    if box is not None and isinstance(volume, VolumeSource):
+        volume.check_region(box, resolved.missing)
     unknown = _fixed_by(model) if is_predictor(model) else frozenset[str]()
     if is_predictor(model) and resolved.kind != "instances":
         unknown |= {"dtype"}

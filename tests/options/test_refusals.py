@@ -8,6 +8,7 @@ from standins import LabelNet
 
 import tiler
 from tiler.errors import PlanError, SinkError, TilerError
+from tiler.options.regions import parse_roi
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (2, 40, 37), dtype=np.uint8)
@@ -95,3 +96,9 @@ def _provenance(path):
 def test_a_lazy_result_refuses_what_it_would_ignore(option):
     with pytest.raises(PlanError, match=f"{next(iter(option))}= cannot be chosen here: a lazy result"):
         tiler.lazy(VOLUME, PoolingNet(), **option)
+
+
+@pytest.mark.parametrize("text", ["z=3:5,z=1:2", "t=3:5", "t=:", "q=1:2", "z=1,q=2"])
+def test_a_region_names_each_axis_of_an_image_once_and_one_time_point(text):
+    with pytest.raises(PlanError, match=r"each axis once|give one, as in t=3"):
+        parse_roi(text)

@@ -110,3 +110,20 @@ def test_channels_may_be_given_in_several_ways(channel):
 
 def test_one_channel_may_be_a_number():
     assert open_source(np.zeros((2, 3, 4, 5)), channel=1).view.channels == (1,)
+
+
+class Named(np.ndarray):
+    """An array with named dimensions, as xarray has them."""
+
+    dims = ()
+
+
+@pytest.mark.parametrize(("dims", "shape"), [
+    (("z", "y", "x"), (1, 4, 20, 24)), (("y", "x", "z"), (1, 24, 4, 20)), (("channel", "row", "col"), (4, 1, 20, 24)),
+    (("time", "y", "x"), (1, 4, 20, 24)), (("dim_0", "dim_1", "dim_2"), (1, 4, 20, 24)),
+    (("a", "y", "x"), (1, 4, 20, 24)), ((), (1, 4, 20, 24))])
+def test_the_dimensions_that_an_array_names(dims, shape, caplog):
+    array = np.zeros((4, 20, 24), np.uint8).view(Named)
+    array.dims = dims
+    assert open_source(array).shape == shape
+    assert ("are called a, y, x" in caplog.text) == (dims[:1] == ("a",))

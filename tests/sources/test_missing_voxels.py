@@ -292,3 +292,24 @@ def test_json_of_a_precomputed_volume_is_left_as_it_is(tmp_path):
     before = json.loads((path / "info").read_text())
     open_source(path)
     assert json.loads((path / "info").read_text()) == before
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_region_of_a_zarr_without_a_single_chunk(version, tmp_path):
+    path = zarr_array(tmp_path / "a.zarr", version, "/")
+    for cell in np.ndindex(2, 2):
+        (path / ("c" if version == 3 else "") / "1" / "/".join(map(str, cell))).unlink()
+    source = open_source(path)
+    source.check_region(Box.between((0, 0, 0), (3, 20, 24)))
+    with pytest.raises(SourceError, match=r"not one chunk of the region .* is there"):
+        source.check_region(Box.between((2, 0, 0), (4, 20, 24)))
+    source.check_region(Box.between((2, 0, 0), (4, 20, 24)), missing="zero")
+
+
+def test_masked_voxels_of_an_array_are_not_there(tmp_path):
+    masked = np.ma.masked_array(VALUES, VALUES > 250)
+    with pytest.raises(SourceError, match=r"voxels of the array are masked \(array\.filled\(\.\.\.\) gives them"):
+        open_source(masked)
+    expected = np.where(VALUES > 250, 0, VALUES)
+    np.testing.assert_array_equal(read(open_source(masked, missing="zero")), expected)
+    np.testing.assert_array_equal(read(open_source(np.ma.masked_array(VALUES, False))), VALUES)

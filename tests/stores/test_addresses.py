@@ -51,3 +51,12 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(text):
     with pytest.raises(StoreError, match="holds no user, password") as refusal:
         place_of(text)
     assert "hush" not in str(refusal.value)
+
+
+def test_a_leading_tilde_is_the_home_folder_unless_there_is_such_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert place_of("~/a.tif") == tmp_path / "home/a.tif"
+    assert place_of("~t.tif") == Path("~t.tif")
+    (tmp_path / "~").mkdir()
+    assert place_of("~/a.tif") == Path("~/a.tif")

@@ -55,19 +55,25 @@ def parse_roi(value: Any, option: str = "roi") -> Region:
     try:
         named = _named_ranges(value) if isinstance(value, str) else _sliced(value)
         time = named.pop("t", None)
+        if time is not None and (None in time or time[1] - time[0] != 1):  # type: ignore[operator]
+            raise PlanError(f"region {value!r} names several time points: give one, as in t=3", option=option)
         if set(named) <= set("zyx"):
             spans = tuple(named.get(axis, (None, None)) for axis in "zyx")
             return Region(spans, None if time is None else time[0])
+    except PlanError:
+        raise
     except (TypeError, ValueError):
         pass
     raise PlanError(f"region {value!r} cannot be read: give 0:5,100:600,50:450 for z, y, x, or "
-                    "y=100:600,x=50:450", option=option)
+                    "y=100:600,x=50:450, each axis once", option=option)
 
 
 def _named_ranges(text: str) -> dict[str, Range]:
     parts = [part.strip() for part in text.strip("[] ").split(",")]
     if any("=" in part for part in parts):
         pairs = [part.split("=") for part in parts]
+        if len({name.strip() for name, _ in pairs}) < len(pairs):
+            raise ValueError(text)  # an axis is named twice
         return {name.strip(): _range(numbers) for name, numbers in pairs}
     return _aligned([_range(part) for part in parts])
 

@@ -105,7 +105,8 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     elif isinstance(source, (VolumeSource, Source)):
         return _as_it_is(source, axes, channel, time)
     elif all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
-        raw = (ZARR_ARRAY if type(source).__module__.startswith("zarr.") else ARRAY).open(source)
+        kind = ZARR_ARRAY if type(source).__module__.startswith("zarr.") else ARRAY
+        raw = kind.open(source, consent=Consent(missing, trust))
     else:
         raise SourceError("a source is a path or an array with shape, dtype and slicing; "
                           f"got {type(source).__name__}")

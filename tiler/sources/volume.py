@@ -12,6 +12,7 @@ from tiler.errors import SourceError, TilerError
 from tiler.geometry import Box, Shape
 from tiler.ports import Array, Calibration, Json, VolumeShape
 from tiler.sources.axes import Channels, View, view_of
+from tiler.sources.consent import Consent
 from tiler.sources.indexing import read_index
 from tiler.sources.raw import RawImage, native_dtype
 
@@ -94,6 +95,18 @@ class VolumeSource:
         if copy is False:
             raise ValueError("a volume is read into new memory, so that a copy cannot be avoided")
         return np.asarray(read_index(self, ...), dtype)
+
+    def check_region(self, box: Box, missing: str = "refuse") -> None:
+        """Refuse a region of which not one chunk is there, where the format stores chunks apart.
+
+        Raises
+        ------
+        SourceError
+            If the user did not agree to read it as the fill value.
+        """
+        holds = getattr(self.raw, "holds", None)
+        if holds is not None and not any(holds(index) for index in self.view.indices(box)):
+            Consent(missing).absent(f"{self.name}: not one chunk of the region {box} is there", "its fill value")
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)``: the voxels of a box that lies inside the volume. Safe from several threads."""

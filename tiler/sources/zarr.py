@@ -68,7 +68,7 @@ class ZarrImage:
 
     def holds(self, index: Index) -> bool:
         """Whether any chunk of a region is there."""
-        return holds(self.path, self.handle(), index)
+        return holds(self.path, self.handle(), index) or _is_whole(self.path)
 
     def identity(self) -> Json:
         told = identity(self.path)
@@ -99,11 +99,11 @@ def open_zarr(place: Place, consent: Consent = REFUSED) -> ZarrImage:
     return ZarrImage(header, finest, handle, missing)
 
 
-def open_zarr_array(array: Any) -> ZarrImage | ArrayImage:
+def open_zarr_array(array: Any, consent: Consent = REFUSED) -> ZarrImage | ArrayImage:
     """An array that is open already: reopened by path where it lies on a local disk, else taken as it is."""
     if isinstance(array, zarr.Array) and isinstance(array.store, LocalStore):
-        return open_zarr(Path(array.store.root) / array.path)
-    return open_array(array)
+        return open_zarr(Path(array.store.root) / array.path, consent)
+    return open_array(array, consent)
 
 
 def _array(name: str, place: Place, kind: str | None) -> Any:

@@ -107,7 +107,7 @@ R = TypeVar("R")
 
 
 def place_of(text: str | os.PathLike[str] | Address) -> Place:
-    """An address, or a path.
+    """An address, or a path, of which a leading ``~`` is the user's home folder.
 
     Raises
     ------
@@ -116,7 +116,8 @@ def place_of(text: str | os.PathLike[str] | Address) -> Place:
     """
     if is_address(text):
         return Address.parse(str(text))
-    return Path(text)  # type: ignore[arg-type]  # anything else is a path
+    path = Path(text)  # type: ignore[arg-type]  # anything else is a path
+    return path.expanduser() if path.parts[:1] == ("~",) and not path.parent.exists() else path
 
 
 def is_address(text: object) -> bool:
