@@ -75,7 +75,7 @@ def export(
     wanted = PredictorOptions(device="cpu", head=options.head, classes="all")
     predictor = open_predictor(model, weights=weights, trust=trust, arguments=arguments, returns=returns,
                                options=wanted)
-    if predictor.capabilities.tiling == "whole":
+    if predictor.capabilities.whole:
         raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
                          "their input can be written")
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")

@@ -14,8 +14,10 @@ log = logging.getLogger(__name__)
 SPELLED = {"softmax": "a soft-max", "sigmoid": "a sigmoid"}
 
 
-def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends: str) -> Head:
-    """The head, with a warning where two of them meet, or where it is not the one that the network was made for.
+def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends: str) -> Head | None:
+    """Choose the head; None where nobody says which.
+
+    A warning tells where two of them meet, or where it is not the one that the network was made for.
 
     Parameters
     ----------
@@ -31,19 +33,15 @@ def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends:
     Raises
     ------
     ModelError
-        If the values would be cut or rounded as probabilities and it is not known whether they are.
+        If the head makes no sense for so many channels.
     """
     own = _own(loaded, channels)
     head = options.head or own
-    single = channels == 1 or options.classes is not None
-    if head is None and not ends and (options.dtype == "uint8" or (options.kind != "probabilities" and single)):
-        raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
-                         "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
     if head == "softmax" and channels == 1:
         raise ModelError("soft-max over one channel is 1 everywhere: use --head sigmoid")
     if options.head is not None:
         _warn(options.head, own, ends, str(loaded.identity["model"]))
-    return head or "none"
+    return head
 
 
 def _own(loaded: LoadedModel, channels: int) -> Head | None:

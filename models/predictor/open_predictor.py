@@ -37,7 +37,7 @@ from tiler.models.predictor.stages import StageOutline, Stages
 from tiler.models.predictor.tiling_class import Geometry, can_be_staged, geometry_of, staged_geometry
 from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images
-from tiler.models.predictor.written import written_as
+from tiler.models.predictor.written import Values, written_as
 from tiler.models.probe import ProbeReport, probe, prove
 from tiler.models.probe.passes import Pass
 
@@ -92,7 +92,7 @@ def open_predictor(
     geometry = _geometry(loaded, options)
     plain = geometry.footprint
     options = _for_tiling(options, geometry)
-    if geometry.tiling == "exact":
+    if geometry.exact:
         warn_of_halo(loaded, plain)
     if geometry.as_map or options.resize is not None:
         loaded = on_whole_images(loaded, options.resize)
@@ -114,9 +114,8 @@ def open_predictor(
         scaling=_scaling(options, loaded),
         orientations=orientations_of(options, plain),
         evaluator=evaluator_of(loaded, geometry, backend, options.average, precision),
-        head=Activation(head),
-        written=written_as(options.kind, names, options.classes, options.dtype, head,
-                           exclusive=(smallest.ends or head) != "sigmoid"),
+        head=Activation(head or "none"),
+        written=written_as(options.kind, Values(names, head, smallest.ends), options.classes, options.dtype),
     )
 
 
@@ -131,7 +130,7 @@ def _loaded(members: Sequence[str | Path], load: Callable[[str | Path | None], L
 def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], ...]:
     """Legal inputs ``(1, c, [z], y, x)``, one more than axes, the smallest first."""
     plain = geometry.footprint
-    least = plain.smallest if geometry.tiling == "exact" else tuple(map(max, plain.smallest, LEAST_WINDOW))
+    least = plain.smallest if geometry.exact else tuple(map(max, plain.smallest, LEAST_WINDOW))
     small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
     return tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
 
@@ -147,9 +146,9 @@ def evaluator_of(
     loaded: LoadedModel, geometry: Geometry, backend: str, average: str, precision: torch.dtype
 ) -> Evaluator:
     """How a network of that geometry is run."""
-    if geometry.tiling == "stages":
+    if geometry.staged:
         return Stages(StageOutline(loaded.meta, precision), geometry.inexact)
-    if geometry.tiling != "exact":
+    if not geometry.exact:
         return Inexact(geometry.tiling, geometry.inexact)
     if geometry.passes:
         return ToldTiles(geometry.passes)
@@ -217,10 +216,10 @@ def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
 
 def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:
     """The options, checked against how the network is run."""
-    if geometry.tiling != "exact" and options.average == "rot7":
+    if not geometry.exact and options.average == "rot7":
         raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
                          "--tiling")
-    if geometry.tiling == "stages":
+    if geometry.staged:
         return _for_stages(options)
     return _for_passes(options, geometry.passes) if geometry.passes else options
 

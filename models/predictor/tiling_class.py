@@ -44,6 +44,16 @@ class Geometry:
     as_map: bool = False
     staging: Staging | None = None
 
+    @property
+    def exact(self) -> bool:
+        """Whether it is run in exact tiles."""
+        return self.tiling == "exact"
+
+    @property
+    def staged(self) -> bool:
+        """Whether it is run in stages."""
+        return self.tiling == "stages"
+
 
 def can_be_staged(report: ProbeReport) -> bool:
     """Whether a network gives a map of its whole input, so that it is worth a look whether its stages do."""

@@ -168,43 +168,75 @@ class OneClass:
         return (values[:, self.index : self.index + 1] > THRESHOLD).to(torch.uint8)
 
 
-def written_as(
-    kind: str, names: tuple[str, ...], classes: ClassRule, dtype: str, head: Head, exclusive: bool
-) -> Written:
-    """The last step, from what the user wants.
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What is known of the values that a network gives.
+
+    Parameters
+    ----------
+    names
+        Of all classes.
+    head
+        What follows its last layer; None where nobody says.
+    ends
+        What the network itself ends in: "softmax", "sigmoid" or "".
+    """
+
+    names: tuple[str, ...]
+    head: Head | None
+    ends: str = ""
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a voxel belongs to one class alone, as far as is known: not where each class has its own sigmoid."""
+        return (self.ends or self.head) != "sigmoid"
+
+    def require_probabilities(self) -> None:
+        """Raise `ModelError` where it is not known whether the values are probabilities."""
+        if self.head is None and not self.ends:
+            raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
+                             "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
+
+
+def written_as(kind: str, values: Values, classes: ClassRule, dtype: str) -> Written:
+    """Choose the last step by what the user wants.
 
     Parameters
     ----------
     kind
         "probabilities", "labels" or "instances".
-    names
-        Of all classes.
+    values
+        Those of the network.
     classes
         See `tiler.models.predictor.heads.choose`; of labels, one class that is cut at 0.5.
     dtype
-        Of probabilities.
-    head
-        What gives the values.
-    exclusive
-        Whether a voxel belongs to one class alone, as far as is known: not where each class has a sigmoid of its own.
+        Type of probabilities.
 
     Raises
     ------
     ModelError
-        If the classes do not exist, or labels of them would mean nothing.
+        If the classes do not exist, or what would be written means nothing.
     """
-    chosen = heads.choose(classes, names, head)
+    chosen = heads.choose(classes, values.names, values.head or "none")
     if kind == "probabilities":
-        return Probabilities(names, chosen, np.dtype(dtype))
-    if len(names) == 1 or (classes is not None and len(chosen) == 1):
-        return OneClass(names[chosen[0]], chosen[0], len(names), kind)
+        if dtype == "uint8":
+            values.require_probabilities()
+        return Probabilities(values.names, chosen, np.dtype(dtype))
+    if len(values.names) == 1 or (classes is not None and len(chosen) == 1):
+        values.require_probabilities()
+        return OneClass(values.names[chosen[0]], chosen[0], len(values.names), kind)
     if classes is not None:
         raise ModelError(f"{kind} are made of all classes, or of one that is cut at {THRESHOLD}: name one, or leave "
                          "out --classes")
-    if not exclusive:
+    return _best(kind, values)
+
+
+def _best(kind: str, values: Values) -> Labels:
+    """The most probable class, where that means something."""
+    if not values.exclusive:
         raise ModelError(f"{kind} need classes that exclude each other, and this network gives each class a sigmoid of "
-                         f"its own: choose the one that is cut at {THRESHOLD} (--classes, one of {', '.join(names)}), "
-                         "or write probabilities (--as)")
-    if len(names) > MOST:
-        raise ModelError(f"labels are uint8, the network has {len(names)} classes: write probabilities (--as)")
-    return Labels(names, kind)
+                         f"its own: choose the one that is cut at {THRESHOLD} (--classes, one of "
+                         f"{', '.join(values.names)}), or write probabilities (--as)")
+    if len(values.names) > MOST:
+        raise ModelError(f"labels are uint8, the network has {len(values.names)} classes: write probabilities (--as)")
+    return Labels(values.names, kind)

@@ -195,7 +195,7 @@ def _region(region: Box | None, source: Source) -> Box:
 
 
 def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
-    if border == "mirror" and predictor.capabilities.tiling != "exact":
+    if border == "mirror" and not predictor.capabilities.exact:
         raise PlanError("a network that is not tiled exactly meets its own padding at the faces of the volume: use "
                         "--border zero")
     if border == "mirror":
@@ -231,7 +231,7 @@ def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
         "footprint": asdict(predictor.footprint),
     }
     can = predictor.capabilities
-    if can.tiling != "exact":
+    if not can.exact:
         essence["tiling"] = can.tiling
     if can.passes is not None:
         essence["passes"] = [[asdict(each) for each in orientations] for orientations in can.passes.reductions]

@@ -223,7 +223,7 @@ class Workload:
 
     def _layouts(self, tile: Shape) -> list[AxisLayout]:
         canvas = (None,) * len(tile) if self.canvas is None else self.canvas.spans
-        layout = BlendedAxis if self._can.tiling == "blend" else AxisLayout
+        layout = BlendedAxis if self._can.blended else AxisLayout
         return [layout(*args) for args in zip(tile, self.predictor.footprint.axes, canvas, self.source.shape[1:],
                                                   self.source.read_unit, strict=True)]
 

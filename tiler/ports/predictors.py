@@ -222,6 +222,21 @@ class Capabilities:
     passes: Passes | None = None
 
     @property
+    def exact(self) -> bool:
+        """Whether it is run in exact tiles."""
+        return self.tiling == "exact"
+
+    @property
+    def blended(self) -> bool:
+        """Whether it is run in windows that overlap and are averaged."""
+        return self.tiling == "blend"
+
+    @property
+    def whole(self) -> bool:
+        """Whether every input is run in one plain pass, by the user's choice or because its output is no map."""
+        return self.tiling == "whole"
+
+    @property
     def in_one_piece(self) -> bool:
         """Whether each network input is one tile: a slice, or the volume."""
         return self.tiling in ("whole", "stages")

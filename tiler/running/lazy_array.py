@@ -57,7 +57,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
                    "a lazy result is neither written nor run by tiler")
     opened = open_all(source, model, options, trust)
     _check(opened.options)
-    if opened.predictor.capabilities.tiling == "blend":
+    if opened.predictor.capabilities.blended:
         raise PlanError("a lazy result is made of exact tiles, this one would be blended: write it with "
                         "tiler.segment, or take every input in one piece (--tiling whole)")
     if opened.predictor.capabilities.passes is not None:

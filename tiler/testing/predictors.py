@@ -166,8 +166,8 @@ class PredictorConformance:
         can = self.predictor().capabilities
         assert isinstance(can, Capabilities)
         assert can.feeders >= 1
-        assert can.tiling != "blend" or can.soft is not None
-        assert (can.tiling == "exact") == (not can.inexact)
+        assert not can.blended or can.soft is not None
+        assert can.exact == (not can.inexact)
 
     def test_pickling_keeps_result_and_identity(self) -> None:
         import pickle

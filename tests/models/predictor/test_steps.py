@@ -23,7 +23,7 @@ from tiler.models.predictor.heads import Activation
 from tiler.models.predictor.passes import ToldTiles
 from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling
-from tiler.models.predictor.written import Labels, OneClass, Probabilities, written_as
+from tiler.models.predictor.written import Labels, OneClass, Probabilities, Values, written_as
 
 NARROW = Footprint((0, 2, 2), (0, 2, 2), (0, 2, 2), (0, 2, 2), (1, 1, 1))
 NAMES = ("membrane", "cell", "vesicle")
@@ -85,13 +85,13 @@ def test_what_is_written():
 
 
 def test_labels_come_from_classes_that_exclude_each_other_or_from_one():
-    assert written_as("labels", NAMES, None, "float32", "softmax", True) == Labels(NAMES)
-    assert written_as("labels", NAMES, "cell", "float32", "sigmoid", False) == OneClass("cell", 1, 3)
-    assert written_as("labels", ("cell",), None, "float32", "sigmoid", False) == OneClass("cell", 0, 1)
+    assert written_as("labels", Values(NAMES, "softmax"), None, "float32") == Labels(NAMES)
+    assert written_as("labels", Values(NAMES, "sigmoid"), "cell", "float32") == OneClass("cell", 1, 3)
+    assert written_as("labels", Values(("cell",), "sigmoid"), None, "float32") == OneClass("cell", 0, 1)
     with pytest.raises(ModelError, match=r"exclude each other.*--classes, one of membrane, cell, vesicle.*--as"):
-        written_as("labels", NAMES, None, "float32", "sigmoid", False)
+        written_as("labels", Values(NAMES, None, "sigmoid"), None, "float32")
     with pytest.raises(ModelError, match="all classes, or of one"):
-        written_as("instances", NAMES, "cell,vesicle", "float32", "softmax", True)
+        written_as("instances", Values(NAMES, "softmax"), "cell,vesicle", "float32")
 
 
 class Three(nn.Module):
