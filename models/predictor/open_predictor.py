@@ -186,14 +186,22 @@ def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
 
 
 def _staging(loaded: LoadedModel, report: ProbeReport) -> Staging:
-    """Whether its stages give what one pass gives; of a registered network it is kept."""
+    """Whether its stages give what one pass gives; kept for networks of the same architecture."""
     if not can_be_staged(report):
         raise NotStagedError("it gives no map that is as large as its input")
-    key = json.dumps(dict(loaded.identity), sort_keys=True)
+    module = loaded.bare()
+    key = _architecture(loaded, module)
     if key not in _latest_staging:
         _latest_staging.clear()
-        _latest_staging[key] = check_stages(loaded.bare(), loaded.in_channels, loaded.ndim)
+        _latest_staging[key] = check_stages(module, loaded.in_channels, loaded.ndim)
     return _latest_staging[key]
+
+
+def _architecture(loaded: LoadedModel, module: nn.Module) -> str:
+    """What a network is, whatever its weights are: the check of its stages draws its own."""
+    parts = {name: value for name, value in loaded.identity.items() if name not in ("weights", "values", "ensemble")}
+    shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
+    return json.dumps({**parts, "shapes": shapes}, sort_keys=True)
 
 
 def _check_unstaged(report: ProbeReport, options: PredictorOptions, reason: NotStagedError) -> None:
