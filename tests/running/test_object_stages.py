@@ -81,7 +81,8 @@ def test_the_output_says_how_many_objects_there_are_and_how_they_were_made(sourc
     tiler.segment(source, NET, tmp_path / "out.zarr", kind="instances", min_size=3)
     told = zarr.open(tmp_path / "out.zarr").attrs["tiler"]
     assert told["objects"]["count"] == zarr.open(tmp_path / "out.zarr/0")[:].max()
-    assert told["objects"] == {"count": told["objects"]["count"], "connectivity": 6, "min_size": 3, "link": None}
+    assert told["objects"] == {"count": told["objects"]["count"], "connectivity": 6, "min_size": 3, "link": None,
+                               "fill_holes": False, "grow": 0, "threshold": None}
 
 
 @pytest.mark.parametrize(("options", "message"), [

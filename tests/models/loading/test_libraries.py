@@ -118,13 +118,13 @@ def test_one_of_several_outputs_is_used(gives, returns):
 ])
 def test_an_output_that_is_not_there_is_said(gives, returns, words):
     network = Returned(Net(gives=gives, encoder_weights=None), returns)
-    with pytest.raises(ModelError, match=f"{words}.*--returns"):
+    with pytest.raises(ModelError, match=f"{words}.*returns="):
         network(torch.zeros(1, 1, 8, 8))
 
 
 @pytest.mark.parametrize("gives", ["dict", "tuple"])
 def test_several_outputs_ask_for_one(gives):
-    with pytest.raises(tiler.TilerError, match="--returns"):
+    with pytest.raises(tiler.TilerError, match="returns="):
         tiler.plan(GREY, "others:Net", model_args={"gives": gives})
 
 

@@ -51,7 +51,7 @@ def refusal(*args, **kwargs) -> str:
     with pytest.raises(ModelError) as caught:
         load_model(*args, **kwargs)
     assert "\n" not in str(caught.value)
-    assert "--" in str(caught.value)
+    assert "=)" in str(caught.value)
     return str(caught.value)
 
 

@@ -237,7 +237,7 @@ def test_outputs_that_cannot_be_are_refused(undisturbed, tmp_path):
         train(IMAGES, LABELS, tmp_path / "w.pt", **SMALL)
     with pytest.raises(SinkError, match="no folder"):
         train(IMAGES, LABELS, tmp_path / "none" / "w.safetensors", **SMALL)
-    with pytest.raises(PlanError, match="as many of the one"):
+    with pytest.raises(PlanError, match="as many label files"):
         train([IMAGES], [LABELS, LABELS], tmp_path / "w.safetensors", **SMALL)
 
 
