@@ -102,7 +102,7 @@ class Recomputation:
 
     @property
     def _found(self) -> Findings:
-        """What the stages before the network's last pass found."""
+        """Results of the stages before the network's last pass."""
         return next(found for stage, found, _ in completed(stages_of(self.run), self.journal) if stage.name == NETWORK)
 
     def passes_again(self, blocks: int, seed: int) -> Iterator[tuple[str, float]]:
@@ -119,7 +119,7 @@ class Recomputation:
                 yield f"{job.where(index)} of {stage.name}", max(_apart(one, other) for one, other in pairs)
 
     def seams(self, seed: int) -> Seams | None:
-        """What is not exact in a blended output; in instances nothing shows it any more."""
+        """Size of the error of a blended output; None for instances, in which it cannot be seen any more."""
         run, records = self.run, self.journal.records(NETWORK)
         if not run.plan.blended or run.result.kind.classes is None or not records:
             return None

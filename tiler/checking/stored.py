@@ -1,4 +1,4 @@
-"""What is stored compared with what was recorded: blocks, coarser levels, and what an output says of itself."""
+"""Comparison of a stored output with its records: blocks, coarser levels, metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Values:
     Parameters
     ----------
     low, high
-        Of those that are finite.
+        Range of the finite values.
     not_finite
         How many are NaN or infinite.
     """
@@ -32,7 +32,7 @@ class Values:
     not_finite: int = 0
 
     def noted(self, data: Array) -> Array:
-        """The same values, counted."""
+        """Count some values, and return them."""
         kept = data
         if data.dtype.kind == "f":
             kept = data[np.isfinite(data)]
@@ -48,16 +48,16 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What reading an output showed.
+    """Findings after an output was read.
 
     Parameters
     ----------
     damaged
         Blocks that cannot be read or do not give their checksum.
     faults
-        What is wrong beside blocks: levels, metadata, lists of chunks.
+        Other faults: in levels, metadata or lists of chunks.
     values
-        Of the blocks of the output.
+        Range of the values in the blocks of the output.
     """
 
     damaged: tuple[str, ...]
@@ -71,7 +71,7 @@ def read_all(stages: Sequence[Stage], journal: Journal, finished: bool) -> Store
     Parameters
     ----------
     stages
-        Of the run; the last one writes the output.
+        The stages of the run; the last one writes the output.
     journal
         Its record.
     finished

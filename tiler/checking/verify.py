@@ -30,15 +30,15 @@ from tiler.running.start import run_spec
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 2e-2}
 STEP = {"uint8": 1.0, "float16": 1e-3}
-"""What rounding to the output's type may add: one grey value, or the spacing of half precision below 1."""
+"""Error that rounding to the output's dtype may add: one grey value, or the spacing of half precision below 1."""
 
 PASS_BLOCKS = 2
-"""Of each pass over whole inputs; they are larger than windows."""
+"""Number of blocks of each pass over whole inputs that are computed again; they are larger than windows."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check found.
+    """Findings of a check.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class CheckReport:
     damaged
         Blocks that cannot be read, or whose voxels no longer give their checksum.
     faults
-        What else is not as it was written: coarser levels, metadata, chunks that are missing.
+        Other faults: in coarser levels, metadata or lists of chunks.
     shape
         Voxels of the output along z, y and x.
     low, high, not_finite
@@ -57,7 +57,7 @@ class CheckReport:
     share
         Share of the output's voxels in them.
     tile, other_tile
-        Of the run and of the check.
+        Tiles of the run and of the check.
     worst, allowed
         Largest difference found, and the largest that the law allows.
     wrong

@@ -16,8 +16,8 @@ Numbered = tuple[int, Any]
 class _Turns:
     """Lets as many threads in as a job has feeders.
 
-    Where several threads of a process do whole blocks, those that compute have all cores and the memory that was
-    foretold, while the others read and write.
+    If several threads of a process do whole blocks, those that compute have all cores and the planned memory, while
+    the others read and write.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class _Turns:
 
 
 computing = _Turns()
-"""Of this process."""
+"""The turns of this process."""
 
 
 def until(stop: threading.Event, indices: Iterable[int]) -> Iterator[int]:

@@ -43,7 +43,7 @@ def connected(workers: int, threads: int, scheduler: str | None) -> Iterator[Cli
 
 @contextmanager
 def _local(workers: int, threads: int) -> Iterator[Client]:
-    """Processes without a memory limit of dask's: the plan has foretold what they take."""
+    """Processes without a memory limit by dask, because the plan has predicted their memory."""
     try:
         # Certificates of this run alone: without them any user of the machine could run code in the workers.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, processes=True, memory_limit=0,
@@ -77,7 +77,7 @@ def _remote(scheduler: str) -> Iterator[Client]:
 
 
 class _Deaf(WorkerPlugin):
-    """A Ctrl-C in the terminal reaches the workers too; what it means is decided by the driver."""
+    """Ignores Ctrl-C, which the terminal sends to workers too: the driver decides what happens."""
 
     def setup(self, worker: Any) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -100,13 +100,13 @@ def check_workers(client: Client) -> None:
 
 
 def check_here(driver: Versions) -> None:
-    """The same in a worker, for those that come when the blocks are being computed."""
+    """Check a worker from inside: workers may join while blocks are computed."""
     _compare(versions(), driver, f"the dask worker on {platform.node()}", "where the run was started it is")
 
 
 @cache
 def versions() -> Versions:
-    """Of all that computes, in this process."""
+    """Versions of everything that computes in this process."""
     return _reporter()()
 
 

@@ -92,7 +92,7 @@ class _Stream:
             underway.add(future)
 
     def _result(self, future: Future[Any]) -> Finished | None:
-        """What a block gives; its error is kept until those under way have ended."""
+        """The result of a block. An error is kept until the blocks under way have ended."""
         index = self.indices.pop(str(future.key))
         try:
             finished: Finished = future.result()
@@ -111,7 +111,7 @@ class _Stream:
         return None
 
     def _reason(self, error: Exception) -> str:
-        """Of an error that is no block's own: most likely of a worker that came when all had been checked."""
+        """Explanation of an error outside a block: most likely a worker joined after the check of all workers."""
         try:
             check_workers(self.client)
         except TilerError as found:

@@ -54,7 +54,7 @@ class ReductionJob:
     plan, source, predictor
         Of the run.
     known
-        What the passes before this one have found.
+        Results of the passes before this one.
     level
         Number of this one, from 0.
     """
@@ -114,7 +114,7 @@ class ReductionJob:
                 "maxima": _packed([part.maxima for part in result])}
 
     def merged(self, records: Mapping[int, Json]) -> Known:
-        """What is known behind this pass, from the records of all its blocks."""
+        """Results of the passes up to this one, from the records of all its blocks."""
         blocks, of_slices = self.blocks, self.passes.of_slices
         found: dict[int, list[Partial | None]] = {}
         for index in range(len(blocks)):
@@ -130,7 +130,7 @@ class ReductionJob:
 
 
 def stage_name(level: int) -> str:
-    """Of a pass, in journals and for listeners."""
+    """Name of a pass, in journals and for listeners."""
     return f"pass {level + 1}"
 
 
@@ -139,7 +139,7 @@ def _packed(rows: list[Array]) -> str:
 
 
 def unpacked(record: Json) -> list[Partial]:
-    """What a block gave, for each network input in it."""
+    """The sums and maxima of a block, for each network input in it."""
     count = record["inputs"]
     sums, maxima = (np.frombuffer(base64.b64decode(record[name]), "<f8").reshape(count, -1)
                     for name in ("sums", "maxima"))

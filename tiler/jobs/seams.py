@@ -15,12 +15,12 @@ from tiler.ports import Array, Predictor, Sink, Source
 
 SAMPLES = 4
 SIDE = 32
-"""Of a sample, on both sides of the corner of a window."""
+"""Voxels of a sample on either side of the corner of a window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """What was measured.
+    """Measured differences.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Seams:
 
 
 def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dict[str, Any]:
-    """What a blended output says about itself, measured on what is written."""
+    """The remark that a blended output carries about its error, measured on the written voxels."""
     found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0)
     if found is None:
         says = f"one window of {spell(plan.tile)} covers every input, so that nothing was blended"
@@ -98,7 +98,7 @@ def _sample(job: BlendJob, index: int, random: np.random.Generator) -> Box:
 
 
 def _pair(job: BlendJob, box: Box) -> tuple[Array, Array]:
-    """What is stored, and what it would be with shifted windows."""
+    """The stored values, and those that shifted windows give."""
     moved = replace(job, plan=replace(job.plan, region=box, block=box.shape), shifted=True)
     again = moved if moved.windows.movable else replace(moved, plan=_with_larger_windows(moved.plan), shifted=False)
     stored = job.sink.read(box.back(job.plan.region.start))

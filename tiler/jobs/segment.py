@@ -24,7 +24,7 @@ from tiler.ports import Array, Crops, InspectedSink, Json, Known, Predictor, Sin
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one block reads: its tiles, which share their context, and where the array begins."""
+    """Input of one block: its tiles, which share their context, and the array that holds them."""
 
     tiles: list[Tile]
     origin: tuple[int, ...]
@@ -125,7 +125,7 @@ def _check_shape(predicted: Array, shape: Shape, predictor: Predictor) -> None:
 
 
 def finite(data: Array, rule: str, name: str) -> Array:
-    """The same voxels without NaN and infinity.
+    """Voxels without NaN and infinity.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def finite(data: Array, rule: str, name: str) -> Array:
 
 
 def stamped(sink: Sink, boxes: Iterable[Box]) -> Json:
-    """What the journal keeps of the files that a block was written to, where they show whether they were changed."""
+    """The stamp of the files of a block, for the journal; empty for formats without stamps."""
     stamps = [sink.stamp(box) for box in boxes] if isinstance(sink, InspectedSink) else []
     return {"stamp": " ".join(stamps)} if any(stamps) else {}
 
@@ -155,7 +155,7 @@ def checksum(data: Array) -> str:
 
 
 def checksum_of(parts: Iterable[Array]) -> str:
-    """The same of a block that was written in several parts, in their order."""
+    """BLAKE2b of a block that was written in several parts, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(np.ascontiguousarray(part).data)

@@ -41,7 +41,7 @@ class ScaledSlices:
     measures
         How to scale a slice.
     nan
-        What becomes of voxels that are not finite.
+        Rule for voxels that are not finite: "refuse" or "zero".
     """
 
     def __init__(self, source: Source, measures: Measures, nan: str) -> None:

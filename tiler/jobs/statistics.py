@@ -29,7 +29,7 @@ SAMPLE_RADIUS = (0, 256, 256)
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What normalises each channel: ``(value - mean) / std``, in the source's grey values."""
+    """Normalisation of each channel, ``(value - mean) / std``, in the source's grey values."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -88,19 +88,19 @@ def _check(options: ResolvedOptions) -> None:
 
 
 def _dask_array(source: Source) -> da.Array | None:
-    """What a source is a view of, if that is a dask array."""
+    """The dask array behind a source; None if there is another one."""
     array = getattr(source.raw, "array", None) if isinstance(source, VolumeSource) else None
     return array if isinstance(array, da.Array) else None
 
 
 def _with_parts(source: Source, parts: tuple[tuple[Box, Array], ...]) -> VolumeSource:
-    """The same view of an array of which some chunks are there."""
+    """The same view, of an array of which only some chunks are at hand."""
     assert isinstance(source, VolumeSource)
     return replace(source, raw=Pieces(source.raw.header, parts))
 
 
 def _aligned(opened: Opened, plan: Plan) -> Plan:
-    """The same plan with blocks of whole source chunks, so that neighbours share as few of them as can be."""
+    """The plan with blocks of whole source chunks, so that neighbouring blocks share as few chunks as possible."""
     units = opened.source.read_unit
     block = tuple(-(-side // unit) * unit for side, unit in zip(plan.block, units, strict=True))
     return replace(opened, options=replace(opened.options, tile=plan.tile, block=block, memory=AUTO)).plan()
@@ -156,14 +156,14 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all tasks share: it travels to each worker once.
+    """Everything that the tasks share; it is sent to each worker once.
 
     Parameters
     ----------
     plan, source, predictor, spec
-        Of the result. A dask source is without its voxels here: they come as `Pieces`.
+        As in the run. A dask source comes without its voxels here; they arrive as `Pieces`.
     chunks
-        Of a dask source, None for others.
+        Chunks of a dask source, None for other sources.
     """
 
     plan: Plan
@@ -211,7 +211,7 @@ class Work:
 
 @lru_cache(maxsize=4096)
 def _needed(block: Span, tile: int, reach: Reach, canvas: Span | None, size: int) -> Span:
-    """What of the volume is read for a block, on one axis."""
+    """Range of the volume that a block reads along one axis."""
     return inside(reads_of(block, tile, reach, canvas)[1], size)
 
 
@@ -235,7 +235,7 @@ class BlockLayer(Layer):
     name
         First part of the keys, and name of the array.
     work
-        What the tasks share; a task of its own, so that a worker receives it once.
+        Everything that the tasks share. It is a task of its own, so that a worker receives it once.
     """
 
     has_legacy_tasks = False

@@ -1,4 +1,4 @@
-"""Where a run writes: the output itself, and all that lies beside it.
+"""The output of a run, and the files that lie beside it.
 
 ::
 
@@ -43,7 +43,7 @@ STAGES: dict[StageName, str] = {"labels": ".stage.zarr", "whole": ".whole.stage.
 
 
 class State(Enum):
-    """What stands under the name of an output."""
+    """State of an output, judged by its name, its draft and its journal."""
 
     NOTHING = "nothing"
     UNFINISHED = "unfinished"
@@ -52,14 +52,14 @@ class State(Enum):
 
 
 class Destination(Protocol):
-    """What stages need of an output."""
+    """The part of an output that stages use."""
 
     def sink(self, spec: OutputSpec) -> Sink:
         """The output itself."""
         ...
 
     def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
-        """What waits beside the output for a later stage."""
+        """A sink beside the output, for voxels that a later stage reads."""
         ...
 
     def shelf(self, name: str) -> Shelf:

@@ -1,4 +1,4 @@
-"""What the sinks of a run are made for: shape, type, chunks, axes and place in the world."""
+"""Specification of the sinks of a run: shape, dtype, chunks, axes and physical position."""
 
 from __future__ import annotations
 

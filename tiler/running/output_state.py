@@ -15,7 +15,7 @@ from tiler.stores.label_places import is_label
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the user says about an output that is already there."""
+    """What the user wants to happen to an existing output."""
 
     resume: bool = False
     overwrite: bool = False

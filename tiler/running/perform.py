@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Record(Protocol):
-    """What a run needs of a journal."""
+    """The methods of a journal that a run uses."""
 
     def append(self, stage: str, index: int, record: Json) -> None: ...
     def forget(self, stage: str, index: int) -> None: ...
@@ -94,7 +94,7 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
 
 
 def _marks(sink: Sink) -> Json:
-    """What shows later whether the output is as it was finished."""
+    """Hashes by which `tiler check` sees whether the finished output was changed."""
     return {"marks": dict(sink.marks())} if isinstance(sink, InspectedSink) else {}
 
 
@@ -150,7 +150,7 @@ def forget_unsound(stages: Sequence[Stage], record: Record, every: bool) -> int:
 
 @dataclass(slots=True)
 class _Finishing:
-    """What a sink does when all blocks are there, as one more stage that can be stopped between two pieces."""
+    """The work of a sink once all blocks are written: one more stage, which can be stopped between two pieces."""
 
     listener: Listener
     stop: threading.Event

@@ -63,7 +63,7 @@ class Instances:
         return [network, *stages.of(network.output, run.output.sink(numbered))]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
-        """The same for background and foreground.
+        """How much less likely than the best a stored background or foreground is, at worst.
 
         Where small instances were dropped, background shows nothing; where instances have grown or holes were filled,
         foreground shows nothing.

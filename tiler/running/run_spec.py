@@ -1,4 +1,4 @@
-"""What one run works with, and where its results go."""
+"""Everything that one run needs: plan, ports, output and result."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RunSpec:
     Parameters
     ----------
     plan, source, predictor
-        What to compute.
+        The plan of the run, its input and its network.
     output
-        Where to.
+        Where the result is written.
     result
-        What is made of the network's output.
+        Kind of result to make from the output of the network.
     statistics
         The rule of a first pass over the volume, e.g. ``volume``; None for none.
     rules
@@ -35,7 +35,7 @@ class RunSpec:
     part
         What is segmented; None for all.
     dtype
-        Of the output, where the result and not the network decides it.
+        Dtype of the output, for results whose dtype does not come from the network.
     storage
         Options that say how a zarr output is stored, by keyword.
     attributes
@@ -61,7 +61,7 @@ class Result(Protocol):
     Attributes
     ----------
     kind
-        What its values mean.
+        Meaning of the values.
     """
 
     @property

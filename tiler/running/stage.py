@@ -1,4 +1,4 @@
-"""What a stage is: one pass over numbered blocks, journalled under its own name."""
+"""A stage: one pass over numbered blocks, journalled under its own name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tiler.jobs.segment import checksum_of, stamped
 from tiler.ports import Job, Json, Listener, Sink
 
 Records = Mapping[int, Json]
-"""What the journal holds of one stage, by block."""
+"""The journal's records of one stage, by block."""
 
 Findings = Mapping[str, Any]
-"""What the earlier stages of a run found, by the name of the stage."""
+"""Results of the earlier stages of a run, by the name of the stage."""
 
 
 class Stage(ABC):
@@ -48,23 +48,23 @@ class Stage(ABC):
 
     @abstractmethod
     def job(self, found: Findings, records: Records) -> Job:
-        """What an executor runs.
+        """The job that an executor runs.
 
         Parameters
         ----------
         found
-            What the earlier stages found.
+            Results of the earlier stages.
         records
-            What is recorded of this stage already, where a run is resumed.
+            Records of this stage from before, if the run is resumed.
         """
 
     def merge(self, found: Findings, records: Records) -> Any:
-        """What later stages need of it, from the records of all its blocks."""
+        """Result of the stage for later stages, made from the records of all its blocks."""
         return None
 
     @property
     def sink(self) -> Sink | None:
-        """Where its blocks are stored; None where its records are its whole result."""
+        """The sink that stores its blocks; None if the records are the whole result."""
         return None
 
     def stored(self, index: int) -> Sequence[Box]:
@@ -72,7 +72,7 @@ class Stage(ABC):
         return ()
 
     def again(self, found: Findings, index: int) -> Json:
-        """What the record of a block would say if it were computed now; nothing is written."""
+        """The record of a block as it would be if it were computed now; nothing is written."""
         job = self.job(found, {})
         return job.write(index, job.compute(index, job.read(index)))
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorded(Protocol):
-    """What is asked of a journal."""
+    """The method of a journal that is used here."""
 
     def records(self, stage: str) -> dict[int, Json]: ...
 
@@ -65,7 +65,7 @@ def ready_predictor(run: RunSpec, found: Findings) -> Predictor:
 
 
 def known_from(run: RunSpec, found: Findings) -> Known | None:
-    """What the passes over whole inputs have found so far; None for a network that needs none."""
+    """Results of the passes over whole inputs so far; None for a network without such passes."""
     passes = run.predictor.capabilities.passes
     if passes is None:
         return None

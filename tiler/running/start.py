@@ -31,7 +31,7 @@ from tiler.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be segmented by which model, and how."""
+    """The arguments of one call of `tiler.segment`."""
 
     source: Any
     model: Any
@@ -117,7 +117,7 @@ def _begin(request: Request, output: Output, listener: Listener, stop: threading
 def _check_room(room: Room, output: Output, listener: Listener) -> None:
     """Refuse what cannot be held; what will be compressed may fit all the same, so that it is only told.
 
-    What an older run left counts as free: it is removed before anything is made, but not before this is known.
+    Files of an older run count as free space: they are removed before anything is written, but only after this check.
 
     Raises
     ------
@@ -179,19 +179,19 @@ def open_request(request: Request, stored: Json | None = None) -> Opened:
 
 
 def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
-    """What a run of this plan works with."""
+    """The specification of a run of this plan."""
     return RunSpec(plan, opened.source, opened.predictor, output, RESULTS[opened.kind], opened.statistics,
                    opened.rules, opened.part, opened.instance_dtype, opened.options.storage,
                    attributes or {})
 
 
 def executor_of(plan: Plan, opened: Opened) -> Executor:
-    """What runs the blocks of a plan."""
+    """The executor for the blocks of a plan."""
     return open_executor(opened.options.executor, plan.workers, opened.options.scheduler)
 
 
 def _provenance(request: Request, opened: Opened) -> Json:
-    """Where a result comes from, for its metadata and for those who go on with it."""
+    """Origin of a result, for its metadata and for resuming it."""
     return {
         "source": describe_source(request.source),
         "model": describe_model(request.model),
@@ -204,7 +204,7 @@ def _provenance(request: Request, opened: Opened) -> Json:
 
 
 def _class_names(opened: Opened) -> tuple[str, ...]:
-    """Of the channels; of the values, where labels are written."""
+    """Names of the channels, or of the values if labels are written."""
     predictor = opened.predictor
     channels = KINDS[opened.kind].classes == "channels"
     return predictor.classes if channels else predictor.identity.get("names", predictor.classes)

@@ -1,4 +1,4 @@
-"""Where the result goes: zarr (also on object stores), TIFF, OME-TIFF, HDF5, npy, or an array in memory.
+"""Sinks: one module for each output format, and an array in memory.
 
 A format is one line in `FORMATS`; its module is imported when the first output of that format is opened.
 """
@@ -72,7 +72,7 @@ def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec)
         A path that ends in a suffix of `FORMATS`, the address of a zarr, or ``IMAGE.zarr/labels/NAME`` for a label
         image of an OME-Zarr image; None for an array in memory, which is then the sink's attribute ``array``.
     spec
-        What is written.
+        Specification of the output.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def partial_path(output: str | os.PathLike[str]) -> Path:
 
 
 def kept(output: Place) -> Keeping:
-    """Where an output is kept, and whether it is whole; zarr is imported when it is asked for."""
+    """The keeping of an output, which knows whether it is whole; zarr is imported only here."""
     from tiler.sinks.keeping import keeping_of
 
     return keeping_of(output.absolute())

@@ -1,4 +1,4 @@
-"""What shows that an output still is what was written: stamps of files, hashes of metadata, levels made again."""
+"""Detection of changes in an output: stamps of files, hashes of metadata, coarser levels computed again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def pieces(file: Path, start: int = 0, stop: int | None = None) -> Iterator[byte
 
 
 def mark_of_folder(folder: Path) -> str:
-    """Of the names and sizes of all files in a folder, at any depth."""
+    """Hash of the names and sizes of all files in a folder, at any depth."""
     digest = hashlib.blake2b(digest_size=16)
     for place, folders, names in os.walk(folder):
         folders.sort()
@@ -67,7 +67,7 @@ def mark_of_folder(folder: Path) -> str:
 
 
 def unlike(marks: Mapping[str, str], recorded: Mapping[str, str]) -> list[str]:
-    """What an output says of itself that is not as it was written, by name."""
+    """Metadata that is missing or no longer as it was written, by name."""
     missing = [f"{name} is missing" for name in recorded if name not in marks]
     return missing + [f"{name} was changed" for name, mark in marks.items() if recorded.get(name, mark) != mark]
 
@@ -80,9 +80,9 @@ def level_faults(levels: Sequence[Level], arrays: Sequence[Any], kind: str) -> I
     levels
         From level 0 on.
     arrays
-        Of the same levels.
+        Arrays of the same levels.
     kind
-        Of the output.
+        Kind of the output.
     """
     for (finer, level), (source, target) in zip(pairwise(levels), pairwise(arrays), strict=True):
         if tuple(target.shape) != tuple(level.shape):

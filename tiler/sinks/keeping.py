@@ -1,4 +1,4 @@
-"""Where an output is kept until it is whole and after: on a local disk, or on an object store."""
+"""Keeping of outputs on a local disk or on an object store, before and after they are whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiler.stores.address import Place, by_place
 
 
 class Keeping(Protocol):
-    """Where a group is kept, and what tells whether it is whole.
+    """The place of a group, which knows whether the group is whole.
 
     Attributes
     ----------

@@ -42,9 +42,9 @@ class Image:
     Parameters
     ----------
     place
-        Of its group.
+        Place of its group.
     version
-        Of OME-NGFF.
+        Version of OME-NGFF.
     axes
         Their names.
     steps
@@ -91,7 +91,7 @@ class Image:
 
     @property
     def listing(self) -> Listing:
-        """Of its labels."""
+        """The list of its labels."""
         return Listing(self.place, self.version)
 
     def factors(self, axes: Sequence[str]) -> list[Shape]:
@@ -116,7 +116,7 @@ def _steps(group: zarr.Group, datasets: Sequence[Mapping[str, Any]], axes: int) 
 
 
 def _scale(dataset: Mapping[str, Any]) -> list[float]:
-    """Of a level; empty where it tells none."""
+    """Scale of a level; empty if it has none."""
     steps = dataset.get("coordinateTransformations") or ()
     return next((list(map(float, step["scale"])) for step in steps if "scale" in step), [])
 
@@ -155,7 +155,7 @@ def image_over(output: Place, wanted: str | None, kind: str) -> Image:
 class LabelSink(ZarrSink):
     """A label image inside an OME-Zarr image on a local disk or an object store.
 
-    What `image_over` refuses is refused when the image is first looked at, by `room` or `create`.
+    `room` and `create` look at the image for the first time, and raise the errors of `image_over`.
     """
 
     @cached_property

@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def shape(self) -> Shape:
-        """Of the array."""
+        """Shape of the array."""
         return self.with_channels((*self.sizes, *self.volume[2:]), self.volume[0])
 
     def with_channels(self, values: tuple[Any, ...], channel: Any) -> tuple[Any, ...]:

@@ -48,7 +48,7 @@ class Listing:
     image
         Place of the image's group.
     version
-        Of OME-NGFF.
+        Version of OME-NGFF.
     """
 
     image: Place
@@ -99,7 +99,7 @@ class Listing:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Of all runs that change lists in one zarr; on object stores each write sees to it by itself."""
+        """Exclude other runs that change lists in one zarr; on object stores, each write does so by itself."""
         outermost = zarr_over(self._labels / "any")
         if not isinstance(outermost, Path):
             yield
@@ -118,7 +118,7 @@ class Listing:
             lock.release()  # the empty file stays: others may have it open, and would lock what has no name any more
 
     def _changed(self, stored: bytes | None, change: Callable[[list[str]], list[str]]) -> Content | None:
-        """What the file says with other names; None if nothing changes."""
+        """The content of the file with changed names; None if nothing changes."""
         try:
             content: Content = json.loads(stored) if stored else {}
             attributes = content
@@ -138,12 +138,12 @@ class Listing:
         return content
 
     def _consolidate(self, name: str, parts: Sequence[str]) -> None:
-        """Where metadata are kept a second time, from the list up to the outermost zarr, make them true again.
+        """Update the copies of metadata between the list and the outermost zarr.
 
         Parameters
         ----------
         name
-            Of the label image; what is kept of it is replaced.
+            Name of the label image, whose entries are replaced.
         parts
             Groups and arrays below the list, of which metadata are kept from now on.
         """
@@ -161,7 +161,7 @@ class Listing:
                 return
 
     def _kept(self, stored: bytes | None, way: str, name: str, parts: Sequence[str]) -> Content | None:
-        """What a file of metadata says with these parts; None if it keeps none, or makes no sense."""
+        """A file of consolidated metadata with these parts; None if it has none or makes no sense."""
         zarr_format = ZARR_FORMATS[self.version]
         try:
             content: Content = json.loads(stored or b"{}")

@@ -37,7 +37,7 @@ class MappedSink:
     path
         Final name of the output.
     spec
-        What is written.
+        Specification of the output.
     """
 
     def __init__(self, path: Path, spec: OutputSpec) -> None:
@@ -57,7 +57,7 @@ class MappedSink:
         raise NotImplementedError
 
     def description(self) -> Json:
-        """What the provenance tells because the file itself cannot."""
+        """Entries of the provenance for which the file format has no place."""
         return {}
 
     def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
@@ -116,7 +116,7 @@ class MappedSink:
         return ""
 
     def marks(self) -> Mapping[str, str]:
-        """Of the file without its voxels, and of the provenance beside it."""
+        """Hashes of the file without its voxels, and of the provenance beside it."""
         handle = self._open()
         mapped: np.memmap[Any, Any] = handle.mapped
         end = mapped.offset + mapped.nbytes

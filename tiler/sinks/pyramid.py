@@ -43,7 +43,7 @@ class Level:
     path
         Name of its array.
     shape
-        Of its array.
+        Shape of its array.
     factors
         Voxels of level 0 that one of its own covers, along each axis of the array.
     """
@@ -75,7 +75,7 @@ def levels_of(spec: OutputSpec, layout: Layout, *, halve_z: bool = True) -> tupl
 
 
 def bytes_of(levels: Sequence[Level], spec: OutputSpec) -> int:
-    """Of all voxels of some levels, before compression."""
+    """Bytes of all voxels of some levels, before compression."""
     return sum(math.prod(level.shape) for level in levels) * np.dtype(spec.dtype).itemsize
 
 
@@ -138,12 +138,12 @@ def fill_level(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[In
     steps
         Voxels of the finer level that become one, along each axis.
     kind
-        Of the output.
+        Kind of the output.
 
     Yields
     ------
     tuple of slice
-        What has been written: whole shards, or chunks where there are none.
+        The part that has been written: a whole shard, or a chunk if there are no shards.
     """
     for unit, values in made_units(source, target, steps, kind):
         target[unit] = values
@@ -167,7 +167,7 @@ def made_units(source: Any, target: Any, steps: Shape, kind: str) -> Iterator[tu
 
 
 def part_of(chunk: Shape, steps: Shape) -> Shape:
-    """What of a chunk is made at once: all of it, or what is left when what it is made from is halved until it fits."""
+    """The part of a chunk that is made at once: halved until the voxels that it is made from fit into memory."""
     part, most = list(chunk), max(AT_ONCE, math.prod(chunk))  # chunks of the finer level are decoded whole anyway
     while math.prod(part) * math.prod(steps) > most and max(part) > 1:
         longest = max(range(len(part)), key=lambda axis: (part[axis] > 1, part[axis] * steps[axis]))
@@ -189,7 +189,7 @@ def count_cells(shape: Shape, sizes: Shape) -> int:
 
 
 def voxels_of(index: Index) -> int:
-    """Of a slice of an array."""
+    """Number of voxels in a slice of an array."""
     return math.prod(part.stop - part.start for part in index)
 
 
@@ -224,14 +224,14 @@ def mode_of(corners: Array) -> Array:
 
 
 def _by_votes(columns: Array) -> Array:
-    """Of each column, each voxel counted against each: quick while they are few."""
+    """Mode of each column, by comparing each voxel with each: fast for few voxels."""
     votes = np.array([np.sum(columns == value, axis=0, dtype=np.uint8) for value in columns])  # at most FEW
     found: Array = np.take_along_axis(columns, votes.argmax(0)[None], 0)[0]
     return found
 
 
 def _by_runs(columns: Array) -> Array:
-    """Of each column, by the lengths of the runs of equal values once it is sorted."""
+    """Mode of each column, by the lengths of the runs of equal values in the sorted column."""
     rows = np.ascontiguousarray(columns.T)
     count, length = rows.shape
     order = np.argsort(rows, axis=1, kind="stable")  # a run begins with the first of its voxels

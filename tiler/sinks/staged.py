@@ -32,7 +32,7 @@ class StagedSink:
     path
         Final name of the output.
     spec
-        What is written.
+        Specification of the output.
     """
 
     def __init__(self, path: Path, spec: OutputSpec) -> None:
@@ -43,11 +43,11 @@ class StagedSink:
         self.stage = ZarrSink(self.target.partial / "stage.zarr", self.staged(spec))
 
     def staged(self, spec: OutputSpec) -> OutputSpec:
-        """What the staged zarr is made for."""
+        """Specification of the staged zarr."""
         raise NotImplementedError
 
     def levels(self) -> Sequence[Level]:
-        """Of the output, from level 0 on."""
+        """Levels of the output, from level 0 on."""
         raise NotImplementedError
 
     def pieces(self, levels: Sequence[Level]) -> int:
@@ -105,15 +105,15 @@ class StagedSink:
             return self.load(current, box)
 
     def stamp(self, box: Box) -> str:
-        """Of the chunks of the stage that hold a block."""
+        """Stamp of the chunks of the stage that hold a block."""
         return self.stage.stamp(box) if self.target.current == self.target.partial else ""
 
     def marks(self) -> Mapping[str, str]:
-        """Of the whole file, and of the provenance beside it."""
+        """Hashes of the whole file, and of the provenance beside it."""
         return marks_of_files([self.target.path, self.target.sidecar])
 
     def level_faults(self) -> Iterator[str]:
-        """Where coarser levels are not what level 0 gives."""
+        """Places at which coarser levels differ from what level 0 gives."""
         with readable(self.target.path), self.opened_levels(self.target.path) as arrays:
             yield from level_faults(self.levels(), arrays, self.spec.kind)
 

@@ -15,12 +15,12 @@ from tiler.ports import Json
 from tiler.stores.durable import replace_durably, sync
 
 PARTIAL, REPLACED = ".partial", ".replaced"
-"""What the names of an output that is not whole, and of an older one until it is deleted, end in."""
+"""Endings of the names of an unfinished output, and of an older output until it is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an output goes.
+    """The names of a local output.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ class Target:
 
     @property
     def sidecar(self) -> Path:
-        """Where the provenance of a file stands."""
+        """File that holds the provenance of a single-file output."""
         return self.path.with_name(self.path.name + ".tiler.json")
 
     @property
     def current(self) -> Path:
-        """Where the voxels are now.
+        """Place of the voxels now.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Target:
         Parameters
         ----------
         whole
-            What gets the name, where it was made inside the partial output, of which nothing else stays.
+            The part of the partial output that gets the name; the rest is deleted. None for all of it.
         """
         aside = self.aside
         if self.partial.exists():
@@ -145,7 +145,7 @@ def write_json(path: Path, content: Json) -> None:
 
 
 def provenance(kind: str, classes: tuple[str, ...], attributes: Json) -> Json:
-    """What every output carries: what its values mean, and how it was made.
+    """Provenance of an output: meaning of its values, and how it was made.
 
     Its keys are sorted, so that a run that was resumed leaves the same bytes as one that was not.
     """

@@ -35,7 +35,7 @@ class TiffSink(MappedSink):
     path
         Final name of the output.
     spec
-        What is written.
+        Specification of the output.
     limit
         Bytes of voxels from which on it is a BigTIFF, which ImageJ's own description does not allow.
     """

@@ -34,7 +34,7 @@ class ZarrSink:
     path
         Final name of the output.
     spec
-        What is written.
+        Specification of the output.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class ZarrSink:
 
     @property
     def chunk(self) -> Shape:
-        """Of the arrays, in their axes."""
+        """Chunk of the arrays, in their axes."""
         return self._stored(self.spec.chunk, 1)
 
     def create(self) -> None:
@@ -103,7 +103,7 @@ class ZarrSink:
             return self.layout.load(array, box)
 
     def levels(self) -> Sequence[Level]:
-        """Of the output, from level 0 on."""
+        """Levels of the output, from level 0 on."""
         return levels_of(self.spec, self.layout)
 
     @property
@@ -202,17 +202,17 @@ class ZarrSink:
             return self._array
 
     def stamp(self, box: Box) -> str:
-        """Of the chunks that hold a block."""
+        """Stamp of the chunks that hold a block."""
         array = self._open()
         stamps = [self.keeping.stamp(LEVEL, array, index) for index, _ in self.layout.pieces(box)]
         return " ".join(filter(None, stamps))
 
     def marks(self) -> Mapping[str, str]:
-        """Of the metadata, and of the names and sizes of all chunks."""
+        """Hashes of the metadata, and of the names and sizes of all chunks."""
         return self.keeping.marks([level.path for level in self.levels()])
 
     def level_faults(self) -> Iterator[str]:
-        """Where coarser levels are not what level 0 gives."""
+        """Places at which coarser levels differ from what level 0 gives."""
         group: Any = zarr.open_group(self.keeping.stored(), mode="r")
         levels = self.levels()
         missing = [level.path for level in levels if level.path not in group]

@@ -37,7 +37,7 @@ class DurableStore(LocalStore):
 
 
 class Folder:
-    """Where a local output is kept: a `tiler.sinks.zarr.Keeping`.
+    """A zarr group on a disk: a `tiler.sinks.keeping.Keeping`.
 
     Parameters
     ----------

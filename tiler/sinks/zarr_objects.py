@@ -24,12 +24,12 @@ MARK = "unfinished"
 
 
 class Objects:
-    """Where a remote output is kept: a `tiler.sinks.zarr.Keeping`.
+    """A zarr group on an object store: a `tiler.sinks.keeping.Keeping`.
 
     Parameters
     ----------
     address
-        Of the output.
+        Address of the output.
     """
 
     in_place = True
@@ -76,7 +76,7 @@ class Objects:
         return store
 
     def drafted(self, attributes: Json) -> Json:
-        """What the group says until it is whole: neither an image nor labels."""
+        """Attributes of the group until it is whole, which describe neither an image nor labels."""
         return {"tiler": {**attributes["tiler"], MARK: True}}
 
     def open(self) -> tuple[Store, bool]:
@@ -100,10 +100,10 @@ class Objects:
             asking().remove(self.address)
 
     def sync_metadata(self, part: str = "") -> None:
-        """What a store has accepted is durable."""
+        """Nothing to do: objects that a store has accepted are durable."""
 
     def sync_chunks(self, part: str, array: Any, index: Index) -> None:
-        """Likewise."""
+        """Nothing to do, likewise."""
 
     def stamp(self, part: str, array: Any, index: Index) -> str:
         """Unknown: asking would take a request for each chunk."""
