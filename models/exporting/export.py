@@ -23,7 +23,7 @@ PACKAGE = ".zip"
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What may be chosen about an export.
+    """Choices of an export.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def export(
     Returns
     -------
     path
-        Of the file.
+        Path of the file.
 
     Raises
     ------

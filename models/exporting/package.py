@@ -33,7 +33,7 @@ NAME_LETTERS = frozenset(string.ascii_letters + string.digits + "_+- ()")
 
 @dataclass(frozen=True, slots=True)
 class Imprint:
-    """What people write on a package.
+    """Authors and licence of a package.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
     predictor
         With all classes, in float32 on the CPU.
     output
-        Of the zip.
+        Path of the zip.
     imprint
         For people.
 
@@ -117,7 +117,7 @@ def _entry(predictor: TorchPredictor) -> registry.ModelEntry | None:
 
 
 def _letters(text: str) -> str:
-    """What the format allows in the name of a model, and more than it asks of channels."""
+    """Replace letters that the format does not allow in the name of a model; channels may have more."""
     return "".join(each if each in NAME_LETTERS else " " for each in text)
 
 
@@ -156,7 +156,7 @@ def _space(predictor: TorchPredictor) -> Iterator[tuple[str, Reach]]:
 
 
 def halo_of(axis: Reach) -> int:
-    """What to cut off at either end of an output so that neighbours, moved by what is left, are in phase.
+    """Voxels to cut off at either end of an output so that neighbours, moved by the rest, are in phase.
 
     Both ends have one halo in this format, and software that tiles by it steps by the output without both. That
     is a whole number of strides where an even number of voxels can be cut off to that end.

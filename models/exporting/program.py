@@ -33,7 +33,7 @@ def write_program(kind: str, module: nn.Module, channels: int, footprint: Footpr
     module
         In evaluation mode on the CPU, ``(n, c, [z], y, x) -> (n, k, [z], y, x)``.
     channels, ndim
-        Of its input.
+        Channels and axes of its input.
     footprint
         Over (z, y, x).
 

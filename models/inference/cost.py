@@ -1,4 +1,4 @@
-"""What one forward pass takes: operations and memory, from shapes alone.
+"""Cost of one forward pass: operations and memory, from shapes alone.
 
 One pass on the meta device under a dispatch mode sees every aten operation, of Modules and of ScriptModules
 alike, and every storage while it lives. The process takes more than those live tensors: `overhead` says how
@@ -40,7 +40,7 @@ class Overhead:
         What the allocator keeps when tensors below its mapping threshold die, and the library's own copies of
         the weights: a share of live tensors and parameters, and bytes that it never exceeds.
     copies
-        Of the parameters: the network's own, and those that a runtime makes while it opens it.
+        Copies of the parameters: the network's own, and those that a runtime makes while it opens it.
     """
 
     factor: float
@@ -97,7 +97,7 @@ class Trace:
     live
         Bytes of all tensors alive at the worst moment, input and output included, parameters not.
     shape
-        Of the output.
+        Shape of the output.
     exact
         Whether the figures are of this shape, not extrapolated.
     ends
@@ -127,7 +127,7 @@ def trace(
     shape
         ``(n, c, [z], y, x)`` of the input.
     dtype
-        Of the input and the parameters.
+        Number format of the input and the parameters.
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
     until
@@ -229,7 +229,7 @@ class Tracer:
     model
         The network.
     dtype
-        Of parameters and activations.
+        Number format of parameters and activations.
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
     small

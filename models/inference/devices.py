@@ -111,7 +111,7 @@ def _require_tf32(device: torch.device) -> None:
 
 
 class _Float32Products:
-    """What float32 means while any thread computes: IEEE float32, or TF32 where it was asked for, never bfloat16.
+    """Meaning of float32 while any thread computes: IEEE float32, or TF32 where it was asked for, never bfloat16.
 
     These switches belong to the process, so the first thread in sets them and the last one out restores what
     the caller's program had. Threads that want the other meaning wait until then; a thread inside must not ask for it.
@@ -171,7 +171,7 @@ def threads_of(count: int) -> Iterator[None]:
 
 @contextmanager
 def device_errors(device: torch.device, precision: torch.dtype) -> Iterator[None]:
-    """What a device cannot do, in one line."""
+    """Turn the errors of a device into one line."""
     try:
         yield
     except torch.OutOfMemoryError as error:

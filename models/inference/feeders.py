@@ -38,7 +38,7 @@ class Feeder:
     Parameters
     ----------
     setting
-        Of the network.
+        Network, device and number format.
     backend
         Name of what carries it out.
     """
@@ -110,7 +110,7 @@ class Feeders:
     Parameters
     ----------
     setting
-        Of the network; its device is replaced.
+        Network and number format; its device is replaced.
     backend
         Name of what carries it out.
     devices

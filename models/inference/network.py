@@ -27,7 +27,7 @@ _latest: dict[str, Feeders] = {}  # one entry: predictors that arrive in a worke
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one thread does with a network while it has a feeder.
+    """One thread's access to a network, as long as it has a feeder.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Session:
         return cast(StagingRunner, self.feeder.runner).staged(x, crop)
 
     def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
-        """What global layers see of a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""
+        """Reduce the inputs of global layers over a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""
         runner = self.feeder.runner
         return reduced(lambda: runner(x), sites, part, x.shape[2:], answers)
 

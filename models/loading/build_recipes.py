@@ -64,7 +64,7 @@ class FactoryRecipe:
     weights
         File with its values; None for those that the factory gives.
     arguments
-        Of the factory.
+        Arguments of the factory.
     returns
         Output that is used; None where there is one alone.
     """

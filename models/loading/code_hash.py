@@ -1,4 +1,4 @@
-"""What a network is beside its values: its layers, what they are set to, their code, and what their code holds."""
+"""Identity of a network beside its values: its layers, their settings, their code, and what their code holds."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool =
     Returns
     -------
     path
-        Of the new file. Prefixes of `torch.nn.DataParallel` and `torch.compile` are gone from the names.
+        The new file. Prefixes of `torch.nn.DataParallel` and `torch.compile` are gone from the names.
 
     Raises
     ------

@@ -23,9 +23,9 @@ class ModelFile:
     Parameters
     ----------
     path
-        Of the file, or of the zip that it lies in.
+        Path of the file, or of the zip that it lies in.
     sha256
-        Of its content.
+        SHA-256 of its content.
     member
         Its name within the zip; None for a file of its own.
     """

@@ -32,7 +32,7 @@ class LoadedModel:
     recipe
         How to build it.
     in_channels
-        Of the input.
+        Channels of the input.
     ndim
         Axes of the input: 2 or 3.
     classes

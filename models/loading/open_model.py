@@ -47,7 +47,7 @@ def load_model(
     trust
         Whether code may run that a model file brings along.
     arguments
-        Of the factory; None for those that the weights state, if any.
+        Arguments of the factory; None for those that the weights state, if any.
     returns
         Name or number of the output that is used, of a network that returns several.
 
@@ -105,7 +105,7 @@ def _named(text: str, weights: str | Path | None, path: Path | None, trust: bool
 
 
 def _from_factory(recipe: FactoryRecipe) -> LoadedModel:
-    """What a factory of the user or of a library gives."""
+    """Load the network that a factory of the user or of a library builds."""
     if recipe.source in LIBRARIES:
         return _of_library(recipe)
     module = import_source(recipe.source)
@@ -142,7 +142,7 @@ def _refuse_arguments(arguments: Mapping[str, Any] | None, what: str) -> None:
 
 
 def _no_model(candidate: object) -> str:
-    """What is wrong with an object that is neither a name, a file, a module nor a whole predictor."""
+    """Say why an object is no model: it is neither a name, a file, a module nor a complete predictor."""
     name, lacks = type(candidate).__name__, missing_in(candidate)
     if len(lacks) > len(PREDICTOR) // 2:
         return (f"{name} is neither a model's name, a file, a torch.nn.Module nor a predictor (tiler.ports.Predictor): "

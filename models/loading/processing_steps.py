@@ -1,4 +1,4 @@
-"""What a package does to values before and after its network, each step a small module.
+"""Processing before and after the network of a package, each step a small module.
 
 Steps work voxel by voxel. Scaling by the statistics of the input, which does not, is `Measured`: the engine takes
 those statistics in a first pass over the whole volume.
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What surrounds a network."""
+    """Steps before and after a network."""
 
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
@@ -79,7 +79,7 @@ class Measured:
         return "volume" if self.percentiles is None else "volume:{:g},{:g}".format(*self.percentiles)
 
     def scaling(self, centre: Values, spread: Values) -> tuple[Values, Values]:
-        """What is subtracted and what is divided by, from the statistics of every channel."""
+        """Offset and divisor of each channel, from the statistics of every channel."""
         if self.joint and len(centre) > 1:
             centre, spread = _joint(centre, spread)
         epsilon = self.epsilon * (len(spread) if len(self.epsilon) == 1 else 1)
@@ -162,7 +162,7 @@ class Clip(nn.Module):
 
 
 class Whole(nn.Module):
-    """What a cast to an integer type leaves of a value: cut towards zero, within the type's range."""
+    """Cast to an integer type: the value is cut towards zero, within the type's range."""
 
     def __init__(self, dtype: str) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ def _item(outputs: Any, part: str, returns: str) -> Any:
 
 
 def outputs_of(result: Any) -> str:
-    """What a network returns, for people: ``a dictionary of out, aux``."""
+    """Describe the outputs of a network: ``a dictionary of out, aux``."""
     if isinstance(result, Mapping):
         return f"a dictionary of {', '.join(map(str, result))}"
     if isinstance(result, (tuple, list)):

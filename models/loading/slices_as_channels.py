@@ -25,7 +25,7 @@ class SlicesAsChannels(nn.Module):
     slices
         Odd: the result belongs to the one in the middle.
     in_channels
-        Of a slice: ``c``.
+        Channels of a slice: ``c``.
 
     Raises
     ------

@@ -61,9 +61,9 @@ class TorchFile:
     Parameters
     ----------
     content
-        Of the file.
+        Content of the file, as `torch.load` gives it.
     name
-        Of the file, for people.
+        Name of the file, for people.
     """
 
     metadata: Mapping[str, str] = {}
@@ -113,7 +113,7 @@ def _head(path: Path) -> bytes:
 
 
 def load_pickled(path: Path) -> Any:
-    """What `torch.save` wrote, by torch's weights-only reader: tensors, numbers, texts and containers of them.
+    """Read a file of `torch.save` by torch's weights-only reader: tensors, numbers, texts, containers of them.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def load_pickled(path: Path) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """What was wrong, without torch's advice to load everything."""
+    """Reason of an error, without torch's advice to load everything."""
     text = " ".join(str(error).split()) or type(error).__name__
     for mark in ("WeightsUnpickler error: ", "Unsupported global: "):
         text = text.partition(mark)[2] or text
@@ -184,7 +184,7 @@ def _without_wrappers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def common_prefix(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What stands before the names of a network's tensors in a file; "" where nothing does, or nothing fits.
+    """Find the prefix of a network's tensors in a file; "" where there is none, or nothing fits.
 
     Files of training programs name the network within its trainer: ``net.enc.0.weight`` is ``enc.0.weight``.
     """

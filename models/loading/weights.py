@@ -49,7 +49,7 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class WeightsCard:
-    """What a weights file says about itself.
+    """Description of weights, stored in their file.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class WeightsCard:
     classes
         Names of the output channels.
     normalisation
-        Of the training images; None where the network takes raw grey values.
+        Scaling of the training images; None where the network takes raw grey values.
     training_data, licence
         Free text for people.
     provenance
@@ -86,7 +86,7 @@ def save_weights(
     Parameters
     ----------
     path
-        Of the new file.
+        Path of the new file.
     state
         Parameters and buffers by name; batch counters of batch norm are left out.
     card

@@ -32,7 +32,7 @@ class Orientations(Protocol):
     plain
         Footprint of the network alone.
     footprint
-        Of the average.
+        Footprint of the average.
     count
         How many orientations there are.
     """
@@ -162,7 +162,7 @@ class Turns:
     plain
         Footprint of the network alone.
     name
-        Of `TURNS`.
+        A key of `TURNS`.
     """
 
     plain: Footprint

@@ -22,11 +22,11 @@ def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends:
     Parameters
     ----------
     options
-        Of the user.
+        What the user wants.
     loaded
         The network.
     channels
-        Of its output.
+        Number of channels of its output.
     ends
         What the network itself ends in: "softmax", "sigmoid" or "".
 

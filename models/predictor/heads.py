@@ -16,7 +16,7 @@ ClassRule = str | Sequence[int | str] | None
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What follows the last layer of a network, as a step."""
+    """The function that follows the last layer of a network, as a step."""
 
     name: Head
 
@@ -54,9 +54,9 @@ def choose(rule: ClassRule, names: Sequence[str], head: Head) -> tuple[int, ...]
         classes the second one (the first is its complement), else all. Without a head the channels are not
         known to be probabilities of classes, so None keeps both.
     names
-        Of all channels.
+        Names of all channels.
     head
-        Of the network.
+        Head of the network.
 
     Raises
     ------

@@ -136,7 +136,7 @@ def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], .
 
 
 def orientations_of(options: PredictorOptions, plain: Footprint) -> Orientations:
-    """What ``--average`` asks for."""
+    """Orientations that ``--average`` asks for."""
     if options.slice_shape is not None and options.average == "rot7":
         return Rotations(plain, options.slice_shape)
     return Turns(plain, options.average)
@@ -212,7 +212,7 @@ def _check_unstaged(report: ProbeReport, options: PredictorOptions, reason: NotS
 
 
 def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
-    """What the probe says; of a registered network it is kept, since large ones take seconds."""
+    """Probe a network; of a registered one the report is kept, since large ones take seconds."""
     if not loaded.registered:
         return probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=prove_it)
     key = json.dumps(dict(loaded.identity), sort_keys=True)

@@ -1,4 +1,4 @@
-"""What the user wants of a predictor, checked before anything is loaded."""
+"""Options of a predictor, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class PredictorOptions:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or several GPUs of one model, which share the
         work: ``"cuda:0,cuda:1"``.
     precision
-        Of weights and activations: float32 (IEEE, never TF32), bfloat16, float16, float64; tf32 is float32 whose
-        products CUDA devices round to TF32.
+        Number format of weights and activations: float32 (IEEE, never TF32), bfloat16, float16, float64; tf32 is
+        float32 whose products CUDA devices round to TF32.
     backend
         ``"torch"``, ``"compile"``, ``"openvino"``, ``"onnxruntime"``, ``"onnxruntime:tensorrt"``, or ``"auto"`` for
         the fastest of them that is installed and gives torch's result, those excepted that compile.
     threads
-        Of one forward call on the CPU; None takes as many as torch has when the predictor is opened.
+        Processor threads of one forward call on the CPU; None takes as many as torch has when the predictor is opened.
     head
         ``"softmax"``, ``"sigmoid"`` or ``"none"``; None is soft-max for tiler's networks (sigmoid where they have
         one channel) and none for others.
@@ -44,7 +44,7 @@ class PredictorOptions:
         ``"probabilities"``; ``"labels"`` and ``"instances"`` give uint8 class indices, of which the engine makes
         instances.
     dtype
-        Of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
+        Type of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
     ensemble
         Average over several weights: of their "probabilities", or of their "scores".
     average
@@ -52,7 +52,7 @@ class PredictorOptions:
     normalise
         ``"weights"``, ``"volume"`` or ``"MEAN,STD"`` in grey values of the source.
     footprint
-        Of a network that cannot be traced; it is proved all the same, unless the network is one of tiler's.
+        Footprint of a network that cannot be traced; it is proved all the same, unless the network is one of tiler's.
     tiling
         ``"exact"``, ``"blend"`` (overlapping windows, averaged: an approximation), ``"whole"`` (every input in one
         piece); None is exact, and whole for networks whose output is no map.

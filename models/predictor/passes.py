@@ -51,7 +51,7 @@ class ToldTiles:
                              "must come first, and with_totals after each of them")
 
     def answers(self, orientation: int) -> Answers:
-        """What the global layers are told under one orientation."""
+        """Results of the first passes for the global layers, in one orientation."""
         answers: dict[CallSite, torch.Tensor] = {}
         for each, found in zip(self.passes, self.totals, strict=False):
             answers |= answers_of(each.sites, found[orientation])

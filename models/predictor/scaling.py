@@ -88,7 +88,7 @@ class Scaling:
 
 
 def fixed_scaling(rule: str) -> Normalisation | None:
-    """What ``"MEAN,STD"`` says; None for the rules with a name.
+    """Parse ``"MEAN,STD"``; None for the rules with a name.
 
     Raises
     ------

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class StageOutline:
-    """What the stages of a network take, by shape of its input. Pickled without what was recorded.
+    """Plans of a network's stages, by shape of its input. Pickled without what was recorded.
 
     Parameters
     ----------
     meta
         Gives the network without its values.
     dtype
-        Of its activations.
+        Number format of its activations.
     """
 
     def __init__(self, meta: Callable[[], nn.Module], dtype: torch.dtype) -> None:

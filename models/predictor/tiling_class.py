@@ -18,7 +18,7 @@ _ONE_BEFORE = Reach(1, 0, 0, 0, 1)
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """What the engine must know of a network.
+    """Properties of a network that the engine must know.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
 
 
 def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None) -> Geometry:
-    """What was found out about a network, and what the user wants, taken together.
+    """Decide how a network is run, from what was found out about it and what the user wants.
 
     Parameters
     ----------
     report
-        Of the network.
+        Findings of the probe.
     wanted
         How it is to be run; None for the strongest way that needs no consent.
     resize

@@ -163,7 +163,7 @@ class TorchPredictor:
         return self.run(batch, lambda session, part: session.download(self.written(self.values(session, part))))
 
     def run(self, batch: Array, compute: Callable[[Session, Array], Array]) -> Array:
-        """What is computed for the network inputs in a batch, in parts as large as the device likes.
+        """Compute the network inputs of a batch, in parts as large as the device likes.
 
         Parameters
         ----------

@@ -31,11 +31,11 @@ class Written(Protocol):
     channels
         How many go in.
     names
-        Of all classes; of labels, what each value means.
+        Names of all classes; of labels, what each value means.
     classes
         Names of the channels that come out.
     dtype
-        Of the result.
+        Type of the result.
     """
 
     @property
@@ -61,7 +61,7 @@ class Probabilities:
     Parameters
     ----------
     names
-        Of all classes.
+        Names of all classes.
     chosen
         Indices of those that are given out.
     dtype
@@ -99,7 +99,7 @@ class Labels:
     Parameters
     ----------
     names
-        Of all classes.
+        Names of all classes.
     kind
         "labels", or "instances" where objects are made of them.
     """
@@ -134,9 +134,9 @@ class OneClass:
     Parameters
     ----------
     name
-        Of the class.
+        Name of the class.
     index
-        Of its channel.
+        Index of its channel.
     channels
         How many go in.
     kind
@@ -170,12 +170,12 @@ class OneClass:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What is known of the values that a network gives.
+    """Knowledge about the values that a network gives.
 
     Parameters
     ----------
     names
-        Of all classes.
+        Names of all classes.
     head
         What follows its last layer; None where nobody says.
     ends

@@ -50,7 +50,7 @@ CPU_FIRST = ("openvino", "onnxruntime")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a backend is opened for.
+    """A network, its device and its number format: all that a backend needs to open it.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ class Setting:
     device
         To run on.
     precision
-        Of weights and activations.
+        Number format of weights and activations.
     threads
-        Of one call on the CPU.
+        Processor threads of one call on the CPU.
     tf32
         Whether float32 is rounded to TF32 where it is multiplied.
     """
@@ -74,7 +74,7 @@ class Setting:
 
 
 class Backend(Protocol):
-    """What the modules offer."""
+    """Functions that each module of a backend has."""
 
     @staticmethod
     def version(device: torch.device) -> str: ...

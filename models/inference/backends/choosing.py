@@ -26,7 +26,7 @@ def fastest(setting: Setting, shape: tuple[int, ...]) -> str:
     Parameters
     ----------
     setting
-        Of the network.
+        Network, device and number format.
     shape
         ``(1, c, [z], y, x)`` to measure with.
     """

@@ -40,7 +40,7 @@ class Eager:
     module
         On its device.
     precision
-        Of its input.
+        Number format of its input.
     meta
         Gives the same without its values, for crops.
     """
@@ -87,7 +87,7 @@ def place(setting: Setting) -> nn.Module:
 
 
 def scores(result: Any) -> torch.Tensor:
-    """What a network returns, if it is one tensor.
+    """Check that a network returns one tensor, and return it.
 
     Raises
     ------

@@ -50,9 +50,9 @@ class Exported:
     Parameters
     ----------
     setting
-        Of the network.
+        Network, device and number format.
     name
-        Of the backend, for messages.
+        Name of the backend, for messages.
     compiler
         Turns an ONNX file into a program.
     """

@@ -21,7 +21,7 @@ KINDS: tuple[tuple[Callable[[Path], bool], Opener], ...] = (
 
 
 def opener_of(path: Path) -> Opener | None:
-    """What opens a folder: called with its path, the weights that were asked for, and whether its code is trusted."""
+    """Choose what opens a folder; it takes the path, the weights that were asked for, and whether code is trusted."""
     if not path.is_dir():
         return None
     return next((opener for is_kind, opener in KINDS if is_kind(path)), None)

@@ -1,4 +1,4 @@
-"""What a MONAI bundle does to images before and after its network, as far as tiler does it; the rest is said."""
+"""Processing of a MONAI bundle before and after its network, as far as tiler does it; a warning names the rest."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class NnunetRecipe:
     architecture
         JSON of what builds it; see `tiler.models.loading.folders.nnunet_network`.
     channels, classes
-        Of its input and output.
+        Channels of its input, and classes of its output.
     checkpoints
         Files with its values, one for each fold, and their hashes.
     """
@@ -74,7 +74,7 @@ def open_nnunet(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     Parameters
     ----------
     path
-        Of the folder, such as ``nnUNetTrainer__nnUNetPlans__3d_fullres``.
+        The folder, such as ``nnUNetTrainer__nnUNetPlans__3d_fullres``.
     weights
         Folds to use: ``fold_0``, or several with commas; None for the mean of all, as nnU-Net does it.
     trust
@@ -148,7 +148,7 @@ def _folds(path: Path, weights: str | None) -> tuple[tuple[Path, str], ...]:
 
 
 def _say(path: Path, configuration: Mapping[str, Any], folds: tuple[tuple[Path, str], ...]) -> None:
-    """What nnU-Net does with images and tiler does not."""
+    """Warn of what nnU-Net does with images and tiler does not."""
     notes = []
     if configuration.get("spacing"):
         spacing = " x ".join(f"{float(value):g}" for value in configuration["spacing"])

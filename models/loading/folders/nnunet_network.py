@@ -47,7 +47,7 @@ def _found(name: str, package: str) -> Any:
 
 
 def _of_old_plans(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What plans before nnU-Net 2.4 say in other words."""
+    """Translate the plans of versions before nnU-Net 2.4."""
     try:
         kernels, name = configuration["conv_kernel_sizes"], configuration["UNet_class_name"]
         base, most = configuration["UNet_base_num_features"], configuration["unet_max_num_features"]

@@ -19,7 +19,7 @@ def open_file(path: Path, trust: bool) -> LoadedModel:
     Parameters
     ----------
     path
-        Of an ``.onnx`` or ``.pt2`` file, or of TorchScript under any other suffix.
+        An ``.onnx`` or ``.pt2`` file, or TorchScript under any other suffix.
     trust
         Whether what torch unpickles or runs to load it may run; ONNX is nothing but data.
 

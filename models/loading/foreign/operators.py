@@ -1,4 +1,4 @@
-"""What the operators of ONNX are in torch: ``(attributes, *inputs) -> outputs``.
+"""The operators of ONNX in torch: ``(attributes, *inputs) -> outputs``.
 
 Here are those that work element by element or move elements; `layers` has the others. An input is a tensor, an
 array where it was computed from sizes or is a constant, or None where it is left out. Specification:

@@ -1,4 +1,4 @@
-"""What the yaml of a package says, read and upgraded to the latest format by `bioimageio.spec`."""
+"""Description of a package: its yaml, read and upgraded to the latest format by `bioimageio.spec`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What tiler uses of a yaml."""
+    """The part of a yaml that tiler uses."""
 
     name: str
     given: Tensor

@@ -24,7 +24,7 @@ def load_package(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     Parameters
     ----------
     path
-        Of a folder, zip or yaml.
+        A folder, zip or yaml.
     weights
         ``"torchscript"``, ``"pytorch_state_dict"`` or ``"onnx"``; None takes the first of them that is there and
         may be loaded.
@@ -52,7 +52,7 @@ def load_package(path: Path, weights: str | None, trust: bool) -> LoadedModel:
 
 
 def _processing(described: Description) -> dict[str, Any]:
-    """What of the yaml changes the result."""
+    """The part of the yaml that changes the result."""
     measured = described.measured and asdict(described.measured)
     return {"steps": described.steps.to_json(), "measured": measured,
             "axes": [described.given.axes, described.made.axes]}
@@ -77,7 +77,7 @@ def _chosen(described: Description, contents: Contents, wanted: str | None, trus
 
 
 def _danger(chosen: Weights, contents: Contents) -> str:
-    """What would run."""
+    """Describe the code that would run."""
     if chosen.format == "pytorch_state_dict":
         architecture = _architecture(chosen, contents)
         source = architecture.source

@@ -14,7 +14,7 @@ from tiler.models.loading.processing_steps import WHOLE_TYPES, Measured, Step, V
 from tiler.models.predictor.heads import Head
 
 FIXED_EPSILON = 1e-6
-"""What bioimageio.core adds to a fixed standard deviation, too."""
+"""Constant that bioimageio.core adds to a fixed standard deviation, too."""
 
 
 def preprocessing(described: Sequence[Any], axes: Sequence[str]) -> tuple[tuple[Step, ...], Measured | None]:

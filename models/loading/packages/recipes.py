@@ -87,7 +87,7 @@ class StateDictRecipe:
 
 
 def read_tensors(file: ModelFile) -> Any:
-    """What a checkpoint holds, if that is nothing but tensors and plain values.
+    """Read a checkpoint that holds nothing but tensors and plain values.
 
     Raises
     ------
