@@ -75,21 +75,22 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     Parameters
     ----------
     source
-        A path to a TIFF, zarr, HDF5 (``file.h5:/dataset``), npy or image file or to a folder of 2-D images; the
-        address of a zarr on an object store (``s3://bucket/volume.zarr``); a dataset of an N5 container
-        (``volume.n5/raw``) or a folder of neuroglancer's precomputed format (with a file ``info``, or
-        ``precomputed://folder``); an array (numpy, dask, zarr, or anything with shape, dtype and slicing); or a
-        `tiler.ports.Source`, which is returned as it is.
+        A path to a TIFF (``file.tif:1`` for one of several images), zarr, HDF5 (``file.h5:/dataset``), Imaris, MRC,
+        npy or image file, or to a folder of 2-D images; the address of a zarr on an object store
+        (``s3://bucket/volume.zarr``); a dataset of an N5 container (``volume.n5/raw``) or a folder of neuroglancer's
+        precomputed format (with a file ``info``, or ``precomputed://folder``); an array (numpy, dask, xarray, zarr,
+        or anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is returned as it is.
     axes
-        One letter an axis (``t``, ``c``, ``z``, ``y``, ``x``, ``s`` for the samples of a pixel), which wins over
-        the file's metadata. Without either, the axes of 2, 3, 4 and 5 dimensions are yx, zyx, czyx and tczyx.
+        One letter for each axis (``t``, ``c``, ``z``, ``y``, ``x``, ``s`` for the samples of a pixel), which take
+        precedence over the file's metadata. Without either, the axes of 2, 3, 4 and 5 dimensions are yx, zyx, czyx
+        and tczyx.
     channel
-        ``"0"``, ``"0,2"``, a name where the file tells them, ``"all"`` or None for all, or numbers.
+        ``"0"``, ``"0,2"``, a name if the file stores names, ``"all"`` or None for all, or numbers.
     time
         One time point; None folds time into z.
     missing
-        ``"refuse"``, or ``"zero"``: what the file promises and does not hold is read as zeros, which the identity
-        of the source then says.
+        ``"refuse"``, or ``"zero"`` to read voxels that the file promises and does not hold as zeros. The identity of
+        the source then says so.
     trust
         Whether a file may name other files outside its folder.
 

@@ -152,11 +152,11 @@ def view_of(*, name: str, axes: str, shape: Shape, override: str | None, names: 
     name
         For messages.
     axes, shape
-        Of the array, as its format names them; ``?`` where it does not.
+        Axes and shape of the array; ``?`` for an axis that its format does not name.
     override
         One letter an axis, which wins over the format.
     names
-        Of the channels, where the format tells them.
+        Names of the channels, where the format stores them.
     channel
         ``"0"``, ``"0,2"``, ``"membrane"``, ``"all"`` or None for all, or numbers.
     time

@@ -73,7 +73,7 @@ def file_identity(path: Path) -> Json:
 
 
 def files_identity(paths: Iterable[Path]) -> Json:
-    """Of a file, and of the others that hold some of its voxels."""
+    """Identity of a file, with those of the other files that hold some of its voxels."""
     first, *others = (file_identity(path) for path in paths)
     return {**first, "others": others} if others else first
 

@@ -72,7 +72,7 @@ def open_hdf5(path: Path, consent: Consent = REFUSED) -> Hdf5Image:
     Parameters
     ----------
     path
-        Of a file, with a colon and the dataset's name after it where it holds several.
+        Path of the file, followed by a colon and the name of the dataset if the file holds several.
     consent
         Whether parts of a virtual dataset whose file is gone are read as its fill value.
 

@@ -34,15 +34,15 @@ class ImageHeader:
     width, height
         In pixels.
     bits
-        Of a sample, or of an index of a palette.
+        Bits of a sample, or of a palette index.
     channels
         Samples of a pixel.
     colour
-        What tells kinds of pixels apart that have as many samples: the colour type of PNG.
+        Distinguishes kinds of pixels with the same number of samples, such as the colour types of PNG.
     indexed
         Whether the samples are indices of a palette.
     start
-        Of a BMP: where its rows begin, and whether the last comes first.
+        For a BMP: where its rows begin, and whether the last row comes first.
     """
 
     kind: str

@@ -28,7 +28,7 @@ def inflate(kind: str, data: bytes, most: int, codec: Any = None) -> bytes:
     most
         Bytes that there can be.
     codec
-        Of numcodecs, for ``lzma``: it knows the filters of a raw stream.
+        The codec of numcodecs; for ``lzma`` it provides the filters of a raw stream.
 
     Raises
     ------

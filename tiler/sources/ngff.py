@@ -57,7 +57,7 @@ class Multiscale:
 
     @property
     def paths(self) -> list[str]:
-        """Of the levels' arrays in the group, as they are listed."""
+        """Paths of the levels in the group, in the order in which they are listed."""
         return [path for path, _ in self.datasets]
 
     def describe(self, header: Header, path: str) -> Header:

@@ -117,9 +117,9 @@ def read_region(file: FileBytes, offset: int, shape: Sequence[int], dtype: np.dt
     Parameters
     ----------
     file, offset
-        Where the array begins.
+        The file, and the position at which the array begins.
     shape, dtype
-        Of the array, ``dtype`` with the file's byte order.
+        Shape and type of the array; ``dtype`` has the byte order of the file.
     index
         One slice an axis, with start < stop.
 

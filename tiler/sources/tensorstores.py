@@ -73,7 +73,7 @@ def opened(driver: str, folder: Path, document: str, content: Json, context: Any
     driver
         ``n5`` or ``neuroglancer_precomputed``.
     folder
-        Of the chunks; with ``context``, a store in memory that holds them.
+        Folder of the chunks; with ``context`` they are in a store in memory instead.
     document
         Name of the file of metadata that the driver looks for.
     content

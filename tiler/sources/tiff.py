@@ -62,7 +62,7 @@ def open_tiff(path: Path, consent: Consent = REFUSED) -> TiffImage:
     Parameters
     ----------
     path
-        Of a ``.tif``, with ``:N`` for one of several images, or of a ``.companion.ome``.
+        A TIFF file, followed by ``:N`` to choose one of several images, or a ``.companion.ome`` file.
     consent
         Whether planes that are promised and not there are read as zeros.
 

@@ -45,7 +45,7 @@ class Ifd:
     signature
         The tags that steer decoding, with their values.
     offsets, counts
-        Of the strips or tiles; empty where the file does not tell them both.
+        Positions and lengths of the strips or tiles; empty if the file does not store both.
     tables
         JPEG tables.
     subfile

@@ -46,7 +46,7 @@ class OmeSet:
     own
         Name of the file that was opened, None if that was the XML alone.
     uuid
-        Of that file.
+        UUID of that file.
     consent
         Whether it may name files outside its folder.
     """

@@ -124,11 +124,11 @@ class Page:
     Parameters
     ----------
     file
-        That holds it.
+        The file that holds the page.
     layout
         How it is stored.
     offsets, counts
-        Of its strips or tiles.
+        Positions and lengths of its strips or tiles.
     tables
         JPEG tables.
     raw

@@ -36,7 +36,7 @@ class TiffSeries:
     grid
         One letter an axis along which the pages are laid.
     shape
-        Of that grid.
+        Shape of that grid.
     pages
         In the grid's row-major order, None for one that is not there; a single one for a run of pages that have
         no directories of their own.
@@ -64,7 +64,7 @@ class TiffSeries:
 
     @property
     def axes(self) -> str:
-        """Of the grid, then of a page, or those that the description tells."""
+        """Axes of the grid, then of a page; or those that the description gives."""
         return self.view[0] if self.view else self.grid + self.first.layout.axes.lower()
 
     @property

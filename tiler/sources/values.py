@@ -24,9 +24,9 @@ def unusable(name: str, what: str, value: Any, wanted: str) -> None:
     Parameters
     ----------
     name
-        Of the file.
+        Name of the file.
     what
-        Of the value: ``"resolution"``.
+        Name of the value, such as ``"resolution"``.
     value
         As it stands in the file.
     wanted

@@ -31,7 +31,7 @@ class VolumeSource:
     view
         How the volume lies in it.
     dtype
-        Of the voxels as they are handed on.
+        Type of the voxels that `read` returns.
     """
 
     raw: RawImage = field(repr=False)

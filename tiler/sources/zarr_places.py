@@ -99,7 +99,7 @@ def identity(place: Place) -> Json:
 
 
 def listing_hash(folder: Path) -> str:
-    """Of the names, sizes and times of all files below."""
+    """Hash of the names, sizes and times of all files below a folder."""
     return _digest(_listing(folder, ""))
 
 
