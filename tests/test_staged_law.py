@@ -109,3 +109,32 @@ def test_other_weights_of_a_network_are_not_checked_again(monkeypatch):
     assert len(checks) == 1
     tiler.plan(stack, nn.Sequential(Normed(2), nn.Conv2d(3, 3, 1)), **CPU)
     assert len(checks) == 2
+
+
+class Gates(nn.Module):
+    """Global means, each of which depends on those before it."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(1 if not n else 2, 2, 3, padding=1) for n in range(count)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+            x = x * torch.sigmoid(x.mean((2, 3), keepdim=True))
+        return x
+
+
+@pytest.mark.parametrize(("count", "tiling"), [(2, "exact"), (5, "stages")])
+def test_slices_go_through_stages_where_passes_would_be_many(count, tiling):
+    network, stack = random_copy(Gates(count), 0).float(), np.random.default_rng(0).integers(0, 255, (2, 41, 36), "u1")
+    assert tiler.plan(stack, network, **WIDE).tiling == tiling
+    expected = np.concatenate([one_pass_of_slices(network, each) for each in stack], 1)
+    assert np.abs(tiler.segment(stack, network, **WIDE) - expected).max() <= 1e-12 * np.ptp(expected)
+
+
+def one_pass_of_slices(network, section):
+    with torch.no_grad():
+        scores = network.double()(torch.from_numpy(section[None, None].astype("f8")) / 255).softmax(1)
+        network.float()
+    return scores[0][:, None].numpy()

@@ -49,6 +49,9 @@ LEAST_WINDOW = (1, 64, 64)
 """Size from which on networks without a context are looked at, which some need to be larger than a stride."""
 
 
+MOST_PASSES = 4
+"""Over whole slices before the last pass; networks of slices that need more of them keep tensors in memory instead."""
+
 _latest_report: dict[str, ProbeReport] = {}
 _latest_staging: dict[str, Staging] = {}
 
@@ -180,7 +183,8 @@ def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
     if options.tiling == "stages":
         return True
     exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
-    told = report.exactness == "EXACT_2PASS" and (report.ndim == 3 or report.proved or not report.proof)
+    told = report.exactness == "EXACT_2PASS" and (report.proved or not report.proof)
+    told &= report.ndim == 3 or len(report.passes) <= MOST_PASSES
     return (options.tiling is None and not exact and not told and options.resize is None
             and options.average != "rot7" and can_be_staged(report))
 
