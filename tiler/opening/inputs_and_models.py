@@ -1,0 +1,151 @@
+"""The source and the predictor of one segmentation, and what is wanted of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tiler.errors import PlanError
+from tiler.geometry import Box
+from tiler.jobs.masked import Part, part_of
+from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
+from tiler.jobs.statistics import check_countable
+from tiler.machine import available_memory
+from tiler.objects.asked import check_rules, rules_of
+from tiler.objects.rules import Rules
+from tiler.opening.models import OpenedModel, fixed_by, is_predictor, predictor_of, refuse_model_options
+from tiler.options import AUTO, Options, ResolvedOptions, parse_rule
+from tiler.planning.plan import Plan, Settings
+from tiler.planning.resolve import resolve
+from tiler.ports import Json, Predictor, Source
+from tiler.sources import open_source
+from tiler.sources.volume import VolumeSource
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The ports of a segmentation and what is wanted of them."""
+
+    options: ResolvedOptions
+    source: Source
+    predictor: Predictor
+    region: Box | None
+    part: Part | None = None
+    """What is segmented; None for everything."""
+    unknown: frozenset[str] = frozenset()
+    """Options whose values are those of a predictor that somebody else opened."""
+
+    @property
+    def statistics(self) -> str | None:
+        """The rule of a first pass over the volume, None where there is none."""
+        rule = self.options.normalise
+        return str(rule) if rule.measured else None
+
+    @property
+    def kind(self) -> str:
+        return self.options.kind
+
+    @property
+    def instance_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.options.dtype if self.kind == "instances" else "uint32")
+
+    @property
+    def rules(self) -> Rules | None:
+        """How objects are made of labels; None where none are."""
+        if self.kind != "instances":
+            return None
+        return rules_of(self.options, self.source, self.predictor)
+
+    def plan(self) -> Plan:
+        """What will be done with them."""
+        rules, extra = self.rules, _extra(self.options)
+        if rules is not None:
+            check_rules(rules, self.source, self.predictor)
+            extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
+        if self.part is not None:
+            extra = {**extra, "part": self.part.to_json()}
+        return resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
+                       tune=self.options.tune)
+
+    def to_json(self) -> dict[str, Any]:
+        """The options that are known, with which the same can be opened again."""
+        return {name: value for name, value in self.options.to_json().items() if name not in self.unknown}
+
+
+def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Json | None = None) -> Opened:
+    """Open the ports.
+
+    Parameters
+    ----------
+    source, model, trust
+        As for `tiler.segment`.
+    options
+        As they were given.
+    stored
+        Options of the run that goes on; the given ones win.
+
+    Raises
+    ------
+    TilerError
+        Whatever is wrong with the input, the model or the options, in one line.
+    """
+    refuse_model_options(options, model)
+    known = {name: value for name, value in (stored or {}).items() if name not in fixed_by(model)}
+    if isinstance(model, OpenedModel):
+        known |= model.options.given()
+    elif is_predictor(model):
+        known = {"kind": model.capabilities.meaning, **known}
+    resolved = options.over(known).resolved()
+    volume = open_source(source, axes=resolved.axes, channel=resolved.channel, missing=resolved.missing, trust=trust,
+                         time=None if resolved.roi is None else resolved.roi.time)
+    predictor = predictor_of(model, resolved, trust, volume)
+    _check_time(volume, predictor)
+    box = None if resolved.roi is None else resolved.roi.within(volume.shape[1:])
+    if box is not None and isinstance(volume, VolumeSource):
+        volume.check_region(box, resolved.missing)
+    unknown = fixed_by(model) if is_predictor(model) else frozenset[str]()
+    if is_predictor(model) and resolved.kind != "instances":
+        unknown |= {"dtype"}
+    return _with_scaling(Opened(resolved, volume, predictor, box, part_of(resolved, volume), unknown))
+
+
+def _with_scaling(opened: Opened) -> Opened:
+    """With the statistics that the model's own scaling needs, where it has one and the user did not choose another."""
+    own = opened.predictor.capabilities.own_scaling
+    if own is not None:
+        if needs_slices(opened.source, own.measures, opened.predictor.footprint.flat):
+            slices = ScaledSlices(opened.source, own.measures, opened.options.nan)
+            return replace(opened, source=slices, predictor=own.done)
+        opened = replace(opened, options=replace(opened.options, normalise=parse_rule(own.measures.rule)))
+    check_countable(opened.options.normalise, opened.source.dtype)
+    return opened
+
+
+def _settings(options: ResolvedOptions, region: Box | None) -> Settings:
+    return Settings(
+        tile=None if options.tile is AUTO else options.tile, block=None if options.block is AUTO else options.block,
+        batch=None if options.batch is AUTO else options.batch, memory=_memory(options), workers=options.workers,
+        readers=None if options.executor == "dask" else options.workers, region=region, border=options.border,
+        nan=options.nan)
+
+
+def _memory(options: ResolvedOptions) -> int | None:
+    """For one process; None leaves it to the plan."""
+    memory = None if options.memory is AUTO else options.memory
+    if options.processes == 1:
+        return memory
+    return (memory or available_memory() // 2) // options.processes
+
+
+def _extra(options: ResolvedOptions) -> Json:
+    """What comes after the model and can change the result."""
+    return {"kind": options.kind, "normalise": str(options.normalise), **options.storage}
+
+
+def _check_time(source: Source, predictor: Predictor) -> None:
+    axes, sizes = source.calibration.axes, source.calibration.sizes
+    if "t" in axes and sizes[axes.index("t")] > 1 and not predictor.footprint.flat:
+        raise PlanError(f"{source.name} has {sizes[axes.index('t')]} time points, the network takes volumes: "
+                        "choose one with `roi=t=N`")

@@ -1,0 +1,137 @@
+"""Models: opened from names, files and modules, or taken as they are."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from tiler.errors import PlanError
+from tiler.objects.asked import cut_of
+from tiler.options import OF_MODEL, TABLE, KindName, Options, ResolvedOptions
+from tiler.ports import Predictor, Source, missing_in
+from tiler.sources import open_source
+
+ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise", "threshold", "split", "seeds"})
+"""Options of the model that may be given with a predictor, as far as they agree with its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model that `tiler.open_model` has opened, for any number of segmentations.
+
+    Parameters
+    ----------
+    predictor
+        What runs it.
+    model
+        As it was given: a name, a path or a module.
+    options
+        Those that it was opened with.
+    """
+
+    predictor: Predictor
+    model: Any
+    options: Options
+
+
+def is_predictor(model: Any) -> bool:
+    """Whether a model is a predictor that somebody opened; a module of torch is none."""
+    return not missing_in(model) and not hasattr(model, "parameters")
+
+
+def fixed_by(model: Any) -> frozenset[str]:
+    """Options that are already decided when this model is given."""
+    if isinstance(model, OpenedModel):
+        return OF_MODEL
+    return OF_MODEL - ANY_PREDICTOR if is_predictor(model) else frozenset()
+
+
+def refuse_model_options(options: Options, model: Any) -> None:
+    """Refuse options that an opened model has already, or that contradict what a predictor gives.
+
+    Raises
+    ------
+    PlanError
+        Naming them.
+    """
+    options.refuse(fixed_by(model), "the model is already opened: give them to tiler.open_model")
+    if not is_predictor(model):
+        return
+    meaning, kind, rule = model.capabilities.meaning, options.get("kind"), options.get("normalise")
+    cut = meaning == "probabilities" and options.get("threshold") is not None
+    possible = (meaning, "instances") if meaning == "labels" or cut else (meaning,)
+    if kind not in (None, *possible):
+        raise PlanError(f"the predictor gives {meaning}, of which no {kind} are made: open the model with "
+                        f"tiler.open_model(..., `kind={kind}`), or leave out `kind`")
+    if options.get("dtype") is not None and kind != "instances":
+        raise PlanError("an opened predictor has the type of its output: give it to tiler.open_model", option="dtype")
+    if rule is not None and rule.source == "fixed":
+        raise PlanError(f"an opened predictor has its own normalisation: give {rule} to tiler.open_model",
+                        option="normalise")
+
+
+def open_model(model: Any, options: Options, trust: bool, source: Any = None) -> OpenedModel:
+    """A model that is opened once, for several segmentations.
+
+    Parameters
+    ----------
+    model, trust
+        As for `tiler.segment`.
+    options
+        Those of the model; others are refused.
+    source
+        A volume as large as those to come, needed for ``average="rot7"`` alone.
+
+    Raises
+    ------
+    TilerError
+        Whatever is wrong with the model or the options, in one line.
+    """
+    options.refuse(TABLE.keys() - OF_MODEL, "they belong to a segmentation, not to a model")
+    refuse_model_options(options, model)
+    if is_predictor(model) or isinstance(model, OpenedModel):
+        raise PlanError("the model is already opened", option="model")
+    resolved = options.resolved()
+    volume = None if source is None else open_source(source)
+    known = {name: value for name in OF_MODEL if (value := getattr(resolved, name)) is not None}
+    return OpenedModel(predictor_of(model, resolved, trust, volume), model, Options.of(known))
+
+
+def kind_of(options: Options, model: Any) -> KindName:
+    """What will be written, where it is asked before anything is opened."""
+    chosen = options.get("kind") or (model.options.get("kind") if isinstance(model, OpenedModel) else None)
+    kind: KindName = chosen or (model.capabilities.meaning if is_predictor(model) else TABLE["kind"].default)
+    return kind
+
+
+def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Source | None) -> Predictor:
+    """The predictor of a model's name, file or module; one that is opened is taken as it is."""
+    if isinstance(model, OpenedModel):
+        return model.predictor
+    if is_predictor(model):
+        found: Predictor = model
+        return found
+    # Torch is imported here and nowhere else.
+    models = importlib.import_module("tiler.models.predictor.open_predictor")
+    opened: Predictor = models.open_predictor(model, weights=options.weights, trust=trust,
+                                              arguments=options.model_args, returns=options.returns,
+                                              options=models.PredictorOptions(**_predictor_options(options, source)))
+    return opened
+
+
+def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[str, Any]:
+    """Keywords of `tiler.models.PredictorOptions`."""
+    names = ("device", "precision", "backend", "threads", "average", "ensemble")
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
+    chosen |= {"head": options.head, "tiling": options.tiling, "classes": options.classes,
+               "kind": "labels" if options.kind == "instances" and cut_of(options) is None else
+               "probabilities" if options.kind == "instances" else options.kind,
+               "normalise": "volume" if options.normalise.measured else str(options.normalise)}
+    if options.kind == "probabilities":
+        chosen["dtype"] = options.dtype
+    if options.resize is not None:
+        chosen["resize"] = (options.resize[0], options.resize[-1])
+    if options.average == "rot7" and source is not None:
+        chosen["slice_shape"] = source.shape[2:]
+    return chosen
