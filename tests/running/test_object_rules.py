@@ -91,6 +91,16 @@ def test_all_rules_at_once_whatever_blocks_and_interruptions(tmp_path):
     assert not list(tmp_path.glob("*.shelf*"))
 
 
+def test_holes_and_growth_stay_out_of_what_is_masked():
+    mask = np.ones(VOLUME.shape, np.uint8)
+    mask[:, 10:14] = mask[:, 20:22, 20:24] = 0
+    found = instances(mask=mask, block=MANY_BLOCKS, roi="1:4,2:40,3:40", **EVERYTHING)
+    inside = mask[1:4, 2:40, 3:40] > 0
+    assert not found[~inside].any()
+    assert found[inside].any()
+    np.testing.assert_array_equal(instances(mask=mask, block=ONE_BLOCK, roi="1:4,2:40,3:40", **EVERYTHING), found)
+
+
 def test_objects_that_are_too_large_to_be_split_are_told():
     listener, said = Stopping(), []
     listener.warn = said.append

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tiler.geometry import Grid
+from tiler.geometry import Grid, Shape
 from tiler.jobs.components import Readable
+from tiler.jobs.masked import Part
 from tiler.jobs.segment import checksum
 from tiler.objects.growing import Growth
 from tiler.ports import Array, Json, Sink
@@ -25,12 +26,16 @@ class GrowJob:
         The blocks, in coordinates of the output.
     growth
         How far they grow.
+    part, start
+        What is segmented, None for everything; and where the output begins in the volume.
     """
 
     ids: Readable
     sink: Sink
     grid: Grid
     growth: Growth
+    part: Part | None = None
+    start: Shape = (0, 0, 0)
 
     @property
     def feeders(self) -> int:
@@ -46,7 +51,10 @@ class GrowJob:
 
     def compute(self, index: int, window: Array) -> Array:
         box = self.grid[index]
-        return self.growth.grown(window, box.back(self.growth.around(box, self.grid.region.shape).start))[None]
+        grown = self.growth.grown(window, box.back(self.growth.around(box, self.grid.region.shape).start))
+        if self.part is not None:
+            grown[~self.part.read(box.shift(self.start))] = 0
+        return grown[None]
 
     def write(self, index: int, result: Array) -> Json:
         self.sink.write(self.grid[index], result)

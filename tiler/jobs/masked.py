@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiler.errors import PlanError
-from tiler.geometry import Box, Span
+from tiler.geometry import Box, Shape, Span
+from tiler.jobs.components import Readable
 from tiler.jobs.segment import SegmentJob, Window
 from tiler.options import ResolvedOptions
 from tiler.ports import Array, Calibration, Json, Sink, Source
@@ -162,6 +163,34 @@ def part_of(options: ResolvedOptions, volume: Source) -> Part | None:
     if options.background is not None:
         parts.append(Foreground(volume, options.background))
     return All(tuple(parts)) if parts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an earlier stage holds, and 0 where nothing is segmented, read by region.
+
+    Parameters
+    ----------
+    stored
+        The earlier stage.
+    part
+        What is segmented.
+    start
+        ``(z, y, x)`` of the output in the volume.
+    """
+
+    stored: Readable
+    part: Part
+    start: Shape
+
+    @property
+    def name(self) -> str:
+        return str(self.stored.name)
+
+    def read(self, box: Box) -> Array:
+        """``(c, *box.shape)``."""
+        found: Array = self.stored.read(box)
+        return np.where(self.part.read(box.shift(self.start)), found, found.dtype.type(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tiler.geometry import Box, Grid
+from tiler.geometry import Box, Grid, Shape
 from tiler.jobs.components import ComponentsJob, Labelled, MergeJob, NumberJob, Readable, Threshold
 from tiler.jobs.grown import GrowJob
 from tiler.jobs.holes import Filled, FillJob, HolesJob, background_of
+from tiler.jobs.masked import Kept, Part
 from tiler.jobs.splits import BoxesJob, Numbered, Parts, PlacesJob, SplitJob
 from tiler.objects.rules import Rules
 from tiler.objects.splitting import Watershed
@@ -41,12 +42,16 @@ class ObjectStages:
         Where stages leave what later ones need.
     spec
         What sinks of objects are made for.
+    part, start
+        What is segmented, None for everything; and where the output begins in the volume.
     """
 
     rules: Rules
     grid: Grid
     destination: Destination
     spec: OutputSpec
+    part: Part | None = None
+    start: Shape = (0, 0, 0)
 
     def of(self, network: Sink, output: Sink) -> list[Stage]:
         """From what the network gave to numbered objects."""
@@ -59,7 +64,7 @@ class ObjectStages:
         numbered = self.destination.stage(self.spec, "objects") if rules.grow else output
         stages += self._numbering(self._labelled(labels, "objects", rules.link), numbered, rules.min_size)
         if rules.grow:
-            stages.append(GrowStage(GrowJob(numbered, output, self.grid, rules.growth), output))
+            stages.append(GrowStage(GrowJob(numbered, output, self.grid, rules.growth, self.part, self.start), output))
         return stages
 
     def _filled(self, labels: Readable, stages: list[Stage]) -> Readable:
@@ -67,7 +72,8 @@ class ObjectStages:
         stages += [
             BlockStage("holes", self.grid, HolesJob(background)),
             OnceStage("fill", self.grid, partial(FillJob, background), "holes")]
-        return Filled(labels, background)
+        filled = Filled(labels, background)
+        return filled if self.part is None else Kept(filled, self.part, self.start)
 
     def _split(self, labels: Readable, depth: Sink | None, how: Watershed, stages: list[Stage]) -> Readable:
         ids = self.destination.stage(self.spec, "whole")

@@ -59,7 +59,7 @@ class Instances:
         network = NetworkStage(run, run.output.stage(wanted))
         numbered = replace(wanted, dtype=run.dtype, kind=self.kind.name)
         grid = Grid(Box.of_shape(run.plan.region.shape), run.plan.block)
-        stages = ObjectStages(rules, grid, run.output, numbered)
+        stages = ObjectStages(rules, grid, run.output, numbered, run.part, run.plan.region.start)
         return [network, *stages.of(network.output, run.output.sink(numbered))]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:

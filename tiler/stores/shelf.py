@@ -44,7 +44,7 @@ def shelf_at(place: Place | None) -> Shelf:
     """The shelf in a folder or below an address; None for memory. Nothing is made before the first `put`."""
     if place is None:
         return MemoryShelf()
-    shelf: Shelf = by_place(place, FolderShelf, ObjectShelf)
+    shelf: Shelf = by_place(place.absolute(), FolderShelf, ObjectShelf)
     return shelf
 
 
