@@ -68,7 +68,7 @@ def test_an_image_that_makes_no_sense_is_refused_in_one_line(tmp_path, version, 
 def test_damaged_metadata_are_no_image(tmp_path, content):
     (tmp_path / "image.zarr").mkdir()
     (tmp_path / "image.zarr/zarr.json").write_text(content)
-    with pytest.raises(SinkError, match="is no zarr group; labels are added to"):
+    with pytest.raises(SinkError, match="is not a zarr group; labels are added to"):
         Image.over(tmp_path / "image.zarr/labels/cells")
 
 

@@ -133,7 +133,7 @@ def test_metadata_are_replaced_in_one_step(plate, ngff, monkeypatch):
 
 @pytest.mark.parametrize(("stored", "reason"), [
     ('{"attributes": 3, "labels": 3}', ""),
-    ('{"attributes": {"ome": {"labels": "cells"}}, "labels": "cells"}', "'cells' is no list of names"),
+    ('{"attributes": {"ome": {"labels": "cells"}}, "labels": "cells"}', "'cells' is not a list of names"),
     ("[]", ""), ("{", "")])
 def test_a_list_that_makes_no_sense_is_found_before_anything_is_made(plate, ngff, stored, reason):
     (plate / "A/1/labels" / FILES[ngff]).write_text(stored)

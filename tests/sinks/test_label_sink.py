@@ -192,8 +192,8 @@ def test_consolidated_metadata_know_the_labels(image, ngff):
 
 @pytest.mark.parametrize(("place", "options", "message"), [
     ("nothing.zarr/labels/cells", {}, r"nothing\.zarr does not exist; labels are added to an OME-Zarr image"),
-    ("plain.zarr/labels/cells", {}, r"plain\.zarr is no OME-Zarr image to which labels could be added"),
-    ("array.zarr/labels/cells", {}, r"array\.zarr is no zarr group; labels are added to"),
+    ("plain.zarr/labels/cells", {}, r"plain\.zarr is not an OME-Zarr image, so labels cannot be added"),
+    ("array.zarr/labels/cells", {}, r"array\.zarr is not a zarr group; labels are added to"),
     ("old.zarr/labels/cells", {}, r"old\.zarr is OME-NGFF 0\.3 in zarr 2; labels are added to 0\.5 in zarr 3 and 0\.4"),
     ("image.zarr/labels/cells", {"ngff": "0.4"}, r"image\.zarr is OME-NGFF 0\.5, and so are its labels; got 0\.4"),
     ("image.zarr/labels/cells", {"kind": "probabilities"}, "probabilities are none: say --as labels or --as instances"),

@@ -35,7 +35,7 @@ class Compared:
 def other_tile(plan: Plan, predictor: Predictor) -> Shape:
     """A legal tile of another size, as near to two thirds of the core as there is."""
     if plan.essence["model"].get("average") == "rot7" or not plan.exact:
-        return plan.tile  # it covers the slice, and there is no other; or the result is one of that tile
+        return plan.tile  # it covers the slice, so there is no other; or the result depends on the tile
     cores = []
     for core, axis in zip(plan.footprint.core(plan.tile), plan.footprint.axes, strict=True):
         smaller = max(1, core * 2 // 3 // axis.stride) * axis.stride

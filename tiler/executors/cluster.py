@@ -84,7 +84,7 @@ class _Deaf(WorkerPlugin):
 
 
 def check_workers(client: Client) -> None:
-    """Refuse workers that would not compute what is computed here.
+    """Refuse workers whose results could differ from those computed here.
 
     Raises
     ------

@@ -102,7 +102,7 @@ class _Stream:
         except BlockFailed as error:
             self.failure = self.failure or error
         except KilledWorker as error:
-            self._blame(index, error, "every worker that had it died, most likely for want of memory: give them more, "
+            self._blame(index, error, "every worker that had it died, most likely for lack of memory: give them more, "
                                       "or a smaller --memory, --tile or --block")
         except Exception as error:
             self._blame(index, error, self._reason(error))

@@ -1,4 +1,4 @@
-"""How far a blended result is from one whose windows lie elsewhere: the size of what is not exact in it."""
+"""Error of a blended result, measured as its distance from a result whose windows lie elsewhere."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
 
 
 def _in_one_piece(load: Workload, settings: Settings) -> Choice:
-    """Every network input as one tile, and what is wanted of it as one block."""
+    """Every network input as one tile, and the wanted part of it as one block."""
     assert load.canvas is not None
     flat = load.predictor.footprint.flat
     choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
@@ -211,7 +211,7 @@ def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
 
 
 def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | None:
-    """``(z, y, x)`` from one, two or three sizes; what is missing is one slice where slices are independent."""
+    """``(z, y, x)`` from one, two or three sizes; a missing z is one slice if slices are independent."""
     if sizes is None:
         return None
     if len(sizes) not in (1, 2, 3) or min(sizes) < 1:

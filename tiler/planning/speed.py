@@ -157,7 +157,7 @@ def _together(run: Callable[[], Array], feeders: int) -> None:
 
 
 def _batch(predictor: Predictor, source: Source, tile: Shape) -> Array:
-    """Noise in the source's type; what is the same everywhere may run faster than real images."""
+    """Noise in the source's dtype, because constant images may run faster than real ones."""
     noise = np.random.default_rng(0).random((1, predictor.in_channels, *tile), dtype=np.float32)
     return (noise * 255).astype(source.dtype)
 
@@ -209,7 +209,7 @@ def _pairs(content: Any) -> Iterator[tuple[float, float]]:
 
 
 def _keep(path: Path, speed: Speed) -> None:
-    """Whole or not at all, whoever writes beside; a folder that cannot be written costs a measurement, not the run."""
+    """Keep a measurement. A folder that cannot be written costs another measurement, not the run."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_durably(path, json.dumps({"points": speed.points}).encode(), shared=True)

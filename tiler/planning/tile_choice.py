@@ -83,7 +83,7 @@ def _share(size: int, core: int) -> int:
 
 
 def block_for(load: Workload, tile: Shape) -> Shape:
-    """A block of whole cores: at least half a thousand voxels wide, as deep as what is decoded at once."""
+    """A block of whole cores: at least 512 voxels wide, and as deep as the chunks that are decoded at once."""
     footprint, depth = load.predictor.footprint, load.source.read_unit[0]
     wanted = (depth if footprint.flat else BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE)
     sides = []

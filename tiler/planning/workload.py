@@ -31,7 +31,7 @@ CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
 """By whether a block is one slice thick."""
 
 PINNED = 2
-"""Memory of this machine for what is copied to and from devices, over its size: torch rounds up to powers of two."""
+"""Host memory over bytes copied to and from devices: torch rounds pinned memory up to powers of two."""
 
 FOUND_BYTES = 1 << 17
 """Memory of what one pass finds of one network input: some thousand channels, and their record."""
@@ -196,7 +196,7 @@ class Workload:
         return Traffic.product([self._axis_traffic(*args) for args in self._by_axis(Choice(tile, block))])
 
     def visit(self, choice: Choice, budget: Budget) -> Visit:
-        """In which order the blocks of the last pass are visited, and what is kept of what they share."""
+        """Order in which the blocks of the last pass are visited, and the cache of chunks that they share."""
         # Where voxels are there without being decoded, keeping them would only copy them.
         spare = budget.left - self.bytes(choice) if self._chunked else 0
         return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare,

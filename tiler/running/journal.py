@@ -54,7 +54,7 @@ class Journal:
         except BaseException:
             lines.close()
             raise
-        # As it will be loaded: what is made of a header is the same before and after an interruption.
+        # The header as it will be loaded: a run and its resumption then work with the same one.
         return cls(path, _content(first, 1, path), {}, lines)
 
     @classmethod

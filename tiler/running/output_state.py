@@ -1,4 +1,4 @@
-"""Whether a run may start or go on, as far as what is there already and what the user says about it."""
+"""Checks before a run starts or goes on: existing outputs, the intent of the user, and changed plans."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refuse_own_input(source: object, output: Output) -> None:
 
 
 def check_intent(output: Output, intent: Intent) -> None:
-    """Refuse to touch what is there unless the user said what to do with it.
+    """Refuse to touch an existing output unless the user said what to do with it.
 
     Raises
     ------

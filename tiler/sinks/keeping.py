@@ -93,7 +93,7 @@ class Keeping(Protocol):
         ...
 
     def promote(self) -> None:
-        """Give what is whole its final name; may be called again."""
+        """Give a complete output its final name; may be called again."""
         ...
 
 

@@ -7,7 +7,7 @@
       labels/                       lists the names of its label images; made where there is none
         cells/                      as many levels as the image has, in its version of OME-NGFF
         nuclei.partial/             not whole, not listed
-    image.zarr.labels.cells.journal the record of the run: an image holds nothing that is no zarr
+    image.zarr.labels.cells.journal the record of the run, beside the image: an image holds only zarr
 
 https://ngff.openmicroscopy.org/0.5/#labels-md
 """
@@ -81,7 +81,7 @@ class Image:
         ome = attributes.get("ome", attributes)
         multiscales = ome.get("multiscales") if isinstance(ome, Mapping) else None
         if not multiscales or not isinstance(multiscales[0], Mapping):
-            raise SinkError(f"{place} is no OME-Zarr image to which labels could be added: choose another .zarr (-o)")
+            raise SinkError(f"{place} is not an OME-Zarr image, so labels cannot be added: choose another .zarr (-o)")
         version = str(ome.get("version") or multiscales[0].get("version") or {2: "0.4", 3: "0.5"}[zarr_format])
         if ZARR_FORMATS.get(version) != zarr_format:
             raise SinkError(f"{place} is OME-NGFF {version} in zarr {zarr_format}; labels are added to 0.5 in zarr 3 "
@@ -127,7 +127,7 @@ def _group(output: Place, place: Place) -> zarr.Group:
         return zarr.open_group(keeping_of(place).stored(), mode="r")
     except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError) as error:
         missing = isinstance(place, Path) and not place.exists()
-        told = "does not exist" if missing else "is no zarr group"
+        told = "does not exist" if missing else "is not a zarr group"
         raise SinkError(f"cannot write {output}: {place} {told}; labels are added to an OME-Zarr image that is there "
                         "(-o)") from error
 
@@ -139,7 +139,7 @@ def image_over(output: Place, wanted: str | None, kind: str) -> Image:
     ------
     SinkError
         If there is no such image, or nothing can be added to its list; if another version than its own is wanted, or
-        what is to be written is no labels.
+        the result is not labels.
     """
     image = Image.over(output)
     if KINDS[kind].ordered:
@@ -175,7 +175,7 @@ class LabelSink(ZarrSink):
         super().create()
 
     def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
-        """Give it its name, then list it: what is listed is whole."""
+        """Give it its name, then list it, so that listed labels are complete."""
         super().finish(attributes, watch)
         with writing(self.name):
             self.image.listing.add(self._place.name, [level.path for level in self.levels()])

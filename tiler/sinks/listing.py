@@ -127,7 +127,7 @@ class Listing:
                 attributes = content["attributes"].setdefault("ome", {"version": "0.5"})
             old = attributes.get("labels", [])
             if not isinstance(old, list):
-                raise TypeError(f"{old!r} is no list of names")
+                raise TypeError(f"{old!r} is not a list of names")
         except (ValueError, TypeError, AttributeError) as error:
             raise SinkError(f"the list of labels of {self.image} makes no sense, so nothing can be added to it: "
                             f"{error}") from error

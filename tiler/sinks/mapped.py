@@ -133,7 +133,7 @@ class MappedSink:
                 path = self.target.current
                 mode = "r+" if path == self.target.partial else "r"
                 with readable(path):
-                    self.map(path, "r")  # what is to be written would be made longer, and filled with zeros
+                    self.map(path, "r")  # opened for writing, a truncated file would silently grow, filled with zeros
                     mapped, array = self.map(path, mode)
                     if array.shape != self.layout.shape:
                         raise ValueError(f"shape {array.shape} instead of {self.layout.shape}")

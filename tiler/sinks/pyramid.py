@@ -194,7 +194,7 @@ def voxels_of(index: Index) -> int:
 
 
 def reduced(values: Array, steps: Shape, reduce: Reduction) -> Array:
-    """Every group of ``steps`` voxels as one; what is missing from the last groups is repeated from the face."""
+    """Every group of ``steps`` voxels as one; incomplete groups at the end repeat the voxels of the face."""
     padding = [(0, -size % step) for size, step in zip(values.shape, steps, strict=True)]
     full = np.pad(values, padding, mode="edge") if any(after for _, after in padding) else values
     coarse = tuple(size // step for size, step in zip(full.shape, steps, strict=True))

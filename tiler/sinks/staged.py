@@ -124,7 +124,7 @@ class StagedSink:
     def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Convert the stage, store the provenance beside the output, then give it its final name.
 
-        May be called again: what was not finished is made anew.
+        May be called again: unfinished parts are made again.
         """
         draft = self.target.partial / self.target.path.name
         with writing(self.target.path):

@@ -29,6 +29,6 @@ def steps(calibration: Calibration) -> dict[str, tuple[float, str]]:
 
 
 def seconds_per_frame(calibration: Calibration) -> float | None:
-    """None where there is no time, or its unit is not known."""
+    """Seconds between two time points; None without a time axis or a known unit."""
     scale, unit = steps(calibration).get("t", (1.0, ""))
     return scale * SECONDS[unit] if unit in SECONDS else None

@@ -62,7 +62,7 @@ class ZarrSink:
 
     @property
     def write_unit(self) -> Shape:
-        """The shard, else the chunk: what is encoded together."""
+        """Voxels that are encoded together: the shard, or the chunk if there are no shards."""
         z, y, x = self._shard or self.spec.chunk
         return self._depth(z), y, x
 
@@ -139,7 +139,7 @@ class ZarrSink:
     def finish(self, attributes: Json, watch: Watch = UNWATCHED) -> None:
         """Build the coarser levels, store the provenance in the group, which is whole then.
 
-        May be called again: what was not finished is made anew.
+        May be called again: unfinished parts are made again.
         """
         self._close()
         with writing(self.name):

@@ -23,8 +23,7 @@ from tiler.stores.label_places import METADATA
 class DurableStore(LocalStore):
     """A zarr store on a disk whose metadata is whole on the disk before it replaces older metadata.
 
-    zarr's own store renames a new file that may still be empty on the disk, which is what is found after a loss of
-    power.
+    zarr's own store renames a new file that may not be on the disk yet, so that it is empty after a loss of power.
     """
 
     async def set(self, key: str, value: Buffer) -> None:

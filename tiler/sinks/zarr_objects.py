@@ -1,4 +1,4 @@
-"""A zarr group on an object store, where nothing can be renamed: what is not whole says so in its attributes.
+"""A zarr group on an object store, where nothing can be renamed: an unfinished group says so in its attributes.
 
 An unfinished group carries ``tiler: {unfinished: true}`` and nothing that makes it an image for other programs. The
 one write with which `finish` replaces its attributes is what makes it whole.

@@ -1,4 +1,4 @@
-"""Object stores: addresses such as ``s3://bucket/volume.zarr``, and what is asked of the servers behind them."""
+"""Places of inputs and outputs: paths, and addresses on object stores such as ``s3://bucket/volume.zarr``."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ WRITABLE = ("s3", "gs")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where something lies: ``scheme://host/key``. It holds no credentials, and so travels through pickle safely.
+    """The place of an object, ``scheme://host/key``. It holds no credentials, so it can be pickled safely.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Address:
 
     @property
     def parents(self) -> Iterator[Address]:
-        """What holds it, the nearest first, without the bucket itself."""
+        """Its parents, the nearest first, without the bucket itself."""
         return (Address(self.scheme, self.host, path) for path in self.path.parents if path.parts)
 
     @property
@@ -85,15 +85,15 @@ class Address:
         return self.scheme in WRITABLE
 
     def absolute(self) -> Address:
-        """Itself, as what is not relative to anything."""
+        """The address itself: it is always absolute."""
         return self
 
     def resolve(self) -> Address:
-        """Itself, as what is no link."""
+        """The address itself: object stores have no links."""
         return self
 
     def with_name(self, name: str) -> Address:
-        """Another one beside it."""
+        """The address of another object beside it."""
         return Address(self.scheme, self.host, self.path.with_name(name))
 
     def inside(self, other: Address) -> str:
@@ -130,7 +130,7 @@ def is_address(text: object) -> bool:
 
 
 def by_place(place: Place, local: Callable[[Path], L], remote: Callable[[Address], R]) -> L | R:
-    """What is made for a path on a disk, or for an address: the one place where they are told apart."""
+    """Call ``local`` for a path on a disk, ``remote`` for an address: the only place that tells them apart."""
     return remote(place) if isinstance(place, Address) else local(place)
 
 

@@ -1,4 +1,4 @@
-"""What object stores answer when something is wrong, as one line that holds no credentials.
+"""Errors of object stores as one line that holds no credentials.
 
 The texts of the library are looked at and never repeated: they may hold the address of an endpoint with a user and
 a password in it, and the answer of a server in full.

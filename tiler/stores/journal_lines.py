@@ -27,7 +27,7 @@ class Lines(Protocol):
         ...
 
     def begin(self) -> None:
-        """Start anew, without the lines of an older journal."""
+        """Begin a new journal, without the lines of an older one."""
         ...
 
     def resume(self, sound: Sequence[bytes]) -> None:

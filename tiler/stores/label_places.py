@@ -1,6 +1,6 @@
 """Where label images of OME-Zarr images lie, ``IMAGE.zarr/labels/NAME``, and what lies beside an output.
 
-An image may be part of larger zarrs, a plate or a collection. What belongs to the run and is no zarr lies beside the
+An image may be part of larger zarrs, a plate or a collection. Files of the run that are not zarr lie beside the
 outermost of them, since readers complain of it inside::
 
     plate.zarr/A/1/labels/cells             an output

@@ -1,4 +1,4 @@
-"""One run at a time on an output of an object store: a lock that its holder renews, since nobody frees it for the dead.
+"""One run at a time on an output of an object store: a lock that expires unless its holder renews it.
 
 The lock is an object that says who holds it. It is made and renewed by conditional writes, so that two runs cannot
 both have it; on a store that has no such writes it is a courtesy. One that was not renewed for `EXPIRES` seconds, or
@@ -92,7 +92,7 @@ class _Holder:
             found = get(self.address)
             if found is not None and found.mark == self._mark:
                 delete(self.address)
-        except StoreError as error:  # it expires; what is raised already matters more
+        except StoreError as error:  # the lock expires anyway, and the first error matters more
             log.warning("the lock could not be given back: %s", error)
 
 

@@ -77,7 +77,7 @@ def client(address: Address, *, below: bool = False) -> Any:
 
 @lru_cache(maxsize=64)
 def _client(url: str, patience: Patience, environment: int) -> Any:
-    """Kept, since each has its own connections; made anew where the environment has changed."""
+    """Cached, because each client has its own connections; a changed environment gets a new one."""
     return from_url(url, **patience.options)
 
 

@@ -1,4 +1,4 @@
-"""How long a server is waited for, and how often it is asked again: the one place where that is chosen."""
+"""Timeouts and retries of requests to servers."""
 
 from __future__ import annotations
 
