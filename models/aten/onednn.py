@@ -25,4 +25,4 @@ def convolve(
 def takes(x: torch.Tensor) -> bool:
     """Whether oneDNN is called for a tensor: float32 slices or volumes on a processor that has it."""
     return (x.device.type == "cpu" and x.dtype == torch.float32 and x.ndim in (4, 5) and x.numel() > 0
-            and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
+            and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled))

@@ -78,7 +78,7 @@ def select(node: Node) -> Rule:
     axis = node.args["dim"] % len(node.sizes[0])
     place = node.args["index"] % node.sizes[0][axis]
     kept = [Along(at) for at in range(len(node.shape))]
-    axes = (*kept[:axis], Fixed(place, place + 1), *kept[axis:])
+    axes: tuple[Along | Fixed, ...] = (*kept[:axis], Fixed(place, place + 1), *kept[axis:])
     return Rule((Axes(axes, node.sizes[0]),), lambda part: part.first.squeeze(axis))
 
 

@@ -100,8 +100,8 @@ def _weighted(part: Part, lead: int, taps: list[Taps]) -> torch.Tensor:
 
 def _taps(node: Node, size: int, out: int, scale: float | None) -> Taps:
     """Of one axis, in the type in which torch computes coordinates, since float32 puts far ones elsewhere."""
-    kind = np.float64 if node.dtype == torch.float64 else np.float32
-    at = np.arange(out).astype(kind)
+    kind: Any = np.float64 if node.dtype == torch.float64 else np.float32
+    at: Any = np.arange(out).astype(kind)
     if "nearest" in node.op:
         return _nearest(node, size, out, scale)
     if node.args.get("align_corners", False):

@@ -55,7 +55,8 @@ def record(module: nn.Module, shape: Size) -> Graph:
     recorder = None
     try:
         # In inference mode composite operators hide those that they consist of, and so do those that TorchScript fuses.
-        with quiet(), torch.inference_mode(False), torch.no_grad(), torch.jit.optimized_execution(False):
+        fused = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]  # torch exports it by name alone
+        with quiet(), torch.inference_mode(False), torch.no_grad(), fused:
             image = torch.zeros(shape, dtype=torch.float32 if like is None else like.dtype, device="meta")
             recorder = _Recorder(module, image, names)
             with recorder:
@@ -307,4 +308,4 @@ def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def _extent(tensor: torch.Tensor) -> tuple[int, int]:
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.storage_offset(), tensor.storage_offset() + last + 1
+    return int(tensor.storage_offset()), int(tensor.storage_offset() + last + 1)

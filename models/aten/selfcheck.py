@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -101,10 +102,13 @@ def _periods(meta: nn.Module, in_channels: int, ndim: int) -> Size:
 
     found = _least(PERIODS, lambda each: takes((each,) * ndim))
     periods = [found] * ndim
+
+    def along(axis: int, each: int) -> None:
+        takes((*periods[:axis], each, *periods[axis + 1 :]))
+
     for axis in range(ndim):
         smaller = [each for each in PERIODS if each <= found]
-        periods[axis] = _least(smaller, lambda each, axis=axis: takes(
-            (*periods[:axis], each, *periods[axis + 1 :])))
+        periods[axis] = _least(smaller, partial(along, axis))
     return tuple(periods)
 
 

@@ -65,7 +65,7 @@ class TorchCrops:
     """`tiler.ports.Crops` of a predictor."""
 
     predictor: TorchPredictor
-    outline: Outline
+    outline: Outline | None
 
     def cropped(self, batch: Array, crop: Box) -> Array:
         """``(n, channels, *crop.shape)``: a box of ``predictor(batch)``; raises what that raises."""
@@ -104,6 +104,7 @@ class TorchCrops:
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
         """See `tiler.ports.Crops`; all orientations are taken to cost what the plain one does."""
         predictor = self.predictor
+        assert self.outline is not None, "a predictor with whole inputs has operations of its own"
         first, shift = 3 - predictor.model.ndim, _less(predictor.footprint, predictor.plain)
         slices = sum(count * span.size for span, count in crops[0].items()) if first else 1
         moved = [{span.shift(by): count for span, count in axis.items()}

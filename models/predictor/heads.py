@@ -11,6 +11,8 @@ import torch
 from tiler.errors import ModelError
 from tiler.options import Head
 
+__all__ = ["Activation", "ClassRule", "Head", "choose", "labels", "probabilities", "quantise"]
+
 ClassRule = str | Sequence[int | str] | None
 
 

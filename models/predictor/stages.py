@@ -16,6 +16,7 @@ from tiler.geometry import Box, Shape, Span
 from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.maps import whole
 from tiler.models.aten.staged import BLOCK_VOXELS, StagedPlan
+from tiler.models.cropping import Outline
 from tiler.models.cropping.predictor import TorchCrops
 from tiler.models.inference.network import Session
 from tiler.ports import Capabilities
@@ -102,7 +103,7 @@ class Stages:
 class StagedCrops(TorchCrops):
     """`tiler.ports.Crops`: parts of a result, made of the whole input where that is needed, and else of a part."""
 
-    outline: None = None
+    outline: Outline | None = None
 
     def _scores(self, session: Session, x: torch.Tensor, crop: Box) -> torch.Tensor:
         return torch.cat([session.staged(each, crop) for each in x.split(1)])

@@ -11,7 +11,7 @@ import torch
 from tiler.errors import ModelError
 from tiler.models.predictor import heads
 from tiler.models.predictor.heads import ClassRule, Head
-from tiler.ports import Meaning
+from tiler.ports import KINDS, Meaning
 
 THRESHOLD = 0.5
 """From which probability on a voxel belongs to a class."""
@@ -218,7 +218,7 @@ def written_as(kind: str, values: Values, classes: ClassRule, dtype: str) -> Wri
         If the classes do not exist, or what would be written means nothing.
     """
     chosen = heads.choose(classes, values.names, values.head or "none")
-    if kind == "probabilities":
+    if KINDS[kind].ordered:
         if dtype == "uint8":
             values.require_probabilities()
         return Probabilities(values.names, chosen, np.dtype(dtype))
