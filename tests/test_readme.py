@@ -68,4 +68,5 @@ def test_every_link_and_picture_is_there():
 def test_every_command_is_in_the_table():
     from tiler.cli.main import COMMANDS
 
-    assert set(re.findall(r"^\| `tiler (\w+)", README, re.M)) == set(COMMANDS)
+    page = (ROOT / "tiler" / "docs" / "pages" / "command-line.md").read_text()
+    assert set(re.findall(r"^\| `tiler (\w+)", page, re.M)) == set(COMMANDS)
