@@ -276,4 +276,5 @@ def _backend(name: str, setting: Setting, plain: Footprint) -> str:
 
 def _scaling(options: PredictorOptions, loaded: LoadedModel) -> Scaling:
     values = loaded.normalisation if options.normalise == "weights" else fixed_scaling(options.normalise)
-    return Scaling(options.normalise, values and values.checked(loaded.in_channels), loaded.measured)
+    return Scaling(options.normalise, values and values.checked(loaded.in_channels), loaded.measured,
+                   standardised=loaded.normalisation is not None)

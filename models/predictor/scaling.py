@@ -27,11 +27,14 @@ class Scaling:
         The constants; None leaves grey values as they are, or waits for the statistics of the volume.
     measured
         How the model scales its input by statistics of it; None where it does not.
+    standardised
+        Whether the weights were trained on grey values less their mean, divided by their deviation.
     """
 
     rule: str
     values: Normalisation | None
     measured: Measured | None = None
+    standardised: bool = False
 
     @property
     def measures(self) -> Measured | None:

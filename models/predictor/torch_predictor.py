@@ -102,6 +102,7 @@ class TorchPredictor:
             meaning=self.written.meaning,
             feeders=self.network.feeders,
             device_memory=self.network.memory,
+            standardised=self.scaling.standardised,
             needs_statistics=self.scaling.waits,
             own_scaling=None if measures is None else OwnScaling(measures, replace(self, scaling=self.scaling.done())),
         )

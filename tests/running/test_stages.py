@@ -23,6 +23,7 @@ from tiler.errors import (
     SourceError,
 )
 from tiler.jobs.statistics import scaling
+from tiler.ports import Capabilities
 from tiler.running.journal import Journal
 from tiler.testing.predictors import PoolingAxis, PoolingNet
 
@@ -250,6 +251,21 @@ def test_data_unlike_the_training_data_are_warned_about(expected, warned):
     heard = Recorder()
     tiler.segment(VOLUME, Trained(), listener=heard)
     assert any("`normalise=volume`" in message for message in heard.warnings) == warned
+
+
+@pytest.mark.parametrize(("rule", "warned"), [("volume:1,99", True), ("volume", False), ("weights", False)])
+def test_percentiles_are_questioned_where_weights_want_mean_and_deviation(rule, warned):
+    class Standardised(PoolingNet):
+        capabilities = Capabilities(standardised=True)
+
+    for net, expected in ((Standardised(), warned), (PoolingNet(), False)):
+        listener = Recorder()
+        tiler.segment(VOLUME, net, normalise=rule, listener=listener)
+        assert any("maps percentiles to 0 and 1" in line for line in listener.warnings) == expected
+
+
+def test_the_bundled_weights_want_mean_and_deviation():
+    assert tiler.open_model("unet", normalise="volume").predictor.capabilities.standardised
 
 
 def test_percentiles_come_from_the_exact_histogram():

@@ -198,6 +198,8 @@ class Capabilities:
         depends on which.
     device_memory
         Bytes that each pass may take on its device; None if passes take the machine's own memory.
+    standardised
+        Whether the network was trained on grey values less their mean, divided by their deviation.
     needs_statistics
         Whether `with_statistics` must be called before the first batch.
     own_scaling
@@ -215,6 +217,7 @@ class Capabilities:
     inexact: str = ""
     feeders: int = 1
     device_memory: int | None = None
+    standardised: bool = False
     needs_statistics: bool = False
     own_scaling: OwnScaling | None = None
     crops: Crops | None = None

@@ -197,3 +197,6 @@ def _warn_if_strange(run: RunSpec, listener: Listener) -> None:
     warning = expected and strangeness(run.source, run.plan.region, *expected)
     if warning:
         listener.warn(warning)
+    if ":" in (run.statistics or "") and run.predictor.capabilities.standardised:
+        listener.warn(f"--normalise {run.statistics} maps percentiles to 0 and 1, but the weights were trained on grey "
+                      "values less their mean, divided by their deviation: --normalise volume may serve better")
