@@ -15,7 +15,8 @@ from tiler.geometry import Box
 from tiler.opening import open_all
 from tiler.options import Options
 from tiler.ports import KINDS, Kind
-from tiler.running.output import InMemory, output_of
+from tiler.running.destination import InMemory
+from tiler.running.output import output_of
 from tiler.running.perform import Memo, Silent, perform
 from tiler.running.results import RESULTS, Probabilities
 from tiler.running.run_spec import sinks_of

@@ -14,7 +14,7 @@ from tiler.jobs.statistics import StatisticsJob
 from tiler.opening import open_all
 from tiler.options import Options
 from tiler.running.bars import Bars, showing
-from tiler.running.output import InMemory
+from tiler.running.destination import InMemory
 from tiler.running.perform import Silent
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec

@@ -32,8 +32,8 @@ from tiler.opening import Opened, open_all
 from tiler.options import AUTO, TABLE, Options, ResolvedOptions
 from tiler.planning.plan import Plan
 from tiler.planning.reads import inside
-from tiler.ports import Array, Json, OutputSpec, Predictor, Source
-from tiler.running.output import InMemory
+from tiler.ports import KINDS, Array, Json, OutputSpec, Predictor, Source
+from tiler.running.destination import InMemory
 from tiler.running.output_spec import network_spec
 from tiler.running.start import run_spec
 from tiler.sinks import open_sink
@@ -79,7 +79,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
 
 
 def _check(options: ResolvedOptions) -> None:
-    if options.kind == "instances":
+    if KINDS[options.kind].classes is None:
         raise PlanError("instances are numbered through the whole volume, a lazy result is made block by block: "
                         "take `kind=labels`, or write them with tiler.segment", option="kind")
     if options.normalise.measured:

@@ -22,7 +22,7 @@ from tiler.jobs.splits import BoxesJob, Numbered, Parts, PlacesJob, SplitJob
 from tiler.objects.rules import Rules
 from tiler.objects.splitting import Watershed
 from tiler.ports import Job, Json, Listener, OutputSpec, Sink
-from tiler.running.output import Destination
+from tiler.running.destination import Destination
 from tiler.running.stage import Findings, Records, Stage
 
 NUMBERING = "instances"

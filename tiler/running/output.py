@@ -22,13 +22,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
 from tiler.errors import JournalError, SinkError, StoreError
 from tiler.machine import free_disk, used_disk
 from tiler.ports import Json, OutputSpec, Sink
+from tiler.running.destination import STAGES, StageName
 from tiler.running.journal import Journal, journal_path
 from tiler.sinks import discard_unfinished, is_own, is_unfinished, is_whole, open_sink, partial_path
 from tiler.sinks.target import Target, remove
@@ -36,10 +36,6 @@ from tiler.stores import asking
 from tiler.stores.address import Address, Place, by_place, place_of
 from tiler.stores.label_places import beside
 from tiler.stores.shelf import Shelf, shelf_at
-
-StageName = Literal["labels", "whole", "objects"]
-STAGES: dict[StageName, str] = {"labels": ".stage.zarr", "whole": ".whole.stage.zarr", "objects": ".objects.stage.zarr"}
-"""What may wait for a later stage, and how its name goes on after that of the output."""
 
 
 class State(Enum):
@@ -49,42 +45,6 @@ class State(Enum):
     UNFINISHED = "unfinished"
     FINISHED = "finished"
     FOREIGN = "foreign"
-
-
-class Destination(Protocol):
-    """The part of an output that stages use."""
-
-    def sink(self, spec: OutputSpec) -> Sink:
-        """The output itself."""
-        ...
-
-    def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
-        """A sink beside the output, for voxels that a later stage reads."""
-        ...
-
-    def shelf(self, name: str) -> Shelf:
-        """Where a stage leaves what a later one needs and no image holds."""
-        ...
-
-    def discard_stage(self) -> None:
-        """Remove what waited."""
-        ...
-
-
-class InMemory:
-    """An array: a `Destination` that leaves nothing behind."""
-
-    def sink(self, spec: OutputSpec) -> Sink:
-        return open_sink(None, spec)
-
-    def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
-        return open_sink(None, spec)
-
-    def shelf(self, name: str) -> Shelf:
-        return shelf_at(None)
-
-    def discard_stage(self) -> None:
-        """Nothing waits outside the memory."""
 
 
 @dataclass(frozen=True)

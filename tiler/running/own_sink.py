@@ -11,7 +11,7 @@ from tiler.options import AUTO, OF_ZARR
 from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
 from tiler.ports import Listener, OutputSpec, Sink
-from tiler.running.output import InMemory
+from tiler.running.destination import InMemory
 from tiler.running.output_state import Intent
 from tiler.running.perform import Memo, perform
 from tiler.running.start import Request, executor_of, open_request, run_spec

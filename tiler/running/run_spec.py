@@ -12,7 +12,7 @@ from tiler.jobs.masked import Part
 from tiler.objects.rules import Rules
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Json, Kind, Predictor, Room, Sink, Source
-from tiler.running.output import Destination
+from tiler.running.destination import Destination
 from tiler.running.stage import Stage
 
 

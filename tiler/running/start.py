@@ -18,8 +18,9 @@ from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.planning.tile_choice import MB
 from tiler.ports import KINDS, Array, Executor, Json, Listener, Room
+from tiler.running.destination import Destination, InMemory
 from tiler.running.journal import Journal
-from tiler.running.output import Destination, InMemory, Output, State
+from tiler.running.output import Output, State
 from tiler.running.output_state import Intent, check_intent, check_same, refuse_own_input
 from tiler.running.perform import Memo, agrees_with, forget_unsound, perform
 from tiler.running.results import RESULTS

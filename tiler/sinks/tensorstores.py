@@ -23,7 +23,7 @@ import tensorstore
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.ports import KINDS, UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.sinks.inspection import level_faults, mark_of, mark_of_folder, marks_of_files, pieces
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
@@ -261,7 +261,7 @@ class PrecomputedSink(TensorSink):
                             "format (-o)")
 
     def described(self, folder: Path, levels: Sequence[Level], number: int) -> Json:
-        segmentation = self.spec.kind != "probabilities"
+        segmentation = not KINDS[self.spec.kind].ordered
         packed = segmentation and np.dtype(self.spec.dtype).name in ("uint32", "uint64")
         size, factors = (self._native(values, 1) for values in (levels[number].shape, levels[number].factors))
         resolution = [side * factor for side, factor in zip(self._nanometres("scale", 1.0), factors, strict=True)]
