@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -25,9 +26,13 @@ TOLERANCE = 1e-10
 """Largest difference, as a share of the output's range."""
 CONDITION = 1000
 """How many times what one rounding of the input does to the whole pass may lie between the two."""
+Found = TypeVar("Found")
+
 PERIODS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Tried one after the other: the sizes that a network takes are often multiples of its pooling."""
-LEAST_SIDE = 8
+LEAST_SIDES = (8, 16, 32, 65)
+"""Of the canvas: the first that the network takes. Deep networks pool small ones away."""
+MOST_PERIODS = 8
 CELLS = 20_000
 """Of the canvas at most, as long as it has two periods along some axis."""
 BLOCKS = 12
@@ -79,10 +84,9 @@ def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
         twin = random_copy(module, seed=0)
         meta = on_meta(twin)
         periods = _periods(meta, in_channels, ndim)
-        canvas = _canvas(periods)
-        plan = StagedPlan.of(meta, (1, in_channels, *canvas), max(1, math.prod(canvas) // BLOCKS))
+        plan = _least(LEAST_SIDES, lambda least: _plan(meta, in_channels, _canvas(periods, least)))
         generator = torch.Generator().manual_seed(0)
-        image = torch.randn(1, in_channels, *canvas, generator=generator, dtype=torch.float64)
+        image = torch.randn(plan.graph.nodes[0].shape, generator=generator, dtype=torch.float64)
         whole = twin(image)
         error = _apart(StagedNetwork(plan, twin)(image), whole)
         if not error <= TOLERANCE and not error <= CONDITION * _apart(twin(image * (1 + 2**-52)), whole):
@@ -90,45 +94,46 @@ def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
     return Staging(plan.statistics, plan.stages, periods, error)
 
 
+def _plan(meta: nn.Module, in_channels: int, canvas: Size) -> StagedPlan:
+    return StagedPlan.of(meta, (1, in_channels, *canvas), max(1, math.prod(canvas) // BLOCKS))
+
+
 def _periods(meta: nn.Module, in_channels: int, ndim: int) -> Size:
     """The least whose odd multiples the network takes and keeps, first for all axes together, then for each."""
 
-    def takes(periods: Size) -> None:
-        canvas = _canvas(periods)
+    def takes(periods: Size) -> Size:
+        canvas = _canvas(periods, LEAST_SIDES[-1])
         graph = record(meta, (1, in_channels, *canvas))
         made = graph.nodes[graph.output].shape[2:]
         if made != canvas:
             raise NotStagedError(f"it makes {made} of an input of {canvas}")
+        return periods
 
-    found = _least(PERIODS, lambda each: takes((each,) * ndim))
-    periods = [found] * ndim
+    def along(axis: int, others: Size, each: int) -> Size:
+        return takes((*others[:axis], each, *others[axis + 1 :]))
 
-    def along(axis: int, each: int) -> None:
-        takes((*periods[:axis], each, *periods[axis + 1 :]))
-
+    periods = _least(PERIODS, lambda each: takes((each,) * ndim))
     for axis in range(ndim):
-        smaller = [each for each in PERIODS if each <= found]
-        periods[axis] = _least(smaller, partial(along, axis))
-    return tuple(periods)
+        smaller = [each for each in PERIODS if each <= periods[axis]]
+        periods = _least(smaller, partial(along, axis, periods))
+    return periods
 
 
-def _least(values: Sequence[int], takes: Callable[[int], None]) -> int:
-    """The first value that is not refused; where all are, the last refusal counts."""
+def _least(values: Sequence[int], tried: Callable[[int], Found]) -> Found:
+    """What the first value gives that is not refused; where all are, the last refusal counts."""
     for value in values[:-1]:
         with suppress(NotStagedError):
-            takes(value)
-            return value
-    takes(values[-1])
-    return values[-1]
+            return tried(value)
+    return tried(values[-1])
 
 
-def _canvas(periods: Size) -> Size:
+def _canvas(periods: Size, least: int) -> Size:
     """Odd numbers of periods, so that no larger period will do, and no more cells than need be."""
-    counts = [-(-LEAST_SIDE // period) | 1 for period in periods]
+    counts = [-(-least // period) | 1 for period in periods]
     while True:
         sides = tuple(count * period for count, period in zip(counts, periods, strict=True))
         axis = min(range(len(sides)), key=lambda at: (sides[at], -at))
-        if math.prod(sides) * (counts[axis] + 2) > CELLS * counts[axis] or counts[axis] >= LEAST_SIDE:
+        if math.prod(sides) * (counts[axis] + 2) > CELLS * counts[axis] or counts[axis] >= MOST_PERIODS:
             return sides
         counts[axis] += 2
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,8 @@ from torch import nn
 
 from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.modules import on_meta
+from tiler.models.aten.rule import RULES
+from tiler.models.aten.selfcheck import check_stages
 from tiler.models.aten.staged import StagedPlan, staged
 from tiler.models.aten.stored import blocks_of
 
@@ -194,3 +198,29 @@ def test_what_cannot_be_staged_is_refused(module, says):
 def test_an_operator_without_a_rule_is_not_run_on_large_tensors():
     with pytest.raises(NotStagedError, match="sort"):
         StagedPlan.of(on_meta(ready(Sorted())), (1, 1, 8000, 8000))
+
+
+class Pooled(nn.Module):
+    """Pools and resizes back to whatever size there was, or only to multiples of 4 rows and 2 columns."""
+
+    def __init__(self, exact):
+        super().__init__()
+        self.exact, self.first = exact, nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x):
+        low = F.max_pool2d(self.first(x), (4, 2))
+        return F.interpolate(low, **({"scale_factor": (4, 2)} if self.exact else {"size": x.shape[2:]}))
+
+
+@pytest.mark.parametrize(("exact", "periods"), [(False, (1, 1)), (True, (4, 2))])
+def test_the_sizes_that_a_network_takes_are_found(exact, periods):
+    found = check_stages(ready(Pooled(exact)), 1, 2)
+    assert found.periods == periods
+    assert found.error <= 1e-10
+
+
+def test_stages_that_differ_are_refused(monkeypatch):
+    monkeypatch.setitem(RULES, "max_pool2d_with_indices", lambda node: RULES["slice"](
+        dataclasses.replace(node, op="slice", args={"self": node.args["self"], "dim": 2, "start": 0, "step": 1})))
+    with pytest.raises(NotStagedError):
+        check_stages(ready(Pooled(False)), 1, 2)
