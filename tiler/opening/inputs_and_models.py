@@ -19,7 +19,7 @@ from tiler.opening.models import OpenedModel, fixed_by, is_predictor, predictor_
 from tiler.options import AUTO, Options, ResolvedOptions, parse_rule
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
-from tiler.ports import Json, Predictor, Source
+from tiler.ports import KINDS, Json, Predictor, Source
 from tiler.sources import open_source
 from tiler.sources.volume import VolumeSource
 
@@ -49,12 +49,12 @@ class Opened:
 
     @property
     def instance_dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.options.dtype if self.kind == "instances" else "uint32")
+        return np.dtype(self.options.dtype if KINDS[self.kind].numbered else "uint32")
 
     @property
     def rules(self) -> Rules | None:
         """How objects are made of labels; None where none are."""
-        if self.kind != "instances":
+        if not KINDS[self.kind].numbered:
             return None
         return rules_of(self.options, self.source, self.predictor)
 
@@ -106,7 +106,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     if box is not None and isinstance(volume, VolumeSource):
         volume.check_region(box, resolved.missing)
     unknown = fixed_by(model) if is_predictor(model) else frozenset[str]()
-    if is_predictor(model) and resolved.kind != "instances":
+    if is_predictor(model) and not KINDS[resolved.kind].numbered:
         unknown |= {"dtype"}
     return _with_scaling(Opened(resolved, volume, predictor, box, part_of(resolved, volume), unknown))
 

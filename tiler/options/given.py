@@ -105,7 +105,7 @@ def _check_kind(options: ResolvedOptions) -> None:
     if options.dtype not in KINDS[kind].types:
         raise PlanError(f"{kind} are written as {', '.join(KINDS[kind].types)}; got {options.dtype!r}", option="dtype")
     for name, option in TABLE.items():
-        if option.group == "Objects" and kind != "instances" and getattr(options, name) != option.default:
+        if option.group == "Objects" and not KINDS[kind].numbered and getattr(options, name) != option.default:
             raise PlanError(f"{kind} have no objects: say `kind=instances`, or leave out `{name}`")
     if options.average == "rot7" and options.border == "zero":
         raise PlanError("seven rotations are averaged with a mirrored border only", option="border")

@@ -31,6 +31,11 @@ class Kind:
     dataset: str
 
     @property
+    def numbered(self) -> bool:
+        """Whether its values are numbers of objects."""
+        return self.classes is None
+
+    @property
     def method(self) -> Literal["mean", "mode"]:
         """Rule that makes one voxel of a coarser level from several; "mode" is the most frequent value."""
         return "mean" if self.ordered else "mode"

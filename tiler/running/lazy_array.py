@@ -79,7 +79,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
 
 
 def _check(options: ResolvedOptions) -> None:
-    if KINDS[options.kind].classes is None:
+    if KINDS[options.kind].numbered:
         raise PlanError("instances are numbered through the whole volume, a lazy result is made block by block: "
                         "take `kind=labels`, or write them with tiler.segment", option="kind")
     if options.normalise.measured:
