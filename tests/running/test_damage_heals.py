@@ -146,6 +146,20 @@ def test_metadata_that_vanished_name_the_way_out(source, tmp_path, gone, how):
     assert tiler.check(output, model=LabelNet()).sound
 
 
+@pytest.mark.parametrize("name", ["out.zarr", "out.npy"])
+@pytest.mark.parametrize("how", [deleted, emptied])
+def test_a_journal_that_vanished_names_the_way_out(source, tmp_path, name, how):
+    output = tmp_path / name
+    stopped(source, output)
+    how(tmp_path / f"{name}.journal")
+    for options in ({}, {"resume": True}):
+        with pytest.raises(TilerError, match="--overwrite") as refusal:
+            tiler.segment(source, LabelNet(), output, **options)
+        assert "--resume" not in str(refusal.value)
+    tiler.segment(source, LabelNet(), output, overwrite=True)
+    assert tiler.check(output, model=LabelNet(), windows=0).sound
+
+
 def test_a_preallocated_file_that_was_cut_names_the_way_out(source, tmp_path):
     output = tmp_path / "out.npy"
     stopped(source, output)

@@ -61,7 +61,9 @@ def check_intent(output: Output, intent: Intent) -> None:
     if state in (State.FOREIGN, State.FINISHED) and not intent.resume:
         raise SinkError(f"{output} exists: --overwrite replaces it, -o chooses another name")
     if state is State.UNFINISHED and not intent.resume:
-        raise SinkError(f"{output} has an unfinished run: --resume goes on with it, --overwrite starts anew")
+        ways = "--resume goes on with it, --overwrite starts anew" if output.has_journal else \
+            "its journal is gone, so only --overwrite, which starts anew, is left"
+        raise SinkError(f"{output} has an unfinished run: {ways}")
 
 
 def check_same(stored: Json, now: Json, same_input: bool) -> None:

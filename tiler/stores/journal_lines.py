@@ -96,4 +96,4 @@ class FileLines:
 
 def no_journal(place: Place) -> JournalError:
     """For a journal that is not there."""
-    return JournalError(f"there is no journal {place}: nothing to resume or to check")
+    return JournalError(f"there is no journal {place}: nothing can be resumed or checked; --overwrite starts anew")
