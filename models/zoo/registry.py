@@ -89,6 +89,7 @@ class BundledWeights:
 
 
 _WEIGHTS = {entry.name: entry for entry in (
+    BundledWeights("dic-hela", "unet", "HeLa cells in differential interference contrast, 0.19 um a pixel"),
     BundledWeights("unet-isbi2012", "unet", "membranes in serial-section transmission EM of fly larva, 4 nm a pixel"),
 )}
 
