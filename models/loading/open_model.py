@@ -75,7 +75,7 @@ def load_model(
         raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file (--model)")
     if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():
         given = arguments or _arguments_in(path)
-        return _from_factory(FactoryRecipe(parts[0], parts[2], path, tuple(given.items()), output))
+        return _from_factory(FactoryRecipe(parts[0], parts[2], path, tuple(as_json(given).items()), output))
     _refuse_arguments(arguments, f"{text}, whose file says how it is built")
     loaded = _named(text, weights, path, trust)
     if output is None:
@@ -129,6 +129,13 @@ def _of_library(recipe: FactoryRecipe) -> LoadedModel:
                     "trained to (--weights)", name)
     version = f"{found.module.partition('.')[0]} {package_version(found.module)}"
     return foreign(recipe, name, recipe.weights, _stated({"source": version}, recipe.returns))
+
+
+def as_json(value: Any) -> Any:
+    """The same value with lists for tuples, as a resumed run reads it: networks may keep what they are given."""
+    if isinstance(value, Mapping):
+        return {name: as_json(each) for name, each in value.items()}
+    return [as_json(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
 def _stated(identity: Mapping[str, Any], returns: str | None) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def chosen_output(result: Any, returns: str) -> torch.Tensor:
     for part in returns.split("."):
         found = _item(found, part, returns)
     if not isinstance(found, torch.Tensor):
-        raise ModelError(f"output {returns} of the network is {outputs_of(found)}: name one of them as {returns}.NAME "
-                         "(--returns)")
+        raise ModelError(f"output {returns} of the network is {outputs_of(found)}: name one of them as {returns}.NAME",
+                         option="returns")
     return found
 
 
@@ -53,7 +53,7 @@ def _item(outputs: Any, part: str, returns: str) -> Any:
     listed = isinstance(outputs, Sequence) and not isinstance(outputs, str)
     if listed and part.isdecimal() and int(part) < len(outputs):
         return outputs[int(part)]
-    raise ModelError(f"the network has no output {returns!r}: it returns {outputs_of(outputs)} (--returns)")
+    raise ModelError(f"the network has no output {returns!r}: it returns {outputs_of(outputs)}", option="returns")
 
 
 def outputs_of(result: Any) -> str:

@@ -32,9 +32,8 @@ def open_smp(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     config = dict(read_json(path / CONFIG))
     name = str(need(config, "_model_class", path / CONFIG))
     find_network("smp", name)
-    # Lists of JSON were tuples; the encoder's first weights would be fetched and then replaced.
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
-                 if not key.startswith("_")} | {"encoder_weights": None}
+    # The encoder's first weights would be fetched, and then replaced.
+    arguments = {key: value for key, value in config.items() if not key.startswith("_")} | {"encoder_weights": None}
     file = next((path / each for each in WEIGHTS if (path / each).is_file()), None)
     if file is None:
         raise ModelError(f"{path} has no weights: neither {' nor '.join(WEIGHTS)} (--model)")

@@ -40,11 +40,19 @@ class Net(nn.Module):
                 "nested": {"heads": [features, scores]}}[self.gives]
 
 
+class Keeping(Net):
+    """It keeps its arguments as they were given, as those of segmentation_models_pytorch do."""
+
+    def __init__(self, widths=(4,), encoder_weights="imagenet", **arguments):
+        super().__init__(encoder_weights=encoder_weights, **arguments)
+        self.config = {"widths": widths}
+
+
 @pytest.fixture(autouse=True)
 def library(monkeypatch):
     """A library that is always there, in place of those that may not be."""
     module = ModuleType("nets_of_others")
-    module.Net, module.Nest, module.__version__ = Net, Net, "1.2"
+    module.Net, module.Nest, module.__version__ = Net, Keeping, "1.2"
     monkeypatch.setitem(sys.modules, "nets_of_others", module)
     monkeypatch.setitem(LIBRARIES, "others", Library(("nets_of_others",), "nets", ("encoder_weights",)))
     monkeypatch.setitem(LIBRARIES, "absent", Library(("no_such_package_here.nets",), "em-tiler[absent]"))
@@ -89,6 +97,13 @@ def test_what_cannot_be_built_is_one_line(model, arguments, words):
     with pytest.raises(ModelError, match=words) as refused:
         load_model(model, arguments=arguments)
     assert "\n" not in str(refused.value)
+
+
+def test_a_tuple_is_the_same_network_when_the_run_is_opened_again(tmp_path):
+    np.save(tmp_path / "in.npy", GREY)
+    given = {"model_args": {"classes": 2, "widths": (4, 4)}, "device": "cpu", "threads": 1}
+    tiler.segment(tmp_path / "in.npy", "others:Nest", tmp_path / "out.npy", **given)
+    assert tiler.check(tmp_path / "out.npy").sound
 
 
 def test_arguments_go_to_any_factory(tmp_path):
