@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 import tiler
-from tiler.errors import MemoryBudgetError
+from tiler.errors import MemoryBudgetError, ModelError
 from tiler.models.aten import staged
 from tiler.models.aten.random_weights import random_copy
+from tiler.models.exporting.export import ExportOptions, export
 from tiler.models.inference.network import _latest as opened
 from tiler.models.predictor import open_predictor
 
@@ -138,3 +139,8 @@ def one_pass_of_slices(network, section):
         scores = network.double()(torch.from_numpy(section[None, None].astype("f8")) / 255).softmax(1)
         network.float()
     return scores[0][:, None].numpy()
+
+
+def test_what_is_exact_in_stages_only_is_not_exported(tmp_path):
+    with pytest.raises(ModelError, match=r"exact in stages only.*normalises by the statistics of its whole input"):
+        export(NETWORKS[2], tmp_path / "normed.pt", options=ExportOptions())

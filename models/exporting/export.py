@@ -78,6 +78,9 @@ def export(
     if predictor.capabilities.whole:
         raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
                          "their input can be written")
+    if not predictor.capabilities.exact:
+        raise ModelError(f"{model} is exact in stages only, and whoever runs what is written would tile it: "
+                         f"{predictor.capabilities.inexact}")
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         if path.suffix == PACKAGE:
