@@ -167,7 +167,7 @@ def test_a_minus_sign_counts_where_some_names_have_none(names, tmp_path):
 @pytest.mark.parametrize(("names", "message"), [
     (("z1", "z2", "z4", "z5"), r"numbers are missing between z2\.png and z4\.png"),
     (("z10", "z20", "z40"), r"numbers are missing between z20\.png and z40\.png"),
-    (("z1", "z01", "z2"), r"the same number is in z01\.png and z1\.png"),
+    (("z1", "z01", "z2"), r"the same number is in z1\.png and z01\.png"),
     (("z1", "z2", "z3"), ""), (("z0.0", "z0.5", "z1.0"), ""), (("c0_z0", "c0_z1", "c1_z0", "c1_z1"), ""),
 ])
 def test_gaps_and_repeats_in_the_numbers_are_said(names, message, tmp_path, caplog):

@@ -125,7 +125,7 @@ def _check_shape(predicted: Array, shape: Shape, predictor: Predictor) -> None:
 
 
 def finite(data: Array, rule: str, name: str) -> Array:
-    """Voxels without NaN and infinity.
+    """Voxels without NaN and infinity, and without numbers of float64 that are infinite in float32.
 
     Raises
     ------
@@ -134,11 +134,11 @@ def finite(data: Array, rule: str, name: str) -> Array:
     """
     if not np.issubdtype(data.dtype, np.floating):
         return data
-    bad = ~np.isfinite(data)
+    bad = ~(np.abs(data) <= np.finfo(np.float32).max) if data.itemsize > 4 else ~np.isfinite(data)
     if not bad.any():
         return data
     if rule != "zero":
-        raise SourceError(f"{name} has voxels that are not finite ({int(bad.sum())} of them in one window): "
+        raise SourceError(f"{name} has voxels that are not finite in float32 ({int(bad.sum())} of them in one window): "
                           "give --nan zero to take them as 0")
     return np.where(bad, data.dtype.type(0), data)
 

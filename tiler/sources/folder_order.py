@@ -22,8 +22,8 @@ def in_order(folder: Path, names: Sequence[str]) -> list[str]:
     """
     numbers = _numbers(names)
     if numbers is None:
-        return sorted(names, key=lambda name: (natural(name), name))
-    ordered = sorted(names, key=lambda name: (numbers[name], natural(name), name))
+        return sorted(names, key=lambda name: (natural(name), len(name), name))
+    ordered = sorted(names, key=lambda name: (numbers[name], natural(name), len(name), name))
     _warn_of_gaps(folder, ordered, [numbers[name] for name in ordered])
     return ordered
 
