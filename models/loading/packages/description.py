@@ -18,6 +18,9 @@ from tiler.models.predictor.heads import Head
 
 SPACE = ("z", "y", "x")
 LARGEST_YAML = 1 << 20
+"""Bytes of a description."""
+MOST_NODES = 100_000
+"""Values of a description, with every alias followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,25 @@ def _parsed(contents: Contents) -> Mapping[str, Any]:
     except Exception as error:  # every part of a YAML parser has errors of its own
         raise ModelError(f"{contents.yaml} of {contents.root} is no YAML: {' '.join(str(error).split())[:200]} "
                          "(--model)") from error
+    if not _bounded(content):
+        raise ModelError(f"{contents.yaml} of {contents.root} has more than {MOST_NODES} values once its aliases are "
+                         "followed, which no description needs (--model)")
     if not isinstance(content, dict) or content.get("type", "model") != "model" or "weights" not in content:
         raise ModelError(f"{contents.yaml} of {contents.root} describes no model (--model)")
     return content
+
+
+def _bounded(content: Any) -> bool:
+    """Whether a document is small with every alias followed: a few hundred bytes of aliases can stand for billions."""
+    stack, seen = [content], 0
+    while stack and seen <= MOST_NODES:
+        node = stack.pop()
+        seen += 1
+        if isinstance(node, dict):
+            stack.extend([*node.keys(), *node.values()])
+        elif isinstance(node, list):
+            stack.extend(node)
+    return seen <= MOST_NODES
 
 
 def _validated(content: Mapping[str, Any], contents: Contents) -> Any:

@@ -181,3 +181,16 @@ def test_changed_weights(tmp_path):
 def test_weights_elsewhere_are_not_fetched(tmp_path):
     weights = {"onnx": {"source": "https://example.com/w.onnx", "sha256": "0" * 64, "opset_version": 17}}
     assert "fetches nothing" in refusal(written(tmp_path / "pack", described(weights), {}))
+
+
+@pytest.mark.parametrize("bomb", ["aliases", "circle"])
+def test_a_description_that_grows_by_its_aliases_is_refused(tmp_path, bomb):
+    """Nine lists of nine aliases each: 400 bytes that stand for 9^9 values; and a list that holds itself."""
+    lists = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    for level in range(1, 9):
+        lists += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n"
+    text = lists if bomb == "aliases" else "a: &a [*a]\n"
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "bioimageio.yaml").write_text(f"{text}type: model\nweights: {{}}\n")
+    assert "once its aliases are followed" in refusal(folder)
