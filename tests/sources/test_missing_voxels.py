@@ -1,6 +1,5 @@
 """What a file promises and does not hold: refused, or zeros by consent, which the identity then says."""
 
-import json
 import logging
 import shutil
 
@@ -285,13 +284,6 @@ def test_a_volume_in_blocks_without_a_single_block(make, tmp_path):
 def test_what_missing_may_be(tmp_path):
     with pytest.raises(SourceError, match=r"give one of refuse, zero, not 'maybe' \(missing=\)"):
         open_source(zarr_array(tmp_path / "a.zarr", 3, "/"), missing="maybe")
-
-
-def test_json_of_a_precomputed_volume_is_left_as_it_is(tmp_path):
-    path = precomputed(tmp_path / "a")
-    before = json.loads((path / "info").read_text())
-    open_source(path)
-    assert json.loads((path / "info").read_text()) == before
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -99,19 +99,22 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     SourceError
         In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
     """
+    found = _found(source, Consent(missing, trust))
+    return _as_it_is(found, axes, channel, time) if isinstance(found, Source) else \
+        volume_of(found, axes=axes, channel=channel, time=time)
+
+
+def _found(source: Any, consent: Consent) -> RawImage | Source:
+    """What a source names or is."""
     if names_place(source):
-        raw = _opened(source, Consent(missing, trust))
-        if isinstance(raw, Source):
-            return _as_it_is(raw, axes, channel, time)
-    elif isinstance(source, (VolumeSource, Source)):
-        return _as_it_is(source, axes, channel, time)
-    elif all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        return _opened(source, consent)
+    if isinstance(source, (VolumeSource, Source)):
+        return source
+    if all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
         kind = ZARR_ARRAY if type(source).__module__.startswith("zarr.") else ARRAY
-        raw = kind.open(source, consent=Consent(missing, trust))
-    else:
-        raise SourceError("a source is a path or an array with shape, dtype and slicing; "
-                          f"got {type(source).__name__}")
-    return volume_of(raw, axes=axes, channel=channel, time=time)
+        return kind.open(source, consent=consent)
+    raise SourceError("a source is a path or an array with shape, dtype and slicing; "
+                      f"got {type(source).__name__}")
 
 
 def _as_it_is(source: Source, *choices: Any) -> Source:
