@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tiler.models.aten.aliases import geometry, is_all, overlap, storage
 from tiler.models.aten.graph import Graph, Node, NotStagedError, Ref, Size
 from tiler.models.aten.modules import LayerNames, quiet
 from tiler.models.aten.observer import Observer, operator_name
@@ -150,7 +151,7 @@ class _Recorder(Observer):
         if op in _VIEWS and isinstance(source, torch.Tensor):
             return [self._view(self._number(source), tuple(result.shape), layer)]
         if not writes and isinstance(result, torch.Tensor) and isinstance(source, torch.Tensor) and (
-                _geometry(source) == _geometry(result) and source.dtype == result.dtype):
+                geometry(source) == geometry(result) and source.dtype == result.dtype):
             return [self._number(source)]  # a view of all of it as it is
         if writes:
             func = getattr(getattr(aten, op), func._overloadname)
@@ -215,19 +216,19 @@ class _Recorder(Observer):
 
     def _overwrite(self, target: torch.Tensor, number: int, layer: str) -> None:
         """The names of all that look at the elements of a tensor, once it has been written."""
-        for other in self.sharing[_storage(target)]:
-            if _geometry(other) == _geometry(target):
+        for other in self.sharing[storage(target)]:
+            if geometry(other) == geometry(target):
                 self.numbers[id(other)] = number
                 self.stale.pop(id(other), None)
-            elif _is_all(other) and _is_all(target):
+            elif is_all(other) and is_all(target):
                 self.numbers[id(other)] = self._view(number, tuple(other.shape), layer)
                 self.stale.pop(id(other), None)
-            elif _overlap(other, target):
+            elif overlap(other, target):
                 self._overlap(other, target, number, layer)
 
     def _overlap(self, other: torch.Tensor, target: torch.Tensor, number: int, layer: str) -> None:
         """What another name stands for once some of its elements have been written through a view."""
-        if not _is_all(other) or id(other) in self.stale or id(other) not in self.numbers:
+        if not is_all(other) or id(other) in self.stale or id(other) not in self.numbers:
             self.stale[id(other)] = f"{layer}: a part of a tensor is written through a view, and read through another"
             return
         args = {"self": Ref(self.numbers[id(other)]), "src": Ref(number), "size": list(target.shape),
@@ -256,7 +257,7 @@ class _Recorder(Observer):
 
     def _keep(self, tensor: torch.Tensor) -> None:
         """An id stands for its tensor only while that lives."""
-        self.sharing[_storage(tensor)].append(tensor)
+        self.sharing[storage(tensor)].append(tensor)
 
     def _refuse(self, why: str) -> None:
         self.refused = why  # TorchScript wraps what is raised inside it
@@ -284,28 +285,3 @@ def _shapes_alone(call: Any) -> Any:
         return call
     return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) and leaf.ndim and not leaf.is_meta
                     else leaf, call)
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return _storage(tensor), tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
-
-
-def _is_all(tensor: torch.Tensor) -> bool:
-    """Whether a tensor lists all elements of its storage in their order."""
-    size = tensor.untyped_storage().nbytes() // tensor.element_size()
-    return tensor.is_contiguous() and tensor.numel() == size
-
-
-def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether the elements of two views of a storage may be the same."""
-    (a, b), (c, d) = _extent(one), _extent(other)
-    return a < d and c < b
-
-
-def _extent(tensor: torch.Tensor) -> tuple[int, int]:
-    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return int(tensor.storage_offset()), int(tensor.storage_offset() + last + 1)

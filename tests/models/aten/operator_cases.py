@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from spatial_cases import (
+    ALIGNED,
+    adaptive,
+    avg_pool,
+    case,
+    convolution,
+    image,
+    max_pool,
+    pad,
+    pad_by_value,
+    resize,
+)
 
 aten = torch.ops.aten
-
-
-class Calls(nn.Module):
-    """A network that is one function of an image and some weights."""
-
-    def __init__(self, function, *weights):
-        super().__init__()
-        self.kind = nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)
-        self.function = function
-        self.weights = nn.ParameterList([nn.Parameter(weight, requires_grad=False) for weight in weights])
-
-    def forward(self, x):
-        return self.function(x, *self.weights)
-
-
-def case(random, function, *weights, shape=None):
-    """A network, and the shape of an input for it."""
-    if shape is None:
-        shape = (1, 4, *(random.randint(5, 12) for _ in range(random.choice((2, 3)))))
-    return Calls(function, *(torch.randn(*size, dtype=torch.float64) for size in weights)), shape
-
-
-def image(random, axes, least=6, channels=4):
-    return (1, channels, *(random.randint(least, 13) for _ in range(axes)))
 
 
 UNARY = """
@@ -71,87 +58,6 @@ def _bitwise(name):
 def _both(function):
     """Of a tensor and another one that varies as well."""
     return lambda random: case(random, lambda x: function(x, x.flip(1)))
-
-
-def convolution(random):
-    axes, groups = random.choice((1, 2, 3)), random.choice((1, 2))
-    kernel = [random.randint(1, 3) for _ in range(axes)]
-    stride, dilation = ([random.randint(1, 3) for _ in range(axes)] for _ in range(2))
-    transposed = random.random() < 0.5
-    padding = [random.randint(0, d * (k - 1)) for k, d in zip(kernel, dilation, strict=True)]
-    if random.random() < 0.2:
-        padding = [3] * axes
-    if transposed:
-        padding = [min(p, 2) for p in padding]
-    extra = [random.randint(0, max(s, d) - 1) if transposed else 0 for s, d in zip(stride, dilation, strict=True)]
-    weight = (4, 3, *kernel) if transposed else (6, 4 // groups, *kernel)
-    bias = (3 * groups if transposed else 6,)
-
-    def function(x, w, b):
-        return torch.convolution(x, w, b if bias[0] % 4 else None, stride, padding, dilation, transposed, extra, groups)
-    return case(random, function, weight, bias, shape=image(random, axes, 8))
-
-
-def _max_pool(axes):
-    def make(random):
-        kernel = random.randint(1, 4)
-        options = {"stride": random.choice((None, 1, 2, 3)), "padding": random.randint(0, kernel // 2),
-                   "dilation": random.choice((1, 2)), "ceil_mode": random.random() < 0.5}
-        pool = {2: F.max_pool2d, 3: F.max_pool3d}[axes]
-        return case(random, lambda x: pool(x, kernel, **options), shape=image(random, axes, 9))
-    return make
-
-
-def _avg_pool(axes):
-    def make(random):
-        kernel = [random.randint(1, 4) for _ in range(axes)]
-        options = {"stride": random.choice((None, 1, 2, 3)), "padding": [random.randint(0, k // 2) for k in kernel],
-                   "ceil_mode": random.random() < 0.5, "count_include_pad": random.random() < 0.5}
-        if axes > 1:
-            options["divisor_override"] = random.choice((None, 3))
-        pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[axes]
-        return case(random, lambda x: pool(x, kernel, **options), shape=image(random, axes, 9))
-    return make
-
-
-def _adaptive(axes, pool):
-    return lambda random: case(random, lambda x: pool(x, list(sizes(axes))),
-                               shape=image(random, axes))
-
-
-def sizes(axes):
-    return (3, 5, 2)[:axes]
-
-
-def _resize(mode, axes, **options):
-    def make(random):
-        shape = image(random, axes, 3)
-        kind = random.choice(("size", "factor", "whole"))
-        if kind == "size":
-            given = {"size": [random.randint(2, 25) for _ in range(axes)]}
-        elif kind == "factor":
-            given = {"scale_factor": random.choice((0.5, 1.5, 2.5, 1.37)),
-                     "recompute_scale_factor": random.choice((None, True))}
-        else:
-            given = {"scale_factor": float(random.randint(1, 4))}
-        chosen = {key: random.choice(value) for key, value in options.items()}
-        return case(random, lambda x: F.interpolate(x, mode=mode, **given, **chosen), shape=shape)
-    return make
-
-
-ALIGNED = {"align_corners": (False, True)}
-
-
-def _pad(axes, mode):
-    def make(random):
-        pads = [random.randint(0, 4) for _ in range(2 * axes)]
-        return case(random, lambda x: F.pad(x, pads, mode=mode), shape=image(random, axes))
-    return make
-
-
-def pad_by_value(random):
-    pads = [random.randint(-2, 4) for _ in range(2 * random.randint(1, 3))]
-    return case(random, lambda x: F.pad(x, pads, value=0.5), shape=image(random, 2))
 
 
 def view(random):
@@ -300,20 +206,20 @@ CASES = {
     "full": _both(lambda x, y: torch.cat([torch.zeros_like(x), torch.full_like(x, 2.0), y], 1)),
     "expand": lambda random: case(random, lambda x: x[:, :1].expand(1, 3, *x.shape[2:])),
     "convolution": convolution,
-    "max_pool2d_with_indices": _max_pool(2),
-    "max_pool3d_with_indices": _max_pool(3),
-    "avg_pool2d": _avg_pool(2), "avg_pool3d": _avg_pool(3),
-    "_adaptive_avg_pool2d": _adaptive(2, F.adaptive_avg_pool2d),
-    "_adaptive_avg_pool3d": _adaptive(3, F.adaptive_avg_pool3d),
-    "adaptive_max_pool2d": _adaptive(2, F.adaptive_max_pool2d),
-    "adaptive_max_pool3d": _adaptive(3, F.adaptive_max_pool3d),
-    "upsample_nearest1d": _resize("nearest", 1), "upsample_nearest2d": _resize("nearest", 2),
-    "upsample_nearest3d": _resize("nearest", 3),
-    "_upsample_nearest_exact1d": _resize("nearest-exact", 1), "_upsample_nearest_exact2d": _resize("nearest-exact", 2),
-    "_upsample_nearest_exact3d": _resize("nearest-exact", 3),
-    "upsample_linear1d": _resize("linear", 1, **ALIGNED), "upsample_bilinear2d": _resize("bilinear", 2, **ALIGNED),
-    "upsample_trilinear3d": _resize("trilinear", 3, **ALIGNED), "upsample_bicubic2d": _resize("bicubic", 2, **ALIGNED),
-    **{f"{kind}_pad{axes}d": _pad(axes, mode) for axes in (1, 2, 3)
+    "max_pool2d_with_indices": max_pool(2),
+    "max_pool3d_with_indices": max_pool(3),
+    "avg_pool2d": avg_pool(2), "avg_pool3d": avg_pool(3),
+    "_adaptive_avg_pool2d": adaptive(2, F.adaptive_avg_pool2d),
+    "_adaptive_avg_pool3d": adaptive(3, F.adaptive_avg_pool3d),
+    "adaptive_max_pool2d": adaptive(2, F.adaptive_max_pool2d),
+    "adaptive_max_pool3d": adaptive(3, F.adaptive_max_pool3d),
+    "upsample_nearest1d": resize("nearest", 1), "upsample_nearest2d": resize("nearest", 2),
+    "upsample_nearest3d": resize("nearest", 3),
+    "_upsample_nearest_exact1d": resize("nearest-exact", 1), "_upsample_nearest_exact2d": resize("nearest-exact", 2),
+    "_upsample_nearest_exact3d": resize("nearest-exact", 3),
+    "upsample_linear1d": resize("linear", 1, **ALIGNED), "upsample_bilinear2d": resize("bilinear", 2, **ALIGNED),
+    "upsample_trilinear3d": resize("trilinear", 3, **ALIGNED), "upsample_bicubic2d": resize("bicubic", 2, **ALIGNED),
+    **{f"{kind}_pad{axes}d": pad(axes, mode) for axes in (1, 2, 3)
        for kind, mode in (("reflection", "reflect"), ("replication", "replicate"))},
     "constant_pad_nd": pad_by_value,
     "view": view, "permute": permute, "transpose": transpose, "slice": slices, "select": select, "cat": cat,
