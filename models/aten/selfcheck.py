@@ -7,11 +7,7 @@ the wrong place or a statistic of a part shows as an error of order 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -20,21 +16,13 @@ from tiler.models.aten.graph import NotStagedError, Size
 from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.aten.random_weights import random_copy
 from tiler.models.aten.record import record
+from tiler.models.aten.sizes import LEAST_SIDES, canvas_of, first_taken, least_periods
 from tiler.models.aten.staged import StagedNetwork, StagedPlan
 
 TOLERANCE = 1e-10
 """Largest difference, as a share of the output's range."""
 CONDITION = 1000
 """How many times what one rounding of the input does to the whole pass may lie between the two."""
-Found = TypeVar("Found")
-
-PERIODS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Tried one after the other: the sizes that a network takes are often multiples of its pooling."""
-LEAST_SIDES = (8, 16, 32, 65)
-"""Of the canvas: the first that the network takes. Deep networks pool small ones away."""
-MOST_PERIODS = 8
-CELLS = 20_000
-"""Of the canvas at most, as long as it has two periods along some axis."""
 BLOCKS = 12
 
 
@@ -83,8 +71,8 @@ def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
     with torch.inference_mode(False), torch.no_grad(), quiet():
         twin = random_copy(module, seed=0)
         meta = on_meta(twin)
-        periods = _periods(meta, in_channels, ndim)
-        plan = _least(LEAST_SIDES, lambda least: _plan(meta, in_channels, _canvas(periods, least)))
+        periods = least_periods(lambda canvas: _kept(meta, in_channels, canvas), ndim)
+        plan = first_taken(LEAST_SIDES, lambda least: _plan(meta, in_channels, canvas_of(periods, least)))
         generator = torch.Generator().manual_seed(0)
         image = torch.randn(plan.graph.nodes[0].shape, generator=generator, dtype=torch.float64)
         whole = twin(image)
@@ -98,44 +86,9 @@ def _plan(meta: nn.Module, in_channels: int, canvas: Size) -> StagedPlan:
     return StagedPlan.of(meta, (1, in_channels, *canvas), max(1, math.prod(canvas) // BLOCKS))
 
 
-def _periods(meta: nn.Module, in_channels: int, ndim: int) -> Size:
-    """The least whose odd multiples the network takes and keeps, first for all axes together, then for each."""
-
-    def takes(periods: Size) -> Size:
-        canvas = _canvas(periods, LEAST_SIDES[-1])
-        graph = record(meta, (1, in_channels, *canvas))
-        made = graph.nodes[graph.output].shape[2:]
-        if made != canvas:
-            raise NotStagedError(f"it makes {made} of an input of {canvas}")
-        return periods
-
-    def along(axis: int, others: Size, each: int) -> Size:
-        return takes((*others[:axis], each, *others[axis + 1 :]))
-
-    periods = _least(PERIODS, lambda each: takes((each,) * ndim))
-    for axis in range(ndim):
-        smaller = [each for each in PERIODS if each <= periods[axis]]
-        periods = _least(smaller, partial(along, axis, periods))
-    return periods
-
-
-def _least(values: Sequence[int], tried: Callable[[int], Found]) -> Found:
-    """What the first value gives that is not refused; where all are, the last refusal counts."""
-    for value in values[:-1]:
-        with suppress(NotStagedError):
-            return tried(value)
-    return tried(values[-1])
-
-
-def _canvas(periods: Size, least: int) -> Size:
-    """Odd numbers of periods, so that no larger period will do, and no more cells than need be."""
-    counts = [-(-least // period) | 1 for period in periods]
-    while True:
-        sides = tuple(count * period for count, period in zip(counts, periods, strict=True))
-        axis = min(range(len(sides)), key=lambda at: (sides[at], -at))
-        if math.prod(sides) * (counts[axis] + 2) > CELLS * counts[axis] or counts[axis] >= MOST_PERIODS:
-            return sides
-        counts[axis] += 2
+def _kept(meta: nn.Module, in_channels: int, canvas: Size) -> Size:
+    graph = record(meta, (1, in_channels, *canvas))
+    return graph.nodes[graph.output].shape[2:]
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -16,6 +16,7 @@ from tiler.errors import ModelError
 from tiler.geometry import Footprint
 from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.selfcheck import Staging, check_stages
+from tiler.models.aten.sizes import sizes_kept
 from tiler.models.cropping.predictor import cropped_tiles
 from tiler.models.inference.backends import CPU_FIRST, Setting, open_backend
 from tiler.models.inference.backends.choosing import fastest
@@ -169,7 +170,8 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
                 return staged_geometry(report, _staging(loaded, report))
             except NotStagedError as reason:
                 _check_unstaged(report, options, reason)
-        return geometry_of(report, options.tiling, options.resize)
+        return geometry_of(report, options.tiling, options.resize,
+                           lambda: sizes_kept(loaded.meta(), loaded.in_channels, loaded.ndim))
     proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
     failed = [part for part in proof if not part.passed]
     if failed:

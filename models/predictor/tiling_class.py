@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint, Reach
+from tiler.models.aten.graph import Size
 from tiler.models.aten.selfcheck import Staging
 from tiler.models.probe import ProbeReport, require_tiled
 from tiler.models.probe.passes import Pass
@@ -70,7 +72,8 @@ def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
                     staging=staging)
 
 
-def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None) -> Geometry:
+def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None,
+                sizes: Callable[[], Size | None] = lambda: None) -> Geometry:
     """Decide how a network is run, from what was found out about it and what the user wants.
 
     Parameters
@@ -81,6 +84,8 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
         How it is to be run; None for the strongest way that needs no consent.
     resize
         What every input is resized to, which then has any size itself.
+    sizes
+        Finds ``([z], y, x)`` of which the network takes all multiples as one piece; None where that is not known.
 
     Raises
     ------
@@ -95,10 +100,11 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
         return Geometry(require_tiled(report), report.border, passes=report.passes)
     if exact and tiling == "blend":
         raise ModelError(f"{report.network} is {report.exactness}: it need not be blended, leave out --tiling blend")
-    return _windowed(report, tiling, resize)
+    return _windowed(report, tiling, resize, sizes)
 
 
-def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | None) -> Geometry:
+def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | None,
+              sizes: Callable[[], Size | None]) -> Geometry:
     plain, first = report.footprint, report.offending[0] if report.offending else None
     no_map = report.exactness == "WHOLE" or (first is not None and first.kind == "output")
     if no_map and tiling == "blend":
@@ -111,6 +117,9 @@ def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | Non
     if resize is not None:
         _check_size(report, axes, resize)
         axes = [_POINT] * 3
+    elif tiling == "whole" and plain is not None and (periods := sizes()) is not None:
+        # The plain call wherever the network takes the image as it is: nothing is mirrored beyond that.
+        axes = [_POINT] * (3 - report.ndim) + [Reach(0, 0, 0, 0, period) for period in periods]
     inexact = str(first) if first else "the proof of its footprint failed"
     return Geometry(Footprint.of(axes), "zero", tiling, inexact=inexact, as_map=no_map)
 

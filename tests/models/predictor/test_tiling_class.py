@@ -218,3 +218,26 @@ def test_a_pickled_predictor_gives_the_same():
     assert predictor.identity["resize"] == [64, 64]
     batch = FRAME[None, :1, None]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(predictor))(batch), predictor(batch))
+
+
+class ToTheSize(nn.Module):
+    """Takes every size, since its coarse features are brought back to the size of its fine ones."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fine, self.coarse = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, stride=4)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        fine = self.fine(x).relu()
+        return self.last(torch.cat([fine, nn.functional.interpolate(self.coarse(fine), fine.shape[2:])], 1))
+
+
+@pytest.mark.parametrize("size", [(61, 53), (64, 57), (60, 52)])
+def test_a_whole_input_is_the_plain_call_at_any_size_that_the_network_takes(size):
+    image = np.random.default_rng(1).integers(0, 255, size).astype("uint8")
+    found = tiler.segment(image, ToTheSize(), tiling="whole", **{**EXACT64, "head": "none", "classes": "all"})
+    with torch.no_grad():
+        expected = ToTheSize().double().eval()(torch.from_numpy(image).double()[None, None])[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.ptp(expected))
