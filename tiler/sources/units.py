@@ -10,7 +10,7 @@ from typing import Any
 
 SYMBOLS = {
     "am": "attometer", "fm": "femtometer", "pm": "picometer", "nm": "nanometer", "um": "micrometer",
-    "\u03bcm": "micrometer", "\\u00b5m": "micrometer", "mm": "millimeter", "cm": "centimeter", "dm": "decimeter",
+    "\u03bcm": "micrometer", "mm": "millimeter", "cm": "centimeter", "dm": "decimeter",
     "m": "meter", "km": "kilometer", "Mm": "megameter", "\u00e5": "angstrom", "in": "inch", '"': "inch", "ft": "foot",
     "yd": "yard", "mi": "mile",
     "fs": "femtosecond", "ps": "picosecond", "ns": "nanosecond", "us": "microsecond", "\u03bcs": "microsecond",
