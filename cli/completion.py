@@ -29,7 +29,7 @@ def completion(shell: str) -> None:
 
 
 def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What the shell itself knows: a type of `click.Path` would look into the file, which is a source's task."""
+    """Leave file names to the shell: `click.Path` would check the file, which is the task of a source."""
     return [CompletionItem(incomplete, type="file")]
 
 

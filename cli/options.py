@@ -91,7 +91,7 @@ MODEL = together(
     from_table("Model"),
 )
 FACTORY = together(_declared(TABLE["model_args"]), _declared(TABLE["returns"]))
-"""What a factory is called with, and which of its outputs is used, for commands without the other options."""
+"""Arguments of a factory and the output to use, for commands without the other options."""
 INPUT = from_table("Input")
 RESULT = together(from_table("Result"), from_table("Objects"))
 RESOURCES = from_table("Resources")

@@ -61,9 +61,9 @@ def check(output: Output, *, source: Volume | None = None, model: Model | None =
     trust
         As for `segment`.
     windows
-        How many windows to compute again; 0 verifies checksums alone.
+        Number of windows to compute again; 0 verifies only the checksums.
     seed
-        Of the random choice of windows.
+        Seed of the random choice of windows.
 
     Raises
     ------

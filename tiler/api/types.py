@@ -1,4 +1,4 @@
-"""What the functions of the package take, for type checkers."""
+"""Types of the arguments of the public functions, for type checkers."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ class CheckReport:
     passes_worst
         Largest difference found in them, as a share of the largest value; it counts as wrong above the tolerance.
     seams
-        Of a blended output: how far it is from one whose windows lie elsewhere. It is an approximation, and sound
-        all the same.
+        Difference between a blended output and one with shifted windows; None for other outputs. A blended output
+        is an approximation, so this difference does not make it unsound.
     """
 
     blocks: int

@@ -32,7 +32,7 @@ from tiler.stores.shelf import Shelf
 
 
 class Readable(Protocol):
-    """What is read by region: a sink that holds an earlier stage, or a view of one."""
+    """An array that can be read by region: the sink of an earlier stage, or a view of one."""
 
     @property
     def name(self) -> str: ...
@@ -107,7 +107,7 @@ class ComponentsJob:
         return self.labelled.read(index)
 
     def compute(self, index: int, window: Array) -> dict[str, Array]:
-        """What is known of the components, and their outermost planes."""
+        """Sizes, first voxels and values of the components of a block, and its outermost planes."""
         here = self.labelled
         ids = components_of(window, here.connectivity)
         table = describe(ids, window, here.grid[index], here.grid.region.shape)

@@ -30,11 +30,11 @@ class Part(Protocol):
     """Tells which voxels are segmented."""
 
     def read(self, box: Box) -> Inside:
-        """``box.shape``: where they are, in coordinates of the volume."""
+        """bool ``box.shape``: True at the voxels of the part; the box is in voxels of the volume."""
         ...
 
     def to_json(self) -> Json:
-        """What can change them."""
+        """The values that determine which voxels belong to the part."""
         ...
 
 
@@ -45,10 +45,10 @@ class Mask:
     Parameters
     ----------
     source
-        The mask; of several channels, one that is not 0 is enough.
+        The mask. A voxel counts if any of its channels is not 0.
     steps, shifts
-        Along z, y and x: voxel ``i`` is that of index ``floor(i * step + shift)`` in the mask; what lies outside of
-        the mask is not segmented.
+        Along z, y and x: voxel ``i`` of the volume falls on voxel ``floor(i * step + shift)`` of the mask. Voxels
+        outside the mask are not segmented.
     """
 
     source: Source
@@ -145,7 +145,7 @@ class All:
 
 
 def part_of(options: ResolvedOptions, volume: Source) -> Part | None:
-    """What options say is segmented of a volume; None for everything.
+    """The part of a volume that the options select; None for all of it.
 
     Raises
     ------
@@ -167,14 +167,14 @@ def part_of(options: ResolvedOptions, volume: Source) -> Part | None:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an earlier stage holds, and 0 where nothing is segmented, read by region.
+    """Values of an earlier stage inside the segmented part and 0 elsewhere, read by region.
 
     Parameters
     ----------
     stored
         The earlier stage.
     part
-        What is segmented.
+        The part of the volume that is segmented.
     start
         ``(z, y, x)`` of the output in the volume.
     """

@@ -52,11 +52,11 @@ class ReductionJob:
     Parameters
     ----------
     plan, source, predictor
-        Of the run.
+        Plan, source and predictor of the run.
     known
         Results of the passes before this one.
     level
-        Number of this one, from 0.
+        Number of this pass, from 0.
     """
 
     plan: Plan

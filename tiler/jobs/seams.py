@@ -60,18 +60,18 @@ def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dic
 def seams_of(
     plan: Plan, source: Source, predictor: Predictor, sink: Sink, blocks: list[int], seed: int
 ) -> Seams | None:
-    """Measure at some of the blocks that are written; None where one window covers everything.
+    """Measure the seams at some of the written blocks; None if one window covers everything.
 
     Parameters
     ----------
     plan, source, predictor
-        Of the run.
+        Plan, source and predictor of the run.
     sink
-        That holds the blended values.
+        Sink that holds the blended values.
     blocks
-        That are written, of which some are chosen.
+        Indices of the written blocks, from which a few are drawn.
     seed
-        Which.
+        Seed of the random draw.
     """
     job = BlendJob(plan, source, predictor, sink)
     if not job.windows.blended or not blocks:

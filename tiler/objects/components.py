@@ -79,14 +79,14 @@ def _stacked(sections: list[Array]) -> Array:
 
 
 def describe(ids: Array, values: Array, box: Box, volume: Shape) -> Table:
-    """What is known of each component.
+    """Size, first voxel and value of each component.
 
     Parameters
     ----------
     ids
-        ``(z, y, x)`` as `components_of` gives them.
+        ``(z, y, x)`` component numbers, as `components_of` returns them.
     values
-        ``(z, y, x)`` what they were made from.
+        ``(z, y, x)`` labels from which the components were made.
     box
         Where the block lies in the volume.
     volume

@@ -42,7 +42,7 @@ class Growth:
         return (0 if self.flat else sides[0], *sides[1:])
 
     def around(self, box: Box, volume: Shape) -> Box:
-        """What has to be read for a block."""
+        """The box that has to be read to grow the objects of a block."""
         return Box(tuple(Span(max(0, span.start - far), min(size, span.stop + far))
                          for span, far, size in zip(box.spans, self.halo, volume, strict=True)))
 
@@ -52,9 +52,9 @@ class Growth:
         Parameters
         ----------
         ids
-            ``(z, y, x)`` of the block and what lies around it.
+            ``(z, y, x)`` object numbers of the block and of the voxels around it.
         inner
-            The block in it.
+            The block, in voxels of ``ids``.
         """
         steps, distances = self._steps()
         out = ids[inner.slices].copy()

@@ -1,8 +1,8 @@
-"""What is known of the objects of a volume, block by block: sizes, places, and values of images inside them.
+"""Measurements of the objects of a volume, block by block: sizes, positions and image values inside each object.
 
-The tables of two blocks can be merged, and what they say together does not depend on the blocks: counts, sums of
-coordinates and boxes are integers; means and variances are merged as by Chan et al. (1983),
-10.1080/00031305.1983.10483115.
+The tables of two blocks can be merged, and the result does not depend on how the volume was cut into blocks: counts,
+sums of coordinates and bounding boxes are integers; means and variances are merged by the formula of Chan et al.
+(1983), 10.1080/00031305.1983.10483115.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Measures:
         return cls(ids, voxels, sums, starts, stops, tuple(_values(index, channel, n) for channel in images))
 
     def __add__(self, other: Measures) -> Measures:
-        """What both say together: of objects that lie in both, of all their voxels."""
+        """Merge two tables; an object that occurs in both is measured over all its voxels."""
         both = [np.concatenate(pair) for pair in zip(self._columns, other._columns, strict=True)]
         order = np.argsort(both[0], kind="stable")
         ids, voxels, sums, starts, stops = (column[order] for column in both)

@@ -70,7 +70,7 @@ class Rules:
         return Growth(self.grow, self.connectivity.flat, self.sampling)
 
     def to_json(self) -> Json:
-        """What can change the objects."""
+        """The settings that can change the objects."""
         told: dict[str, Any] = {"connectivity": self.connectivity.neighbours, "threshold": self.threshold,
                 "fill_holes": self.fill_holes, "link": self.link, "min_size": self.min_size, "grow": self.grow}
         if self.split is not None:

@@ -33,9 +33,9 @@ class Opened:
     predictor: Predictor
     region: Box | None
     part: Part | None = None
-    """What is segmented; None for everything."""
+    """The part of the volume to segment; None for all of it."""
     unknown: frozenset[str] = frozenset()
-    """Options whose values are those of a predictor that somebody else opened."""
+    """Options whose values are unknown because the caller opened the predictor."""
 
     @property
     def statistics(self) -> str | None:
@@ -59,7 +59,7 @@ class Opened:
         return rules_of(self.options, self.source, self.predictor)
 
     def plan(self) -> Plan:
-        """What will be done with them."""
+        """Plan the run: tiles, blocks, memory and estimates."""
         rules, extra = self.rules, _extra(self.options)
         if rules is not None:
             check_rules(rules, self.source, self.predictor)
@@ -140,7 +140,7 @@ def _memory(options: ResolvedOptions) -> int | None:
 
 
 def _extra(options: ResolvedOptions) -> Json:
-    """What comes after the model and can change the result."""
+    """Settings of the steps after the model that can change the result."""
     return {"kind": options.kind, "normalise": str(options.normalise), **options.storage}
 
 

@@ -99,7 +99,7 @@ def open_model(model: Any, options: Options, trust: bool, source: Any = None) ->
 
 
 def kind_of(options: Options, model: Any) -> KindName:
-    """What will be written, where it is asked before anything is opened."""
+    """The kind of output that will be written, known before anything is opened."""
     chosen = options.get("kind") or (model.options.get("kind") if isinstance(model, OpenedModel) else None)
     kind: KindName = chosen or (model.capabilities.meaning if is_predictor(model) else TABLE["kind"].default)
     return kind

@@ -1,4 +1,4 @@
-"""What a user may ask for: one table of options, how they are read, and what the engine gets of them."""
+"""Options of a run: the table that declares them, the parsers of their values, and the resolved values."""
 
 from tiler.options.declaring import AUTO, AutoType, Option, UnknownOptionError, flag_of, refuse_unknown, table_of
 from tiler.options.given import Options

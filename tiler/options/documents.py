@@ -34,7 +34,7 @@ def words_of(option: Option) -> tuple[str, ...]:
 
 
 def default_of(option: Option) -> str:
-    """What happens where the option is not given."""
+    """Text for the default: the behaviour when the option is not given."""
     return option.otherwise or str(option.default)
 
 

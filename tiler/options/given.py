@@ -1,4 +1,4 @@
-"""What a user gave, and the one function that turns it into what the engine works with."""
+"""Options as the user gave them, and the function that resolves them into values for the engine."""
 
 from __future__ import annotations
 

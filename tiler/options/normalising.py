@@ -18,7 +18,7 @@ class Rule:
     source
         "weights" (stored with the weights), "volume" (measured in a first pass) or "fixed" (given).
     values
-        Of "fixed": mean and standard deviation. Of "volume": low and high percentile, or empty for mean and
+        For "fixed": mean and standard deviation. For "volume": low and high percentile, or empty for mean and
         standard deviation.
     """
 

@@ -34,7 +34,7 @@ class Lattice:
     canvas
         That no window leaves; in the class of sizes of the tile.
     tile, stride
-        Length of a window, and of which its place is a multiple.
+        Length of a window, and the step of which its start is a multiple.
     shift
         By how much all but the outermost windows are moved, to see how much depends on where they lie.
     """

@@ -71,14 +71,14 @@ def in_strips(counts: Shape, strip: Shape) -> Iterator[int]:
 
 
 class AxisChunks:
-    """What the blocks along one axis read, in whole chunks.
+    """Spans that the blocks read along one axis, rounded out to whole chunks.
 
     Parameters
     ----------
     needed
-        Of each block.
+        Span that each block reads, in voxels.
     unit, size
-        Voxels of a chunk, and of the volume.
+        Length of a chunk and of the volume, in voxels.
     """
 
     def __init__(self, needed: Sequence[Span], unit: int, size: int) -> None:
@@ -101,7 +101,7 @@ class AxisChunks:
 
     @cache  # noqa: B019  it lives as long as the planning of one run
     def strips(self, length: int) -> tuple[int, int]:
-        """What strips of so many blocks decode together, and the longest of them."""
+        """Voxels decoded by strips of ``length`` blocks: by all strips together, and by the longest one."""
         first = np.arange(0, len(self._needed), length)
         sizes = np.maximum.reduceat(self._stops, first) - np.minimum.reduceat(self._starts, first)
         return int(sizes.sum()), int(sizes.max())

@@ -1,4 +1,4 @@
-"""What the user wants and what will happen: values only."""
+"""Settings that the user chose and the plan made from them, as plain values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the user wants; None leaves it to the plan.
+    """Settings that the user chose; None lets the planner decide.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Settings:
     region
         Box of the volume to segment; None for all of it.
     border
-        What lies beyond the volume; None for what belongs to the model.
+        How voxels beyond the volume are filled; None for the model's own border.
     nan
         "refuse", or "zero" to take NaN and infinity as 0.
     """
@@ -56,33 +56,32 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a plan will take.
+    """Predicted work, memory and disk space of a plan.
 
     Parameters
     ----------
     blocks, tiles
-        How many of each in the last pass.
+        Number of each in the last pass.
     bytes_read, bytes_decoded, bytes_written
-        Of voxels as they are in the arrays, before compression; context that neighbouring blocks share is
-        counted as often as it is read, and for every pass. What is decoded are whole chunks, those that are kept
-        once.
+        Sizes of the uncompressed voxels. Context that neighbouring blocks share is counted every time it is read,
+        in every pass. Decoded bytes count whole chunks; a chunk that stays in memory counts once.
     flops
         Floating-point operations of all forward passes.
     redundant
-        Share of them which one pass over the whole region would not need.
+        Share of those operations that a single pass over the whole region would not need.
     peak_bytes
-        Of memory, the process as it was when planning included.
+        Peak memory in bytes, including the memory that the process used when planning began.
     exact
         Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
     passes
-        Over the volume: more than one where the network has global layers.
+        Number of passes over the volume: more than one if the network has global layers.
     decodes
-        How often a chunk is decoded on average in the last pass, where one process visits all blocks.
+        Mean number of times that a chunk is decoded in the last pass, if one process visits all blocks.
     seconds
-        That one process will take for all passes of the network, None where its speed was not measured.
+        Seconds that one process needs for all passes of the network; None if its speed was not measured.
     disk_bytes, temporary_bytes
-        Of the disk, before compression: the output with its levels, and what lies beside it until it is whole; 0
-        where no output was named.
+        Disk space in bytes, before compression: of the output with its pyramid levels, and of the temporary files
+        beside it until it is complete; 0 if no output was named.
     """
 
     blocks: int
@@ -103,7 +102,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will happen. Frozen, JSON in and out; ``print`` shows it as a table.
+    """How a run will proceed: frozen, converts to and from JSON; ``print`` shows it as a table.
 
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
     the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
@@ -197,7 +196,7 @@ class Plan:
         return plan
 
     def with_room(self, room: Room) -> Plan:
-        """The same plan, of which it is known what its output takes of the disk."""
+        """The same plan with the disk space of its output filled in."""
         return replace(self, estimate=replace(self.estimate, disk_bytes=room.output, temporary_bytes=room.temporary))
 
     def with_resources(self, batch: int | None, workers: int | None) -> Plan:

@@ -12,16 +12,16 @@ from tiler.geometry.mirrored import mirrored_indices
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the blocks of a plan take together.
+    """Totals over all blocks of a plan.
 
     Parameters
     ----------
     tiles
-        How many there are.
+        Number of tiles.
     read
-        Voxels of the volume that are read; context that blocks share is counted as often as it is read.
+        Number of voxels read; context that blocks share is counted every time it is read.
     decoded
-        The same, in whole chunks.
+        Number of voxels in the chunks that are decoded.
     """
 
     tiles: int
@@ -76,14 +76,14 @@ class AxisLayout:
         return Traffic(tiles, read, decoded)
 
     def needed(self, block: Span) -> Span:
-        """What of the volume is read for a block."""
+        """Span of the volume that is read for a block."""
         return self._of_volume(self.reads(block)[1])
 
     def _of_volume(self, read: Span) -> Span:
         return inside(read.shift(self.phase), self.size)
 
     def window(self, block: int) -> int:
-        """Length of the hull of a block's tiles, wherever the block begins."""
+        """Largest length that the tiles of a block can cover, wherever the block begins."""
         if self.canvas is not None and self.tile == self.canvas.size:
             return self.tile
         core = self.reach.core(self.tile)
@@ -91,7 +91,7 @@ class AxisLayout:
 
 
 def inside(span: Span, size: int) -> Span:
-    """What of a volume's axis is read to mirror a span of the canvas."""
+    """Span of a volume's axis that is read to fill a span of the mirrored canvas."""
     if Span(0, size).contains(span):
         return span
     if span.size >= 2 * size:  # a whole period: no list of places, of a tile that no memory would hold

@@ -24,18 +24,18 @@ BLOCK_VOXELS = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What is swept by which tiles.
+    """Region to sweep and the tiles that sweep it.
 
     Parameters
     ----------
     volume
         Shape ``(c, z, y, x)`` of the source.
     region
-        Where a result is wanted. Of network inputs that are slices, only its own are swept, but all of each.
+        Region of the result. If the network takes slices, the slices of this region are swept, each one completely.
     canvas
-        The box that no tile may leave; None where the volume is mirrored without end.
+        Box that contains every tile; None if the volume is mirrored without end.
     tile, depth
-        Of the plan, and how deep its blocks are.
+        Tile shape of the plan, and depth of its blocks in voxels.
     """
 
     volume: VolumeShape
@@ -120,7 +120,7 @@ class Sweep:
 
 
 def sweeps_of(predictor: Predictor, field: Field) -> list[list[Sweep]]:
-    """What must be swept before the last pass: for each pass, its orientations. Nothing for most networks."""
+    """Sweeps before the last pass: for each pass, its orientations. Most networks need none."""
     passes = predictor.capabilities.passes
     if passes is None:
         return []

@@ -27,19 +27,19 @@ from tiler.ports import Border, Json, Predictor, Source
 AXES = ("z", "y", "x")
 ADVICE = {"whole": "raise --memory, or let every slice be resized (--resize)",
           "stages": "raise --memory, or average overlapping windows (--tiling blend)"}
-"""What to do where an input in one piece does not fit, by how it is run."""
+"""Advice if an input in one piece does not fit into memory, by the way it is run."""
 
 
 def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
             tune: bool = False) -> Plan:
-    """Decide what was left open and check what was not.
+    """Choose every setting that the user left open and check the ones that were given.
 
     Parameters
     ----------
     settings
-        What the user wants.
+        Settings that the user chose.
     source, predictor
-        Only their shapes, types and identities are looked at.
+        Only their shapes, types and identities are used.
     extra
         Whatever else can change the result (post-processing).
     tune
@@ -145,7 +145,7 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
 
 
 def _check_passes(tile: Shape, load: Workload) -> None:
-    """What the passes before the last one ask of a tile."""
+    """Refuse a tile that the passes before the last one cannot use."""
     predictor, passes = load.predictor, load.predictor.capabilities.passes
     if passes is not None and passes.of_slices and tile[0] != 1:
         raise GeometryError(f"tile {tile[0]} in z: the network has global layers, so that it takes one slice at a time "
@@ -222,7 +222,7 @@ def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | Non
 
 
 def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
-    """What of the ports can change the result."""
+    """Properties of the source and the predictor that can change the result."""
     essence: dict[str, Any] = {
         "source": source.identity,
         "shape": source.shape,

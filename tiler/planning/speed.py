@@ -47,18 +47,18 @@ REPEATS = 3
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a pass takes.
+    """Measured duration of forward passes, by their number of operations.
 
     Parameters
     ----------
     points
-        Operations and seconds of single passes, the smallest first.
+        Pairs of floating-point operations and seconds of single passes, in ascending order.
     """
 
     points: tuple[tuple[float, float], ...]
 
     def call(self, flops: float) -> float:
-        """Seconds of one pass of so many operations."""
+        """Seconds of one pass of ``flops`` operations."""
         known, seconds = np.log(np.array(self.points).T)
         wanted = np.log(max(flops, 1.0))
         beyond = max(0.0, wanted - known[-1])
@@ -191,7 +191,7 @@ def _folder() -> Path:
 
 
 def _kept(path: Path) -> Speed | None:
-    """What was measured before; whatever is damaged is measured again."""
+    """Read an earlier measurement; None if there is none or its file is damaged."""
     try:
         points = tuple(_pairs(json.loads(path.read_text(encoding="utf-8"))["points"]))
     except (OSError, ValueError, KeyError, TypeError):

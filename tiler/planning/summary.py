@@ -16,7 +16,7 @@ TILING = {
 
 
 def rows_of(plan: Plan) -> dict[str, str]:
-    """What a plan says, by name."""
+    """Rows of the table that shows a plan, by name."""
     estimate = plan.estimate
     while_made = estimate.disk_bytes + estimate.temporary_bytes
     rows = {

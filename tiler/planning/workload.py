@@ -1,4 +1,4 @@
-"""What a run takes, in memory, operations and decoded chunks, with any tile and block that could be chosen."""
+"""Memory, operations and decoded chunks of a run, for any candidate tile and block."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tiler.ports import Capabilities, Cost, Passes, Predictor, Source
 
 CALL_FLOPS = 2e7
 DECODE_FLOPS = 50.0
-"""What a call of the network and a decoded voxel cost beside the arithmetic, in operations that take as long."""
+"""Overhead of one call of the network, and cost of decoding one voxel, as the operations that take as long."""
 
 LIBRARIES = 64 << 20
-"""Memory of codecs, their threads and the levels of a pyramid, which no plan sees; measured: 15 to 60 MiB."""
+"""Memory of codecs, their threads and pyramid levels, which the plan does not count; measured: 15 to 60 MiB."""
 
 CODECS = 10
 """Chunks that zarr encodes or decodes at once."""
 
 CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
-"""By whether a block is one slice thick."""
+"""Shape of a chunk, by whether the block is one slice thick."""
 
 PINNED = 2
 """Host memory over bytes copied to and from devices: torch rounds pinned memory up to powers of two."""
@@ -137,7 +137,7 @@ class Workload:
 
     @property
     def _found_bytes(self) -> int:
-        """What the passes find of all network inputs, as it is kept and as it is journalled."""
+        """Bytes of the statistics that the passes collect from all network inputs, in memory and in the journal."""
         passes = self._passes
         return FOUND_BYTES * (self.region.shape[0] if passes.of_slices else 1) * sum(map(len, passes.reductions))
 
@@ -150,12 +150,12 @@ class Workload:
         return self._passes.reduction_cost(level, tile)
 
     def sweeps(self, tile: Shape, block: Shape) -> list[list[Sweep]]:
-        """What comes before the last pass: for each pass its orientations."""
+        """Sweeps before the last pass: for each pass, its orientations."""
         depth = min(block[0], self.region.shape[0])
         return sweeps_of(self.predictor, Field(self.source.shape, self.region, self.canvas, tile, depth))
 
     def batch_for(self, tile: Shape, block: Shape, budget: Budget) -> int:
-        """As many tiles of a block as make a forward pass worth its overhead, and fit."""
+        """Number of tiles per forward pass: enough to outweigh its overhead, and no more than fit into memory."""
         a_block = -(-self.traffic(tile, block).tiles // len(Grid(self.region, block)))
         batch = max(1, min(a_block, BATCH_VOXELS // math.prod(tile)))
         while batch > 1 and not self.fits(Choice(tile, block, batch), budget):
@@ -163,7 +163,7 @@ class Workload:
         return batch
 
     def effort(self, choice: Choice) -> float:
-        """What a choice costs, in floating-point operations or what takes as long."""
+        """Cost of a choice in floating-point operations; other work counts as the operations that take as long."""
         traffic = [self.traffic(choice.tile, choice.block), *(each for each, _ in self.reducing(choice))]
         calls = sum(each.tiles for each in traffic)
         decoding = sum(each.decoded for each in traffic) * self.source.shape[0] * DECODE_FLOPS
@@ -172,19 +172,19 @@ class Workload:
         return self.speed.passes(self.flops(choice), calls) / self.speed.operation + decoding
 
     def seconds(self, choice: Choice) -> float | None:
-        """That the passes will take, where their speed was measured; reading and writing go on meanwhile."""
+        """Seconds of the passes, None if their speed was not measured; reading and writing overlap with them."""
         if self.speed is None:
             return None
         return self.speed.passes(self.flops(choice), self.traffic(choice.tile, choice.block).tiles)
 
     def reducing(self, choice: Choice) -> Iterator[tuple[Traffic, Cost]]:
-        """What each orientation of each pass before the last takes, and what one of its tiles costs."""
+        """For each orientation of each pass before the last: its totals, and the cost of one of its tiles."""
         for level, orientations in enumerate(self.sweeps(choice.tile, choice.block)):
             cost = self._reduction_cost(level, choice.tile)
             yield from ((sweep.traffic(self.source.read_unit), cost) for sweep in orientations)
 
     def flops(self, choice: Choice) -> float:
-        """Of all forward passes."""
+        """Floating-point operations of all forward passes."""
         if self._can.crops is not None:
             spans = [self._axis_crops(*args) for args in self._by_axis(choice)]
             return self._can.crops.crop_flops(choice.tile, spans)
@@ -192,7 +192,7 @@ class Workload:
         return first + self.traffic(choice.tile, choice.block).tiles * self.cost(choice.tile).flops
 
     def traffic(self, tile: Shape, block: Shape) -> Traffic:
-        """All blocks of the last pass together."""
+        """Totals over all blocks of the last pass."""
         return Traffic.product([self._axis_traffic(*args) for args in self._by_axis(Choice(tile, block))])
 
     def visit(self, choice: Choice, budget: Budget) -> Visit:
@@ -210,7 +210,7 @@ class Workload:
         return math.prod(self.source.read_unit) > 1
 
     def chunks(self, choice: Choice) -> list[AxisChunks]:
-        """What the blocks of the last pass read, along each axis."""
+        """Chunks that the blocks of the last pass read, along each axis."""
         return [self._axis_chunks(*args) for args in self._by_axis(choice)]
 
     @cache  # noqa: B019  a workload lives as long as the planning of one run
@@ -244,7 +244,7 @@ class Workload:
     def whole_pass(self) -> float:
         """FLOPs of one pass over the region, context included: what no tiling could save.
 
-        Slices that do not know of each other cost the same, so one of them stands for all.
+        Slices that are segmented independently cost the same, so one of them represents all.
         """
         if not self.predictor.footprint.flat:
             return self.cost(self._whole).flops

@@ -83,17 +83,17 @@ class Journal:
         self._records.setdefault(stage, {})[index] = record
 
     def forget(self, stage: str, index: int) -> None:
-        """Take a record back: the block is to be computed again."""
+        """Withdraw a record, so that the block is computed again."""
         self._write({"stage": stage, "block": index, "void": True})
         del self._records[stage][index]
 
     def records(self, stage: str) -> dict[int, Json]:
-        """What was recorded of a stage, by block."""
+        """Records of a stage, by block."""
         return dict(self._records.get(stage, {}))
 
     @property
     def begun(self) -> bool:
-        """Whether any block of any stage is recorded: then there is something to go on with."""
+        """Whether any block of any stage is recorded, so that a run can be resumed."""
         return any(records for stage, records in self._records.items() if stage != "created")
 
     def close(self) -> None:

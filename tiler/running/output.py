@@ -1,16 +1,16 @@
-"""The output of a run, and the files that lie beside it.
+"""The output of a run and the files beside it.
 
 ::
 
-    out.zarr                 the output, once it is whole
-    out.zarr.partial         the output until then
-    out.zarr.stage.zarr      what waits for a later stage of the run
-    out.zarr.shelf           what stages leave for later ones and no image holds
+    out.zarr                 the complete output
+    out.zarr.partial         the output until it is complete
+    out.zarr.stage.zarr      an image that a later stage of the run reads
+    out.zarr.shelf           tables that a later stage reads
     out.zarr.journal         the record of finished blocks
-    out.zarr.lock            an empty file whose lock a run holds; it stays, since removing it could let two runs in
+    out.zarr.lock            an empty file that a run locks; it is kept, because removing it could let two runs start
 
-On object stores nothing can be renamed: an output that is not whole says so in its attributes, and the lock is an
-object that its holder renews.
+Object stores cannot rename: there, the attributes of an unfinished output mark it as such, and the lock is an object
+that its holder renews.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tiler.stores.shelf import Shelf, shelf_at
 
 
 class State(Enum):
-    """State of an output, judged by its name, its draft and its journal."""
+    """State of an output, as shown by its name, its unfinished parts and its journal."""
 
     NOTHING = "nothing"
     UNFINISHED = "unfinished"
@@ -71,7 +71,7 @@ class Output(ABC):
 
     @property
     def stage_places(self) -> list[Place]:
-        """Where there may be something that waits for a later stage."""
+        """Places where an earlier stage may have left data for a later one."""
         return [beside(self.place, suffix) for suffix in STAGES.values()]
 
     @property
@@ -80,12 +80,12 @@ class Output(ABC):
 
     @property
     def state(self) -> State:
-        """Tell a finished run, an unfinished one and what tiler did not write apart.
+        """Whether the output is absent, finished, unfinished or not written by tiler.
 
         Raises
         ------
         JournalError
-            If there is a journal that cannot be trusted.
+            If the journal is damaged.
         """
         if not self.has_journal:
             if is_whole(self.place):
@@ -95,7 +95,7 @@ class Output(ABC):
         return State.FINISHED if finished else State.UNFINISHED
 
     def begin_journal(self, header: Json) -> Journal:
-        """A new journal, in place of an older one."""
+        """Create a new journal that replaces an older one."""
         try:
             return Journal.create(self.journal_place, header)
         except StoreError:
@@ -106,12 +106,12 @@ class Output(ABC):
             raise JournalError(f"cannot write the journal of {self}: {reason}") from error
 
     def resume_journal(self) -> Journal:
-        """The journal, to go on with.
+        """Open the journal to continue it.
 
         Raises
         ------
         JournalError
-            If there is none, it is damaged, or what it is the record of has vanished.
+            If there is no journal, it is damaged, or the output that it describes is gone.
         """
         if not (is_unfinished(self.place) or is_whole(self.place)):
             raise JournalError(f"there is a journal of {self}, but the unfinished output is gone: start anew with "
@@ -136,12 +136,12 @@ class Output(ABC):
             raise SinkError(f"cannot remove what an older run left of {self}: {error.strerror or error}") from error
 
     def check_replaceable(self) -> None:
-        """Refuse to delete what tiler did not write, where deleting it would take a whole folder.
+        """Refuse to replace a folder that tiler did not write.
 
         Raises
         ------
         SinkError
-            If a folder stands under the name of the output that is not an output of tiler.
+            If the name of the output belongs to a folder that is not an output of tiler.
         """
         if self.has_journal:
             return
@@ -157,18 +157,18 @@ class Output(ABC):
     @property
     @abstractmethod
     def free(self) -> int | None:
-        """Bytes that can be written, with what an older run left here and which is removed first; None if unknown."""
+        """Bytes that can be written, counting leftovers of an older run that are removed first; None if unknown."""
 
     @abstractmethod
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the output: one run at a time.
+        """Lock the output for one run at a time.
 
         Raises
         ------
         JournalError
-            If another run holds it.
+            If another run holds the lock.
         SinkError
-            If nothing can be written beside the output.
+            If the folder of the output is not writable.
         """
 
     @abstractmethod
@@ -179,11 +179,11 @@ class Output(ABC):
 
     @abstractmethod
     def _folders(self) -> list[Place]:
-        """Which folders a run would delete under its own names."""
+        """Folders that a run would delete because they have the names of its own files."""
 
     @abstractmethod
     def _is_own(self, folder: Place) -> bool:
-        """Whether a folder holds an output of tiler, or nothing."""
+        """Whether a folder is empty or holds an output of tiler."""
 
 
 class LocalOutput(Output):
@@ -225,7 +225,7 @@ class LocalOutput(Output):
             remove(leftover)
 
     def _stage_leftovers(self) -> list[Path]:
-        """What there is of what waited for later stages, whole or not; nothing else of a similar name."""
+        """Existing folders of earlier stages, complete or not; folders with similar names are left alone."""
         stages = [Target(Path(str(place))) for place in self.stage_places]
         names = [path for stage in stages for path in (stage.path, stage.partial, stage.aside)]
         return [path for path in (*names, Path(str(self.shelf_place))) if path.is_dir()]
@@ -279,6 +279,6 @@ def output_of(text: str | os.PathLike[str] | Address) -> Output:
     Raises
     ------
     StoreError
-        For an address that holds credentials, or makes no sense.
+        If the address holds credentials or is malformed.
     """
     return by_place(place_of(text), LocalOutput, StoreOutput)

@@ -1,4 +1,4 @@
-"""Checks before a run starts or goes on: existing outputs, the intent of the user, and changed plans."""
+"""Checks before a run starts or resumes: existing outputs, the choice of the user, and changed plans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiler.stores.label_places import is_label
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the user wants to happen to an existing output."""
+    """The user's choice for an existing output."""
 
     resume: bool = False
     overwrite: bool = False

@@ -35,7 +35,7 @@ DESCRIPTIONS = ("info", "attributes.json")
 """Files in which precomputed and N5 volumes describe themselves."""
 
 LOCKS = "*.__lock"
-"""What tensorstore leaves of a chunk that it was writing when it was killed."""
+"""Files that tensorstore leaves behind if it is killed while it writes a chunk."""
 
 
 @dataclass(frozen=True, slots=True)

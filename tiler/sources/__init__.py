@@ -105,7 +105,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
 
 
 def _found(source: Any, consent: Consent) -> RawImage | Source:
-    """What a source names or is."""
+    """Open a path or an address, wrap an array, and return an opened source as it is."""
     if names_place(source):
         return _opened(source, consent)
     if isinstance(source, (VolumeSource, Source)):

@@ -1,4 +1,4 @@
-"""What the user agreed to of an input that is not whole, or that reaches out of its folder."""
+"""Permissions of the user for an input that has missing voxels or refers to files outside its folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ MISSING = ("refuse", "zero")
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What may be done to read an input.
+    """Permissions for reading an input.
 
     Parameters
     ----------
     missing
-        ``"refuse"``, or ``"zero"`` to read voxels that are promised and not there as zeros (or as the fill value of
-        the format).
+        ``"refuse"``, or ``"zero"`` to read missing voxels as zeros (or as the fill value of the format).
     trust
         Whether a file may name files outside its folder.
     """

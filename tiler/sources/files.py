@@ -1,4 +1,4 @@
-"""What all formats on a file system share: whether a file is there, its identity, and names of what lies in it."""
+"""Functions for all formats on a file system: whether a file exists, its identity, and names of the images in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiler.errors import SourceError
 from tiler.ports import Json
 
 PIECES, PIECE = 16, 4096
-"""Pieces of a file, and bytes of each, of which its identity knows the content; small files are known whole."""
+"""Number of pieces of a file whose content enters its identity, and bytes of each; small files enter completely."""
 PRECOMPUTED = "precomputed://"
 INNER = re.compile(r"(.+\.(?:h5|hdf5|hdf)):/*(.+?)/*", re.IGNORECASE | re.DOTALL)
 IMAGE = re.compile(r"(.+\.(?:tif|tiff|btf|tf8|tf2|lsm|ome)):(\d+|pages)", re.IGNORECASE | re.DOTALL)
@@ -24,7 +24,7 @@ def existing(path: Path) -> Path:
     Raises
     ------
     SourceError
-        If there is nothing of that name, or it cannot be a name.
+        If the file does not exist, or the name is not valid.
     """
     try:
         os.stat(path)

@@ -138,7 +138,7 @@ def _check_alike(path: Path, names: list[str]) -> None:
 
 
 def _signature(file: Path) -> str:
-    """What must agree between the slices, from the file's header alone."""
+    """Properties that all slices must share, read from the header of a file."""
     if file.suffix.lower() in TIFF:
         header = open_tiff(file).header
         return f"of shape {header.shape} and dtype {header.dtype.name}"

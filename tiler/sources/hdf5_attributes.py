@@ -19,7 +19,7 @@ Step = tuple[float | None, str, float]
 
 
 def header_of(name: str, dataset: Any) -> Header:
-    """What is known of a dataset; attributes that make no sense are left out with a warning."""
+    """Header of a dataset; malformed attributes are left out with a warning."""
     attributes = _attributes(name, dataset)
     axes = _axes(name, attributes, dataset)
     scale, unit, offset = _sizes(name, attributes, len(dataset.shape))

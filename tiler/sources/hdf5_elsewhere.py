@@ -29,7 +29,7 @@ def files_of(file: Path, dataset: Any) -> tuple[Path, ...]:
 
 
 def not_there(file: Path, dataset: Any) -> str:
-    """What is promised and missing, in words; empty where nothing is."""
+    """Describe the files that the dataset refers to and that are missing; empty if none is."""
     home = Path(dataset.file.filename).absolute()
     wrong = dict.fromkeys(f"{place.name} {problem}" for place, problem in _elsewhere(home, dataset, DEEPEST) if problem)
     if not wrong:
@@ -90,7 +90,7 @@ def _of_source(place: Path, source: Any, depth: int) -> Iterator[tuple[Path, str
 
 
 def _names(pattern: str, dataset: Any) -> list[str]:
-    """The files that a source names; ``%b`` stands for the number of a block, of which there are as many as exist."""
+    """Files that a source of a virtual dataset names; ``%b`` is the number of a block and matches all that exist."""
     if "%b" not in pattern:
         return [pattern.replace("%%", "%")]
     home, names = Path(dataset.file.filename).absolute(), list[str]()

@@ -25,7 +25,7 @@ BMP_RLE, BMP_FIELDS = (1, 2), 3
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the header of an image says.
+    """Properties that the header of an image declares.
 
     Parameters
     ----------

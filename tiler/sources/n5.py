@@ -72,7 +72,7 @@ def _dimensions(folder: Path) -> list[Any]:
 
 
 def _datasets(path: Path) -> str:
-    """What could have been meant."""
+    """Advice that names the datasets below a folder."""
     below = sorted(str(file.parent) for file in path.rglob("attributes.json") if _dimensions(file.parent))
     if not below:
         return "there is none below it"
@@ -81,7 +81,7 @@ def _datasets(path: Path) -> str:
 
 
 def _letters(name: str, told: Any, ndim: int) -> str:
-    """One letter an axis; where the dataset does not tell them, the order that N5 is written in."""
+    """One letter per axis; if the dataset does not name its axes, the usual order of N5."""
     letters = [letter_of(axis) for axis in list_of(told) or ()]
     known = [letter for letter in letters if letter]
     if len(known) == len(letters) == ndim == len(set(known)):

@@ -127,7 +127,7 @@ def _voxels(scale: Mapping[str, Any]) -> float:
 
 
 def _sound(name: str, info: Mapping[str, Any], scale: Mapping[str, Any]) -> tuple[dict[str, Any], list[float]]:
-    """The metadata with one scale, of which resolution and offset make sense, and that resolution."""
+    """The metadata with one scale whose resolution and offset are valid, and that resolution."""
     told = sizes_of(name, "resolution", scale.get("resolution"), [3]) or (None,) * 3
     resolution = [size or 1.0 for size in told]
     offset = [int(at) for at in offsets_of(name, "voxel_offset", scale.get("voxel_offset"), 3) or (0, 0, 0)]
@@ -136,7 +136,7 @@ def _sound(name: str, info: Mapping[str, Any], scale: Mapping[str, Any]) -> tupl
 
 
 def _looked_for(name: str, folder: Path, scale: Mapping[str, Any], consent: Consent) -> tuple[str, bool]:
-    """What is missing, and whether there are packed chunks."""
+    """Message about missing chunks (empty if there are chunks), and whether some of them are compressed files."""
     plain = next(chunk_names(folder, CHUNK if scale.get("sharding") is None else r".*\.shard"), None)
     packed = next(chunk_names(folder, f"{CHUNK}\\.(gz|br)"), None)
     if plain is None and packed is None:

@@ -1,4 +1,4 @@
-"""What a file format must provide: an n-D array with named axes, from which slices are read."""
+"""Interface of a file format: an n-dimensional array with named axes that is read by slices."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Index = tuple[slice, ...]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of an array before a voxel is read; one entry an axis, in the array's own order.
+    """Metadata of an array, known before a voxel is read; one entry per axis, in the array's own order.
 
     Parameters
     ----------
     name
-        What to call it in messages.
+        Name of the array in messages.
     axes
-        One letter an axis out of ``tczyx`` and ``s`` (the samples of an RGB pixel), ``?`` where the format
-        does not say; any other letter is an axis that tiler has no place for.
+        One letter per axis: one of ``tczyx``, ``s`` (the samples of an RGB pixel), or ``?`` if the format does not
+        name the axis; any other letter is an axis that tiler does not support.
     shape, dtype
         As stored.
     chunk
-        What is decoded at once; ones where single voxels can be read.
+        Shape that is decoded at once; ones if single voxels can be read.
     scale, units, offset
-        Physical size of a step, its unit as OME-NGFF spells it (None if unknown), and of the first voxel.
+        Physical size of a voxel, its unit as OME-NGFF spells it (None if unknown), and position of the first voxel.
     channels
         Names of the channels, in the volume's order; none where the format does not tell them.
     """
@@ -57,7 +57,7 @@ class Header:
 
 
 def unknown_axes(ndim: int) -> str:
-    """The axes of an array of which nothing is said: the last two are always y and x."""
+    """Axes of an array whose format does not name them: the last two are always y and x."""
     return ("?" * max(ndim - 2, 0) + "yx")[-ndim:] if ndim else ""
 
 

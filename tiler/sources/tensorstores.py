@@ -1,7 +1,7 @@
-"""What N5 and precomputed volumes share: tensorstore reads their chunks, tiler their metadata.
+"""Common code for N5 and precomputed volumes: tensorstore reads their chunks, tiler their metadata.
 
-tensorstore refuses a volume for metadata that reading does not need, such as a resolution of null. So it is given the
-parts that reading needs alone, in place of the file on disk (``kvstack``: one store laid over another).
+tensorstore refuses a volume for metadata that reading does not need, such as a resolution of null. tiler therefore
+passes it only the metadata that reading needs, in place of the file on disk (``kvstack``: one store over another).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _first(error: Exception) -> str:
 
 def header_of(name: str, axes: str, store: Any, scale: Sequence[float], units: Sequence[str | None],
               offset: Sequence[float]) -> Header:
-    """What is known of a store before a voxel is read."""
+    """Header of a store, without reading a voxel."""
     return Header(name, axes, tuple(store.shape), np.dtype(store.dtype.numpy_dtype),
                   tuple(store.chunk_layout.read_chunk.shape), tuple(scale), tuple(units), tuple(offset))
 

@@ -49,7 +49,7 @@ class TiffImage:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a file holds: its images, what describes them, and the files that are read for them."""
+    """Contents of a file: its images, their metadata, and the files that hold their pages."""
 
     images: list[TiffSeries]
     told: Told

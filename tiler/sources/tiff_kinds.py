@@ -120,7 +120,7 @@ def shaped_images(table: PageTable) -> list[TiffSeries]:
 
 
 def _told(table: PageTable, ifd: Ifd) -> Mapping[str, Any] | None:
-    """What tifffile wrote into the description of a page, None if nothing."""
+    """Metadata that tifffile wrote into the description of a page; None if there are none."""
     text = table.page_of_tifffile(ifd).shaped_description
     if text is None:
         return None
@@ -146,7 +146,7 @@ def _shaped(table: PageTable, told: Mapping[str, Any], ifds: Sequence[Ifd]) -> T
 def _axes(told: Mapping[str, Any], shape: Sequence[int], layout: PageFormat, split: int) -> str:
     """The axes that a description tells; else those of a page, or by their number, where the page has other ones.
 
-    Four axes of which nothing is told, and of which a page holds others than the last two, are left open.
+    Four unnamed axes stay unknown if a page holds other axes than the last two.
     """
     axes = "".join(UNKNOWN if axis in "IQ" else axis.lower() for axis in str(told.get("axes", "")))
     if len(axes) == len(shape):

@@ -23,7 +23,7 @@ OME_SIZES = {"x": ("PhysicalSizeX", "µm"), "y": ("PhysicalSizeY", "µm"), "z": 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a file says of its voxels.
+    """Metadata of a file about its voxels.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ class Told:
     imagej
         ImageJ's description.
     own
-        What tiler wrote.
+        Metadata that tiler wrote.
     densities
-        Voxels per unit along x and y, 0 where not told.
+        Voxels per unit along x and y; 0 if unknown.
     resolution_unit
-        Micrometres that these are per, None where not told.
+        Length of that unit in micrometres; None if unknown.
     """
 
     ome: ElementTree.Element | None = None
@@ -46,14 +46,14 @@ class Told:
     resolution_unit: float | None = None
 
     def sizes(self, number: int, name: str) -> dict[str, Size]:
-        """Size and unit of a step along each of the axes t, z, y, x that are told.
+        """Size and unit of a step along those of the axes t, z, y and x that the file describes.
 
         Parameters
         ----------
         number
-            Which image of the OME-XML.
+            Index of the image in the OME-XML.
         name
-            Of the file, for warnings.
+            Name of the file, for warnings.
         """
         if self.ome is not None:
             return self._ome(number, name)
@@ -118,7 +118,7 @@ class Told:
 
 
 def told_of(tiff: Any) -> Told:
-    """What a file says that is no OME-TIFF.
+    """Metadata of a file that is not an OME-TIFF.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class TiffSeries:
         return (*self.shape, *self.first.layout.page_shape)
 
     def chunk(self, inside: Sequence[int]) -> tuple[int, ...]:
-        """What is decoded at once, from what that is of a page."""
+        """Shape that is decoded at once, given the shape that is decoded at once inside a page."""
         stored = (*(1,) * len(self.shape), *inside)
         if self.view is None:
             return stored

@@ -112,7 +112,7 @@ def names_of(value: Any) -> tuple[str, ...]:
 
 
 def json_of(value: Any) -> Any:
-    """What a text of JSON says; None for anything else."""
+    """Value of a JSON text; None if it is not valid JSON."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str):

@@ -217,7 +217,7 @@ def _only(place: Place, labels: list[str]) -> str:
 
 
 def _plain(name: str, array: Any) -> Header:
-    """What the array itself says: zarr 3 names its dimensions, and xarray names those of zarr 2."""
+    """Header from the metadata of the array: zarr 3 names dimensions, and xarray names those of zarr 2."""
     if not isinstance(array, zarr.Array):
         raise SourceError(f"{name} is not a zarr array")
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
@@ -228,7 +228,7 @@ def _plain(name: str, array: Any) -> Header:
 
 
 def _described(place: Place, header: Header) -> Header:
-    """What the image that the array is a level of says, if there is one above it."""
+    """Add the metadata of the multiscale image in a parent group, if the array is one of its levels."""
     for group, inside in islice(parents(place), DEEPEST):
         if not is_group(group):
             break

@@ -73,7 +73,7 @@ def is_group(place: Place) -> bool:
 
 
 def parents(place: Place) -> Iterable[tuple[Place, str]]:
-    """What holds a place, the nearest first, and the place's path in each."""
+    """Parents of a place, the nearest first, and the path of the place in each."""
     if isinstance(place, Address):
         return ((parent, place.inside(parent)) for parent in place.parents)
     return ((parent, place.relative_to(parent).as_posix()) for parent in place.parents)

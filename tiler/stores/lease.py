@@ -52,7 +52,7 @@ def leased(output: Address) -> Iterator[None]:
 
 
 class _Holder:
-    """What this run says in the lock, and the store's mark of when it last did."""
+    """This run's entry in the lock object, and the store's mark of its last renewal."""
 
     def __init__(self, address: Address) -> None:
         self.address, self.released = address, threading.Event()

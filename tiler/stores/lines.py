@@ -20,7 +20,7 @@ class ObjectLines:
     Parameters
     ----------
     address
-        Of the journal.
+        Address of the journal.
     """
 
     def __init__(self, address: Address) -> None:

@@ -67,7 +67,7 @@ class Taken(Exception):
 
 
 def client(address: Address, *, below: bool = False) -> Any:
-    """The obstore client of a bucket or host, or of what lies below an address.
+    """The obstore client of a bucket or host, or of the objects below an address.
 
     Credentials, endpoint and region come from the environment, as the libraries of the stores read it.
     """
@@ -142,7 +142,7 @@ def remove(address: Address) -> None:
 
 
 def listing(address: Address, most: int | None = None) -> Iterator[Listed]:
-    """What lies below, in the order of the keys; at most about so many."""
+    """Objects below an address, sorted by key; stops after the first batch that exceeds ``most``."""
     def ask() -> list[Listed]:
         found: list[Listed] = []
         for batch in obstore.list(client(address), f"{address.path}/"):

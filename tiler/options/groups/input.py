@@ -17,7 +17,7 @@ Missing = Literal["refuse", "zero"]
 
 
 class InputKeywords(TypedDict, total=False):
-    """What a user may give."""
+    """Input options as the user may give them; each one may be left out."""
 
     axes: Annotated[str, Option(
         group="Input", parse=Text(), metavar="AXES", example="tyx", help="Names of the input's axes.",
@@ -47,7 +47,7 @@ class InputKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """What the engine gets."""
+    """Input options as the engine receives them: parsed, with defaults filled in."""
 
     axes: str | None
     channel: str | int | tuple[int | str, ...] | None

@@ -19,7 +19,7 @@ Average = Literal["none", "flip4", "rot4", "d4", "rot7"]
 
 
 class ModelKeywords(TypedDict, total=False):
-    """What a user may give."""
+    """Model options as the user may give them; each one may be left out."""
 
     weights: Annotated[str | os.PathLike[str] | Sequence[str | os.PathLike[str]], Option(
         group="Model", parse=Files(), short="-w", metavar="FILE[,FILE]", of_model=True,
@@ -64,7 +64,7 @@ class ModelKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What the engine gets."""
+    """Model options as the engine receives them: parsed, with defaults filled in."""
 
     weights: str | tuple[str, ...] | None
     ensemble: Ensemble

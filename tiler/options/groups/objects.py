@@ -13,7 +13,7 @@ Seeds = Literal["distance", "probability"]
 
 
 class ObjectsKeywords(TypedDict, total=False):
-    """What a user may give."""
+    """Object options as the user may give them; each one may be left out."""
 
     min_size: Annotated[int, Option(
         group="Objects", parse=Whole(0), default=0, of_output=True, help="Size of the smallest instance in voxels.")]
@@ -55,7 +55,7 @@ class ObjectsKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectsOptions:
-    """What the engine gets."""
+    """Object options as the engine receives them: parsed, with defaults filled in."""
 
     min_size: int
     connectivity: int | None

@@ -18,7 +18,7 @@ Size = int | str | Sequence[int] | AutoType
 
 
 class ResourcesKeywords(TypedDict, total=False):
-    """What a user may give."""
+    """Resource options as the user may give them; each one may be left out."""
 
     tile: Annotated[Size, Option(
         group="Resources", parse=Sizes(), default="auto", metavar="SIZE", example="1x572x572",
@@ -61,7 +61,7 @@ class ResourcesKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ResourcesOptions:
-    """What the engine gets."""
+    """Resource options as the engine receives them: parsed, with defaults filled in."""
 
     tile: Shape | AutoType
     block: Shape | AutoType

@@ -15,7 +15,7 @@ OutputType = Literal["float32", "float16", "float64", "uint8", "uint16", "uint32
 
 
 class ResultKeywords(TypedDict, total=False):
-    """What a user may give."""
+    """Result options as the user may give them; each one may be left out."""
 
     kind: Annotated[KindName, Option(
         group="Result", parse=Choice(KindName), flag="--as", default="probabilities", of_model=True,
@@ -41,7 +41,7 @@ class ResultKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultOptions:
-    """What the engine gets."""
+    """Result options as the engine receives them: parsed, with defaults filled in."""
 
     kind: KindName
     classes: str | int | tuple[str | int, ...] | None
