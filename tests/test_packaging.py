@@ -34,7 +34,8 @@ def imported(file):
 
 
 def engine():
-    return [(name, file) for name, file in modules() if not name.startswith(("tiler.models", "tiler.cli"))]
+    return [(name, file) for name, file in modules()
+            if not name.startswith(("tiler.models", "tiler.cli")) and name != "tiler.__main__"]
 
 
 @pytest.mark.parametrize(("name", "file"), engine(), ids=lambda value: str(value).rsplit("/", 1)[-1])
@@ -47,9 +48,18 @@ def test_the_engine_never_imports_torch_or_click(name, file):
             assert not target.startswith(("tiler.models", "tiler.cli")), f"{name} imports {target}"
 
 
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "tiler", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tiler")
+
+
+def test_the_name_of_the_distribution_is_a_command_too():
+    assert PROJECT["project"]["scripts"] == {"tiler": "tiler.cli.main:main", "em-tiler": "tiler.cli.main:main"}
+
+
 def test_nothing_imports_the_command_line():
     for name, file in modules():
-        if not name.startswith("tiler.cli"):
+        if not name.startswith("tiler.cli") and name != "tiler.__main__":
             assert not any(target.startswith("tiler.cli") for target in imported(file)), name
 
 
