@@ -1,4 +1,4 @@
-"""Which tensors look at the same elements of a storage."""
+"""Find the tensors that share elements of a storage."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 
 def is_all(tensor: torch.Tensor) -> bool:
-    """Whether a tensor lists all elements of its storage in their order."""
+    """Whether a tensor covers all elements of its storage, in memory order."""
     size = tensor.untyped_storage().nbytes() // tensor.element_size()
     return tensor.is_contiguous() and tensor.numel() == size
 
 
 def overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether the elements of two views of a storage may be the same."""
+    """Whether two views of a storage may share elements."""
     (a, b), (c, d) = extent(one), extent(other)
     return a < d and c < b
 

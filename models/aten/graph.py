@@ -19,7 +19,7 @@ class NotStagedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands for the tensor that another node made."""
+    """Placeholder for the tensor that another node made."""
 
     node: int
 
@@ -34,17 +34,17 @@ class Node:
         Name of the operator without namespace, overload and the underscore of its in-place form; "input", "weight"
         and "value" for tensors that no operator makes.
     func
-        The overload to call, always the one that writes into nothing.
+        The overload to call, always the out-of-place one.
     args
-        By name; a `Ref` stands for a tensor.
+        Arguments by name, with a `Ref` in place of each tensor.
     shape, dtype
-        Of the tensor.
+        Shape and dtype of the tensor.
     sizes
-        Shapes of the tensors that are read, in the order of `reads`.
+        Shapes of the tensors that the call reads, in the order of `reads`.
     layer
         The layer of the network that made the call.
     result
-        Which of several results it is; None where the operator gives one.
+        Index among the results of an operator that returns several; None if it returns one.
     """
 
     op: str
@@ -58,25 +58,25 @@ class Node:
 
     @property
     def reads(self) -> list[int]:
-        """Numbers of the nodes that are read, once for every place in the arguments."""
+        """Numbers of the nodes that the call reads, one entry per place in the arguments."""
         return [leaf.node for leaf in tree_leaves(self.args, is_leaf=is_ref) if isinstance(leaf, Ref)]
 
     def read_as(self, name: str) -> int | None:
-        """Place in `reads` of the tensor with the name of an argument; None where none was given."""
+        """Index in `reads` of the tensor passed as the named argument; None if none was passed."""
         places = iter(range(len(self.sizes)))
         found = {key: [next(places) for leaf in tree_leaves(value, is_leaf=is_ref) if isinstance(leaf, Ref)]
                  for key, value in self.args.items()}
         return found[name][0] if found.get(name) else None
 
     def call(self, tensors: Sequence[torch.Tensor], device: torch.device | None = None, **changed: Any) -> torch.Tensor:
-        """What the operator makes of these tensors, some of its arguments changed."""
+        """Call the operator on these tensors, with some of its arguments changed."""
         args = {**self.filled(tensors, device), **changed}
         made = self.func(**args)
         result: torch.Tensor = made if self.result is None else made[self.result]
         return result
 
     def filled(self, tensors: Sequence[torch.Tensor], device: torch.device | None = None) -> dict[str, Any]:
-        """The arguments, with tensors in the order of `reads` for what stands for them."""
+        """The arguments, each `Ref` replaced by its tensor; tensors come in the order of `reads`."""
         given = iter(tensors)
 
         def value(leaf: Any) -> Any:
@@ -99,7 +99,7 @@ class Graph:
     Parameters
     ----------
     nodes
-        What does not lead to the output is still there.
+        All nodes, including those that do not lead to the output.
     output
         Number of the node that the network returns.
     """
@@ -119,7 +119,7 @@ class Graph:
 
     @cached_property
     def constants(self) -> frozenset[int]:
-        """Live nodes made of weights and numbers alone; uniform tensors are made in parts like any other."""
+        """Live nodes that depend on weights and numbers only; uniform tensors are made in parts like any other."""
         varies = {0}
         for number in self.live:
             node = self.nodes[number]

@@ -58,7 +58,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The least and the greatest input index of every output index: whatever else there is.
+    """The least and the greatest input index of every output index, for maps that no formula above covers.
 
     Resizes at the coordinates of the whole tensor, mirrored padding, pixel shuffles, rolls.
     """
@@ -68,7 +68,7 @@ class Table:
 
     @classmethod
     def of(cls, index: np.ndarray) -> Table:
-        """Each output copies one input."""
+        """The map of an operator whose outputs each copy one input."""
         return cls(index, index)
 
     def back(self, low: int, high: int) -> Range:
@@ -89,7 +89,7 @@ class Along:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """An axis of an input of which every output needs the same range."""
+    """An axis of an input along which every output needs the same range."""
 
     start: int
     stop: int
@@ -100,16 +100,16 @@ Axis = Along | Fixed
 
 @dataclass(frozen=True)
 class Axes:
-    """What an operator needs of one input, axis by axis.
+    """The part of one input that an operator needs, axis by axis.
 
     Parameters
     ----------
     axes
         One for each axis of the input.
     shape
-        Of the input.
+        Shape of the input.
     optional
-        Whether some outputs need nothing of it, as those of a concatenation do.
+        Whether some outputs do not need this input at all, as in a concatenation.
     """
 
     axes: tuple[Axis, ...]
@@ -122,7 +122,7 @@ class Axes:
                      for axis in self.axes)
 
     def back(self, made: Ranges) -> Ranges | None:
-        """The same within the tensor; None where nothing is needed."""
+        """The box that a box of the output needs, clipped to the tensor; None if it needs nothing."""
         wanted = self.unclipped(made)
         if self.optional and any(low >= size or high <= 0 for (low, high), size in
                                  zip(wanted, self.shape, strict=True)):
@@ -130,18 +130,18 @@ class Axes:
         return tuple(map(clipped, wanted, self.shape))
 
     def carried(self, image: frozenset[int]) -> set[int]:
-        """The axes of the output on which some axes of the input lie."""
+        """The axes of the output that the given axes of the input map to."""
         return {axis.axis for number, axis in enumerate(self.axes) if number in image and isinstance(axis, Along)}
 
 
 @dataclass(frozen=True)
 class Reshape:
-    """A view of the same elements in another shape: groups of axes that are merged, parted or left alone.
+    """A view of the same elements in another shape: groups of axes are merged, split or kept.
 
     Parameters
     ----------
     shape, out
-        Of the input and of the output.
+        Shapes of the input and of the output.
     """
 
     shape: Size
@@ -164,7 +164,7 @@ class Reshape:
         return found
 
     def widened(self, made: Ranges) -> Ranges:
-        """The smallest box around one whose elements follow each other in every group."""
+        """The smallest box that contains a box and whose elements are consecutive in every group."""
         found: list[Range] = []
         for _, out in self.groups:
             sizes = [self.out[axis] for axis in out]
@@ -208,7 +208,7 @@ def covering(sizes: Sequence[int], low: int, high: int) -> list[Range]:
 
 
 def clipped(wanted: Range, size: int) -> Range:
-    """A range within a tensor; one element where all of it is padding, and none where there is none."""
+    """Clip a range to a tensor: one element if all of the range is padding, none if the tensor has none."""
     if not size:
         return 0, 0
     low = min(max(wanted[0], 0), size - 1)
@@ -216,7 +216,7 @@ def clipped(wanted: Range, size: int) -> Range:
 
 
 def union(one: Ranges | None, other: Ranges) -> Ranges:
-    """The smallest box around both."""
+    """The smallest box that contains both."""
     if one is None:
         return other
     return tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))

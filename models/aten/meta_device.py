@@ -13,13 +13,13 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """What is built here has no values, and none are drawn for it."""
+    """Build networks on the meta device: their tensors have no values, and initialisers draw none."""
     with torch.device("meta"), _Undrawn():
         yield
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves tensors that have no values as they are: torch would import its compiler to draw none."""
+    """Skip initialisers of tensors without values; torch would import its compiler to run them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}

@@ -15,7 +15,7 @@ from torch import nn
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without torch's notices on TorchScript's age and on gradients that nobody asks for."""
+    """Silence torch's warnings about deprecated TorchScript and about unused gradients."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -42,7 +42,7 @@ def on_meta(module: nn.Module) -> nn.Module:
 
 
 class LayerNames:
-    """Which layer is running: from hooks where there are any, else from the parameters that are used."""
+    """Tells which layer is running: from hooks if the module allows them, else from the parameters in use."""
 
     def __init__(self, module: nn.Module) -> None:
         self._stack: list[str] = []

@@ -1,7 +1,7 @@
-"""What follows the operations of a network without being part of it.
+"""Observers of a network's operations, which leave the network unchanged.
 
-Where it is looked at, and where tensors have no values, torch works out much in Python, for which it first imports its
-compiler: that takes longer than all else when a network is opened. What a U-Net needs goes without it.
+Under a dispatch mode, and for tensors without values, torch runs many operators in Python and first imports its
+compiler, which takes longer than all other work of opening a network. The operators of a U-Net avoid that here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ aten = torch.ops.aten
 
 
 class Observer(TorchDispatchMode):
-    """A dispatch mode that calls operations by `run`, and is hidden from torch's compiler once that is there."""
+    """A dispatch mode that calls operations through `run`, and hides from torch's compiler once that is imported."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch annotates no dispatch mode
@@ -28,12 +28,12 @@ class Observer(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No: torch would import its compiler to hide the mode from it."""
+        """Return False: torch would import its compiler in order to hide the mode from it."""
         return False
 
     @staticmethod
     def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What an aten operation gives."""
+        """Call an aten operation and return its result."""
         if func is aten.cat.default and _alike(args[0]):
             return _cat(*args, **kwargs)
         if func is aten.native_batch_norm.default and args[0].is_meta:
@@ -48,7 +48,7 @@ def operator_name(func: Any) -> str:
 
 
 def _alike(tensors: Sequence[torch.Tensor]) -> bool:
-    """Whether they are all without values, of one type and of as many axes."""
+    """Whether all tensors are on the meta device, with the same dtype and number of axes."""
     return all(tensor.is_meta for tensor in tensors) and len({(tensor.ndim, tensor.dtype) for tensor in tensors}) == 1
 
 
@@ -61,6 +61,6 @@ def _cat(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
 def _batch_norm(
     x: torch.Tensor, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *_: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Only in training are there statistics of the batch."""
+    """Batch norm on the meta device; batch statistics exist in training only."""
     channels = x.shape[1] if training else 0
     return torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)

@@ -1,7 +1,7 @@
 """Convolutions by oneDNN, called by name.
 
-For one input torch takes oneDNN only where the input has more than some 20,000 elements, its last axis not counted,
-and else a kernel of its own: 16 channels of 34 cubed run at 4 GFLOP/s on one thread, and at 125 by oneDNN.
+For a batch of one, torch uses oneDNN only if the input has more than about 20,000 elements, its last axis not counted.
+Otherwise it uses its own kernel: 16 channels of 34 cubed run at 4 GFLOP/s on one thread, and at 125 with oneDNN.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ def convolve(
 
 
 def takes(x: torch.Tensor) -> bool:
-    """Whether oneDNN is called for a tensor: float32 slices or volumes on a processor that has it."""
+    """Whether `convolve` can use oneDNN for a tensor: float32 slices or volumes on a CPU with oneDNN."""
     return (x.device.type == "cpu" and x.dtype == torch.float32 and x.ndim in (4, 5) and x.numel() > 0
             and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled))

@@ -1,4 +1,4 @@
-"""The one table of operators: from the name of an aten operator to what is known of it."""
+"""The one table of operators: from the name of an aten operator to its rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiler.models.aten.rule import RULES, NoRuleError, Part, Rule, all_of
 
 
 def rule_of(node: Node) -> Rule:
-    """What is known of a call. An operator without an entry is computed on whole tensors."""
+    """The rule of a call; operators without an entry are computed on whole tensors."""
     if node.op not in RULES:
         return _opaque(node, "no part of it can be made alone")
     try:
@@ -41,7 +41,7 @@ class Book:
 
     @cached_property
     def rules(self) -> Sequence[Rule | None]:
-        """By number; None for the input, weights, values and what does not lead to the output."""
+        """Rules by number of node; None for the input, weights, values and nodes that do not lead to the output."""
         live = set(self.graph.live)
         return [rule_of(node) if number in live and node.func is not None else None
                 for number, node in enumerate(self.graph.nodes)]

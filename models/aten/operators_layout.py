@@ -1,4 +1,4 @@
-"""Operators that move elements and change none: views, permutations, slices, concatenation, padding by copies."""
+"""Operators that move elements without changing them: views, permutations, slices, concatenation, padding by copies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def view(node: Node) -> Rule:
 
 
 def _viewed(part: Part) -> torch.Tensor:
-    """Consecutive elements of each group, in the output's axes."""
+    """The consecutive elements of each group, reshaped to the output's axes."""
     source, own = part.rule.reshape, part.reads[0]
     assert source is not None
     assert own is not None
@@ -43,7 +43,7 @@ def permute(node: Node) -> Rule:
 
 
 def _gathered(node: Node, tables: Mapping[int, np.ndarray]) -> Rule:
-    """A rule of an operator that copies: which input index every output index has, on the axes that change."""
+    """The rule of an operator that copies, from tables of each output index's input index along the changed axes."""
     tables = {axis: np.asarray(index, np.int64) for axis, index in tables.items()}
     axes = tuple(Along(axis, Table.of(tables[axis])) if axis in tables else Along(axis)
                  for axis in range(len(node.shape)))
@@ -205,7 +205,7 @@ def _unshuffled(part: Part, rank: int, factor: int) -> Ranges:
 
 @operator("unfold")
 def unfold(node: Node) -> Rule:
-    """Windows along one axis, whose elements come last."""
+    """Windows along one axis; their elements become the last axis."""
     rank = len(node.sizes[0])
     axis, size, step = node.args["dimension"] % rank, node.args["size"], node.args["step"]
     axes = tuple(Along(at, Window(step, 0, size - 1)) if at == axis else Along(at) for at in range(rank))

@@ -1,4 +1,4 @@
-"""Norms, reductions, and what runs along one axis."""
+"""Norms, reductions, and operators along one axis, such as the soft-max."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiler.models.aten.statistics import Moments, Statistic, reduction
     native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_no_update
 """)
 def batch_norm(node: Node) -> Rule:
-    """By statistics that the network holds, or by those of the input, where it is instance norm too."""
+    """Normalise with the network's running statistics, or with those of the input, as instance norm does."""
     if node.args.get("training", False) or node.args.get("running_mean") is None:
         return _norm(node, Moments(None, node.args["eps"]))
     need(node.read_as("input") == 0, "its input is no tensor of its own")
@@ -44,7 +44,7 @@ def _norm(node: Node, moments: Moments) -> Rule:
 
 
 def _normalised(part: Part) -> torch.Tensor:
-    """``x * a + b``, with both of every channel."""
+    """``x * a + b``, with ``a`` and ``b`` per channel."""
     mean, inverse = part.known
     weight, bias = (None if each is None else each.to("cpu", torch.float64)
                     for each in (part.named("weight"), part.named("bias")))
@@ -101,7 +101,7 @@ def _reduced_axes(node: Node, rank: int) -> list[int]:
 
 
 def _kept(node: Node, size: Sequence[int], axes: Sequence[int]) -> Axes:
-    """Whole axes where they are reduced; the others follow the output's."""
+    """Reduced axes are needed whole; the others follow the output's axes."""
     found: list[Axis] = []
     place = 0
     for axis, length in enumerate(size):

@@ -22,7 +22,7 @@ def pointwise(node: Node) -> Rule:
 
 @operator("copy")
 def copy(node: Node) -> Rule:
-    """What was there before is gone."""
+    """Copy the source over the target, whose previous values are not needed."""
     source = node.read_as("src")
     maps = [broadcast(size, node.shape) for size in node.sizes]
     return Rule(tuple(maps), lambda part: _copied(part, source))
@@ -37,7 +37,7 @@ def _copied(part: Part, source: int | None) -> torch.Tensor:
 
 @operator("full")
 def full(node: Node) -> Rule:
-    """One number everywhere."""
+    """A tensor filled with one number."""
     value = node.args["fill_value"]
     return Rule((), lambda part: torch.full(part.shape, value, dtype=node.dtype, device=part.device))
 

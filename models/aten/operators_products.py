@@ -1,4 +1,4 @@
-"""Matrix products and attention: rows follow the left factor, columns the right one, what is summed is needed whole."""
+"""Matrix products and attention: rows follow the left factor, columns the right one; summed axes are needed whole."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def product_and_sum(node: Node) -> Rule:
 
 @operator("_scaled_dot_product_flash_attention_for_cpu")
 def attention(node: Node) -> Rule:
-    """Queries in parts; keys and values whole."""
+    """Attention computes queries in parts and needs keys and values whole."""
     need(node.result in (None, 0) and len(node.sizes) == 3 and not node.args.get("is_causal", False),
          "attention with a mask")
     queries, keys, values = node.sizes

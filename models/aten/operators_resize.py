@@ -1,7 +1,7 @@
 """Interpolation, at the coordinates of the whole tensor, computed as torch computes them.
 
-Where sizes grow by whole factors, torch's own interpolation of a part gives the same and is fast. All else, aligned
-corners included, is gathered and weighted along one axis after the other, from tables of the whole axis.
+If sizes grow by whole factors, torch's fast interpolation of a part gives the same values. All other cases, aligned
+corners included, are gathered and weighted along one axis after the other, from tables of the whole axis.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def resize(node: Node) -> Rule:
 
 
 def _scales(node: Node, count: int) -> list[float | None]:
-    """The factors that the network gives, one for each axis; None where the sizes say them."""
+    """The factors that the network passes, one per axis; None where they follow from the sizes."""
     given: Any = node.args.get("scale_factors")
     if given is None:
         names = ("scales",) if "scales" in node.args else ("scales_d", "scales_h", "scales_w")[3 - count :]
@@ -61,7 +61,7 @@ def _scales(node: Node, count: int) -> list[float | None]:
 def _whole_factors(
     node: Node, sizes: tuple[int, ...], outs: tuple[int, ...], scales: list[float | None]
 ) -> list[int] | None:
-    """By how much every axis grows, where that is a whole number and torch interpolates parts alike."""
+    """Growth factor of every axis, if all are whole numbers and torch interpolates parts to the same values."""
     if node.args.get("align_corners", False) or "bicubic" in node.op or "exact" in node.op:
         return None
     factors = [out // size for size, out in zip(sizes, outs, strict=True)]
@@ -99,7 +99,7 @@ def _weighted(part: Part, lead: int, taps: list[Taps]) -> torch.Tensor:
 
 
 def _taps(node: Node, size: int, out: int, scale: float | None) -> Taps:
-    """Of one axis, in the type in which torch computes coordinates, since float32 puts far ones elsewhere."""
+    """Taps of one axis, in the dtype in which torch computes coordinates; float32 rounds distant ones differently."""
     kind: Any = np.float64 if node.dtype == torch.float64 else np.float32
     at: Any = np.arange(out).astype(kind)
     if "nearest" in node.op:
@@ -120,7 +120,7 @@ def _taps(node: Node, size: int, out: int, scale: float | None) -> Taps:
 
 
 def _nearest(node: Node, size: int, out: int, scale: float | None) -> Taps:
-    """Torch takes float32 for every type here."""
+    """Taps of nearest neighbours; torch computes their coordinates in float32 for every dtype."""
     step = np.float32(1 / scale) if scale else np.float32(size) / np.float32(out)
     at = np.arange(out).astype(np.float32)
     place = np.floor((at + np.float32(0.5)) * step if "exact" in node.op else at * step)
@@ -129,7 +129,7 @@ def _nearest(node: Node, size: int, out: int, scale: float | None) -> Taps:
 
 
 def _cubic(below: np.ndarray, part: np.ndarray, size: int) -> Taps:
-    """Four taps of the cubic with a = -0.75, clipped at the faces."""
+    """Four taps of the cubic kernel with a = -0.75, clipped at the borders."""
     a = -0.75
 
     def near(x: np.ndarray) -> np.ndarray:

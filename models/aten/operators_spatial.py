@@ -1,4 +1,4 @@
-"""Convolutions and poolings: windows along the last axes. Padding is added beyond the true tensor, and nowhere else."""
+"""Convolutions and poolings: windows along the last axes. Padding is added only beyond the true tensor's borders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiler.models.aten.rule import Part, Rule, all_of, cut, fitted, need, number
 
 
 def _moved(node: Node, steps: Sequence[Step], mixed: bool) -> Axes:
-    """The last axes of the first input, each moved by one step; all channels, where they are mixed."""
+    """The map of the first input: one step for each of its last axes, and all channels if the operator mixes them."""
     shape = node.sizes[0]
     lead: list[Axis] = [Along(axis) for axis in range(len(shape) - len(steps))]
     if mixed:
@@ -45,7 +45,7 @@ def _convolution(part: Part) -> torch.Tensor:
 
 
 def _windowed(part: Part, count: int, value: float) -> tuple[torch.Tensor, list[int]]:
-    """The input with its padding, or with none where the operator can add it itself."""
+    """The input with its padding, or without it if the operator can add it itself."""
     have, want = _read(part), part.wanted()
     pads = [(own[0] - low, high - own[1]) for own, (low, high) in zip(have[-count:], want[-count:], strict=True)]
     if have[:-count] == want[:-count] and all(low == high >= 0 for low, high in pads):
@@ -54,7 +54,7 @@ def _windowed(part: Part, count: int, value: float) -> tuple[torch.Tensor, list[
 
 
 def _transposed(part: Part) -> torch.Tensor:
-    """Everything that the input reaches, of which the part is cut; where no input reaches there is the bias."""
+    """Compute all outputs that the input reaches and cut the part out; outputs that no input reaches get the bias."""
     args, count, read = part.node.args, len(part.node.sizes[1]) - 2, _read(part)
     source, bias = part.rule.maps[0], part.named("bias")
     assert isinstance(source, Axes)
@@ -115,7 +115,7 @@ def avg_pool(node: Node) -> Rule:
 
 
 def _avg_pool(part: Part) -> torch.Tensor:
-    """The sum of each window, divided by what torch would divide it by."""
+    """The sum of each window, divided by torch's divisor for it."""
     args, count = part.node.args, _axes_of(part.node)
     kernel = numbers(args["kernel_size"], count)
     x = fitted(part.first, _read(part), part.wanted())
@@ -134,7 +134,7 @@ def _avg_pool(part: Part) -> torch.Tensor:
 
 
 def _counted(part: Part, axis: int, count: int) -> np.ndarray:
-    """How many elements of each window are counted on one axis; those beyond the padding never are."""
+    """Number of elements of each window that count along one axis; elements beyond the padding never do."""
     node, step = part.node, _pools(part.node)[axis]
     assert isinstance(step, Window)
     size = node.sizes[0][len(node.shape) - count + axis]
@@ -147,7 +147,7 @@ def _counted(part: Part, axis: int, count: int) -> np.ndarray:
 
 @operator("_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d")
 def adaptive_pool(node: Node) -> Rule:
-    """Bins whose borders follow from the whole size."""
+    """Pool in bins whose borders follow from the size of the whole input."""
     need(not node.result, "it gives the places of the maxima")
     count = _axes_of(node)
     steps: list[Step] = []

@@ -1,4 +1,4 @@
-"""A box of one tensor, computed from boxes of others: backwards for what is needed, forwards on exactly that.
+"""Compute a box of one tensor from boxes of others: trace back what it needs, then compute exactly that.
 
 ::
 
@@ -21,12 +21,12 @@ from tiler.models.aten.operators import Book
 from tiler.models.aten.rule import Part, Rule, cut
 
 Boxed = tuple[torch.Tensor, Ranges]
-"""A part of a tensor, and where in it that lies."""
+"""A part of a tensor, and its box within the tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operator with the box that it makes and those that it reads."""
+    """One operator with the box that it makes and the boxes that it reads."""
 
     number: int
     node: Node
@@ -38,16 +38,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How one box of a tensor is made.
+    """The steps that compute one box of a tensor.
 
     Parameters
     ----------
     target, box
-        Number of the node, and what is wanted of it.
+        Number of the node, and the box of its tensor to compute.
     steps
-        In order.
+        Operators, in the order in which they run.
     needs
-        What is needed of every leaf.
+        The box of every leaf that the steps read.
     """
 
     target: int
@@ -56,12 +56,12 @@ class Program:
     needs: Mapping[int, Ranges]
 
     def __call__(self, leaves: Mapping[int, Boxed], known: Mapping[int, Any]) -> torch.Tensor:
-        """The values of the box.
+        """Compute the values of the box.
 
         Parameters
         ----------
         leaves
-            Tensors by number of node, at least as large as what is needed of them.
+            Tensors by number of node; each contains at least the box in `needs`.
         known
             Statistics by number of the node that uses them.
         """
@@ -78,7 +78,7 @@ class Program:
 
 
 def program(book: Book, target: int, leaves: Collection[int], box: Ranges) -> Program:
-    """What has to be done for a box of one node, from some leaves.
+    """Plan the computation of one box of a node's tensor from some leaves.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ def program(book: Book, target: int, leaves: Collection[int], box: Ranges) -> Pr
     target
         Number of the node; it may be a leaf of other programs.
     leaves
-        Nodes whose values will be there.
+        Nodes whose values will be available.
     box
-        What is wanted.
+        The box to compute.
     """
     need: dict[int, Ranges] = {target: box}
     found: list[tuple[int, Ranges, tuple[Ranges | None, ...]]] = []
@@ -111,7 +111,7 @@ def program(book: Book, target: int, leaves: Collection[int], box: Ranges) -> Pr
 def _steps(
     book: Book, made: Sequence[tuple[int, Ranges, tuple[Ranges | None, ...]]], target: int
 ) -> list[Step]:
-    """The steps, each with the tensors that nobody reads after it."""
+    """The steps, each with the tensors that no later step reads."""
     seen, steps = {target}, list[Step]()
     for number, box, reads in reversed(made):
         node, rule = book.graph.nodes[number], book.rules[number]

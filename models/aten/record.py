@@ -1,9 +1,9 @@
 """One forward pass, written down as a `Graph`.
 
 The network runs on the meta device at the size of the true canvas, where tensors have shapes only: 1024 cubed costs
-nothing. Every write in place is turned into an operator that writes into nothing, after which the name of the tensor,
-and of whatever else looks at the same elements, stands for the new node. Where only a part of a tensor is written
-through a view, the whole is made anew; reading it through a third view is refused.
+nothing. Every in-place write becomes an out-of-place operator; from then on the tensor, and every view of the same
+elements, refers to the new node. If a view writes only a part of a tensor, the recorder makes the whole tensor anew;
+it refuses to read that tensor through a third view.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ aten = torch.ops.aten
 _UNIFORM = {"zeros": 0.0, "zeros_like": 0.0, "new_zeros": 0.0, "zero": 0.0, "ones": 1.0, "ones_like": 1.0,
             "new_ones": 1.0, "empty": 0.0, "empty_like": 0.0, "new_empty": 0.0, "empty_strided": 0.0,
             "new_empty_strided": 0.0}
-"""Operators whose result is one number everywhere; what is called empty is written before it is read."""
+"""Operators that fill a tensor with one number; networks write to an empty tensor before they read it."""
 _FILLED = {"full": "fill_value", "full_like": "fill_value", "new_full": "fill_value", "fill": "value"}
 _SILENT = frozenset({"sym_size", "sym_stride", "sym_numel", "is_same_size"})
 _RANDOM = frozenset({"rand", "randn", "rand_like", "randn_like", "randint", "randperm", "bernoulli", "normal",
@@ -40,14 +40,14 @@ def record(module: nn.Module, shape: Size) -> Graph:
     Parameters
     ----------
     module
-        On the meta device, in evaluation mode.
+        The network on the meta device, in evaluation mode.
     shape
-        ``(1, c, [z], y, x)`` of the input.
+        Shape of the input, ``(1, c, [z], y, x)``.
 
     Raises
     ------
     NotStagedError
-        If the network does not run without data, or does something of which no graph can be made.
+        If the network does not run without data, or does something that a graph cannot represent.
     """
     like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
     if like is not None and like.device.type != "meta":
@@ -55,7 +55,7 @@ def record(module: nn.Module, shape: Size) -> Graph:
     names = LayerNames(module)
     recorder = None
     try:
-        # In inference mode composite operators hide those that they consist of, and so do those that TorchScript fuses.
+        # In inference mode composite operators hide their parts, and so do operators that TorchScript fuses.
         fused = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]  # torch exports it by name alone
         with quiet(), torch.inference_mode(False), torch.no_grad(), fused:
             image = torch.zeros(shape, dtype=torch.float32 if like is None else like.dtype, device="meta")
@@ -84,7 +84,7 @@ class _Recorder(Observer):
     image
         Its input.
     names
-        Of its layers.
+        Names of its layers.
     """
 
     def __init__(self, module: nn.Module, image: torch.Tensor, names: LayerNames) -> None:
@@ -140,7 +140,7 @@ class _Recorder(Observer):
                 self._keep(tensor)
 
     def _lowered(self, op: str, func: Any, given: dict[str, Any], result: Any, layer: str, writes: bool) -> list[int]:
-        """Numbers of the nodes that stand for the results of one call."""
+        """Numbers of the nodes of one call's results."""
         if op in ("split", "split_with_sizes", "unsafe_split", "unbind", "unsafe_chunk", "tensor_split"):
             return self._parted(op, given, result, layer)
         if op == "cat":
@@ -152,7 +152,7 @@ class _Recorder(Observer):
             return [self._view(self._number(source), tuple(result.shape), layer)]
         if not writes and isinstance(result, torch.Tensor) and isinstance(source, torch.Tensor) and (
                 geometry(source) == geometry(result) and source.dtype == result.dtype):
-            return [self._number(source)]  # a view of all of it as it is
+            return [self._number(source)]  # an unchanged view of the whole tensor
         if writes:
             func = getattr(getattr(aten, op), func._overloadname)
             declared = {argument.name for argument in func._schema.arguments}
@@ -186,7 +186,7 @@ class _Recorder(Observer):
                          shape=shape)
 
     def _parted(self, op: str, given: dict[str, Any], result: Sequence[torch.Tensor], layer: str) -> list[int]:
-        """Slices, one for each part."""
+        """Record a split as one slice per part."""
         source = given["self"]
         number, dim, start, found = self._number(source), given.get("dim", 0) % source.ndim, 0, []
         for part in result:
@@ -199,7 +199,7 @@ class _Recorder(Observer):
         return found
 
     def _check_joint(self, given: dict[str, Any], layer: str) -> None:
-        """Refuse what torch would refuse; the observer does not look."""
+        """Refuse shapes that torch would refuse; the observer does not check them."""
         shapes = [tuple(tensor.shape) for tensor in given["tensors"] if tensor.numel()]
         if shapes:
             dim = given.get("dim", 0) % len(shapes[0])
@@ -215,7 +215,7 @@ class _Recorder(Observer):
         return self._add("cat", aten.cat.default, {"tensors": refs, "dim": dim}, result, layer)
 
     def _overwrite(self, target: torch.Tensor, number: int, layer: str) -> None:
-        """The names of all that look at the elements of a tensor, once it has been written."""
+        """Point a written tensor, and every other view of its elements, to the new node."""
         for other in self.sharing[storage(target)]:
             if geometry(other) == geometry(target):
                 self.numbers[id(other)] = number
@@ -227,7 +227,7 @@ class _Recorder(Observer):
                 self._overlap(other, target, number, layer)
 
     def _overlap(self, other: torch.Tensor, target: torch.Tensor, number: int, layer: str) -> None:
-        """What another name stands for once some of its elements have been written through a view."""
+        """Update another view of a storage after some of its elements have been written."""
         if not is_all(other) or id(other) in self.stale or id(other) not in self.numbers:
             self.stale[id(other)] = f"{layer}: a part of a tensor is written through a view, and read through another"
             return
@@ -247,7 +247,7 @@ class _Recorder(Observer):
         return self.numbers[id(tensor)]
 
     def _given(self, tensor: torch.Tensor) -> int:
-        """A tensor that no recorded operator has made."""
+        """Record a tensor that no recorded operator has made."""
         if id(tensor) in self.named:
             return self._add("weight", None, {"name": self.named[id(tensor)][0]}, tensor, "")
         if tensor.is_meta:
@@ -256,7 +256,7 @@ class _Recorder(Observer):
         return self._add("value", None, {}, tensor, "")
 
     def _keep(self, tensor: torch.Tensor) -> None:
-        """An id stands for its tensor only while that lives."""
+        """Keep a tensor alive, because its id identifies it only as long as it lives."""
         self.sharing[storage(tensor)].append(tensor)
 
     def _refuse(self, why: str) -> None:
@@ -265,7 +265,7 @@ class _Recorder(Observer):
 
 
 def _by_name(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call under their names; those left out are the operator's defaults."""
+    """The arguments of a call by name, with the operator's defaults for omitted ones."""
     schema = func._schema.arguments
     return {**dict(zip((argument.name for argument in schema), args, strict=False)), **kwargs}
 
@@ -273,14 +273,14 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
 def _scattered(
     *, self: torch.Tensor, src: torch.Tensor, size: list[int], stride: list[int], offset: int
 ) -> torch.Tensor:
-    """A tensor with some of its elements, counted in their order, replaced."""
+    """A tensor with some elements replaced, addressed by their flat index."""
     made = self.clone(memory_format=torch.contiguous_format)
     made.as_strided(size, stride, offset).copy_(src)
     return made
 
 
 def _shapes_alone(call: Any) -> Any:
-    """The arguments of a call, without the values of tensors that the network has made on the processor."""
+    """The arguments of a call, with tensors that the network made on the CPU moved to the meta device."""
     if not any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves(call)):
         return call
     return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) and leaf.ndim and not leaf.is_meta

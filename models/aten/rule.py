@@ -1,4 +1,4 @@
-"""What is known of an operator: one `Rule` for every call, made by the function that the table has for its name."""
+"""Rules of operators: one `Rule` per call, made by the function that the table holds for the operator's name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tiler.models.aten.statistics import Statistic
 
 
 class NoRuleError(Exception):
-    """A call of which no part can be made alone: it is computed on whole tensors."""
+    """A call that cannot be computed in parts; it is computed on whole tensors."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One operator about to make a part of its output.
+    """One operator and its inputs, ready to compute a part of its output.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Part:
     made
         The box to make.
     reads
-        The box of every tensor that is read, None where nothing is needed of it.
+        The box of every tensor that the operator reads; None where it needs nothing of a tensor.
     tensors
-        Those boxes' values, in the order of `Node.reads`.
+        Values of these boxes, in the order of `Node.reads`.
     known
-        What a statistic of the whole input has found, where the operator needs one.
+        The statistic of the whole input, if the operator needs one.
     device
-        Where new tensors are made.
+        Device of new tensors.
     """
 
     node: Node
@@ -49,18 +49,18 @@ class Part:
 
     @property
     def shape(self) -> Size:
-        """Of what is made."""
+        """Shape of the box to make."""
         return lengths(self.made)
 
     @property
     def first(self) -> torch.Tensor:
-        """The value of the first tensor that is read."""
+        """Values of the first tensor that the operator reads."""
         tensor = self.tensors[0]
         assert tensor is not None
         return tensor
 
     def named(self, name: str) -> torch.Tensor | None:
-        """The value of an argument, None where none was given."""
+        """The tensor passed as the named argument; None if none was passed."""
         place = self.node.read_as(name)
         return None if place is None else self.tensors[place]
 
@@ -71,30 +71,30 @@ class Part:
         return source.unclipped(self.made)
 
     def call(self, **changed: Any) -> torch.Tensor:
-        """The operator itself, on the parts, with some of its arguments changed."""
+        """Call the operator on the parts, with some of its arguments changed."""
         present = [tensor for tensor in self.tensors if tensor is not None]
         return self.node.call(present, self.device, **changed)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How parts of one operator's output are made.
+    """How to compute parts of one operator's output.
 
     Parameters
     ----------
     maps
-        For every tensor that is read, which box of it a box of the output needs.
+        For every tensor that the operator reads, the map from a box of the output to the box that it needs.
     run
-        Makes the box `Part.made`.
+        Function that computes the box `Part.made`.
     whole
-        Axes of the output that are made whole, whatever part of them is wanted.
+        Axes of the output that are always made whole.
     statistic
-        What has to be known of the whole of the first input, None for most operators. Of a reduction it gives the
-        result itself.
+        Statistic of the whole first input that the operator needs; None for most operators. For a reduction the
+        statistic is the result itself.
     heavy
-        Whether making an element twice is worth a thought: convolutions and matrix products.
+        Whether computing an element twice is expensive: True for convolutions and matrix products.
     opaque
-        Why no part can be made alone; such operators read and make whole tensors.
+        Reason why the operator cannot be computed in parts; it then reads and makes whole tensors.
     """
 
     maps: tuple[InputMap, ...]
@@ -105,7 +105,7 @@ class Rule:
     opaque: str = ""
 
     def widened(self, made: Ranges, shape: Size) -> Ranges:
-        """The smallest box around one that can be made."""
+        """The smallest box that contains a box and that the operator can make."""
         if self.whole:
             made = tuple((0, shape[axis]) if axis in self.whole else span for axis, span in enumerate(made))
         if self.reshape is not None:
@@ -128,7 +128,7 @@ RULES: dict[str, RuleOf] = {}
 
 
 def operator(names: str) -> Callable[[RuleOf], RuleOf]:
-    """Enter a function into the table under some names of aten operators."""
+    """Register a function in the table under the names of some aten operators."""
     def enter(function: RuleOf) -> RuleOf:
         for name in names.split():
             assert name not in RULES, name
@@ -138,30 +138,30 @@ def operator(names: str) -> Callable[[RuleOf], RuleOf]:
 
 
 def need(holds: bool, why: str) -> None:
-    """Refuse a call of which no part can be made alone."""
+    """Raise `NoRuleError` unless a condition for computing the call in parts holds."""
     if not holds:
         raise NoRuleError(why)
 
 
 def all_of(shape: Size) -> Axes:
-    """An input of which everything is needed."""
+    """The map of an input that every output needs whole."""
     return Axes(tuple(Fixed(0, size) for size in shape), shape)
 
 
 def broadcast(shape: Size, out: Size) -> Axes:
-    """An input that meets the output element by element, repeated along its axes of one element."""
+    """The map of an input that is broadcast to the output: its axes of size 1 are repeated."""
     lead = len(out) - len(shape)
     return Axes(tuple(Fixed(0, 1) if size == 1 else Along(axis + lead) for axis, size in enumerate(shape)), shape)
 
 
 def numbers(value: Any, count: int) -> list[int]:
-    """One number for each axis, from one for all of them or from a list."""
+    """One number per axis, from one number for all axes or from a list."""
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     return values * count if len(values) == 1 else values
 
 
 def fitted(x: torch.Tensor, have: Ranges, want: Ranges, value: float = 0.0) -> torch.Tensor:
-    """One box cut out of another, filled up with a value where it reaches beyond."""
+    """Cut one box out of another and fill it with a value where it reaches beyond."""
     pads: list[int] = []
     for axis, ((low, high), (start, stop)) in enumerate(zip(have, want, strict=True)):
         first, last = max(low, start), min(high, stop)
@@ -174,7 +174,7 @@ def fitted(x: torch.Tensor, have: Ranges, want: Ranges, value: float = 0.0) -> t
 
 
 def cut(x: torch.Tensor, have: Ranges, want: Ranges) -> torch.Tensor:
-    """A box inside another, without a copy."""
+    """Cut a box out of one that contains it, without a copy."""
     for axis, ((low, high), (start, stop)) in enumerate(zip(have, want, strict=True)):
         if (low, high) != (start, stop):
             x = x.narrow(axis, start - low, stop - start)

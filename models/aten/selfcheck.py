@@ -1,7 +1,7 @@
-"""A network run in stages, held to one pass over the whole input on a canvas small enough for both.
+"""Compare a network run in stages with one pass over the whole input, on a canvas small enough for both.
 
-The canvas is tiny, blocks are tinier, weights are random and everything is float64: a wrong index map, a padding in
-the wrong place or a statistic of a part shows as an error of order 1.
+The canvas and the blocks are tiny, weights are random and everything is float64, so that a wrong index map, a padding
+in the wrong place or a statistic of only a part shows as an error of order 1.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from tiler.models.aten.staged import StagedNetwork, StagedPlan
 TOLERANCE = 1e-10
 """Largest difference, as a share of the output's range."""
 CONDITION = 1000
-"""How many times what one rounding of the input does to the whole pass may lie between the two."""
+"""Largest difference, as a multiple of the change that rounding the input once makes to the whole pass."""
 BLOCKS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """What is known of a network that can be run in stages.
+    """Properties of a network that can be run in stages.
 
     Parameters
     ----------
     statistics
-        How many statistics of the whole input it needs: of norms, and of global means and maxima.
+        Number of statistics of the whole input that it needs, for norms and for global means and maxima.
     stages
-        How many tensors are stored on the small canvas, the output included.
+        Number of tensors stored on the small canvas, the output included.
     periods
-        ``([z], y, x)``: the sizes that it takes are multiples of them.
+        ``([z], y, x)``: the network takes sizes that are multiples of these.
     error
-        Largest difference from one pass over the whole input that was seen, as a share of the range.
+        Largest difference observed from one pass over the whole input, as a share of the output's range.
     """
 
     statistics: int
@@ -54,19 +54,19 @@ class Staging:
 
 
 def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
-    """Run a network both ways and compare.
+    """Run a network in stages and in one pass, and compare the results.
 
     Parameters
     ----------
     module
-        Module or ScriptModule; it is not changed.
+        Module or ScriptModule; it stays unchanged.
     in_channels, ndim
-        Channels and axes of its input.
+        Number of channels and of spatial axes of its input.
 
     Raises
     ------
     NotStagedError
-        If the network cannot be run in stages, or not with the same result; the message says why.
+        If the network cannot be run in stages, or gives a different result; the message says why.
     """
     with torch.inference_mode(False), torch.no_grad(), quiet():
         twin = random_copy(module, seed=0)

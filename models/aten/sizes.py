@@ -1,4 +1,4 @@
-"""Which sizes of input a network takes: found by trying some of them, where tensors have shapes only."""
+"""Find the input sizes that a network takes, by trying some of them on the meta device."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ LEAST_SIDES = (8, 16, 32, 65)
 """Sides of a canvas: the first that the network takes. Deep networks pool small ones away."""
 MOST_PERIODS = 8
 CELLS = 20_000
-"""Voxels of a canvas at most, as long as it has two periods along some axis."""
+"""Largest number of voxels of a canvas, unless two periods along an axis need more."""
 
 Found = TypeVar("Found")
 
 
 def least_periods(kept: Callable[[Size], Size], ndim: int) -> Size:
-    """``([z], y, x)``: the least numbers whose odd multiples a network takes and keeps.
+    """``([z], y, x)``: the least sizes whose odd multiples a network takes and returns unchanged.
 
     Parameters
     ----------
     kept
-        Gives the size of the output for a size of the input.
+        Function from a size of the input to the size of the output.
     ndim
-        Axes of the input.
+        Number of spatial axes of the input.
 
     Raises
     ------
     NotStagedError
-        If the network takes none of the sizes that were tried.
+        If the network takes none of the sizes tried.
     """
 
     def takes(periods: Size) -> Size:
@@ -59,13 +59,13 @@ def least_periods(kept: Callable[[Size], Size], ndim: int) -> Size:
 
 
 def sizes_kept(meta: nn.Module, in_channels: int, ndim: int) -> Size | None:
-    """The same of a network on the meta device, called as it is; None where it keeps no size that was tried."""
+    """`least_periods` of a network on the meta device; None if its output keeps none of the sizes tried."""
 
     def kept(canvas: Size) -> Size:
         try:
             with torch.no_grad(), quiet():
                 return tuple(meta(torch.empty(1, in_channels, *canvas, device="meta")).shape[2:])
-        except Exception as error:  # a network raises whatever it likes where a size does not suit it
+        except Exception as error:  # a network may raise any error for a size that it does not take
             raise NotStagedError(str(error)) from error
 
     try:
@@ -75,7 +75,7 @@ def sizes_kept(meta: nn.Module, in_channels: int, ndim: int) -> Size | None:
 
 
 def first_taken(values: Sequence[int], tried: Callable[[int], Found]) -> Found:
-    """The result for the first value that is not refused; where all are, the last refusal is raised."""
+    """The result for the first value that is not refused; if all are, raise the last refusal."""
     for value in values[:-1]:
         with suppress(NotStagedError):
             return tried(value)
@@ -83,7 +83,7 @@ def first_taken(values: Sequence[int], tried: Callable[[int], Found]) -> Found:
 
 
 def canvas_of(periods: Size, least: int) -> Size:
-    """Odd numbers of periods, so that no larger period will do, and no more cells than need be."""
+    """A canvas of odd numbers of periods, which rules out larger periods, and as few cells as possible."""
     counts = [-(-least // period) | 1 for period in periods]
     while True:
         sides = tuple(count * period for count, period in zip(counts, periods, strict=True))

@@ -1,12 +1,12 @@
-"""A network run stage by stage: every stored tensor made block by block, statistics taken on the way.
+"""Run a network stage by stage: compute every stored tensor block by block, and its statistics on the way.
 
 ::
 
     image -> [conv] -> A (stored, moments) -> [norm relu conv] -> B (stored, moments) -> ... -> [norm conv] -> output
               blocks of A                      blocks of B, each read with a halo of 1          blocks of the output
 
-The result is that of one pass over the whole input. A box of it costs what it needs: where statistics are taken, the
-whole, and behind the last of them the box with what surrounds it.
+The result equals one pass over the whole input. A box of the output needs the whole of every tensor up to the last
+statistic, and after it only the box and its halo.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from tiler.models.aten.statistics import Statistic
 from tiler.models.aten.stored import Storage, blocks_of
 
 BLOCK_VOXELS = 1 << 18
-"""Of one block: 64 cubed, or 512 squared."""
+"""Voxels of one block: 64 cubed, or 512 squared."""
 
 
 @dataclass
 class StagedPlan:
-    """What will be done for inputs of one shape: the same for every network of one architecture.
+    """The plan for inputs of one shape, the same for every network of one architecture.
 
     Parameters
     ----------
     graph
         The network, recorded at that shape.
     voxels
-        Of one block at most.
+        Largest number of voxels of a block.
     """
 
     graph: Graph
@@ -51,20 +51,20 @@ class StagedPlan:
     def __post_init__(self) -> None:
         self.book = Book(self.graph)
         self.storage = Storage(self.book)
-        _ = self.storage.stored  # what cannot be run is refused here
+        _ = self.storage.stored  # refuses networks that cannot be run in stages
 
     @classmethod
     def of(cls, meta: nn.Module, shape: Size, voxels: int | None = None) -> StagedPlan:
-        """Record a network.
+        """Record a network and plan its stages.
 
         Parameters
         ----------
         meta
-            On the meta device.
+            The network on the meta device.
         shape
-            ``(1, c, [z], y, x)`` of the input.
+            Shape of the input, ``(1, c, [z], y, x)``.
         voxels
-            Of one block at most; None takes `BLOCK_VOXELS`.
+            Largest number of voxels of a block; None means `BLOCK_VOXELS`.
 
         Raises
         ------
@@ -75,16 +75,16 @@ class StagedPlan:
 
     @property
     def shape(self) -> Size:
-        """Of the output."""
+        """Shape of the output."""
         return self.graph.nodes[self.graph.output].shape
 
     def box(self, crop: Box) -> Ranges:
-        """A box of the output's image, on all axes of the output."""
+        """The box of the output, on all its axes, for a box of its image."""
         return (*whole(self.shape[:2]), *((span.start, span.stop) for span in crop.spans))
 
     @property
     def statistics(self) -> int:
-        """How many statistics of the whole input there are."""
+        """Number of statistics of the whole input."""
         return sum(map(len, self.storage.statistics.values()))
 
     @property
@@ -100,7 +100,7 @@ class StagedPlan:
         return blocks_of(extent, self.storage.image_axes[target], self.voxels)
 
     def extents(self, box: Ranges) -> dict[int, Ranges]:
-        """What is needed of every stored tensor for a box of the output; those of which nothing is, are left out."""
+        """The box of each stored tensor that a box of the output needs; tensors that it does not need are left out."""
         needed: dict[int, Ranges] = {self.graph.output: box}
         for target in reversed(self.storage.stored):
             if target in self.storage.statistics:
@@ -112,7 +112,7 @@ class StagedPlan:
         return {target: needed[target] for target in self.storage.stored if target in needed}
 
     def last_readers(self, extents: Mapping[int, Ranges]) -> dict[int, list[int]]:
-        """By number of a stage: the stored tensors that nobody reads after it."""
+        """By number of a stage: the stored tensors that no later stage reads."""
         last: dict[int, int] = {}
         for target in extents:
             last |= dict.fromkeys(self.storage.reads[target], target)
@@ -122,7 +122,7 @@ class StagedPlan:
         return found
 
     def peak(self, box: Ranges) -> int:
-        """Bytes of stored tensors and of one block on its way, at the worst moment, the input left out."""
+        """Peak memory in bytes, without the input: stored tensors and the intermediates of one block."""
         extents = self.extents(box)
         last, held, worst = self.last_readers(extents), 0, 0
         for target, extent in extents.items():
@@ -134,7 +134,7 @@ class StagedPlan:
         return worst
 
     def _working(self, made: Program) -> int:
-        """Bytes of all that is alive at once within a block; an operator may copy what it reads."""
+        """Peak memory in bytes of a block's intermediates; an operator may copy its inputs."""
         alive = worst = 0
         sizes: dict[int, int] = {}
         for step in made.steps:
@@ -155,12 +155,12 @@ def _bytes(graph: Graph, number: int, box: Ranges) -> int:
 
 
 class StagedNetwork:
-    """``(1, c, [z], y, x)`` to what the network makes of it, or to a box of that.
+    """From the input ``(1, c, [z], y, x)`` to the network's output, or to a box of it.
 
     Parameters
     ----------
     plan
-        For inputs of the shape.
+        The plan for inputs of that shape.
     module
         The network with its values, on the device where it runs.
     """
@@ -171,7 +171,7 @@ class StagedNetwork:
         self._constants = dict(_constants(plan.graph, named))
 
     def __call__(self, x: torch.Tensor, box: Ranges | None = None) -> torch.Tensor:
-        """The output, or a box of it: one range for each of its axes."""
+        """The output, or a box of it, given as one range per axis."""
         wanted, output = whole(self.plan.shape) if box is None else box, self.plan.graph.output
         run = _Run(self.plan, {0: (x, whole(tuple(x.shape))), **self._constants}, {}, x.device)
         if output in run.values:
@@ -188,18 +188,18 @@ class StagedNetwork:
 
 @dataclass
 class _Run:
-    """One pass of one input.
+    """One pass over one input.
 
     Parameters
     ----------
     plan
-        What to do.
+        The stages to run.
     values
         Stored tensors, constants, and results of reductions, by number of node.
     known
-        What norms need, by number of node.
+        Statistics that norms need, by number of node.
     device
-        Of the input.
+        Device of the input.
     """
 
     plan: StagedPlan
@@ -208,7 +208,7 @@ class _Run:
     device: torch.device
 
     def make(self, target: int, extent: Ranges) -> None:
-        """One stage."""
+        """Run one stage."""
         blocks = self.plan.blocks(target, extent)
         if len(blocks) == 1:
             self.values[target] = self.plan.program(target, extent)(self.values, self.known), extent
@@ -219,14 +219,14 @@ class _Run:
         self.values[target] = out, extent
 
     def _made(self, target: int, blocks: list[Ranges], out: Boxed) -> Iterator[torch.Tensor]:
-        """Each block, once it has been written."""
+        """Compute, write and then yield each block."""
         for block in blocks:
             made = self.plan.program(target, block)(self.values, self.known)
             cut(*out, block).copy_(made)
             yield made
 
     def learn(self, number: int, blocks: Iterator[torch.Tensor]) -> None:
-        """The statistics of a tensor, from its blocks in their order."""
+        """Compute the statistics of a tensor from its blocks, in order."""
         wanted, totals = self.plan.storage.statistics.get(number, []), dict[int, Any]()
         for block in blocks:
             for reader in wanted:
@@ -254,7 +254,7 @@ class _Run:
 
 
 def _constants(graph: Graph, named: Mapping[str, torch.Tensor]) -> Iterator[tuple[int, Boxed]]:
-    """What is made of weights and numbers alone, evaluated once."""
+    """Evaluate once the nodes that depend on weights and numbers only."""
     values: dict[int, torch.Tensor] = {}
     device = next((tensor.device for tensor in named.values()), torch.device("cpu"))
     for number in sorted(graph.constants):
@@ -269,7 +269,7 @@ def _constants(graph: Graph, named: Mapping[str, torch.Tensor]) -> Iterator[tupl
 
 
 def staged(meta: nn.Module, module: nn.Module, shape: Size, voxels: int | None = None) -> StagedNetwork:
-    """A network for inputs of one shape; see `StagedPlan.of`."""
+    """Plan and return a staged network for inputs of one shape; see `StagedPlan.of`."""
     return StagedNetwork(StagedPlan.of(meta, shape, voxels), module)
 
 

@@ -1,6 +1,6 @@
-"""Statistics of a whole tensor, from its blocks: what norms and global layers need to know.
+"""Statistics of a whole tensor, computed from its blocks, for norms and global layers.
 
-Blocks are merged in their order, in float64, so that the result has the same bits whoever computed the blocks.
+Blocks are merged in order, in float64, so that the result has the same bits wherever the blocks were computed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from tiler.models.aten.graph import Size
 
 
 class Statistic(Protocol):
-    """What an operator wants to know of a tensor."""
+    """A statistic of a whole tensor that an operator needs."""
 
     @property
     def is_result(self) -> bool:
-        """Whether what is found is the operator's result."""
+        """Whether the statistic is the operator's result."""
         ...
 
     def of(self, block: torch.Tensor) -> Any:
-        """What one block gives."""
+        """Compute the statistic of one block."""
         ...
 
     def merged(self, one: Any, other: Any) -> Any:
-        """What two give together; the order matters to the last bits."""
+        """Merge the statistics of two parts; their order affects the last bits."""
         ...
 
     def found(self, total: Any, dtype: torch.dtype) -> Any:
-        """What all blocks together say."""
+        """Return the operator's values from the merged statistic of all blocks."""
         ...
 
 
@@ -40,14 +40,14 @@ class Statistic(Protocol):
 class Moments:
     """Mean and variance of channels or groups of them.
 
-    Of a block are kept count, mean and the sum of squared distances from its own mean, which merge without
-    cancellation (Chan, Golub and LeVeque 1979): ``m2 = m2_a + m2_b + d * d * a * b / (a + b)`` with ``d`` the
-    distance of the means.
+    Each block gives its count, its mean and the sum of squared distances from its mean, which merge without
+    cancellation (Chan, Golub and LeVeque 1979): ``m2 = m2_a + m2_b + d * d * a * b / (a + b)``, where ``d`` is the
+    difference of the means.
 
     Parameters
     ----------
     groups
-        Channels of one group are merged at the end; None keeps every channel.
+        Number of groups, whose channels are merged at the end; None keeps every channel.
     eps
         Added to the variance.
     """
@@ -71,7 +71,7 @@ class Moments:
         return total, mean_a + distance * (b / total), m2_a + m2_b + distance**2 * (a * b / total)
 
     def found(self, total: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and reciprocal deviation of every channel, in float64."""
+        """Mean and reciprocal standard deviation of every channel, in float64."""
         count, mean, m2 = total
         variance = m2 / count
         if self.groups is not None:
@@ -95,11 +95,11 @@ class Reduction:
     how
         "mean", "sum", "max" or "min".
     axes
-        That are reduced.
+        The axes to reduce.
     count
-        How many elements of the whole tensor go into one of the result.
+        Number of elements of the whole tensor per element of the result.
     shape
-        Of the result.
+        Shape of the result.
     """
 
     how: str
@@ -128,5 +128,5 @@ def _wide(values: torch.Tensor) -> torch.Tensor:
 
 
 def reduction(how: str, shape: Size, axes: Sequence[int], out: Size) -> Reduction:
-    """Over some axes of a tensor."""
+    """The reduction of a tensor over some axes."""
     return Reduction(how, tuple(axes), math.prod(shape[axis] for axis in axes), out)

@@ -1,10 +1,10 @@
-"""Which tensors of a network are kept whole between two stages.
+"""Choose the tensors of a network that are kept whole between two stages.
 
-Forced are the inputs of norms and of reductions over the image, whose statistics have to be complete before anything
-reads them; what is needed whole by every part of something else, such as the keys and values of attention; what is made
-of statistics alone, which is small; and all that an operator without a rule reads and makes. Beyond these one simple
-rule is followed: a tensor with two readers is stored unless it is pointwise of a stored one, and no stage has more than
-two convolutions, one after the other.
+The plan must store the inputs of norms and of reductions over the image, whose statistics have to be complete before
+anything reads them; tensors that every part of another tensor needs whole, such as the keys and values of attention;
+tensors computed from statistics only, which are small; and all tensors that an operator without a rule reads or makes.
+Beyond these it follows one simple rule: store a tensor with two readers unless it is a pointwise function of a stored
+one, and allow at most two consecutive convolutions per stage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tiler.models.aten.maps import Axes, Fixed, Range, Ranges
 from tiler.models.aten.operators import Book
 
 DEEPEST = 2
-"""Convolutions in one stage, one after the other: each widens what the others are computed on."""
+"""Largest number of consecutive convolutions in one stage; each widens the halo of those before it."""
 
 OPAQUE_BYTES = 1 << 28
 """Largest tensor that an operator without a rule may read or make."""
@@ -28,12 +28,12 @@ OPAQUE_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Storage:
-    """What is stored of a network.
+    """The tensors of a network that are stored between stages.
 
     Parameters
     ----------
     book
-        The network.
+        The network's graph, with the rules of its nodes.
     """
 
     book: Book
@@ -44,7 +44,7 @@ class Storage:
 
     @cached_property
     def image_axes(self) -> Sequence[frozenset[int]]:
-        """By number of node: the axes of its tensor that lie on axes of the image."""
+        """By number of node: the axes of its tensor that correspond to axes of the image."""
         graph, found = self.graph, list[frozenset[int]]()
         for number, node in enumerate(graph.nodes):
             rule = self.book.rules[number]
@@ -57,7 +57,7 @@ class Storage:
 
     @cached_property
     def given(self) -> frozenset[int]:
-        """Reductions over all of the image: their results come from statistics of what they read."""
+        """Reductions over the whole image; their results are statistics of their inputs."""
         found = set()
         for number in self._varying:
             rule, node = self.book.rules[number], self.graph.nodes[number]
@@ -120,12 +120,12 @@ class Storage:
 
     @cached_property
     def leaves(self) -> frozenset[int]:
-        """All nodes at which a stage ends: stored, given, constant, and the input."""
+        """All nodes that a stage may read from: stored, given and constant ones, and the input."""
         return frozenset({0, *self.stored}) | self.given | self.graph.constants
 
     @cached_property
     def reads(self) -> dict[int, frozenset[int]]:
-        """The leaves that each stage may read, constants left out."""
+        """The leaves that each stage may read, without constants."""
         return {target: self._reads(target) - self.graph.constants for target in self.stored}
 
     def _reads(self, target: int) -> frozenset[int]:
@@ -146,7 +146,7 @@ class Storage:
         return [number for number in self.graph.live if number not in self.graph.constants]
 
     def _is_made(self, number: int) -> bool:
-        """Whether a node is made by a stage at all."""
+        """Whether a stage computes the node."""
         return number != 0 and number not in self.graph.constants and number not in self.given and (
             self.graph.nodes[number].op != "full")
 
@@ -159,7 +159,7 @@ class Storage:
 
 
 def blocks_of(extent: Ranges, axes: frozenset[int], voxels: int) -> list[Ranges]:
-    """A box cut along some of its axes into parts of at most so many voxels, as equal as can be.
+    """Cut a box along some of its axes into parts of at most ``voxels`` voxels, as equal in size as possible.
 
     ``(0:1, 0:8, 0:100, 0:60)`` along its last two axes, with 2000 voxels: 2 x 2 parts of 50 x 30, channels whole.
     """
