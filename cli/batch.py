@@ -1,4 +1,4 @@
-"""Which outputs belong to which inputs."""
+"""Output names for the inputs of a command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_SUFFIX = ".zarr"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An input and where its result goes."""
+    """An input and the place of its result."""
 
     source: str
     output: Place
@@ -49,7 +49,7 @@ def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = No
     if "" in (*inputs, output):
         raise click.UsageError("the name of an input or output is empty")
     for source in filter(is_address, (name.removeprefix(PRECOMPUTED) for name in inputs)):
-        place_of(source)  # one that holds credentials is refused before it is printed anywhere
+        place_of(source)  # an address with credentials is refused before it is printed
     sources = list(_expanded(inputs))
     pairs = _by_template(sources, output, suffix) if output and "{" in output else _by_name(sources, output, suffix)
     _refuse_twins(pairs)
@@ -97,7 +97,7 @@ def _by_name(sources: list[str], output: str | None, suffix: str | None) -> list
 
 
 def stem_of(source: str) -> str:
-    """The name without its suffix; a level inside a zarr or a dataset of an HDF5 file is called after the whole."""
+    """The name without its suffix; a level inside a zarr or a dataset of an HDF5 file is named after that file."""
     path = Path(os.path.abspath(split_inner(Path(source))[0]))
     for part in (path, *path.parents):
         if part.suffix == ".zarr":

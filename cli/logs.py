@@ -1,4 +1,4 @@
-"""Where messages of tiler and of the libraries beneath it go while a command runs."""
+"""Routing of messages of tiler and its libraries while a command runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tiler.errors import MARKED, SinkError, TilerError
 
 
 def tell(text: str) -> None:
-    """A line on stderr. Where nobody reads it any more, the run goes on all the same."""
+    """Print a line on stderr. If its reader has gone, the run continues."""
     try:
         click.echo(printable(text), err=True)
     except OSError:
-        sys.stderr = None  # as Python itself has it where there is no stderr
+        sys.stderr = None  # as Python does if there is no stderr
 
 
 def printable(text: str) -> str:
@@ -33,9 +33,9 @@ def _spelled_character(each: str) -> str:
 
 
 def flushed() -> bool:
-    """Whether all that was printed on stdout has arrived; what is wrong with it is told, and nothing more is printed.
+    """Flush stdout and return whether that worked; on an error, report it and print nothing more.
 
-    A reader that has gone is no error: nobody waits for the rest.
+    A closed pipe is not an error, because its reader does not want the rest.
     """
     if sys.stdout is None:
         return True
@@ -51,21 +51,21 @@ def flushed() -> bool:
 
 
 def spelled(error: object) -> str:
-    """The message of an error, with its options as the command line has them."""
+    """The message of an error, with options as they are spelled on the command line."""
     from tiler.options.documents import cli_spelling
 
     return error.spelled(cli_spelling) if isinstance(error, TilerError) else str(error)
 
 
 def spelled_text(text: str) -> str:
-    """A warning or a table, with its options as the command line has them."""
+    """A warning or a table, with options as they are spelled on the command line."""
     from tiler.options.documents import cli_spelling
 
     return MARKED.sub(lambda match: cli_spelling(match[1], match[2]), text)
 
 
 def unexpected(error: Exception) -> str:
-    """One line for an error that no part of tiler foresaw."""
+    """One line for an unexpected error."""
     return (f"unexpected {type(error).__name__}: {' '.join(str(error).split())} (a defect of tiler or of the model's "
             "own code: --verbose shows where)")
 
@@ -86,7 +86,7 @@ class Warnings(logging.Handler):
 
 @contextmanager
 def library_messages() -> Iterator[None]:
-    """Show tiler's warnings; keep other libraries silent unless `set_up_logging` finds a place for them."""
+    """Show tiler's warnings; keep other libraries silent unless `set_up_logging` adds a handler for them."""
     root, own = logging.getLogger(), logging.getLogger("tiler")
     before, warnings = list(root.handlers), Warnings()
     root.addHandler(logging.NullHandler())  # or `logging` itself would print them
@@ -103,7 +103,7 @@ def library_messages() -> Iterator[None]:
 
 
 class LogFile(logging.FileHandler):
-    """A log file that is given up, with one warning, when it cannot be written; the run goes on."""
+    """A log file; if it cannot be written, it is closed with one warning and the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]

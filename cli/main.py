@@ -30,7 +30,7 @@ COMMANDS = {
     "doctor": ("tiler.cli.doctor:doctor", "Show what is installed and what the machine has"),
     "completion": ("tiler.cli.completion:completion", "Print the script with which a SHELL completes commands"),
 }
-"""Where each command is, and how its help begins, so that ``tiler --help`` need not import it."""
+"""Module of each command and first line of its help, so that ``tiler --help`` imports no command."""
 
 INTERRUPTED = 130
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -72,7 +72,7 @@ def tiler() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and leave with its exit code; what went wrong is one line on stderr."""
+    """Run the command and exit with its code; errors are one line on stderr."""
     code = _run(arguments)
     sys.exit(code if flushed() else max(code, 1))
 
@@ -94,7 +94,7 @@ def _exit_code(arguments: list[str] | None) -> int:
     except TilerError as error:
         return _complain(error, INTERRUPTED if isinstance(error, Interrupted) else 1)
     except SystemExit as error:
-        # So click ends where the reader of a pipe has gone; there is nobody left to complain to.
+        # click exits like this if the reader of a pipe has gone; there is nobody to report to.
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         return _unforeseen(error)

@@ -68,7 +68,7 @@ def _summary(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _facts(entry: ModelEntry) -> dict[str, Any]:
-    """All about one network as it would be run by default; its footprint is derived, not proved."""
+    """Description of a network with its default options; its footprint is derived, not proved."""
     from tiler.models.probe import probe as probed
 
     module, classes = _default(entry)
@@ -85,7 +85,7 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _default(entry: ModelEntry) -> tuple[Any, list[str]]:
-    """A network without its values, as the bundled weights have it where there are any; and its classes."""
+    """A network without weight values, built like its bundled weights if there are any; and its classes."""
     if entry.weights is not None:
         from tiler.models.loading.open_model import load_model
 
@@ -115,7 +115,7 @@ def _readable(value: Any) -> str:
 
 
 def _print_table(facts: list[dict[str, Any]]) -> None:
-    """One line for each where the window is wide enough; all else stands with each network itself."""
+    """One line per network if the window is wide enough; the details stand with each network."""
     table = Table(box=None, pad_edge=False)
     for column in ("name", "exactness", "weights", "description"):
         table.add_column(column, no_wrap=column != "description", overflow="fold")

@@ -16,7 +16,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class GroupedOption(click.Option):
-    """An option that knows under which heading of ``--help`` it stands."""
+    """An option with the heading under which ``--help`` shows it."""
 
     def __init__(self, *args: Any, group: str = "Other", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,17 +53,17 @@ def together(*decorators: Decorator) -> Decorator:
 
 
 def json_option(keys: str) -> Decorator:
-    """``--json`` of a command that has no groups of options; its help tells what the object holds."""
+    """``--json`` of a command that has no groups of options; its help describes the object."""
     return click.option("--json", "as_json", is_flag=True, help=f"Print JSON instead of text: {keys}.")
 
 
 def from_table(group: str, table: Mapping[str, Option] = TABLE) -> Decorator:
-    """All options of a table that stand under one heading."""
+    """All options of the table under one heading."""
     return together(*(_declared(each) for each in table.values() if each.group == group))
 
 
 def _declared(declared: Option) -> Decorator:
-    """The option of the command line for one row of the table; None where it is not given."""
+    """The command-line option for one row of the table; its value is None if it is not given."""
     names = [declared.spelling, *([declared.short] if declared.short else [])]
     settings: dict[str, Any] = {"help": cli_help(declared), "default": None}
     parse, words = declared.parse, words_of(declared)

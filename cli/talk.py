@@ -22,7 +22,7 @@ SILENCE = 5.0
 
 
 class SpelledBars(Bars):
-    """Bars whose warnings name options as the command line has them."""
+    """Progress bars whose warnings spell options as on the command line."""
 
     def warn(self, message: str) -> None:
         super().warn(spelled_text(message))
@@ -30,7 +30,7 @@ class SpelledBars(Bars):
 
 @dataclass
 class Lines:
-    """A listener for everything that is not a terminal: a line now and then."""
+    """A listener for output that is not a terminal: it prints a line from time to time."""
 
     name: str = ""
     total: int = 0
@@ -74,14 +74,14 @@ class Quiet:
 
 @contextmanager
 def listening(quiet: bool) -> Iterator[Any]:
-    """The listener that fits where stderr goes."""
+    """The listener that suits stderr: bars in a terminal, else lines."""
     with fitting(quiet, (Quiet, Lines, SpelledBars)) as listener:
         yield listener
 
 
 @contextmanager
 def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn | None = None) -> Iterator[Any]:
-    """A silent listener, one of plain lines, or bars that show a measure. rich honours NO_COLOR by itself."""
+    """A listener that is silent, prints lines or shows bars with a measure. rich honours NO_COLOR by itself."""
     silent, lines, bars = kinds
     console = Console(stderr=True)
     if quiet:
@@ -95,7 +95,7 @@ def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn | 
 
 @contextmanager
 def stoppable(stop: threading.Event, at: str = "block border") -> Iterator[None]:
-    """Ctrl-C and SIGTERM set ``stop``, which is heard ``at`` the next such place; a second one aborts at once."""
+    """Ctrl-C and SIGTERM set ``stop``, which takes effect ``at`` the next such place; a second one aborts at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_set():

@@ -218,7 +218,7 @@ class Quiet:
 
 @dataclass
 class Lines(Quiet):
-    """A listener for output that is not a terminal: a line now and then, with the time left."""
+    """A listener for output that is not a terminal: it prints a line from time to time, with the time left."""
 
     total: int = 0
     done: int = 0

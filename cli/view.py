@@ -68,7 +68,7 @@ def _viewer() -> tuple[Any, Any]:
 
 @contextmanager
 def _until_stopped() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM, which are how a viewer is meant to end, set the event; a second one aborts at once."""
+    """Ctrl-C and SIGTERM, the normal ways to end a viewer, set the event; a second one aborts at once."""
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -34,11 +34,11 @@ def open_volume(source: Volume, *, axes: str | None = None, channel: Channels = 
         (``s3://``, ``gs://``, ``https://``); a numpy or dask array, or anything with shape,
         dtype and slicing.
     axes
-        Names of its axes, where it does not say or says it wrong.
+        Names of its axes, if its metadata lack them or are wrong.
     channel, time
         Channels to keep, time point to choose.
     missing
-        ``"zero"`` to read voxels that a file promises and does not hold as zeros.
+        ``"zero"`` to read voxels that are missing from a file as zeros.
     trust
         Whether a file may name other files outside its folder.
 
@@ -65,7 +65,7 @@ def open_model(model: Model, *, source: Volume | None = None, trust: bool = Fals
     model, trust
         As for `segment`.
     source
-        A volume of the size that will be segmented; needed for ``average="rot7"`` alone.
+        A volume of the size that will be segmented; only ``average="rot7"`` needs it.
     **options
         Those of the options below that belong to a model:
 

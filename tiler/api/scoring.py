@@ -34,7 +34,7 @@ def evaluate(  # noqa: PLR0913  the door of the package
     stop: threading.Event | None = None,
     **choices: Unpack[Choices],
 ) -> Evaluation:
-    """Score a segmentation against labels, in little memory whatever their size.
+    """Score a segmentation against labels of any size, in little memory.
 
     Parameters
     ----------
@@ -44,18 +44,18 @@ def evaluate(  # noqa: PLR0913  the door of the package
     protocol
         "isbi2012", "semantic", "instances", "snemi3d" or "cremi".
     slices, roi
-        What to score: ``"3:8"``, and as for `segment`; in coordinates of the larger volume. A volume that has
-        the region's shape is taken as the region.
+        Region to score, in coordinates of the larger volume: slices such as ``"3:8"``, or a region as for `segment`.
+        A volume that has the region's shape is taken as the region.
     mask
-        Volume whose zeros are left out; for "isbi2012", by the warping error alone, as in the challenge.
+        Voxels where this volume is 0 are left out; for "isbi2012", only from the warping error, as in the challenge.
     workers
         Threads.
     report
         HTML file to write.
     image
-        What was segmented, to be shown in the report of "isbi2012".
+        The segmented image, shown in the report of "isbi2012".
     listener
-        Hears of progress and warnings.
+        Receives progress and warnings.
     stop
         Set it from another thread or a signal handler to stop between two slices or blocks.
     **choices
@@ -73,7 +73,7 @@ def evaluate(  # noqa: PLR0913  the door of the package
     Raises
     ------
     TilerError
-        In one line: volumes that do not fit together or do not hold what the protocol scores.
+        If the volumes do not fit together or do not hold what the protocol scores; the message is one line.
     """
     # Compiled metrics: other commands need not wait for them.
     from tiler.evaluation import opening, request, scoring
@@ -105,17 +105,17 @@ def measure(
     Parameters
     ----------
     labels
-        Integers of one channel, as for `open_volume`: voxels of one number are one object, 0 is background.
+        Integers with one channel, as for `open_volume`: each number above 0 is an object, 0 is background.
     *images
-        Volumes of the same size, such as what was segmented or probabilities, as for `open_volume`.
+        Volumes of the same size, such as the segmented image or probabilities, as for `open_volume`.
     output
         CSV file to write; ``tiler measure`` writes the same.
     axes
-        Names of the axes of all volumes, where the files do not say.
+        Names of the axes of all volumes, if the files do not contain them.
     workers
         Threads.
     listener
-        Hears of progress.
+        Receives progress.
     stop
         Set it from another thread or a signal handler to stop between two blocks.
 
@@ -127,12 +127,12 @@ def measure(
         the middle of the first voxel being 0, and ``z_UNIT``, ``y_UNIT``, ``x_UNIT`` in the world; the box
         ``z_start`` to ``x_stop``, half open; ``sections``, the number of sections that the box extends over;
         ``touches_border``; for each channel of an image ``NAME_mean``, ``NAME_min``, ``NAME_max``, ``NAME_std``.
-        Physical columns are left out where the labels do not say how large a voxel is.
+        Physical columns are left out if the voxel size of the labels is unknown.
 
     Raises
     ------
     TilerError
-        In one line: labels that are no integers, images of another size, a file that cannot be written.
+        If the labels are not integers, an image has another size, or the file cannot be written; one line.
     """
     # Compiled loops: other commands need not wait for them.
     from tiler.evaluation.measuring import Measured, check_table, measure_objects, named, write_csv

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def plan(source: Volume, model: Model, output: Output | None = None, *, trust: bool = False,
          **options: Unpack[Keywords]) -> Plan:
-    """Say what `segment` with the same arguments would do, and refuse what it would refuse. Reads no voxel.
+    """Plan what `segment` would do with the same arguments, and refuse what it would refuse. Reads no voxel.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def check(output: Output, *, source: Volume | None = None, model: Model | None =
     output
         Written by `segment`, with its journal beside it.
     source, model
-        Where they are now; by default where they were.
+        Their present places; by default those of the run.
     trust
         As for `segment`.
     windows
@@ -110,17 +110,17 @@ def segment(  # noqa: PLR0913  each keyword says one thing
         ``.zarr``, ``.tif`` or ``.npy`` to write, ``s3://bucket/key.zarr``, or a `tiler.ports.Sink`; None returns the
         array.
     resume, overwrite
-        What to do with an output that is already there: go on, or start anew.
+        What to do with an existing output: continue it, or start again.
     verify
-        When going on, read the finished blocks again and recompute those that are damaged.
+        When resuming, read the finished blocks again and recompute damaged ones.
     same_input
-        When going on, accept an input of another path or date whose sampled blocks give the same result.
+        When resuming, accept an input with another path or date if sampled blocks give the same result.
     trust
-        Whether code that a model file brings along may be run.
+        Whether code inside a model file may be run.
     progress
         Whether to show a bar, in a terminal or a notebook.
     listener
-        Hears of progress and warnings.
+        Receives progress and warnings.
     stop
         Set it from another thread or a signal handler to stop between two blocks.
     **options
@@ -152,13 +152,13 @@ def segment(  # noqa: PLR0913  each keyword says one thing
 
 
 def lazy(source: Volume, model: Model, *, trust: bool = False, **options: Unpack[Keywords]) -> da.Array:
-    """Return the result of `segment` as a dask array, each chunk of which is computed when it is needed.
+    """Return the result of `segment` as a dask array that computes each chunk when it is needed.
 
     Parameters
     ----------
     source
-        As for `open_volume`. The chunks of a dask array become dependencies, so that only the neighbourhood of
-        what is asked for is computed.
+        As for `open_volume`. The chunks of a dask array become dependencies, so that only the chunks around
+        the requested region are computed.
     model, trust
         As for `segment`.
     **options
@@ -177,7 +177,7 @@ def lazy(source: Volume, model: Model, *, trust: bool = False, **options: Unpack
 
     Notes
     -----
-    In every process one block at a time is in the network; the other threads read. Each of them holds one window.
+    Each process runs one block at a time through the network while its other threads read, one window each.
     """
     try:
         from tiler.running.lazy_array import lazy_result

@@ -1,4 +1,4 @@
-"""Parts of an output computed again, with other tiles, whose seams lie elsewhere."""
+"""Recompute parts of an output with tiles of another size, which have their seams at other places."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ SMALLEST_WINDOW = 32
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One window, and how far stored and recomputed values are apart at worst."""
+    """A window and the largest difference of its stored and recomputed values."""
 
     box: Box
     worst: float
 
 
 def other_tile(plan: Plan, predictor: Predictor) -> Shape:
-    """A legal tile of another size, as near to two thirds of the core as there is."""
+    """A legal tile of another size, with a core as close as possible to two thirds of the original core."""
     if plan.essence["model"].get("average") == "rot7" or not plan.exact:
-        return plan.tile  # it covers the slice, so there is no other; or the result depends on the tile
+        return plan.tile  # the tile covers the slice, or the result depends on the tile: no other is possible
     cores = []
     for core, axis in zip(plan.footprint.core(plan.tile), plan.footprint.axes, strict=True):
         smaller = max(1, core * 2 // 3 // axis.stride) * axis.stride
@@ -43,7 +43,7 @@ def other_tile(plan: Plan, predictor: Predictor) -> Shape:
     if plan.footprint.flat:
         cores[0] = 1
     tile = tuple(map(max, plan.footprint.covering(tuple(cores)), least_tile(predictor)))
-    if tile == plan.tile:  # the smallest that the passes before the last one leave a core in
+    if tile == plan.tile:  # the smallest tile that has a core in the passes before the last one
         tile = tuple(side + axis.stride * (axis.smallest > 1) for side, axis in
                      zip(tile, plan.footprint.axes, strict=True))
     return tile_on_canvas(tile, plan.canvas)
@@ -52,7 +52,7 @@ def other_tile(plan: Plan, predictor: Predictor) -> Shape:
 def _window_at_a_corner(job: SegmentJob, index: int, random: np.random.Generator) -> Box:
     """A box around a corner of one of a block's tiles, where a wrong context shows first.
 
-    It stays within the block, since the neighbours of a run that is not finished may not be written yet.
+    It stays within the block, because neighbours may not be written yet if the run is unfinished.
     """
     plan, tiles = job.plan, job.tiles(index)
     block = plan.grid[index]
@@ -74,10 +74,9 @@ class Recomputation:
     Parameters
     ----------
     run, journal, sink
-        The run, its record and what it wrote.
+        The run, its record and its output.
     predictor
-        Gives what the result is compared with: the output itself where its values are ordered, else the
-        probabilities of the classes.
+        Computes the values for comparison: the output itself if its values are ordered, else class probabilities.
     """
 
     run: RunSpec
@@ -86,7 +85,7 @@ class Recomputation:
     predictor: Predictor
 
     def compare(self, windows: int, seed: int) -> list[Compared]:
-        """Windows around the corners of tiles, by tiles of another size."""
+        """Recompute windows around the corners of tiles, with tiles of another size."""
         records = self.journal.records(NETWORK)
         if not records:
             return []
@@ -119,7 +118,7 @@ class Recomputation:
                 yield f"{job.where(index)} of {stage.name}", max(_apart(one, other) for one, other in pairs)
 
     def seams(self, seed: int) -> Seams | None:
-        """Size of the error of a blended output; None for instances, in which it cannot be seen any more."""
+        """Error of a blended output; None for instances, whose values no longer show it."""
         run, records = self.run, self.journal.records(NETWORK)
         if not run.plan.blended or run.result.kind.classes is None or not records:
             return None

@@ -17,14 +17,14 @@ from tiler.sinks.inspection import unlike
 
 @dataclass(slots=True)
 class Values:
-    """The values that were read.
+    """Statistics of the values that were read.
 
     Parameters
     ----------
     low, high
         Range of the finite values.
     not_finite
-        How many are NaN or infinite.
+        Number of values that are NaN or infinite.
     """
 
     low: float = np.inf
@@ -53,7 +53,7 @@ class Stored:
     Parameters
     ----------
     damaged
-        Blocks that cannot be read or do not give their checksum.
+        Blocks that cannot be read or do not match their checksum.
     faults
         Other faults: in levels, metadata or lists of chunks.
     values
@@ -75,7 +75,7 @@ def read_all(stages: Sequence[Stage], journal: Journal, finished: bool) -> Store
     journal
         Its record.
     finished
-        Whether the output is whole; what waited for a later stage is gone then.
+        Whether the output is complete; temporary data of earlier stages are gone then.
     """
     last, values, damaged = stages[-1], Values(), list[str]()
     for stage in stages[-1:] if finished else stages:

@@ -1,8 +1,8 @@
-"""Is an output what its journal and its model say? The work behind `tiler check`.
+"""Check an output against its journal and its model: the work behind `tiler check`.
 
-First everything that is stored is compared with what was recorded (`tiler.checking.stored`): that finds what was
-damaged since it was written. Then windows around the corners of tiles are computed again with tiles of another size,
-whose seams lie elsewhere (`tiler.checking.recompute`): that finds what was wrong when it was written.
+First, the stored data are compared with their records (`tiler.checking.stored`), which finds damage after writing.
+Then windows around the corners of tiles are recomputed with tiles of another size, which have their seams at other
+places (`tiler.checking.recompute`): this finds values that were wrong when they were written.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ class CheckReport:
     Parameters
     ----------
     blocks, recorded
-        How many there are, and how many of them are journalled as finished.
+        Number of blocks, and number of blocks that the journal records as finished.
     damaged
-        Blocks that cannot be read, or whose voxels no longer give their checksum.
+        Blocks that cannot be read, or whose voxels no longer match their checksum.
     faults
         Other faults: in coarser levels, metadata or lists of chunks.
     shape
         Voxels of the output along z, y and x.
     low, high, not_finite
-        Range of the finite values, and how many others there are.
+        Range of the finite values, and number of NaN and infinite values.
     windows
-        How many were computed again.
+        Number of windows that were recomputed.
     share
-        Share of the output's voxels in them.
+        Share of the output's voxels in these windows.
     tile, other_tile
         Tiles of the run and of the check.
     worst, allowed
-        Largest difference found, and the largest that the law allows.
+        Largest difference found, and the largest difference allowed.
     wrong
-        Windows that differ by more.
+        Windows that differ by more than that.
     passes
-        Blocks of the passes over whole inputs that were computed again, where the network has global layers.
+        Number of recomputed blocks of the passes over whole inputs, for networks with global layers.
     passes_worst
         Largest difference found in them, as a share of the largest value; it counts as wrong above the tolerance.
     seams
@@ -96,7 +96,7 @@ class CheckReport:
 
 
 def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
-    """Check an output; source and model are those of the run unless they are given.
+    """Check an output; source and model default to those of the run.
 
     Raises
     ------
@@ -137,14 +137,14 @@ def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, s
 
 
 def _scores(as_run: Opened) -> dict[str, Any]:
-    """Options that give what labels and instances are made of: all classes, or the one that was cut."""
+    """Options that give the values behind labels and instances: all classes, or the thresholded one."""
     objects = dict.fromkeys(name for name, option in TABLE.items() if option.group == "Objects")
     cut = as_run.rules is not None and as_run.rules.threshold is not None
     return {"kind": "probabilities", "dtype": None, **objects, **({} if cut else {"classes": "all"})}
 
 
 def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
-    """The footprint is left out: whether it was right is what the windows show."""
+    """The footprint is left out, because the windows show whether it was right."""
     essence = essence_of(opened.source, opened.predictor)
     check_same(plan.essence, {name: essence[name] for name in ("source", "shape", "dtype", "model")}, moved)
 

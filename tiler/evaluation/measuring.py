@@ -23,7 +23,7 @@ from tiler.stores.durable import replacing
 BLOCK = 1 << 22
 """Voxels read at once by one worker."""
 ROWS = 1 << 14
-"""Rows of a table that are turned into text at once."""
+"""Rows of a table that are converted to text at once."""
 AXES = ("z", "y", "x")
 
 Columns = dict[str, Array]
@@ -38,7 +38,7 @@ class Measured:
     labels
         One channel of integers; 0 is background.
     images
-        Volumes of the same ``(z, y, x)``, by the name that their columns begin with.
+        Volumes of the same ``(z, y, x)`` shape, by the prefix of their columns.
     """
 
     labels: Source
@@ -50,7 +50,7 @@ class Measured:
         Raises
         ------
         PlanError
-            For labels that are no integers or have several channels, and images of another shape or of complex values.
+            If labels are not integers or have several channels, or an image has another shape or complex values.
         """
         labels = self.labels
         if labels.dtype.kind not in "iub" or labels.shape[0] > 1:
@@ -115,7 +115,7 @@ def columns_of(table: Measures, labels: Source, channels: Sequence[str]) -> Colu
     voxels (the middle of the first voxel is 0) and ``z_UNIT``, ``y_UNIT``, ``x_UNIT`` in the world; the box
     ``z_start`` to ``x_stop``, half open; ``sections`` it extends over; ``touches_border``; and for each channel of an
     image ``NAME_mean``, ``NAME_min``, ``NAME_max``, ``NAME_std``. Columns in physical units are left out where the
-    volume does not tell its voxel size.
+    voxel size is unknown.
     """
     found: Columns = {"id": table.ids, "voxels": table.voxels, **_physical_size(table, labels)}
     found |= dict(zip(AXES, table.centres.T, strict=True))
@@ -130,7 +130,7 @@ def columns_of(table: Measures, labels: Source, channels: Sequence[str]) -> Colu
 
 
 def _lengths(calibration: Calibration) -> tuple[str, dict[str, float]]:
-    """The unit of x, and the sides of a voxel in it, as far as they are known."""
+    """The unit of x, and the known sides of a voxel in that unit."""
     known = {axis: step for axis, step in steps(calibration).items() if step[1] in NANOMETRES}
     if not {"y", "x"} <= known.keys():
         return "", {}
@@ -160,7 +160,7 @@ def _physical_centres(table: Measures, calibration: Calibration) -> Columns:
 
 
 def named(images: Sequence[Source]) -> dict[str, Source]:
-    """Images by the names that their columns begin with: those of the files, ``image`` for arrays; no name twice."""
+    """Images by the prefix of their columns: file names, ``image`` for arrays; every prefix is unique."""
     found: dict[str, Source] = {}
     for image in images:
         stem = Path(image.name.rstrip("/")).name.split(".")[0]
@@ -171,12 +171,12 @@ def named(images: Sequence[Source]) -> dict[str, Source]:
 
 
 def check_table(path: Path) -> None:
-    """Refuse, before anything is measured, a table that could not be written.
+    """Refuse a table that cannot be written, before anything is measured.
 
     Raises
     ------
     SinkError
-        If it is no ``.csv``, or lies in no folder.
+        If the name does not end in ``.csv``, or its folder does not exist.
     """
     if path.suffix.lower() != ".csv":
         raise SinkError(f"{path} is no table that tiler writes: choose a name that ends in .csv", option="output")
@@ -185,7 +185,7 @@ def check_table(path: Path) -> None:
 
 
 def write_csv(columns: Columns, path: Path) -> None:
-    """Write a table with a heading; numbers so that they read back equal. It has its name when it is whole.
+    """Write a table with a header line; numbers read back exactly. The file gets its name when it is complete.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def write_csv(columns: Columns, path: Path) -> None:
 
 
 def csv_lines(columns: Columns) -> Iterator[str]:
-    """The lines of a table, its heading first."""
+    """The lines of a table, header first."""
     yield ",".join(columns) + "\n"
     for row in _rows(columns):
         yield ",".join(map(str, row)) + "\n"
@@ -213,6 +213,6 @@ def _rows(columns: Columns) -> Iterator[tuple[object, ...]]:
 
 
 def _plain(column: Array) -> list[object]:
-    """Python's numbers; 0 and 1 for what is true or not."""
+    """Values as Python numbers; booleans become 0 and 1."""
     found: list[object] = (column.astype(np.int64) if column.dtype == bool else column).tolist()
     return found

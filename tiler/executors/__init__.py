@@ -10,21 +10,21 @@ from tiler.ports import Executor
 
 
 def open_executor(name: ExecutorName | Executor, workers: int, scheduler: str | None = None) -> Executor:
-    """The executor of that name; an object that is an executor stays as it is.
+    """Return the executor of a name; an executor object is returned unchanged.
 
     Parameters
     ----------
     name
         "threads", "serial", "dask", or an executor.
     workers
-        Threads that read and that write; processes of "dask".
+        Number of threads that read and of threads that write; number of processes for "dask".
     scheduler
-        Address of the dask cluster to use instead of processes of its own.
+        Address of an existing dask cluster; None starts processes on this machine.
 
     Raises
     ------
     PlanError
-        If what it needs is not installed.
+        If a required package is not installed.
     """
     if not isinstance(name, str):
         return name

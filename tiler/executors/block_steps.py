@@ -1,4 +1,4 @@
-"""The three steps of a block, with every error turned into one that says which block it was."""
+"""The three steps of a block; every error is converted to one that names the block."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Numbered = tuple[int, Any]
 
 
 class _Turns:
-    """Lets as many threads in as a job has feeders.
+    """Limits the number of threads that compute at once to the feeders of the job.
 
-    If several threads of a process do whole blocks, those that compute have all cores and the planned memory, while
+    If several threads of a process run whole blocks, the computing ones have all cores and the planned memory, while
     the others read and write.
     """
 
@@ -42,7 +42,7 @@ computing = _Turns()
 
 
 def until(stop: threading.Event, indices: Iterable[int]) -> Iterator[int]:
-    """The indices up to the moment at which ``stop`` is set."""
+    """Yield indices until ``stop`` is set."""
     for index in indices:
         if stop.is_set():
             return

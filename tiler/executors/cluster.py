@@ -1,4 +1,4 @@
-"""Clusters of `dask.distributed`: started or found, and checked before they are trusted with blocks."""
+"""Start or find clusters of `dask.distributed`, and check them before they receive blocks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tiler.version import __version__
 log = logging.getLogger(__name__)
 
 TIMEOUT = 15.0
-"""Seconds in which a scheduler must answer and have a worker."""
+"""Seconds within which a scheduler must answer and have a worker."""
 
 Versions = dict[str, str | None]
 
 
 @contextmanager
 def connected(workers: int, threads: int, scheduler: str | None) -> Iterator[Client]:
-    """A client of the cluster at that address, or of as many processes of its own, of so many threads each.
+    """Connect to the cluster at an address, or start one with this number of processes and of threads in each.
 
     One thread of a process reads or writes while the others compute.
 
@@ -45,7 +45,7 @@ def connected(workers: int, threads: int, scheduler: str | None) -> Iterator[Cli
 def _local(workers: int, threads: int) -> Iterator[Client]:
     """Processes without a memory limit by dask, because the plan has predicted their memory."""
     try:
-        # Certificates of this run alone: without them any user of the machine could run code in the workers.
+        # Certificates for this run only: without them, any user of the machine could run code in the workers.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, processes=True, memory_limit=0,
                                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, security=True)
     except ImportError as error:
@@ -89,7 +89,7 @@ def check_workers(client: Client) -> None:
     Raises
     ------
     PlanError
-        If one has no tiler, or other versions of what computes.
+        If a worker has no tiler, or other versions of the packages that compute.
     """
     report = _reporter()
     own = report()
@@ -106,7 +106,7 @@ def check_here(driver: Versions) -> None:
 
 @cache
 def versions() -> Versions:
-    """Versions of everything that computes in this process."""
+    """Versions of all packages that compute in this process."""
     return _reporter()()
 
 
@@ -118,7 +118,7 @@ def _compare(there: Versions, here: Versions, who: str, how: str) -> None:
 
 
 def _reporter() -> Callable[[], Versions]:
-    """A function that travels by value, so that a worker without the package can answer too."""
+    """A function that is pickled by value, so that a worker without the package can answer, too."""
 
     def report() -> Versions:
         import sys

@@ -1,10 +1,10 @@
-"""Blocks on a cluster of `dask.distributed`: processes of this machine, or workers that are there already.
+"""Run blocks on a cluster of `dask.distributed`: new processes on this machine, or existing workers.
 
 ::
 
     indices -> submit (driver, a few ahead) -> read, compute, write (a worker's thread) -> finished (driver)
 
-Only numbers and records travel. A block whose worker is lost is done again elsewhere: the same bytes once more.
+Only block numbers and records are sent. If a worker is lost, another one repeats its block and writes the same bytes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Dask:
     Parameters
     ----------
     workers
-        Processes to start on this machine, where there is no scheduler.
+        Number of processes to start on this machine if no scheduler is given.
     scheduler
-        Address of a running one, such as ``tcp://10.0.0.1:8786``, or the path of its scheduler file.
+        Address of a running scheduler, such as ``tcp://10.0.0.1:8786``, or the path of its scheduler file.
     """
 
     workers: int = 2
@@ -52,7 +52,7 @@ class Dask:
 
 @dataclass(slots=True)
 class _Stream:
-    """The blocks of one job, of which the cluster never has more than it can begin at once, and a few."""
+    """The blocks of one job; the cluster receives only those that it can begin at once, and a few more."""
 
     client: Client
     job: Job
@@ -81,22 +81,22 @@ class _Stream:
             return self.client.submit(_itself, self.job, key=f"tiler-job-{uuid.uuid4().hex}")
 
     def _fill(self, underway: Any, held: Future[Any], todo: Iterator[int]) -> None:
-        """Give every thread of the cluster a block, and every worker one to go on with."""
+        """Give every thread of the cluster a block, and every worker one more to continue with."""
         if self.failure is not None:
             return
         threads = self.client.nthreads().values()
         room = max(1, sum(threads) + len(threads)) - underway.count()
-        for index in islice(todo, max(0, room)):  # none where a worker was lost
+        for index in islice(todo, max(0, room)):  # empty if a worker was lost
             future = self.client.submit(run_block, held, index, versions(), key=f"tiler-block-{uuid.uuid4().hex}")
             self.indices[str(future.key)] = index
             underway.add(future)
 
     def _result(self, future: Future[Any]) -> Finished | None:
-        """The result of a block. An error is kept until the blocks under way have ended."""
+        """The result of a block. An error is kept until the running blocks have ended."""
         index = self.indices.pop(str(future.key))
         try:
             finished: Finished = future.result()
-        except (CancelledError, CommClosedError) as error:  # the latter where it had finished, and was not fetched
+        except (CancelledError, CommClosedError) as error:  # the latter if it had finished but was not fetched
             raise TilerError("the dask scheduler was lost, or the run was cancelled there; finished blocks stay so: "
                              "the same command with --resume goes on (--scheduler)") from error
         except BlockFailed as error:
@@ -125,14 +125,14 @@ class _Stream:
 
 
 def check_reach(job: Job, workers: Iterable[str]) -> None:
-    """Refuse a file that processes write through memory maps where they do not share a machine's memory.
+    """Refuse a memory-mapped output file if its processes run on several machines.
 
-    Network file systems do not bring such writes together.
+    Network file systems do not merge such writes.
 
     Raises
     ------
     PlanError
-        Naming the hosts.
+        If so; the message names the hosts.
     """
     hosts = sorted({urlsplit(address).hostname or address for address in workers})
     sink = getattr(job, "sink", None)

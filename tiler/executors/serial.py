@@ -1,4 +1,4 @@
-"""Everything in the caller's thread, one block after the other: the plainest executor."""
+"""The simplest executor: one block after the other in the caller's thread."""
 
 from __future__ import annotations
 

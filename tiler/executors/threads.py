@@ -1,4 +1,4 @@
-"""Readers ahead, the model in the calling thread, or in one for each of its feeders, writers behind.
+"""Overlap reading, computing and writing; the model runs in the calling thread, or in one thread per feeder.
 
 ::
 
@@ -25,7 +25,7 @@ class Threads:
     Parameters
     ----------
     workers
-        Threads that read, and as many that write.
+        Number of threads that read; as many write.
     """
 
     workers: int = 2
@@ -40,7 +40,7 @@ class Threads:
 
 
 def _computed(job: Job, windows: Iterable[Numbered], depths: Depths) -> Generator[Numbered, None, None]:
-    """The results in order. One feeder alone needs no thread: the caller has nothing else to do."""
+    """Yield the results in order. A single feeder needs no thread, because the caller has nothing else to do."""
     if depths.feeders == 1:
         return (compute(job, window) for window in windows)
     return bounded_map(partial(compute, job), windows, workers=depths.feeders, depth=depths.fed)

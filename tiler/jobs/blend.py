@@ -1,6 +1,6 @@
-"""One block of a result that is blended: every window that reaches into it, weighted and added up.
+"""Compute one block of a blended result: the weighted sum of all windows that overlap it.
 
-Blocks share windows and compute them again, so that writes stay disjoint and nothing accumulates in the output.
+Blocks that share a window each compute it, so that writes stay disjoint and nothing accumulates in the output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BlendJob(SegmentJob):
     Parameters
     ----------
     shifted
-        Whether the windows lie elsewhere than in a run, to see how much that matters.
+        Whether the windows are shifted from their places in the run, to measure the effect of their places.
     """
 
     shifted: bool = False
@@ -57,7 +57,7 @@ class BlendJob(SegmentJob):
 def segment_job(
     plan: Plan, source: Source, predictor: Predictor, sink: Sink, known: Known | None = None
 ) -> SegmentJob:
-    """The job of the last pass of a plan, in the way that the plan says."""
+    """The job of the last pass of a plan: exact tiles or blended windows, as the plan says."""
     if plan.blended:
         return BlendJob(plan, source, predictor, sink)
     return SegmentJob(plan, source, predictor, sink, known)

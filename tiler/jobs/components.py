@@ -1,14 +1,14 @@
-"""Objects of a volume from its labels, in three stages over the same blocks.
+"""Make objects of a volume from its labels, in three stages over the same blocks.
 
 ::
 
-    components   every block: label it, keep what is known of its components and their outermost planes
+    components   every block: label it, store the table of its components and its outermost planes
     merge        once: join components that touch across blocks, number the objects by their first voxel
     objects      every block: label it again, write the numbers
 
-A component holds neighbouring voxels of one label. The numbers are those that labelling the whole volume at once
-gives, whatever the blocks. Memory holds a block, two faces and the table of all components, which lies in a temporary
-file where it is large.
+A component consists of neighbouring voxels of one label. The numbers equal those of labelling the whole volume at once
+and do not depend on the blocks. Memory holds a block, two faces and the table of all components; a large table lies in
+a temporary file.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labels of which objects are made.
+    """Labels from which objects are made.
 
     Parameters
     ----------
     labels
-        Where they stand; 0 is background.
+        Sink or view that holds them; 0 is background.
     grid
-        The blocks, in coordinates of the output; whole write units of the sinks.
+        Blocks in voxels of the output; whole write units of the sinks.
     connectivity
-        Which voxels touch.
+        Voxels that count as neighbours.
     shelf
-        Where the stages leave what the next one needs.
+        Store for the tables that the next stage needs.
     link
-        Least intersection over union of objects of two sections that become one, see `tiler.objects.linking`; None
-        where they are not linked. Needs a connectivity within sections.
+        Least intersection over union at which objects of two sections are joined, see `tiler.objects.linking`; None
+        to keep them apart. Needs a connectivity within sections.
     """
 
     labels: Readable
@@ -92,7 +92,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class ComponentsJob:
-    """The components of every block: a `tiler.ports.Job`."""
+    """Label the components of every block: a `tiler.ports.Job`."""
 
     labelled: Labelled
 
@@ -122,18 +122,18 @@ class ComponentsJob:
 
 @dataclass(frozen=True, slots=True)
 class MergeJob:
-    """The objects of all components, in one block: a `tiler.ports.Job`.
+    """Merge all components into objects, as a single block: a `tiler.ports.Job`.
 
     Parameters
     ----------
     labelled
-        What they are made of.
+        Labels from which the objects are made.
     counts
-        How many components each block has.
+        Number of components in each block.
     min_size
         Objects of fewer voxels are dropped.
     dtype
-        Type of the output, in which the numbers must fit.
+        Type of the output, which must hold the largest number.
     """
 
     labelled: Labelled
@@ -174,12 +174,12 @@ class MergeJob:
 
 
 def starts_of(counts: tuple[int, ...]) -> Ids:
-    """(blocks + 1,): where the components of each block begin in the table of all."""
+    """``(blocks + 1,)``: index of the first component of each block in the joint table."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def column(shelf: Shelf, name: str, starts: Ids) -> Ids:
-    """(n,): one column of the tables of all blocks."""
+    """``(n,)``: one column of the tables of all blocks."""
     found = roomy(int(starts[-1]))
     for block in range(len(starts) - 1):
         found[starts[block]:starts[block + 1]] = shelf.get(f"components/{block}")[name]
@@ -187,7 +187,7 @@ def column(shelf: Shelf, name: str, starts: Ids) -> Ids:
 
 
 def joined(labelled: Labelled, values: Ids, starts: Ids) -> Groups:
-    """The components of all blocks, joined where voxels of one label touch across blocks."""
+    """Join components of all blocks if voxels of one label touch across blocks."""
     groups = Groups(int(starts[-1]))
     for block in range(len(labelled.grid)):
         faces = labelled.shelf.get(f"components/{block}")
@@ -201,16 +201,16 @@ def joined(labelled: Labelled, values: Ids, starts: Ids) -> Groups:
 
 @dataclass(frozen=True, slots=True)
 class NumberJob:
-    """Every block with the numbers of its objects: a `tiler.ports.Job`.
+    """Write the object numbers of every block: a `tiler.ports.Job`.
 
     Parameters
     ----------
     labelled
-        What they are made of.
+        Labels from which the objects are made.
     sink
-        Where they go.
+        Sink for the object numbers.
     dtype
-        Their type.
+        Type of the numbers.
     """
 
     labelled: Labelled

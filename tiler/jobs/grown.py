@@ -1,4 +1,4 @@
-"""Numbered objects, grown into the background: a stage whose blocks read a little more than they write."""
+"""Grow numbered objects into the background; blocks of this stage read a little more than they write."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tiler.ports import Array, Json, Sink
 
 @dataclass(frozen=True, slots=True)
 class GrowJob:
-    """Every block of objects, grown: a `tiler.ports.Job`.
+    """Grow the objects of every block: a `tiler.ports.Job`.
 
     Parameters
     ----------
     ids
-        Where the objects stand.
+        Sink that holds the objects.
     sink
-        Where they go.
+        Sink for the grown objects.
     grid
-        The blocks, in coordinates of the output.
+        Blocks in voxels of the output.
     growth
-        How far they grow.
+        Distance and directions of the growth.
     part, start
-        What is segmented, None for everything; and where the output begins in the volume.
+        Part of the volume that is segmented, None for all of it; and ``(z, y, x)`` of the output in the volume.
     """
 
     ids: Readable

@@ -1,12 +1,12 @@
-"""Holes in the foreground are filled: background that has no way to the border of the volume, or of its section.
+"""Fill holes in the foreground: background that is not connected to the border of the volume or section.
 
 ::
 
     holes    every block: the components of the background, and which of them touch the border
-    fill     once: those that are joined to none that does
-    Filled   a view: the foreground with its holes
+    fill     once: the components that are not connected to the border are holes
+    Filled   a view: the foreground with its holes filled
 
-Background touches by faces where foreground touches by corners too, and the other way round.
+If foreground voxels also touch at corners, background voxels touch only at faces, and vice versa.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tiler.objects.faces import faces_of
 from tiler.ports import Array, Json
 
 AROUND = {4: 8, 8: 4, 6: 26, 18: 6, 26: 6}
-"""How background touches, by how foreground does."""
+"""Connectivity of the background for each connectivity of the foreground."""
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """The background of labels as labels."""
+    """The background of labels, as labels of its own."""
 
     labels: Readable
 
@@ -77,7 +77,7 @@ class HolesJob:
         return {"count": len(result["values"])}
 
     def _outside(self, ids: Array, index: int, count: int) -> npt.NDArray[np.int64]:
-        """(n,): 1 for components that touch the border of the volume, or of their section; else 0."""
+        """``(n,)``: 1 for components that touch the border of the volume or of their section, else 0."""
         found = np.zeros(count + 1, np.int64)
         box, volume, flat = self.background.grid[index], self.background.grid.region.shape, \
             self.background.connectivity.flat
@@ -92,7 +92,7 @@ class HolesJob:
 
 @dataclass(frozen=True, slots=True)
 class FillJob:
-    """Which components of the background are holes, in one block: a `tiler.ports.Job`."""
+    """Find the background components that are holes, as a single block: a `tiler.ports.Job`."""
 
     background: Labelled
     counts: tuple[int, ...]
@@ -111,7 +111,7 @@ class FillJob:
         shelf = self.background.shelf
         outside = column(shelf, "outside", window)
         groups = joined(self.background, column(shelf, "values", window), window)
-        groups.gather(outside, column(shelf, "outside", window))  # sums: above 0 where one of a group is outside
+        groups.gather(outside, column(shelf, "outside", window))  # sums: above 0 if one of the group is outside
         return window, np.asarray(outside[groups.parent] == 0, np.int64)
 
     def write(self, index: int, result: tuple[Ids, Ids]) -> Json:
@@ -123,7 +123,7 @@ class FillJob:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The foreground with its holes, read by block."""
+    """The foreground with its holes filled, read by block."""
 
     labels: Readable
     background: Labelled

@@ -1,4 +1,4 @@
-"""Objects of sections become objects of the volume: links between all sections of staged components."""
+"""Link the objects of neighbouring sections into objects of the volume."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tiler.stores.shelf import Shelf
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sections:
-    """Objects of sections, complete within each.
+    """Objects of sections; each is complete within its section.
 
     Parameters
     ----------
     shelf
-        With the components of every block, their overlaps and outermost planes.
+        Store with the components of every block, their overlaps and outermost planes.
     blocks
         ``(z, y, x)`` number of blocks.
     starts
-        Where the components of each block begin in the tables.
+        ``(blocks + 1,)`` index of the first component of each block in the tables.
     roots
-        (n,) the root of each component's group, to be kept as it is.
+        ``(n,)`` root of each component's group; not changed.
     sizes, firsts, values
-        (n,) voxels, first voxel and label; of an object at its root.
+        ``(n,)`` number of voxels, first voxel and label; an object has its values at its root.
     """
 
     shelf: Shelf
@@ -56,7 +56,7 @@ class Sections:
         return self._rooted(overlap_of(upper["z1"], lower["z0"]), above, below)
 
     def _rooted(self, overlap: Ids, above: int, below: int) -> Ids:
-        """(3, n): overlaps of objects instead of components, where both have one label."""
+        """``(3, n)``: overlaps of objects instead of components, for pairs with the same label."""
         first, second = overlap[:2] - 1 + self.starts[[above, below]][:, None]
         same = self.values[first] == self.values[second]
         return np.stack([self.roots[first], self.roots[second], overlap[2]])[:, same]
@@ -66,6 +66,6 @@ class Sections:
 
 
 def join_sections(sections: Sections, least: float, groups: Groups) -> None:
-    """Join all objects that are linked; none is joined before all links are known."""
+    """Join all linked objects, once all links are known."""
     for first, second in list(sections.links(least)):
         groups.join(first, second)

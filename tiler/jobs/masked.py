@@ -1,7 +1,7 @@
-"""Parts of a volume that are segmented, and those that are not: a mask, a background, and a job that leaves them out.
+"""Segment only parts of a volume: a mask, a background value, and a job that skips everything else.
 
-Whether a voxel is segmented does not depend on the blocks; a block without a single such voxel is neither read nor
-computed. Where a voxel is segmented, its value is what it is without a mask: the network sees the whole image.
+The choice of voxels does not depend on the blocks; a block without any chosen voxel is neither read nor computed. A
+chosen voxel has the same value as without a mask, because the network sees the whole image.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tiler.sources import open_source
 
 Inside = npt.NDArray[np.bool_]
 CELL = 64
-"""Side along y and x of the cells of a section that are background, or not, as a whole."""
+"""Side along y and x of the cells of a section; a cell is background as a whole or not at all."""
 
 
 class Part(Protocol):
-    """Tells which voxels are segmented."""
+    """A set of voxels to segment."""
 
     def read(self, box: Box) -> Inside:
         """bool ``box.shape``: True at the voxels of the part; the box is in voxels of the volume."""
@@ -57,7 +57,7 @@ class Mask:
 
     @classmethod
     def over(cls, source: Source, volume: Source) -> Mask:
-        """A mask, placed by the scales and offsets of both where their units are known, else by their sizes."""
+        """Place a mask by the scales and offsets of both volumes if their units are known, else by their sizes."""
         folded = "t" in volume.calibration.axes
         sizes = zip("zyx", source.shape[1:], volume.shape[1:], strict=True)
         placed = [(None if folded and axis == "z" else _physical(source.calibration, volume.calibration, axis))
@@ -99,14 +99,14 @@ def _by_size(mask: int, volume: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """Cells of sections, on a grid of the whole volume, in which not every voxel has one value.
+    """Cells of sections that are not uniformly background, on a grid over the whole volume.
 
     Parameters
     ----------
     source
         The volume.
     value
-        That of the background, in all channels.
+        Value of the background in all channels.
     """
 
     source: Source
@@ -129,7 +129,7 @@ class Foreground:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Voxels that belong to every one of several parts."""
+    """Voxels that belong to all of several parts."""
 
     parts: Sequence[Part]
 
@@ -150,7 +150,7 @@ def part_of(options: ResolvedOptions, volume: Source) -> Part | None:
     Raises
     ------
     PlanError
-        For a mask of one time point over several.
+        If the volume has several time points and the mask only one.
     """
     parts: list[Part] = []
     if options.mask is not None:
@@ -195,14 +195,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class MaskedJob:
-    """A job of the network that leaves out what is not segmented, and writes 0 there: a `tiler.ports.Job`.
+    """Run a job of the network only on the segmented part and write 0 elsewhere: a `tiler.ports.Job`.
 
     Parameters
     ----------
     work
         The job without a mask.
     part
-        What is segmented.
+        Part of the volume that is segmented.
     """
 
     work: SegmentJob
@@ -224,7 +224,7 @@ class MaskedJob:
         return inside, self.work.read(index) if inside.any() else None
 
     def compute(self, index: int, window: tuple[Inside, Window | None]) -> tuple[Array, bool]:
-        """The block, and whether the network was asked."""
+        """The block, and whether the network was run."""
         inside, read = window
         predictor = self.work.predictor
         if read is None:

@@ -1,4 +1,4 @@
-"""Read a box of the canvas, mirrored where it reaches beyond the volume."""
+"""Read a box of the canvas; voxels beyond the volume are mirrored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiler.ports import Array, Source
 def read_mirrored(source: Source, box: Box) -> Array:
     """``(c, *box.shape)``: a box of the canvas, which may reach beyond the volume on every side.
 
-    The smallest box of the volume that holds all that is needed is read, once.
+    Reads, once, the smallest box of the volume that holds all required voxels.
     """
     volume = Box.of_shape(source.shape[1:])
     if volume.contains(box):
@@ -28,5 +28,5 @@ def read_mirrored(source: Source, box: Box) -> Array:
 
 
 def _is_plain(indices: npt.NDArray[np.intp], span: Span) -> bool:
-    """Whether the map is the span itself: then taking would only copy."""
+    """Whether the map is the span itself, so that indexing would only copy."""
     return len(indices) == span.size and bool((indices == np.arange(span.start, span.stop)).all())

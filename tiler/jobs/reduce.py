@@ -1,8 +1,8 @@
-"""The passes before the last one: what global layers look at, reduced block by block over every network input.
+"""The passes before the last one: reduce the inputs of global layers block by block, over every network input.
 
-Each block's partial sums and maxima are journalled in float64, and added in the order of the blocks, so that a run
-that was interrupted gives the same bits as one that was not. What is found belongs to one network input (a slice,
-for networks of slices) and one orientation, and is the same whatever region is wanted.
+The journal stores partial sums and maxima of each block in float64. They are merged in the order of the blocks, so that
+an interrupted run gives the same bits as an uninterrupted one. Each result belongs to one network input (a slice, for
+networks of slices) and one orientation, and does not depend on the region to segment.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Blocks(Sequence[Box]):
         return self.sweeps[orientation].box(block)
 
     def place(self, index: int) -> tuple[int, int]:
-        """Orientation, and number of the block in it."""
+        """Orientation of a block, and its number within the orientation."""
         for orientation, sweep in enumerate(self.sweeps):
             if index < len(sweep.grid):
                 return orientation, index
@@ -91,11 +91,11 @@ class ReductionJob:
         return read_window(sweep.tiles(sweep.box(block)), self.source, self.plan.nan)
 
     def compute(self, index: int, window: Window) -> list[Partial]:
-        """One for each network input of the block."""
+        """One result for each network input of the block."""
         return self._partials(self.blocks.place(index)[0], window)
 
     def again(self, index: int, tile: Shape) -> list[Partial]:
-        """A block computed by other tiles, which must give the same."""
+        """Compute a block with other tiles, which must give the same result."""
         other = replace(self, plan=replace(self.plan, tile=tile))
         orientation, _ = self.blocks.place(index)
         tiles = other.blocks.sweeps[orientation].tiles(self.blocks[index])

@@ -1,4 +1,4 @@
-"""Error of a blended result, measured as its distance from a result whose windows lie elsewhere."""
+"""Error of a blended result, measured as its difference from a result with shifted windows."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Seams:
     Parameters
     ----------
     samples
-        How many places around corners of windows were computed again, with windows half a hop further, or larger by a
-        stride where a hop is a stride.
+        Number of places around corners of windows that were recomputed, with windows shifted by half a hop, or larger
+        by one stride if a hop is a single stride.
     worst, mean
-        Largest and mean difference there; of labels, the largest and the mean share of voxels that differ.
+        Largest and mean difference there; for labels, largest and mean share of voxels that differ.
     reach
-        Range of the values there, to compare with.
+        Range of the values there, for comparison.
     """
 
     samples: int
@@ -47,7 +47,7 @@ class Seams:
 
 
 def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dict[str, Any]:
-    """The remark that a blended output carries about its error, measured on the written voxels."""
+    """Note on the error of a blended output, measured on the written voxels and stored with it."""
     found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0)
     if found is None:
         says = f"one window of {spell(plan.tile)} covers every input, so that nothing was blended"
@@ -86,7 +86,7 @@ def seams_of(
 
 
 def _sample(job: BlendJob, index: int, random: np.random.Generator) -> Box:
-    """Around a corner of a window as it was run, within the block."""
+    """A box around a corner of one of the run's windows, within the block."""
     block = job.plan.grid[index]
     tiles = job.tiles(index)
     corner = tiles[random.integers(len(tiles))].write.start
@@ -98,7 +98,7 @@ def _sample(job: BlendJob, index: int, random: np.random.Generator) -> Box:
 
 
 def _pair(job: BlendJob, box: Box) -> tuple[Array, Array]:
-    """The stored values, and those that shifted windows give."""
+    """The stored values, and those computed with shifted windows."""
     moved = replace(job, plan=replace(job.plan, region=box, block=box.shape), shifted=True)
     again = moved if moved.windows.movable else replace(moved, plan=_with_larger_windows(moved.plan), shifted=False)
     stored = job.sink.read(box.back(job.plan.region.start))
@@ -106,7 +106,7 @@ def _pair(job: BlendJob, box: Box) -> tuple[Array, Array]:
 
 
 def _with_larger_windows(plan: Plan) -> Plan:
-    """By one stride, where windows are so small that they cannot be moved by less than a hop."""
+    """Enlarge windows by one stride if they are too small to be moved by less than a hop."""
     assert plan.canvas is not None
     sides = [min(full, side + step * (side > 1)) for full, side, step in
              zip(plan.canvas.shape, plan.tile, plan.footprint.stride, strict=True)]
@@ -114,7 +114,7 @@ def _with_larger_windows(plan: Plan) -> Plan:
 
 
 def _apart(stored: Array, other: Array) -> tuple[float, float]:
-    """Largest and mean difference; of labels, which are integers without an order, the share of them that differ."""
+    """Largest and mean difference; for labels, which have no order, the share of voxels that differ."""
     if stored.dtype.kind in "iu":
         share = float((stored != other).mean())
         return share, share

@@ -56,7 +56,7 @@ class SegmentJob:
         return read_window(self.tiles(index), self.source, self.plan.nan)
 
     def tiles(self, index: int) -> list[Tile]:
-        """Those that write a block."""
+        """The tiles that write a block."""
         plan = self.plan
         return tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas)
 
@@ -80,13 +80,13 @@ class SegmentJob:
 
 
 def read_window(tiles: list[Tile], source: Source, nan: str) -> Window:
-    """All that some tiles read, at once."""
+    """Read the voxels of several tiles at once."""
     box = hull([tile.read for tile in tiles])
     return Window(tiles, box.start, finite(read_mirrored(source, box), nan, source.name))
 
 
 def predict_window(window: Window, block: Box, predictor: Predictor, batch: int) -> Array:
-    """``(channels, *block.shape)``: what the model says about one block."""
+    """``(channels, *block.shape)``: output of the model for one block."""
     out = np.empty((len(predictor.classes), *block.shape), predictor.dtype)
     crops = predictor.capabilities.crops
     for tiles in _batches(window.tiles, batch, crops is not None):
@@ -98,7 +98,7 @@ def predict_window(window: Window, block: Box, predictor: Predictor, batch: int)
 
 
 def _batches(tiles: list[Tile], size: int, crops: bool) -> Iterator[list[Tile]]:
-    """Tiles that go to the model together; those of one crop, where it makes crops only."""
+    """Tiles of one batch; they share a crop if the model computes crops."""
     crop = attrgetter("crop")
     groups = [list(group) for _, group in groupby(sorted(tiles, key=crop), crop)] if crops else [tiles]
     for group in groups:
@@ -125,12 +125,12 @@ def _check_shape(predicted: Array, shape: Shape, predictor: Predictor) -> None:
 
 
 def finite(data: Array, rule: str, name: str) -> Array:
-    """Voxels without NaN and infinity, and without numbers of float64 that are infinite in float32.
+    """Return the voxels with values that are finite in float32; NaN, infinity and float64 overflow become 0.
 
     Raises
     ------
     SourceError
-        If there are any and the rule is "refuse".
+        If a value is not finite and the rule is "refuse".
     """
     if not np.issubdtype(data.dtype, np.floating):
         return data
@@ -150,12 +150,12 @@ def stamped(sink: Sink, boxes: Iterable[Box]) -> Json:
 
 
 def checksum(data: Array) -> str:
-    """BLAKE2b of the bytes in C order: what the journal keeps of a block as it was written."""
+    """BLAKE2b of the bytes in C order: the checksum of a block in the journal."""
     return checksum_of([data])
 
 
 def checksum_of(parts: Iterable[Array]) -> str:
-    """BLAKE2b of a block that was written in several parts, in their order."""
+    """BLAKE2b of a block that was written in several parts, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(np.ascontiguousarray(part).data)

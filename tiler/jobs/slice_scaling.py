@@ -1,7 +1,7 @@
-"""A stack whose slices are scaled each by its own statistics, as networks of slices may want it.
+"""A stack in which each slice is scaled by its own statistics, as some networks of slices require.
 
-A slice is measured when it is first read, whole and in bands that depend on the source alone; so it is scaled the
-same whatever region, tile or process asks for it.
+A slice is measured completely when it is first read, in bands that depend only on the source. Its scaling is therefore
+the same for every region, tile and process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tiler.ports import Array, Calibration, Json, Measures, Source, VolumeShape
 
 @dataclass(frozen=True, slots=True)
 class SliceJob(StatisticsJob):
-    """Measure one slice, band by band."""
+    """Measure one slice in bands."""
 
     z: int
 
@@ -37,9 +37,9 @@ class ScaledSlices:
     Parameters
     ----------
     source
-        In its own grey values.
+        Source with unscaled grey values.
     measures
-        How to scale a slice.
+        Rule for scaling a slice.
     nan
         Rule for voxels that are not finite: "refuse" or "zero".
     """
@@ -85,7 +85,7 @@ class ScaledSlices:
         return data
 
     def _scaling(self, z: int) -> tuple[Array, Array]:
-        """``(c, 1, 1)`` each."""
+        """Offset and divisor, ``(c, 1, 1)`` each."""
         with self._lock:
             if z not in self._known:
                 found = self._measured(SliceJob(self.source, self.nan, z))
@@ -97,7 +97,7 @@ class ScaledSlices:
     def _measured(self, job: SliceJob) -> Scaling:
         rule, dtype = self.measures.rule, self.source.dtype
         percentiles = parse_rule(rule).values
-        if percentiles and not is_countable(dtype):  # a slice fits into memory, where a volume may not
+        if percentiles and not is_countable(dtype):  # a slice fits into memory, a volume may not
             whole = finite(self.source.read(job.grid.region), self.nan, self.name)
             low, high = np.percentile(whole.reshape(len(whole), -1), percentiles, axis=1)
             return Scaling(tuple(low), tuple(high - low))
