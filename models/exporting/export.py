@@ -1,4 +1,4 @@
-"""The door to other programs: a network as a BioImage.IO package, as ONNX, as a torch.export or TorchScript program."""
+"""Export a network to other programs: as a BioImage.IO package, as ONNX, torch.export or TorchScript program."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ExportOptions:
     Parameters
     ----------
     head
-        What follows the last layer in a package; by default what belongs to the model. A program is the network
-        alone, whatever it is.
+        Function after the last layer in a package; by default the model's own. Programs contain the network alone,
+        without a head.
     imprint
-        What people write on a package.
+        Authors and licence of a package.
     overwrite
-        Whether a file that is there may be replaced.
+        Whether an existing file may be replaced.
     """
 
     head: Head | None = None
@@ -52,8 +52,8 @@ def export(
     model, weights, trust, arguments, returns
         See `tiler.models.load_model`.
     output
-        ``.zip`` is a BioImage.IO package, with normalisation and head; ``.onnx``, ``.pt2`` and ``.pt`` (TorchScript)
-        are the network alone, from normalised grey values to scores, for any legal size.
+        Path of the file. ``.zip`` is a BioImage.IO package, with normalisation and head; ``.onnx``, ``.pt2`` and
+        ``.pt`` (TorchScript) are the network alone, from normalised grey values to scores, for any legal size.
     options
         See `ExportOptions`.
 
@@ -65,7 +65,7 @@ def export(
     Raises
     ------
     ModelError
-        If the suffix is none of these, the file is there already, or the network cannot be written so.
+        If the suffix is none of these, the file exists already, or the network does not support the format.
     """
     path = Path(output)
     if path.suffix not in (PACKAGE, *PROGRAMS):

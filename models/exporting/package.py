@@ -27,7 +27,7 @@ from tiler.version import __version__
 
 YAML = "bioimageio.yaml"
 EXTRA_STRIDES = 2
-"""By which the test image is longer than the smallest tile."""
+"""Number of voxels by which the test image is longer than the smallest tile."""
 NAME_LETTERS = frozenset(string.ascii_letters + string.digits + "_+- ()")
 
 
@@ -40,7 +40,7 @@ class Imprint:
     authors
         Names.
     licence
-        SPDX identifier; None leaves it open, and the text of the weights stands in the documentation.
+        SPDX identifier; None leaves it open, and the documentation quotes the licence text of the weights.
     """
 
     authors: tuple[str, ...] = ()
@@ -53,16 +53,16 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
     Parameters
     ----------
     predictor
-        With all classes, in float32 on the CPU.
+        Predictor of all classes, in float32 on the CPU.
     output
         Path of the zip.
     imprint
-        For people.
+        Authors and licence.
 
     Raises
     ------
     ModelError
-        If the network has global layers, cannot be written as a program, or the description is not valid.
+        If the network has global layers or cannot be exported as a program, or if the description is invalid.
     """
     if predictor.capabilities.passes or predictor.model.measured or predictor.model.steps != NO_STEPS:
         raise ModelError(f"{predictor.model.identity['model']} cannot become a package: only networks with a bounded "
@@ -74,7 +74,7 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
             with quiet(), spec.ValidationContext(
                     root=folder, disable_cache=True, log_warnings=False, progressbar=False):
                 spec.save_bioimageio_yaml_only(_description(predictor, folder, imprint), folder / YAML)
-        except ValueError as error:  # pydantic's
+        except ValueError as error:  # pydantic's validation error
             raise ModelError(f"bioimageio.spec refuses the package: {_refusal(error, imprint)}") from error
         with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.iterdir()):
@@ -82,7 +82,7 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
 
 
 def _refusal(error: Any, imprint: Imprint) -> str:
-    """The first thing that is wrong; all of them would be a page, with every licence that there is."""
+    """The first validation error; all of them would fill a page, with every known licence."""
     first = error.errors()[0] if hasattr(error, "errors") else {"loc": ("",), "msg": str(error)}
     if first["loc"][0] == "license":
         return f"the licence {imprint.licence!r} is none of SPDX: give one such as MIT or CC-BY-4.0 (--licence)"
@@ -117,7 +117,7 @@ def _entry(predictor: TorchPredictor) -> registry.ModelEntry | None:
 
 
 def _letters(text: str) -> str:
-    """Replace letters that the format does not allow in the name of a model; channels may have more."""
+    """Replace characters that the format forbids in the name of a model; names of channels may contain more."""
     return "".join(each if each in NAME_LETTERS else " " for each in text)
 
 
@@ -133,7 +133,7 @@ def _documentation(name: str, card: WeightsCard | None, entry: registry.ModelEnt
 
 
 def _test_tensors(predictor: TorchPredictor, folder: Path) -> tuple[str, str]:
-    """Noise as grey as the training images, and what tiler makes of it, ``(1, c, [z], y, x)``."""
+    """``(1, c, [z], y, x)``: noise with the grey values of the training images, and tiler's output for it."""
     ndim, footprint = predictor.model.ndim, predictor.plain
     tile = [axis.smallest + EXTRA_STRIDES * axis.stride for axis in footprint.axes[3 - ndim :]]
     mean, std = predictor.expects or ((0.0,), (1.0,))
@@ -156,10 +156,10 @@ def _space(predictor: TorchPredictor) -> Iterator[tuple[str, Reach]]:
 
 
 def halo_of(axis: Reach) -> int:
-    """Voxels to cut off at either end of an output: the context beyond what the network drops, in whole strides.
+    """Voxels to cut off at either end of an output: the context minus the network's own crop, in whole strides.
 
     Other software pads an image by the halo and steps by the rest; both must keep the phase of the poolings. For the
-    published U-Net that is 16, where its context is 92 before and 96 after and it drops 92 on both sides.
+    published U-Net the halo is 16: its context is 92 before and 96 after, and it crops 92 on both sides.
     """
     least = max(axis.low - axis.shrink_low, axis.high - axis.shrink_high)
     return -(-least // axis.stride) * axis.stride
@@ -183,7 +183,7 @@ def _float(v: Any) -> Any:
 
 
 def _scaling(v: Any, predictor: TorchPredictor) -> list[Any]:
-    """The weights' normalisation, which divides first, in grey values."""
+    """The weights' normalisation in grey values; they divide by the scale first."""
     scaling = predictor.scaling.values
     if scaling is None:
         return []
@@ -212,7 +212,7 @@ def _output(v: Any, predictor: TorchPredictor, test: str) -> Any:
 
 
 def _weights(v: Any, predictor: TorchPredictor, folder: Path) -> dict[str, Any]:
-    """As values for those who have the code, as ONNX for all others, and as TorchScript, each with a file."""
+    """The network as a state dict (for users with its code), as ONNX and as TorchScript, one file each."""
     model = predictor.model
     version = v.Version(torch.__version__.partition("+")[0])
     made: dict[str, Any] = {}
@@ -239,7 +239,7 @@ def _stored(path: Path, content: bytes) -> str:
 
 
 def _architecture(v: Any, predictor: TorchPredictor, folder: Path) -> Any:
-    """How to get the network in Python, where that can be said."""
+    """How to build the network in Python, if it is known."""
     recipe = predictor.model.recipe
     if isinstance(recipe, RegisteredRecipe):
         module, name = recipe.factory.split(":")

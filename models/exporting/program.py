@@ -18,29 +18,29 @@ from tiler.models.loading.user_code import first_line
 
 OPSET = 17
 TOLERANCE = 1e-5
-"""Of the range of torch's result, at a size that the program was not traced with."""
+"""Tolerance as a share of the range of torch's result, at a size that the program was not traced with."""
 
 Writer = Callable[[nn.Module, torch.Tensor], tuple[bytes, nn.Module]]
 
 
 def write_program(kind: str, module: nn.Module, channels: int, footprint: Footprint, ndim: int) -> bytes:
-    """The file of a network, after it has given torch's result for another size than it was made with.
+    """Export a network to bytes, and check its result against torch's at a size other than the traced one.
 
     Parameters
     ----------
     kind
         ``"torchscript"``, ``"onnx"`` or ``"pt2"``.
     module
-        In evaluation mode on the CPU, ``(n, c, [z], y, x) -> (n, k, [z], y, x)``.
+        The network ``(n, c, [z], y, x) -> (n, k, [z], y, x)``, in evaluation mode on the CPU.
     channels, ndim
-        Channels and axes of its input.
+        Number of channels and of spatial axes of its input.
     footprint
-        Over (z, y, x).
+        Footprint of the network over (z, y, x).
 
     Raises
     ------
     ModelError
-        If the network cannot be written so, or the program holds for one size alone.
+        If the format does not support the network, or the program works for one size only.
     """
     image, other = (torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
                     for size in sizes(footprint, ndim))
@@ -48,7 +48,7 @@ def write_program(kind: str, module: nn.Module, channels: int, footprint: Footpr
         try:
             content, twin = WRITERS[kind](module, image)
             found, expected = twin(other), module(other)
-        except Exception as error:  # every exporter and its network have errors of their own
+        except Exception as error:  # each exporter and network raises its own errors
             raise ModelError(f"the network cannot be written as {kind}: {first_line(error)[:200]} (-o)") from error
     if found.shape != expected.shape or float((found - expected).abs().max()) > TOLERANCE * float(
             expected.max() - expected.min()):
@@ -58,9 +58,9 @@ def write_program(kind: str, module: nn.Module, channels: int, footprint: Footpr
 
 
 def sizes(footprint: Footprint, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Two legal tiles, ``([z], y, x)``, of different sides.
+    """Two legal tiles ``([z], y, x)`` with different sides.
 
-    None is the smallest: its maps may be one voxel wide at the bottom, and `torch.export` takes a 1 for a constant.
+    The smallest tile is skipped: its deepest maps may be one voxel wide, and `torch.export` treats a 1 as a constant.
     """
     axes = footprint.axes[3 - ndim :]
     small = tuple(axis.smallest + (1 + at) * axis.stride for at, axis in enumerate(axes))
@@ -69,7 +69,7 @@ def sizes(footprint: Footprint, ndim: int) -> tuple[tuple[int, ...], tuple[int, 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' notices on their age and on sizes that become constants, which is what is checked."""
+    """Silence the exporters' warnings of deprecation and of sizes that become constants; the caller checks those."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -85,7 +85,7 @@ def _torchscript(module: nn.Module, image: torch.Tensor) -> tuple[bytes, nn.Modu
 def _onnx(module: nn.Module, image: torch.Tensor) -> tuple[bytes, nn.Module]:
     onnx = onnx_library()
     free = {0: "n", **dict(zip(range(image.ndim - 1, 1, -1), "xyz", strict=False))}
-    buffer: Any = io.BytesIO()  # the stubs of torch know paths alone
+    buffer: Any = io.BytesIO()  # torch's type stubs accept only paths
     torch.onnx.export(module, (image,), buffer, dynamo=False, opset_version=OPSET, input_names=["image"],
                       output_names=["scores"], dynamic_axes={"image": free, "scores": free})
     model = onnx.load_model_from_string(buffer.getvalue())

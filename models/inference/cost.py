@@ -35,12 +35,12 @@ class Overhead:
     Parameters
     ----------
     factor
-        On the live tensors.
+        Factor on the bytes of live tensors.
     heap_share, heap
-        What the allocator keeps when tensors below its mapping threshold die, and the library's own copies of
-        the weights: a share of live tensors and parameters, and bytes that it never exceeds.
+        Memory that the allocator keeps after tensors below its mapping threshold are freed, and the library's own
+        copies of the weights: a share of live tensors and parameters, and its upper limit in bytes.
     copies
-        Copies of the parameters: the network's own, and those that a runtime makes while it opens it.
+        Copies of the parameters: the network's own, and those that a runtime makes while opening the network.
     """
 
     factor: float
@@ -49,7 +49,7 @@ class Overhead:
     copies: float = 1.0
 
     def peak(self, live: int, parameters: int) -> int:
-        """Bytes that the process grows by."""
+        """Bytes by which the process grows."""
         heap = min(self.heap, self.heap_share * (live + parameters))
         return int(self.copies * parameters + self.factor * live + heap)
 
@@ -71,7 +71,7 @@ _EXPORTED = {"openvino": Overhead(1.3, 4.0, 75 * _MIB, 3.4), "onnxruntime": Over
 
 
 def overhead(device: str, dtype: torch.dtype, backend: str = "torch") -> Overhead:
-    """Of that device, type of activations, and backend."""
+    """The memory overhead of a backend on a device, for a dtype of activations."""
     if device != "cpu":
         return _ACCELERATOR
     if backend in _EXPORTED:
@@ -80,7 +80,7 @@ def overhead(device: str, dtype: torch.dtype, backend: str = "torch") -> Overhea
 
 
 def unfolds(dtype: torch.dtype) -> bool:
-    """Whether a convolution on the CPU unfolds its input into a matrix (im2col), for want of a better kernel."""
+    """Whether a convolution on the CPU unfolds its input into a matrix (im2col), because it has no better kernel."""
     if dtype == torch.float16:
         return not torch.ops.mkldnn._is_mkldnn_fp16_supported()
     return dtype == torch.float64
@@ -88,20 +88,20 @@ def unfolds(dtype: torch.dtype) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One forward pass.
+    """Cost of one forward pass.
 
     Parameters
     ----------
     flops
-        A multiply-add counts as two; what is not a product (pooling, activations) counts nothing.
+        Operations; a multiply-add counts as two, operations other than products (pooling, activations) as none.
     live
-        Bytes of all tensors alive at the worst moment, input and output included, parameters not.
+        Peak bytes of all live tensors, including input and output, without parameters.
     shape
         Shape of the output.
     exact
-        Whether the figures are of this shape, not extrapolated.
+        Whether the figures were traced at this shape rather than extrapolated.
     ends
-        "softmax" or "sigmoid" where that is the last operation of the network, else "".
+        "softmax" or "sigmoid" if that is the last operation of the network, else "".
     """
 
     flops: float
@@ -112,7 +112,7 @@ class Trace:
 
 
 ENDS = {"_softmax": "softmax", "softmax": "softmax", "sigmoid": "sigmoid", "sigmoid_": "sigmoid"}
-"""Operations that give probabilities."""
+"""Operations that return probabilities."""
 
 
 def trace(
@@ -123,15 +123,15 @@ def trace(
     Parameters
     ----------
     module
-        In evaluation mode.
+        The module, in evaluation mode.
     shape
-        ``(n, c, [z], y, x)`` of the input.
+        Shape of the input, ``(n, c, [z], y, x)``.
     dtype
         Number format of the input and the parameters.
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
     until
-        Calls of global layers behind which the pass ends; its output has no shape then.
+        Calls of global layers after which the pass ends; its output then has no shape.
     """
     # Not inference mode, in which convolutions stay hidden inside composite operations.
     with torch.no_grad(), _Watch(unfolded) as watch:
@@ -145,11 +145,11 @@ def trace(
 
 
 def extrapolate(shape: Size, small: Mapping[Size, Trace]) -> Trace:
-    """A trace of `shape` from smaller ones, whose number is that of the axes and one.
+    """Extrapolate a trace of `shape` from smaller ones, one more than there are spatial axes.
 
-    Operations and bytes of a convolutional network are polynomials in the side of its input, of the degree of
-    its axes. Where the worst moment moves between the small traces the polynomial bends the wrong way: what
-    grows with the voxels of the largest one is the least.
+    Operations and bytes of a convolutional network are polynomials in the side of its input; their degree is the
+    number of spatial axes. If the peak moves to another layer between the small traces, the polynomial bends the
+    wrong way; growth in proportion to the voxels, from the largest trace, is therefore the lower limit.
     """
     sides = [_side(size) for size in small]
     largest, last = list(small.items())[-1]
@@ -165,12 +165,12 @@ def extrapolate(shape: Size, small: Mapping[Size, Trace]) -> Trace:
 
 
 def _side(shape: Size) -> float:
-    """Of the cube with as many voxels."""
+    """Side of the cube with as many voxels as `shape`."""
     return math.prod(shape[2:]) ** (1 / len(shape[2:]))
 
 
 class _Watch(Observer):
-    """Counts operations and the bytes of the storages that are alive."""
+    """Counts operations and the bytes of live storages."""
 
     def __init__(self, unfolds: bool) -> None:
         super().__init__()
@@ -215,14 +215,14 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def _unfolded(out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *rest: Any) -> int:
-    """Bytes of the matrix that a convolution multiplies with: every voxel once per tap of the kernel."""
+    """Bytes of a convolution's unfolded input matrix: every voxel once per tap of the kernel."""
     transposed = rest[4]
     voxels = (x if transposed else out).shape[2:]
     return out.shape[0] * math.prod(voxels) * weight[0].numel() * x.element_size()
 
 
 class Tracer:
-    """Traces of one network, each size once. Pickled without them.
+    """Traces of one network, each computed once per size; pickling drops them.
 
     Parameters
     ----------
@@ -233,8 +233,8 @@ class Tracer:
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
     small
-        Legal input shapes ``(1, c, [z], y, x)``, one more than axes, the smallest first: to be measured where a
-        network does not run on the meta device.
+        Legal input shapes ``(1, c, [z], y, x)``, one more than there are spatial axes, the smallest first, to
+        measure if the network does not run on the meta device.
     """
 
     def __init__(self, model: LoadedModel, dtype: torch.dtype, unfolded: bool, small: tuple[Size, ...]) -> None:
@@ -245,7 +245,7 @@ class Tracer:
         return type(self), (self._model, self._dtype, self._unfolded, self._small)
 
     def at(self, shape: Size, until: tuple[Site, ...] = ()) -> Trace:
-        """One pass of that input shape; as far as some calls of global layers where they are given."""
+        """Trace one pass over an input of that shape, up to some calls of global layers if given."""
         if (shape, until) not in self._traces:
             if self._solid is None:
                 found = self._trace(self._meta, shape, until)
@@ -260,7 +260,7 @@ class Tracer:
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise
-            # torch cannot even number the bytes of a map.
+            # The bytes of a map exceed torch's integers.
             raise MemoryBudgetError(f"an input of {'x'.join(map(str, shape[2:]))} needs more memory than any machine "
                                     "has: lower --tile") from None
 
@@ -279,7 +279,7 @@ class Tracer:
 
     @cached_property
     def _solid(self) -> nn.Module | None:
-        """The network with values, where a pass without them fails for whatever reason of the network's own."""
+        """The network with values, for networks whose pass fails without them."""
         try:
             self._trace(self._meta, self._small[0])
         except Exception:

@@ -1,4 +1,4 @@
-"""Devices, number formats and threads: what torch must be told so that float32 means IEEE float32, or TF32 if asked."""
+"""Devices, number formats and threads: torch settings that make float32 mean IEEE float32, or TF32 on request."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tiler.errors import MemoryBudgetError, ModelError
 from tiler.options import Precision
 
 TF32_SINCE = (8, 0)
-"""Compute capability from which on NVIDIA's GPUs have TF32 (CUDA C++ Programming Guide, 8.x: Ampere)."""
+"""Lowest compute capability of NVIDIA GPUs with TF32 (CUDA C++ Programming Guide, 8.x: Ampere)."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; ``"auto"`` is the first of CUDA, MPS and CPU that is there, ``"cuda"`` is ``"cuda:0"``.
+    """The device of that name; ``"auto"`` is the first available of CUDA, MPS and CPU, ``"cuda"`` is ``"cuda:0"``.
 
     Raises
     ------
     ModelError
-        If there is no such device.
+        If the device does not exist.
     """
     here = available()
     try:
@@ -43,7 +43,7 @@ def resolve_devices(names: str) -> tuple[torch.device, ...]:
     Raises
     ------
     ModelError
-        If one of them is not here or is named twice, or if they would not give the same result.
+        If a device does not exist or is named twice, or if they would not give the same result.
     """
     devices = tuple(resolve_device(name.strip()) for name in names.split(","))
     if len(devices) == 1:
@@ -62,13 +62,12 @@ def resolve_devices(names: str) -> tuple[torch.device, ...]:
 
 
 def model_of(device: torch.device) -> str:
-    """Of a GPU; of others the type says enough."""
+    """Model name of a GPU; for other devices their type."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def memory_of(device: torch.device) -> int | None:
-    """Bytes that are free on a device, those that this process keeps for it included; None where it has no memory
-    of its own."""
+    """Free bytes on a device, including those that torch keeps in this process; None if it shares the host's memory."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
@@ -76,18 +75,18 @@ def memory_of(device: torch.device) -> int | None:
 
 
 def available() -> tuple[str, ...]:
-    """Types of the devices that are here, best first."""
+    """Types of the available devices, best first."""
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return tuple(name for name, there in here.items() if there)
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of weights and activations; in tf32 that is float32, whose products alone are rounded.
+    """The dtype of weights and activations; for tf32 it is float32, and only products are rounded.
 
     Raises
     ------
     ModelError
-        If there is no such precision, or the device does not have it.
+        If the precision is unknown, or the device does not support it.
     """
     if name not in get_args(Precision):
         raise ModelError(f"{name!r} is no precision: it is float32, tf32, bfloat16, float16 or float64 (--precision)")
@@ -111,10 +110,10 @@ def _require_tf32(device: torch.device) -> None:
 
 
 class _Float32Products:
-    """Meaning of float32 while any thread computes: IEEE float32, or TF32 where it was asked for, never bfloat16.
+    """Fix the meaning of float32 while any thread computes: IEEE float32, or TF32 on request, never bfloat16.
 
-    These switches belong to the process, so the first thread in sets them and the last one out restores what
-    the caller's program had. Threads that want the other meaning wait until then; a thread inside must not ask for it.
+    These settings apply to the whole process, so the first thread to enter sets them and the last to leave restores
+    the caller's. Threads that want the other meaning wait until then; a thread must not request it from inside.
     """
 
     def __init__(self) -> None:
@@ -158,7 +157,7 @@ float32_products = _Float32Products()
 
 @contextmanager
 def threads_of(count: int) -> Iterator[None]:
-    """Torch's threads in this thread, which has its own number of them."""
+    """Set torch's number of threads for the calling thread, which has its own setting."""
     before = torch.get_num_threads()
     if before != count:
         torch.set_num_threads(count)
@@ -171,7 +170,7 @@ def threads_of(count: int) -> Iterator[None]:
 
 @contextmanager
 def device_errors(device: torch.device, precision: torch.dtype) -> Iterator[None]:
-    """Turn the errors of a device into one line."""
+    """Turn a device's errors into one clear line."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,11 +1,11 @@
-"""How threads get at devices: through feeders, of which a thread takes one for as long as a batch takes.
+"""Feeders give threads access to devices: a thread holds one feeder for the duration of a batch.
 
-A GPU has two of them, each with a stream of its own, so that the host's copies of one go on while the other computes::
+A GPU has two feeders, each with its own stream, so that one copies on the host while the other computes::
 
     feeder 0 of cuda:0    pin | upload  compute  download | crop, stack | pin | upload  compute ...
     feeder 1 of cuda:0              pin | upload . . . . .  compute  download | crop, stack | pin ...
 
-Which feeder a batch goes through changes no bit of its result.
+The choice of feeder does not change any bit of the result.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from tiler.models.inference.backends import Runner, Setting, open_backend
 from tiler.ports import Array
 
 OF_A_DEVICE = {"cuda": 2}
-"""Feeders by type of device. Others have one: nothing is copied to a CPU, which computes with all its threads."""
+"""Feeders per device, by type. Others have one: a CPU needs no copies and computes with all its threads."""
 
 _opening = threading.Lock()
-"""Held while a network is built: that may import the user's code, which no two threads should do at once."""
+"""Held while a network is built, because building may import the user's code, which two threads must not do at once."""
 
 
 class Feeder:
-    """A way to a device, used by one thread at a time.
+    """Access to a device for one thread at a time.
 
-    It has a copy of the network of its own, since what a module does may leave something behind in it.
+    Each feeder has its own copy of the network, because a forward pass may change a module's state.
 
     Parameters
     ----------
     setting
         Network, device and number format.
     backend
-        Name of what carries it out.
+        Name of the backend that runs the network.
     """
 
     def __init__(self, setting: Setting, backend: str) -> None:
@@ -57,20 +57,20 @@ class Feeder:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Around everything that is done through it."""
+        """Context that surrounds all work of this feeder."""
         yield
 
     def upload(self, data: Array) -> torch.Tensor:
-        """The same array, in its own type, on the device."""
+        """Copy an array to the device, with the same dtype."""
         return torch.from_numpy(data).to(self.device)
 
     def download(self, values: torch.Tensor) -> Array:
-        """The same tensor as an array, when it has been computed."""
+        """Wait for a tensor and return it as an array."""
         return values.cpu().numpy()
 
 
 class StreamFeeder(Feeder):
-    """A way to a GPU that waits for no other: by a stream of its own, and by memory that the GPU copies itself."""
+    """A feeder of a GPU that waits for no other feeder: it has its own stream and copies through pinned memory."""
 
     @cached_property
     def _stream(self) -> cuda.Stream:
@@ -78,43 +78,43 @@ class StreamFeeder(Feeder):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        # The network is built in here too, so that its weights are there before this stream uses them.
+        # The network is built on this stream too, so that its weights are there before the stream uses them.
         with cuda.stream(self._stream):
             yield
 
     def upload(self, data: Array) -> torch.Tensor:
         values = torch.from_numpy(data)
-        # Torch hands pinned memory out again only when the streams that copy from it have done so.
+        # Torch reuses pinned memory only after the streams that copy from it have finished.
         return pinned_like(values).copy_(values).to(self.device, non_blocking=True)
 
     def download(self, values: torch.Tensor) -> Array:
         host = pinned_like(values)
         host.copy_(values, non_blocking=True)
-        copied = cuda.Event(blocking=True)  # sleeps, where others would keep a processor core busy
+        copied = cuda.Event(blocking=True)  # sleeps instead of keeping a CPU core busy
         copied.record(self._stream)
         copied.synchronize()
         return host.numpy()
 
 
 def pinned_like(values: torch.Tensor) -> torch.Tensor:
-    """An empty tensor of that form in memory that a GPU reads and writes by itself.
+    """An empty tensor of that shape and dtype in pinned memory, which a GPU reads and writes directly.
 
-    Torch keeps such memory when it is given back, so that each size is made once.
+    Torch keeps pinned memory for reuse, so that each size is allocated once.
     """
     return torch.empty_like(values, device="cpu", pin_memory=True)
 
 
 class Feeders:
-    """All ways to some devices. A thread gets the first that is free, or waits for one.
+    """All feeders of some devices. A thread gets the first free one, or waits for one.
 
     Parameters
     ----------
     setting
         Network and number format; its device is replaced.
     backend
-        Name of what carries it out.
+        Name of the backend that runs the network.
     devices
-        To share the batches.
+        Devices that share the batches.
     """
 
     def __init__(self, setting: Setting, backend: str, devices: Sequence[torch.device]) -> None:
@@ -133,6 +133,6 @@ class Feeders:
 
 
 def ways_to(devices: Sequence[torch.device]) -> list[torch.device]:
-    """The device of each feeder: first one for every device, then the others."""
+    """The device of each feeder: one feeder for every device first, then the remaining ones."""
     most = max(OF_A_DEVICE.get(device.type, 1) for device in devices)
     return [device for turn in range(most) for device in devices if turn < OF_A_DEVICE.get(device.type, 1)]

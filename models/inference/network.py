@@ -19,7 +19,7 @@ from tiler.models.probe.inject import Answers, Injected, Site, reduced
 from tiler.ports import Array, Partial
 
 PLANNED = 0.8
-"""Share of a device's free memory that plans count on: cuDNN takes workspaces, of which shapes do not tell."""
+"""Share of a device's free memory that plans use; the rest is for cuDNN's workspaces, whose size shapes do not show."""
 
 _lock = threading.RLock()
 _latest: dict[str, Feeders] = {}  # one entry: predictors that arrive in a worker one after another share it
@@ -27,30 +27,30 @@ _latest: dict[str, Feeders] = {}  # one entry: predictors that arrive in a worke
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One thread's access to a network, as long as it has a feeder.
+    """One thread's access to a network while it holds a feeder.
 
     Parameters
     ----------
     feeder
-        The way to the device.
+        Feeder of the device.
     """
 
     feeder: Feeder
 
     def upload(self, data: Array) -> torch.Tensor:
-        """The same array, in its own type, on the device."""
+        """Copy an array to the device, with the same dtype."""
         return self.feeder.upload(data)
 
     def download(self, values: torch.Tensor) -> Array:
-        """The same tensor as an array, when it has been computed."""
+        """Wait for a tensor and return it as an array."""
         return self.feeder.download(values)
 
     def __call__(self, x: torch.Tensor, answers: Answers | None = None) -> torch.Tensor:
         """``(n, k, [z], y, x)``: the scores of ``(n, c, [z], y, x)``.
 
-        Global layers are told the answers, where there are any.
+        If earlier passes have computed the results of global layers, these layers use them.
         """
-        runner = self.feeder.runner  # opened outside, so that nothing is counted but the pass
+        runner = self.feeder.runner  # opened first, so that only the pass is counted
         if not answers:
             return runner(x)
         with Injected(answers) as mode:
@@ -59,11 +59,11 @@ class Session:
         return scores
 
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
-        """The same in one box of the output, for a network and backend that can make it alone."""
+        """The scores in one box of the output, for networks and backends that can compute a box on its own."""
         return cast(CroppingRunner, self.feeder.runner).cropped(x, crop)
 
     def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor:
-        """The scores of one input ``(1, c, [z], y, x)``, or of a box of it, made stage by stage."""
+        """The scores of one input ``(1, c, [z], y, x)``, or a box of them, computed stage by stage."""
         return cast(StagingRunner, self.feeder.runner).staged(x, crop)
 
     def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
@@ -73,18 +73,18 @@ class Session:
 
 
 class Network:
-    """A model, where it runs and how. Cheap to make and to pickle; it is built when it is first used.
+    """A model with its devices and backend. Cheap to create and to pickle; the first use builds the network.
 
     Parameters
     ----------
     setting
-        What to build, and where it runs.
+        The model to build, its device and its number format.
     backend
-        Name of what carries it out.
+        Name of the backend that runs the network.
     watched
-        Whether its operators are looked at one by one, for the sake of global layers.
+        Whether its operators are observed one by one, which global layers need.
     devices
-        All that it runs on, of one kind; None for that of the setting alone.
+        All devices that it runs on, of one type; None means only that of the setting.
     """
 
     def __init__(self, setting: Setting, backend: str = "torch", watched: bool = False,
@@ -98,7 +98,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """That stands for all of them."""
+        """The device that represents all of them."""
         return self.setting.device
 
     @property
@@ -107,25 +107,25 @@ class Network:
 
     @property
     def exact_type(self) -> torch.dtype:
-        """In which grey values are normalised and probabilities are made."""
+        """Dtype in which grey values are normalised and probabilities computed."""
         return torch.float64 if self.precision == torch.float64 else torch.float32
 
     @property
     def feeders(self) -> int:
-        """How many threads may have a session at once."""
+        """Number of threads that can hold a session at once."""
         return len(ways_to(self.devices))
 
     @property
     def memory(self) -> int | None:
-        """Bytes that each pass may take on its device; None where passes take the machine's own memory."""
+        """Bytes that each pass may use on its device; None if passes use the host's memory."""
         found = [memory_of(device) for device in self.devices]
         least = min((free for free in found if free is not None), default=None)
         return None if least is None else int(PLANNED * least) * len(self.devices) // self.feeders
 
     @property
     def one_by_one(self) -> bool:
-        """On the CPU a batch gains nothing (measured on a U-Net of base 64, two threads, four tiles of 572: 6.32 s
-        one by one, 6.98 s together, bit-identical), and one input at a time is the same for every batch."""
+        """Whether inputs run one by one, as on the CPU, where batches are no faster (U-Net of base 64, two threads,
+        four tiles of 572: 6.32 s one by one, 6.98 s as a batch) and single inputs give the same bits for any batch."""
         return self.device.type == "cpu"
 
     @property
@@ -142,13 +142,13 @@ class Network:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """The network on one of its devices, with everything that has to hold around calls.
+        """Open a session on one of the devices, with all the settings that calls need.
 
-        A thread has one at a time.
+        A thread holds one session at a time.
         """
         with (
             self._opened().one() as feeder,
-            # In inference mode composite operators hide those that they consist of, and so do fused ones.
+            # In inference mode composite operators hide their parts, and so do fused ones.
             torch.no_grad() if self.watched else torch.inference_mode(),
             torch.jit.optimized_execution(not self.watched),  # type: ignore[attr-defined]
             float32_products(self.setting.tf32),

@@ -1,6 +1,6 @@
-"""Backends by name: what carries out the operations of a network.
+"""Backends by name; a backend runs the operations of a network.
 
-Each is a module with three functions, imported when it is first chosen::
+Each backend is a module with three functions, imported when it is first chosen::
 
     version(device)                 "openvino 2026.4.1", for the plan
     check(device, precision, tf32)  raises ModelError for what it cannot do
@@ -21,11 +21,11 @@ from tiler.geometry import Box
 from tiler.models.loading.loaded_model import LoadedModel
 
 Runner = Callable[[torch.Tensor], torch.Tensor]
-"""Scores of ``(n, c, [z], y, x)`` on the device, in float32 or float64 as the setting's precision is."""
+"""From ``(n, c, [z], y, x)`` to its scores on the device, float32 or float64 depending on the setting's precision."""
 
 
 class CroppingRunner(Protocol):
-    """A `Runner` that can make a part of its output alone."""
+    """A `Runner` that can compute a part of its output on its own."""
 
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor: ...
 
@@ -45,25 +45,25 @@ MODULES = {
 }
 NAMES = ("auto", *MODULES)
 CPU_FIRST = ("openvino", "onnxruntime")
-"""Run on the CPU where no device is named: the packages that most have run there alone."""
+"""Backends that run on the CPU if no device is named, because their usual packages support only that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A network, its device and its number format: all that a backend needs to open it.
+    """A network, its device and its number format, from which a backend opens the network.
 
     Parameters
     ----------
     model
-        To build.
+        The model to build.
     device
-        To run on.
+        The device to run on.
     precision
         Number format of weights and activations.
     threads
-        Processor threads of one call on the CPU.
+        Number of threads of one call on the CPU.
     tf32
-        Whether float32 is rounded to TF32 where it is multiplied.
+        Whether products of float32 are computed in TF32.
     """
 
     model: LoadedModel
@@ -90,7 +90,7 @@ def open_backend(name: str) -> Backend:
     Raises
     ------
     ModelError
-        If there is none, or it is not installed.
+        If the backend is unknown or not installed.
     """
     if name not in MODULES:
         raise ModelError(f"{name!r} is no backend: it is one of {', '.join(NAMES)} (--backend)")

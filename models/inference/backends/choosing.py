@@ -1,4 +1,4 @@
-"""Which backend is the fastest here, by a short measurement: what ``--backend auto`` means."""
+"""Find the fastest backend on this machine by a short measurement, for ``--backend auto``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from tiler.models.inference.network import Network, Session
 log = logging.getLogger(__name__)
 
 CANDIDATES = tuple(name for name in MODULES if name not in ("compile", "onnxruntime:tensorrt"))
-"""Compiling takes longer than most images, and so does building an engine of TensorRT."""
+"""Backends that are never chosen automatically: compiling, or building a TensorRT engine, outlasts most images."""
 REPEATS = 3
 
 
 def fastest(setting: Setting, shape: tuple[int, ...]) -> str:
-    """The backend with the shortest forward pass, of those that are installed, can run the network, and give torch's
-    result.
+    """The backend with the fastest forward pass, among installed ones that run the network and give torch's result.
 
     Parameters
     ----------
     setting
         Network, device and number format.
     shape
-        ``(1, c, [z], y, x)`` to measure with.
+        Shape of the input to measure with, ``(1, c, [z], y, x)``.
     """
     names = [name for name in CANDIDATES if _there(name, setting)]
     if len(names) == 1:

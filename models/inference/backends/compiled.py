@@ -17,16 +17,16 @@ def version(device: torch.device) -> str:
 
 
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
-    """As torch."""
+    """Accept the same devices and precisions as torch."""
 
 
 def open_runner(setting: Setting) -> Runner:
-    """Compiles for one shape of input at its first call, and again for another shape.
+    """Runs a compiled network; the first call with each shape of input compiles it.
 
     Raises
     ------
     ModelError
-        For TorchScript, which is compiled already; at the first call, if compiling fails.
+        If the network is TorchScript, which is compiled already; at the first call, if compiling fails.
     """
     module = place(setting)
     if isinstance(module, torch.jit.ScriptModule):

@@ -1,4 +1,4 @@
-"""Torch as it is, operation by operation: the backend that all others are held to."""
+"""Plain torch, operation by operation: the reference for all other backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiler.models.inference.backends import Setting
 from tiler.models.loading.returned import outputs_of
 
 KEPT_STAGES = 2
-"""Shapes of inputs that are recorded at a time: one, and a quarter turn of it."""
+"""Number of input shapes whose recordings are kept: one shape and its quarter turn."""
 
 
 def version(device: torch.device) -> str:
@@ -25,7 +25,7 @@ def version(device: torch.device) -> str:
 
 
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
-    """Torch runs everything; what a device cannot do shows when it is tried."""
+    """Accept everything; torch raises at run time if a device lacks an operation."""
 
 
 def open_runner(setting: Setting) -> Eager:
@@ -38,11 +38,11 @@ class Eager:
     Parameters
     ----------
     module
-        On its device.
+        The module, on its device.
     precision
         Number format of its input.
     meta
-        Gives the same without its values, for crops.
+        Function that returns the same module without its values, for crops.
     """
 
     def __init__(self, module: nn.Module, precision: torch.dtype, meta: Callable[[], nn.Module]) -> None:
@@ -52,11 +52,11 @@ class Eager:
         return scores(self.module(self._laid_out(x)))
 
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
-        """The same in a box of the output, for a network that `tiler.models.cropping` understands."""
+        """The scores in a box of the output, for networks that `tiler.models.cropping` supports."""
         return self._cropper(self._laid_out(x), crop)
 
     def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor:
-        """Scores of one input, or of a box of it, made in stages; see `tiler.models.aten.staged`."""
+        """The scores of one input, or a box of them, computed in stages; see `tiler.models.aten.staged`."""
         x = self._laid_out(x)
         network = self._stages(tuple(x.shape))
         return network(x, None if crop is None else network.plan.box(crop))
@@ -68,7 +68,7 @@ class Eager:
 
     @cached_property
     def _cropper(self) -> Cropper:
-        with torch.inference_mode(False):  # it is recorded, which must not happen in inference mode
+        with torch.inference_mode(False):  # recording does not work in inference mode
             return Cropper(self.module, self._meta())
 
     def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,11 +77,11 @@ class Eager:
 
 
 def place(setting: Setting) -> nn.Module:
-    """A new copy of the network where it will run."""
+    """A new copy of the network on its device."""
     module = setting.model.build().to(setting.device, setting.precision)
     # Script modules keep their layout: torch rewrites their parameters only one by one.
     if setting.model.ndim == 2 and not isinstance(module, torch.jit.ScriptModule):
-        # The stubs of torch know this argument only beside a tensor.
+        # Torch's type stubs accept this argument only beside a tensor.
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
@@ -92,7 +92,7 @@ def scores(result: Any) -> torch.Tensor:
     Raises
     ------
     ModelError
-        If it is not.
+        If the network returns anything else.
     """
     if not isinstance(result, torch.Tensor):
         raise ModelError(f"the network returns {outputs_of(result)}, one tensor is needed: name the output that holds "

@@ -1,8 +1,8 @@
-"""Networks that leave torch: exported for one shape of input at a time, and held to torch's result there.
+"""Run networks outside torch: export them for one shape of input at a time, and compare each with torch's result.
 
-A shape is exported as it is: sizes that the network computes from it (crops, padding) become constants, so that
-the program is right for that shape alone, and the runtime may lay out its memory beforehand. Crops of the output are
-exported on the shortest tile in the same phase, and compiled for the length that is wanted.
+Exporting turns the sizes that a network computes from its input (crops, padding) into constants, so that a program is
+valid only for that shape, and the runtime can plan its memory in advance. Crops of the output are exported on the
+shortest tile with the same phase, and compiled for the requested length.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from tiler.ports import Array
 
 Program = Callable[[Array], Array]
 Compiler = Callable[[bytes, tuple[int, ...]], Program]
-"""Of an ONNX file, and the shape of its input."""
+"""From an ONNX file and the shape of its input to a program."""
 
 KEPT_CROPS = 9
-"""Programs for crops that are kept: a slice of tiles has nine kinds, its corners, its edges, and those inside."""
+"""Number of kept programs for crops: a slice of tiles has nine kinds, namely corners, edges and the interior."""
 
 OPSET = 17
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
-"""Of the range of torch's float32 result. In float32 that is the law's; a bfloat16 program is only checked to be the
-same function, since rounding depends on the image."""
+"""Tolerance as a share of the range of torch's float32 result. In float32 it is tiler's general tolerance; a bfloat16
+program is only checked to be the same function, because rounding depends on the image."""
 TF32_TOLERANCE = 5e-3
 
 _opening = threading.Lock()
-"""Held while a network is exported: torch's exporter belongs to the process, and devices are fed by several threads."""
+"""Held while a network is exported: torch's exporter has global state, and several threads feed the devices."""
 
 
 class Exported:
@@ -54,7 +54,7 @@ class Exported:
     name
         Name of the backend, for messages.
     compiler
-        Turns an ONNX file into a program.
+        Function that turns an ONNX file into a program.
     """
 
     def __init__(self, setting: Setting, name: str, compiler: Compiler) -> None:
@@ -67,12 +67,12 @@ class Exported:
         with self._lock:
             if x.shape not in self._programs:
                 self._programs[x.shape] = self._open(x.shape)
-            # Through the host also from a GPU: the copy waits for torch's stream, and a runtime has streams of its own.
+            # Through the host even from a GPU: the copy waits for torch's stream, and a runtime has its own streams.
             found = self._programs[x.shape](np.ascontiguousarray(x.cpu().numpy()))
             return torch.from_numpy(found).to(x.device)
 
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
-        """The same in a box of the output, for a network that `tiler.models.cropping` understands."""
+        """The scores in a box of the output, for networks that `tiler.models.cropping` supports."""
         with self._lock:
             wanted = self._cropper.program(tuple(x.shape[1:]), crop)
             inside: Any = (..., *wanted.input.slices)
@@ -105,7 +105,7 @@ class Exported:
         return opened
 
     def _open(self, shape: torch.Size) -> Program:
-        # What is exported must not be made in inference mode.
+        # Exporters do not accept tensors made in inference mode.
         with _opening, torch.inference_mode(False), torch.no_grad():
             module = self._setting.model.build()
             image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -120,13 +120,13 @@ class Exported:
     def _one_line(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # exporter and runtimes raise whatever they like
+        except Exception as error:  # exporters and runtimes may raise any error
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(f"{self._name} cannot run {self._setting.model.identity['model']} ({reason}): "
                              "use --backend torch") from error
 
     def _check(self, found: Array, expected: Array) -> None:
-        """The law, on noise: also finds a branch on values, of which an export keeps one side."""
+        """Compare with torch on noise; this also finds branches on values, of which an export keeps one side."""
         precision = "tf32" if self._setting.tf32 else name_of(self._setting.precision)
         bound, worst = TF32_TOLERANCE if self._setting.tf32 else TOLERANCE[self._setting.precision], np.inf
         if found.shape == expected.shape:
@@ -137,12 +137,12 @@ class Exported:
 
 
 def to_onnx(module: nn.Module, image: torch.Tensor, any_length: bool = False) -> bytes:
-    """An ONNX file of a network for inputs of one shape, or of any length where it depends on none."""
+    """An ONNX file of a network, for inputs of one shape, or of any length if the network does not depend on it."""
     lengths = {axis: f"length{axis}" for axis in range(2, image.ndim)} if any_length else {}
     buffer: Any = io.BytesIO()  # the stubs of torch know paths alone
     with warnings.catch_warnings():
-        # The exporter by tracing, which is deprecated: its successor needs one more package, takes no TorchScript,
-        # and asks each network to be torch.export-able.
+        # The tracing exporter is deprecated, but its successor needs another package, does not accept TorchScript,
+        # and requires that torch.export supports the network.
         warnings.simplefilter("ignore")
         torch.onnx.export(module, (image,), buffer, dynamo=False, opset_version=OPSET,
                           input_names=["image"], output_names=["scores"], dynamic_axes={"image": lengths} if lengths

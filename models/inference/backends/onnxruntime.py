@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU in float32, or on CUDA devices, where TF32 can be asked for too."""
+"""ONNX Runtime on the CPU in float32, or on CUDA devices in float32 or TF32."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tiler.models.inference.backends.exported import Exported, Program
 ERRORS = 3
 CUDA = "CUDAExecutionProvider"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": CUDA}
-"""By type of device."""
+"""Names of providers by type of device."""
 
 Provider = tuple[str, dict[str, Any]]
-"""Its name and what it is told."""
+"""Name of a provider and its options."""
 
 
 def version(device: torch.device) -> str:
@@ -26,7 +26,7 @@ def version(device: torch.device) -> str:
 
 
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
-    """Raise for anything but float32 or TF32 on a CPU, or a GPU that the installed package has a provider for."""
+    """Raise for anything but float32 or TF32 on a CPU, or on a GPU that the installed package supports."""
     if device.type not in PROVIDERS:
         raise ModelError(f"ONNX Runtime runs on the CPU and on CUDA devices here, not on {device}: use --device cpu or "
                          "--backend torch")
@@ -34,7 +34,7 @@ def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
 
 
 def require(provider: str, precision: torch.dtype) -> None:
-    """Raise where the installed package does not offer a provider, or runs it in another precision alone."""
+    """Raise if the installed package lacks the provider, or runs it only in another precision."""
     if precision != torch.float32:
         raise ModelError(f"ONNX Runtime runs in float32 here, not in {name_of(precision)}: use --backend torch, "
                          "or --precision float32")
@@ -51,7 +51,7 @@ def open_runner(setting: Setting) -> Runner:
 
 
 def cuda_provider(setting: Setting) -> Provider:
-    """CUDA, told what the law needs."""
+    """The CUDA provider, with the options that exact results need."""
     return CUDA, {
         "device_id": setting.device.index,
         "use_tf32": int(setting.tf32),  # the default is 1
@@ -60,7 +60,7 @@ def cuda_provider(setting: Setting) -> Provider:
 
 
 def run_with(providers: Sequence[Provider], setting: Setting) -> Exported:
-    """A network run by the first of these, and by those after it where that has no kernel."""
+    """Run a network on the first provider, and on the later ones where it lacks a kernel."""
 
     def compile_for(program: bytes, shape: tuple[int, ...]) -> Program:
         options = onnxruntime.SessionOptions()
@@ -69,7 +69,7 @@ def run_with(providers: Sequence[Provider], setting: Setting) -> Exported:
         options.use_deterministic_compute = True
         session = onnxruntime.InferenceSession(program, options, providers=list(providers), enable_fallback=0)
         started = session.get_providers()
-        if started[0] != providers[0][0]:  # it goes on with the next one where libraries are missing
+        if started[0] != providers[0][0]:  # ONNX Runtime falls back to the next provider if libraries are missing
             raise ModelError(f"{providers[0][0]} does not start, only {', '.join(started)}: are its libraries there, "
                              f"in the versions that onnxruntime {onnxruntime.__version__} wants?")
         return lambda image: session.run(None, {"image": image})[0]

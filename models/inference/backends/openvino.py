@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in IEEE float32 or, when told, in bfloat16."""
+"""OpenVINO on the CPU, in IEEE float32 or, on request, in bfloat16."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def version(device: torch.device) -> str:
 
 
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
-    """Raise for anything but float32 and bfloat16 on a CPU that has them."""
+    """Raise for anything but float32 and bfloat16 on a CPU that supports them."""
     if device.type != "cpu":
         raise ModelError(f"OpenVINO runs on the CPU here, not on {device}: use --device cpu or --backend torch")
     if precision not in HINTS:
@@ -45,6 +45,6 @@ def _compile(hint: str, threads: int, program: bytes, shape: tuple[int, ...]) ->
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # several processes would all sit on the same cores
     })
-    if any_length:  # one of several programs, of which only the one that runs shall hold activations
+    if any_length:  # one of several programs; only the running one should hold activations
         return lambda image: compiled.create_infer_request().infer([image])[0]
     return lambda image: compiled(image)[0]

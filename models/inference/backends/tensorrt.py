@@ -1,7 +1,7 @@
-"""TensorRT, by ONNX Runtime's provider; what it cannot run, CUDA runs. Never chosen by itself.
+"""TensorRT through ONNX Runtime's provider, with CUDA for operators that it lacks. Never chosen automatically.
 
-It builds an engine for each shape of input, for minutes, of kernels that it picks by timing them: results are equal
-within the tolerance, and not always bit for bit.
+It takes minutes to build an engine for each shape of input, and picks kernels by timing them, so that results agree
+within the tolerance but not always bit for bit.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def version(device: torch.device) -> str:
 
 
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
-    """Raise for anything but TF32, or float32 where the process was told to do without TF32, on a CUDA device."""
+    """Raise for anything but a CUDA device with TF32, or with float32 if the environment disables TF32."""
     if device.type != "cuda":
         raise ModelError(f"TensorRT runs on CUDA devices, not on {device}: use --device cuda, or --backend torch")
     require(TENSORRT, precision)
-    # The provider has no option for it (onnxruntime issue 26029), and libraries read the variable when they are loaded,
-    # so that it cannot be set from here.
+    # The provider has no option for it (onnxruntime issue 26029), and libraries read the variable when they load, so
+    # that it cannot be set here.
     if not tf32 and os.environ.get(SWITCH) != "0":
         raise ModelError(f"TensorRT takes TF32 for float32 unless {SWITCH}=0 is set when the process starts: set it, "
                          "or use --precision tf32, or --backend onnxruntime")
 
 
 def open_runner(setting: Setting) -> Runner:
-    # What is not said here is taken from variables (ORT_TENSORRT_FP16_ENABLE).
+    # Options not set here come from environment variables (ORT_TENSORRT_FP16_ENABLE).
     told = {"device_id": setting.device.index, "trt_fp16_enable": False, "trt_int8_enable": False}
     return run_with([(TENSORRT, told), cuda_provider(setting)], setting)
