@@ -1,8 +1,8 @@
 """Averaging over flips and quarter turns of the plane, exactly.
 
-A network that has seen turned images is another network, whose footprint is the turned one. The average
-needs the context of all of them, and keeps the phase of the plain pass, so that each orientation has one
-phase on the volume whatever the tile.
+A network applied to turned images acts as another network, with a turned footprint. The average needs the
+context of all orientations, and keeps the phase of the plain pass, so that each orientation has the same
+phase on the volume for every tile.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Forward = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 class Orientations(Protocol):
-    """Under which orientations a network sees each input, and how the results become one. Frozen and picklable.
+    """The orientations in which a network sees each input, and how their results are averaged. Frozen and picklable.
 
     Attributes
     ----------
     name
-        As ``--average`` has it.
+        Name as given to ``--average``.
     plain
         Footprint of the network alone.
     footprint
         Footprint of the average.
     count
-        How many orientations there are.
+        Number of orientations.
     """
 
     @property
@@ -47,11 +47,11 @@ class Orientations(Protocol):
     def count(self) -> int: ...
 
     def check(self, tile: Shape) -> None:
-        """Raise `OutputShapeError` for a tile ``(z, y, x)`` that these orientations do not take."""
+        """Raise `OutputShapeError` if these orientations do not support a tile ``(z, y, x)``."""
         ...
 
     def network_size(self, tile: Shape) -> Shape:
-        """``(z, y, x)`` of what the network sees of a tile."""
+        """``(z, y, x)`` of the network's input for a tile."""
         ...
 
     def mean(self, forward: Forward, x: torch.Tensor) -> torch.Tensor:
@@ -76,13 +76,13 @@ class Turn:
         return x.transpose(-2, -1) if self.transpose else x
 
     def footprint(self, plain: Footprint) -> Footprint:
-        """Of the network between `apply` and `undo`, in the frame of the image."""
+        """Footprint of the network between `apply` and `undo`, in the frame of the image."""
         z, y, x = plain.axes
         y, x = (_mirrored(y) if self.flip_y else y), (_mirrored(x) if self.flip_x else x)
         return Footprint.of((z, x, y) if self.transpose else (z, y, x))
 
     def part(self, box: Box, shape: Sequence[int]) -> Box:
-        """Where a box of an image of that shape lies in the turned one; both of (z, y, x)."""
+        """The box in the turned image that a box of an image of that shape maps to; both of (z, y, x)."""
         spans, sizes = list(box.spans), list(shape)
         if self.transpose:
             spans[1:], sizes[1:] = spans[:0:-1], sizes[:0:-1]
@@ -91,9 +91,9 @@ class Turn:
         return Box(tuple(spans))
 
     def phase(self, plain: Footprint) -> Shape:
-        """Where the stride grid of the network between `apply` and `undo` lies, in the frame of the image.
+        """Phase of the stride grid of the network between `apply` and `undo`, in the frame of the image.
 
-        It begins as far from the end of a tile as it does from the start otherwise, and tiles are of one class.
+        A flip moves the grid's distance from the start of a tile to its end; all tiles are in one size class.
         """
         _, y, x = ((axis.high - axis.low) % axis.stride for axis in plain.axes)
         y, x = (y if self.flip_y else 0), (x if self.flip_x else 0)
@@ -112,7 +112,7 @@ _FLIPS = [Turn(False, y, x) for y, x in product((False, True), repeat=2)]
 TURNS: dict[str, tuple[Turn, ...]] = {
     "none": (Turn(),),
     "flip4": tuple(_FLIPS),
-    # A quarter turn is a transposition and one flip.
+    # A quarter turn is a transposition followed by one flip.
     "rot4": (Turn(), Turn(True, True, False), Turn(False, True, True), Turn(True, False, True)),
     "d4": tuple(Turn(t, y, x) for t, y, x in product((False, True), repeat=3)),
 }
@@ -121,9 +121,9 @@ TURNS: dict[str, tuple[Turn, ...]] = {
 def union(plain: Footprint, turns: Sequence[Turn]) -> Footprint:
     """The footprint of the average over `turns`.
 
-    Every orientation's output is cropped to what all of them give. The low context keeps its residue modulo
-    the stride, so that the plain orientation, which is among the turns, keeps its phase on the volume, and low
-    and high together keep theirs, so that the tiles stay in the network's own residue class of sizes.
+    Every orientation's output is cropped to the part that all orientations give. The low context keeps its residue
+    modulo the stride, so that the plain orientation, which is among the turns, keeps its phase on the volume. The sum
+    of low and high context keeps its residue too, so that tiles stay in the network's own residue class of sizes.
 
     Raises
     ------
@@ -181,7 +181,7 @@ class Turns:
         return union(self.plain, self.turns)
 
     def check(self, tile: Shape) -> None:
-        """Every tile will do."""
+        """Accept every tile."""
 
     def network_size(self, tile: Shape) -> Shape:
         return tile
@@ -193,7 +193,7 @@ class Turns:
 def mean_over(
     forward: Forward, x: torch.Tensor, plain: Footprint, turns: Sequence[Turn]
 ) -> torch.Tensor:
-    """``(n, k, *size)``: mean of what `forward` gives for the turned ``x``, where every orientation has a value.
+    """``(n, k, *size)``: mean of `forward` over the turned copies of ``x``, where every orientation has a value.
 
     Parameters
     ----------

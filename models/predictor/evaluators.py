@@ -1,4 +1,4 @@
-"""How a predictor runs its network: on whole tiles, in windows, in one piece, or in another way that plugs in here."""
+"""Evaluators: how a predictor runs its network, on exact tiles, in windows, in one piece, or in another way."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Evaluator(Protocol):
     Attributes
     ----------
     identity
-        What this way of running adds to the identity of a predictor.
+        Entries that the evaluator adds to the identity of a predictor.
     copies
-        How many copies of the network's parameters it holds beside the network's own.
+        Number of copies of the network's parameters that it holds besides the network's own.
     """
 
     @property
@@ -32,25 +32,25 @@ class Evaluator(Protocol):
     def copies(self) -> int: ...
 
     def check(self) -> None:
-        """Raise `ModelError` where something must come before the first tile."""
+        """Raise `ModelError` if a step that must precede the first tile is missing."""
         ...
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
-        """Bytes of all tensors alive at the worst moment for an input of a shape; `traced` are those of one pass."""
+        """Peak bytes of all live tensors for an input of a shape; `traced` is the peak of one pass."""
         ...
 
     def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
-        """``(n, k, [z], y, x)``: what the network gives for ``(n, c, [z], y, x)``, before any head."""
+        """``(n, k, [z], y, x)``: the network's output for ``(n, c, [z], y, x)``, before any head."""
         ...
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:
-        """Those of a predictor that runs its network so; `base` holds what is the same for all of them."""
+        """The capabilities of a predictor with this evaluator; `base` holds those common to all evaluators."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WholeTiles:
-    """The network as it is, on exact tiles."""
+    """Runs the network unchanged, on exact tiles."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ class WholeTiles:
         return 0
 
     def check(self) -> None:
-        """Nothing has to come first."""
+        """Do nothing: no step has to precede the first tile."""
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         return traced
@@ -75,14 +75,14 @@ class WholeTiles:
 
 @dataclass(frozen=True, slots=True)
 class Inexact(WholeTiles):
-    """The network as it is, on windows that overlap and are averaged, or on inputs in one piece.
+    """Runs the network unchanged, on overlapping windows that are averaged, or on inputs in one piece.
 
     Parameters
     ----------
     tiling
         "blend" or "whole".
     inexact
-        Why the network cannot be tiled exactly: layer and reason.
+        The layer that prevents exact tiling, and the reason.
     """
 
     tiling: Tiling = "whole"
@@ -94,7 +94,7 @@ class Inexact(WholeTiles):
 
 @dataclass(frozen=True, slots=True)
 class SoftTiles:
-    """`tiler.ports.Soft` of a predictor: the values of all classes, before any is chosen or rounded."""
+    """`tiler.ports.Soft` of a predictor: the values of all classes, before selection and rounding."""
 
     predictor: TorchPredictor
 

@@ -1,4 +1,4 @@
-"""Which head a network is given: what the user says, else what the model says, else what is usual."""
+"""Choose the head of a network: the user's choice, else the model's own, else the usual one."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ SPELLED = {"softmax": "a soft-max", "sigmoid": "a sigmoid"}
 
 
 def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends: str) -> Head | None:
-    """Choose the head; None where nobody says which.
+    """Choose the head; None if neither the user nor the model states one.
 
-    A warning tells where two of them meet, or where it is not the one that the network was made for.
+    Warns if the network already ends in a head, or if the choice is not the head that the network was trained for.
 
     Parameters
     ----------
     options
-        What the user wants.
+        Options of the user.
     loaded
         The network.
     channels
         Number of channels of its output.
     ends
-        What the network itself ends in: "softmax", "sigmoid" or "".
+        Last operation of the network itself: "softmax", "sigmoid" or "".
 
     Raises
     ------
     ModelError
-        If the head makes no sense for so many channels.
+        If the head does not suit that number of channels.
     """
     own = _own(loaded, channels)
     head = options.head or own
@@ -51,7 +51,7 @@ def _own(loaded: LoadedModel, channels: int) -> Head | None:
 
 
 def _warn(head: Head, own: Head | None, ends: str, name: str) -> None:
-    """Say what is odd about a head that was asked for."""
+    """Warn if the requested head looks wrong."""
     if head != "none" and ends:
         log.warning("%s ends in %s already, and --head %s puts %s on top of it: its output is no probability; say "
                     "--head none", name, SPELLED[ends], head, SPELLED[head])

@@ -1,4 +1,4 @@
-"""From scores to what is written: head, choice of classes, labels, output type. All on the device."""
+"""From scores to written values: head, choice of classes, labels and dtype, all computed on the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ClassRule = str | Sequence[int | str] | None
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """The function that follows the last layer of a network, as a step."""
+    """The function after the last layer of a network, as a step."""
 
     name: Head
 
@@ -27,7 +27,7 @@ class Activation:
 
 
 def probabilities(scores: torch.Tensor, head: Head) -> torch.Tensor:
-    """``(n, k, *size)`` in float32, or float64 where the scores are: what the head makes of the scores."""
+    """``(n, k, *size)`` float32, or float64 for float64 scores: the scores after the head."""
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if head == "softmax":
         return scores.softmax(1)
@@ -35,12 +35,12 @@ def probabilities(scores: torch.Tensor, head: Head) -> torch.Tensor:
 
 
 def labels(values: torch.Tensor) -> torch.Tensor:
-    """``(n, 1, *size)`` uint8 class indices: the highest of ``(n, k, *size)``."""
+    """``(n, 1, *size)`` uint8: the index of the highest of the ``k`` values of ``(n, k, *size)``."""
     return values.argmax(1, keepdim=True).to(torch.uint8)
 
 
 def quantise(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
-    """``values`` in the output's type; uint8 is ``rint(255 p)`` of a probability."""
+    """Convert ``values`` to the output's dtype; a probability p becomes ``rint(255 p)`` in uint8."""
     if dtype == np.uint8:
         return values.clamp(0, 1).mul(255).round().to(torch.uint8)
     return values.to({"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}[dtype.str[1:]])
@@ -52,9 +52,9 @@ def choose(rule: ClassRule, names: Sequence[str], head: Head) -> tuple[int, ...]
     Parameters
     ----------
     rule
-        ``"all"``, a name, an index, a comma-separated list, a sequence of names and indices, or None: of two
-        classes the second one (the first is its complement), else all. Without a head the channels are not
-        known to be probabilities of classes, so None keeps both.
+        ``"all"``, a name, an index, a comma-separated list, a sequence of names and indices, or None. None keeps
+        all classes, except that of two classes it keeps only the second, whose complement is the first. Without a
+        head the channels may not be probabilities, so None then keeps both.
     names
         Names of all channels.
     head

@@ -1,4 +1,4 @@
-"""The door to `TorchPredictor`: everything that the user left open is resolved here, once."""
+"""Open a `TorchPredictor`, and resolve here, once, everything that the user left open."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from tiler.models.probe.passes import Pass
 __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
 
 MEASURED = (32, 128, 128)
-"""Core of the tile that backends are measured with."""
+"""Core of the tile used to measure backends."""
 LEAST_WINDOW = (1, 64, 64)
-"""Size from which on networks without a context are looked at, which some need to be larger than a stride."""
+"""Smallest size at which networks without a context are traced; some need more than one stride."""
 
 
 MOST_PASSES = 4
@@ -68,23 +68,23 @@ def open_predictor(
     returns: str | int | None = None,
     options: PredictorOptions,
 ) -> TorchPredictor:
-    """Load a network, find its footprint, and resolve everything that is left open.
+    """Load a network, find its footprint, and resolve all open options.
 
     Parameters
     ----------
     model, trust, arguments, returns
         See `tiler.models.load_model`.
     weights
-        Likewise; several files, or a folder of them, are an ensemble.
+        See `tiler.models.load_model`; several files, or a folder of them, form an ensemble.
     options
         See `PredictorOptions`.
 
     Raises
     ------
     ModelError
-        If the network cannot be loaded or run, or the options do not go together.
+        If the network cannot be loaded or run, or the options contradict each other.
     UnboundedContextError
-        If no context is enough for it.
+        If no finite context is enough for the network.
     """
     def load(member: str | Path | None) -> LoadedModel:
         return load_model(model, member, trust, arguments, returns)
@@ -104,7 +104,7 @@ def open_predictor(
                       options.precision == "tf32")
     backend = _backend(options.backend, setting, plain)
     shapes = _shapes(loaded, geometry)
-    # Exported programs are held to a pass in float32 when they are opened, whatever their own precision.
+    # Opening an exported program compares it with a pass in float32, for any precision of its own.
     traced = torch.float32 if options.backend in CPU_FIRST else precision
     tracer = Tracer(loaded, traced, device.type == "cpu" and unfolds(traced), shapes)
     smallest = tracer.at(shapes[0])
@@ -125,14 +125,14 @@ def open_predictor(
 
 def _loaded(members: Sequence[str | Path], load: Callable[[str | Path | None], LoadedModel],
             options: PredictorOptions) -> LoadedModel:
-    """The network, or the mean of several weights of it."""
+    """Load the network, or the mean of several of its weights."""
     if len(members) < 2:
         return load(members[0] if members else None)
     return load_ensemble(members, load, options.head, options.ensemble)
 
 
 def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], ...]:
-    """Legal inputs ``(1, c, [z], y, x)``, one more than axes, the smallest first."""
+    """Legal input shapes ``(1, c, [z], y, x)``, one more than there are spatial axes, the smallest first."""
     plain = geometry.footprint
     least = plain.smallest if geometry.exact else tuple(map(max, plain.smallest, LEAST_WINDOW))
     small = [plain.covering(tuple(core * side for side in least)) for core in range(1, loaded.ndim + 2)]
@@ -140,7 +140,7 @@ def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], .
 
 
 def orientations_of(options: PredictorOptions, plain: Footprint) -> Orientations:
-    """Orientations that ``--average`` asks for."""
+    """The orientations that ``--average`` requests."""
     if options.slice_shape is not None and options.average == "rot7":
         return Rotations(plain, options.slice_shape)
     return Turns(plain, options.average)
@@ -149,7 +149,7 @@ def orientations_of(options: PredictorOptions, plain: Footprint) -> Orientations
 def evaluator_of(
     loaded: LoadedModel, geometry: Geometry, backend: str, average: str, precision: torch.dtype
 ) -> Evaluator:
-    """How a network of that geometry is run."""
+    """The evaluator of a network with that geometry."""
     if geometry.staged:
         return Stages(StageOutline(loaded.meta, precision), geometry.inexact)
     if not geometry.exact:
@@ -161,7 +161,7 @@ def evaluator_of(
 
 
 def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
-    """Derived, or as declared. Networks of others are proved either way; tiler's own are proved by its tests."""
+    """The footprint, derived or declared. Foreign networks are proved either way; tiler's own by its tests."""
     declared = options.footprint
     if declared is None:
         report = _report(loaded, options.tiling not in ("whole", "stages"))
@@ -181,7 +181,7 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
 
 
 def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
-    """Whether a network is run in stages if it can be: asked to be, or in no exact tiles and nothing else was asked."""
+    """Whether to try stages: the user asks for them, or the network has no exact tiles and no option rules them out."""
     if options.tiling == "stages":
         return True
     exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
@@ -192,7 +192,7 @@ def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
 
 
 def _staging(loaded: LoadedModel, report: ProbeReport) -> Staging:
-    """Whether its stages give what one pass gives; kept for networks of the same architecture."""
+    """Check that a network's stages give the result of one pass; cached for networks of the same architecture."""
     if not can_be_staged(report):
         raise NotStagedError("it gives no map that is as large as its input")
     module = loaded.bare()
@@ -204,21 +204,21 @@ def _staging(loaded: LoadedModel, report: ProbeReport) -> Staging:
 
 
 def _architecture(loaded: LoadedModel, module: nn.Module) -> str:
-    """What a network is, whatever its weights are: the check of its stages draws its own."""
+    """A network's identity without its weights, because the check of its stages draws random ones."""
     parts = {name: value for name, value in loaded.identity.items() if name not in ("weights", "values", "ensemble")}
     shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
     return json.dumps({**parts, "shapes": shapes}, sort_keys=True)
 
 
 def _check_unstaged(report: ProbeReport, options: PredictorOptions, reason: NotStagedError) -> None:
-    """Say why a network is not run in stages, where that is what was asked for, or what would have made it exact."""
+    """Report why a network cannot run in stages, if the user asked for them or they would have made it exact."""
     if options.tiling == "stages":
         raise ModelError(f"{report.network} cannot be run in stages: {reason} (--tiling)") from reason
     log.info("%s is not run in stages: %s", report.network, reason)
 
 
 def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
-    """Probe a network; of a registered one the report is kept, since large ones take seconds."""
+    """Probe a network; reports of registered networks are cached, because probing a large one takes seconds."""
     if not loaded.registered:
         return probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=prove_it)
     key = json.dumps(dict(loaded.identity), sort_keys=True)
@@ -229,7 +229,7 @@ def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
 
 
 def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:
-    """The options, checked against how the network is run."""
+    """Check the options against how the network runs, and return them."""
     if not geometry.exact and options.average == "rot7":
         raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
                          "--tiling")
@@ -239,7 +239,7 @@ def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptio
 
 
 def _for_stages(options: PredictorOptions) -> PredictorOptions:
-    """The options of a network that is run in stages, operator by operator."""
+    """Check and return the options of a network that runs in stages, operator by operator."""
     if options.backend not in ("auto", "torch"):
         raise ModelError(f"the network is run in stages, which --backend {options.backend} cannot do: use --backend "
                          "torch")
@@ -249,7 +249,7 @@ def _for_stages(options: PredictorOptions) -> PredictorOptions:
 
 
 def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:
-    """The options of a network with global layers, whose operators are watched one by one."""
+    """Check and return the options of a network with global layers, whose operators are observed one by one."""
     if options.backend not in ("auto", "torch"):
         raise ModelError(f"the network has {sum(len(each.sites) for each in passes)} global layers, which --backend "
                          f"{options.backend} cannot be told the results of: use --backend torch")

@@ -20,7 +20,7 @@ OUTPUT_TYPES = ("float32", "float16", "uint8", "float64")
 
 @dataclass(frozen=True, slots=True)
 class PredictorOptions:
-    """All that changes a result beside network and weights.
+    """All options that change a result, besides the network and its weights.
 
     Parameters
     ----------
@@ -32,34 +32,34 @@ class PredictorOptions:
         float32 whose products CUDA devices round to TF32.
     backend
         ``"torch"``, ``"compile"``, ``"openvino"``, ``"onnxruntime"``, ``"onnxruntime:tensorrt"``, or ``"auto"`` for
-        the fastest of them that is installed and gives torch's result, those excepted that compile.
+        the fastest installed one that gives torch's result, except those that compile.
     threads
-        Processor threads of one forward call on the CPU; None takes as many as torch has when the predictor is opened.
+        Number of CPU threads of one forward call; None means torch's number when the predictor is opened.
     head
-        ``"softmax"``, ``"sigmoid"`` or ``"none"``; None is soft-max for tiler's networks (sigmoid where they have
-        one channel) and none for others.
+        ``"softmax"``, ``"sigmoid"`` or ``"none"``; None means soft-max for tiler's networks (sigmoid if they have
+        one channel) and no head for others.
     classes
         See `tiler.models.predictor.heads.choose`.
     kind
-        ``"probabilities"``; ``"labels"`` and ``"instances"`` give uint8 class indices, of which the engine makes
-        instances.
+        ``"probabilities"``, ``"labels"`` or ``"instances"``. Both labels and instances give uint8 class indices; the
+        engine turns them into instances.
     dtype
-        Type of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
+        Dtype of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
     ensemble
-        Average over several weights: of their "probabilities", or of their "scores".
+        Whether several weights are averaged as "probabilities" or as "scores".
     average
         ``"none"``, ``"flip4"``, ``"rot4"``, ``"d4"`` or ``"rot7"``.
     normalise
         ``"weights"``, ``"volume"`` or ``"MEAN,STD"`` in grey values of the source.
     footprint
-        Footprint of a network that cannot be traced; it is proved all the same, unless the network is one of tiler's.
+        Footprint of a network that cannot be traced; it is still proved, unless the network is one of tiler's own.
     tiling
         ``"exact"``, ``"blend"`` (overlapping windows, averaged: an approximation), ``"whole"`` (every input in one
-        piece); None is exact, and whole for networks whose output is no map.
+        piece); None means exact, or whole for networks whose output is not a map.
     resize
-        ``(y, x)`` that every input is resized to, and its result from, where ``tiling`` is whole.
+        ``(y, x)`` to which every input is resized, and from which its result is resized back; for whole tiling only.
     slice_shape
-        ``(y, x)`` of the volume; needed for ``average="rot7"`` alone.
+        ``(y, x)`` of the volume; needed only for ``average="rot7"``.
     """
 
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""Predictors of networks with global layers: several passes, of which the first ones reduce."""
+"""Predictors of networks with global layers: several passes, of which all but the last reduce."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ToldTiles:
-    """Runs whole tiles whose global layers are told what the passes over the whole input found: an `Evaluator`.
+    """An `Evaluator` of whole tiles whose global layers use the results of earlier passes over the whole input.
 
     Parameters
     ----------
     passes
-        That come before the last one.
+        The passes before the last one.
     totals
-        What they found of the network input that is seen next.
+        Their results for the network input that comes next.
     """
 
     passes: tuple[Pass, ...]
@@ -90,7 +90,7 @@ class TorchPasses:
         return orientations
 
     def reduction_cost(self, level: int, tile: Shape) -> Cost:
-        """Of one tile in one orientation of that pass."""
+        """The reduction of one tile in one orientation of that pass."""
         own = self.predictor
         trace = own.tracer.at((1, own.in_channels, *tile[3 - own.model.ndim :]), self.told.passes[level].sites)
         extra = overhead(own.network.device.type, own.network.precision)
@@ -98,11 +98,11 @@ class TorchPasses:
         return Cost(trace.flops, extra.peak(trace.live, own.tracer.parameters) + beside, trace.exact)
 
     def with_totals(self, totals: Totals) -> TorchPredictor:
-        """The predictor, told what the passes so far have found of the network input that it will see."""
+        """The predictor for the next network input, with the results of the passes so far."""
         return replace(self.predictor, evaluator=replace(self.told, totals=totals))
 
     def reduce(self, orientation: int, tile: Array, core: Box, totals: Totals) -> Partial:
-        """The next pass over one tile ``(c, *tile)``: what its core adds, in coordinates of the tile."""
+        """Run the next pass over one tile ``(c, *tile)``: the contribution of its core, in coordinates of the tile."""
         turn, sites = self._orientations.turns[orientation], self.told.passes[len(totals)].sites
         first, own = 3 - self.predictor.model.ndim, self.predictor
         part = Box(turn.part(core, tile.shape[1:]).spans[first:])

@@ -1,4 +1,4 @@
-"""The first step of a predictor: from grey values to what the network was trained on."""
+"""The first step of a predictor: scale grey values as in training."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Scaling:
     Parameters
     ----------
     rule
-        ``"weights"``, ``"volume"`` or ``"MEAN,STD"``, as the user has it.
+        ``"weights"``, ``"volume"`` or ``"MEAN,STD"``, as the user gave it.
     values
-        The constants; None leaves grey values as they are, or waits for the statistics of the volume.
+        The constants; None leaves grey values unchanged, or waits for the statistics of the volume.
     measured
-        How the model scales its input by statistics of it; None where it does not.
+        How the model scales its input by the input's own statistics; None if it does not.
     standardised
-        Whether the weights were trained on grey values less their mean, divided by their deviation.
+        Whether the weights were trained on grey values minus their mean, divided by their standard deviation.
     """
 
     rule: str
@@ -38,12 +38,12 @@ class Scaling:
 
     @property
     def measures(self) -> Measured | None:
-        """The model's own scaling, where nothing else was asked for."""
+        """The model's own scaling, unless the user asks for another."""
         return self.measured if self.rule == "weights" else None
 
     @property
     def waits(self) -> bool:
-        """Whether the statistics of the volume are still to come."""
+        """Whether the statistics of the volume are still missing."""
         return self.values is None and (self.rule == "volume" or self.measures is not None)
 
     @property
@@ -55,7 +55,7 @@ class Scaling:
 
     @property
     def expects(self) -> tuple[Values, Values] | None:
-        """Mean and standard deviation of the training data in grey values, where the weights' own are used."""
+        """Mean and standard deviation of the training data in grey values, if the weights' own scaling is used."""
         if self.rule != "weights" or self.values is None or self.measured is not None:
             return None
         mean, std = (tuple(self.values.scale * value for value in values)
@@ -71,11 +71,11 @@ class Scaling:
         return replace(self, values=values.checked(channels))
 
     def done(self) -> Scaling:
-        """The step for inputs that have been scaled already."""
+        """The step for inputs that are already scaled."""
         return replace(self, values=AS_IT_IS)
 
     def check(self) -> None:
-        """Raise `ModelError` where statistics are missing."""
+        """Raise `ModelError` if statistics are missing."""
         if self.waits:
             raise ModelError("the volume's mean and standard deviation are not known yet: a predictor with "
                              "--normalise volume runs after with_statistics")
@@ -91,7 +91,7 @@ class Scaling:
 
 
 def fixed_scaling(rule: str) -> Normalisation | None:
-    """Parse ``"MEAN,STD"``; None for the rules with a name.
+    """Parse ``"MEAN,STD"``; None for named rules.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Predictors of networks that are run in stages: exact where layers look at the whole of their input."""
+"""Predictors of networks that run in stages, which is exact even if layers depend on their whole input."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class StageOutline:
-    """Plans of a network's stages, by shape of its input. Pickled without what was recorded.
+    """Plans of a network's stages, by shape of its input. Pickling drops the recordings.
 
     Parameters
     ----------
     meta
-        Gives the network without its values.
+        Function that returns the network without its values.
     dtype
         Number format of its activations.
     """
@@ -44,7 +44,7 @@ class StageOutline:
 
     @lru_cache(maxsize=2)  # noqa: B019  an outline lives as long as its predictor
     def plan(self, shape: tuple[int, ...]) -> StagedPlan:
-        """For an input ``(1, c, [z], y, x)``.
+        """The plan for an input ``(1, c, [z], y, x)``.
 
         Raises
         ------
@@ -61,14 +61,14 @@ class StageOutline:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Runs a network stage by stage: a `tiler.models.predictor.evaluators.Evaluator`.
+    """A `tiler.models.predictor.evaluators.Evaluator` that runs a network stage by stage.
 
     Parameters
     ----------
     outline
-        What it takes.
+        Plans of its stages, by shape of the input.
     inexact
-        Why the network cannot be tiled exactly.
+        Reason why the network cannot be tiled exactly.
     """
 
     outline: StageOutline = field(repr=False)
@@ -84,10 +84,10 @@ class Stages:
         return 0
 
     def check(self) -> None:
-        """Nothing has to come first."""
+        """Do nothing: no step has to precede the first tile."""
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
-        """Of stored tensors, the block on its way, and the input."""
+        """Peak bytes of stored tensors, of one block's intermediates, and of the input."""
         plan = self.outline.plan(shape)
         image = math.prod(shape) * plan.graph.nodes[0].dtype.itemsize
         return plan.peak(whole(plan.shape)) + image
@@ -101,7 +101,7 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class StagedCrops(TorchCrops):
-    """`tiler.ports.Crops`: parts of a result, made of the whole input where that is needed, and else of a part."""
+    """`tiler.ports.Crops`: parts of a result, computed from the whole input only where they need it."""
 
     outline: Outline | None = None
 
@@ -109,7 +109,7 @@ class StagedCrops(TorchCrops):
         return torch.cat([session.staged(each, crop) for each in x.split(1)])
 
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
-        """Those of a pass over the whole input for every crop, which none exceeds by much."""
+        """Estimate for any crop: that of a pass over the whole input, which no crop exceeds by much."""
         each = self.predictor.cost((1, *tile[1:]) if self.predictor.model.ndim == 2 else tile, 1).flops
         slices = sum(count * span.size for span, count in crops[0].items()) if self.predictor.model.ndim == 2 else 1
         return each * slices * math.prod(sum(axis.values()) for axis in crops[3 - self.predictor.model.ndim :])

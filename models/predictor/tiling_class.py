@@ -1,4 +1,4 @@
-"""How a network is run: in exact tiles where its mathematics allow that, else as the user agrees to."""
+"""Decide how a network runs: in exact tiles if its mathematics allow, else in a way that the user accepts."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tiler.ports import Border, Tiling
 
 _POINT = Reach(0, 0, 0, 0, 1)
 _ONE_BEFORE = Reach(1, 0, 0, 0, 1)
-"""Along z of a network of volumes that takes every depth: a footprint without context there is that of slices."""
+"""Reach along z of a network of volumes that takes every depth; a reach without context would mean slices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Properties of a network that the engine must know.
+    """Properties of a network that the engine needs.
 
     Parameters
     ----------
     footprint, border
         See `tiler.ports.Predictor`.
     tiling
-        How it is run.
+        How the network runs.
     passes
-        That come before the last one.
+        The passes before the last one.
     inexact
-        Why it cannot be tiled exactly, where it cannot.
+        Reason why it cannot be tiled exactly, if it cannot.
     as_map
-        Whether its output must be brought to the grid of its input.
+        Whether its output must be resampled to the grid of its input.
     staging
-        What was found out about its stages, where it is run in stages.
+        Result of the check of its stages, if it runs in stages.
     """
 
     footprint: Footprint
@@ -48,22 +48,22 @@ class Geometry:
 
     @property
     def exact(self) -> bool:
-        """Whether it is run in exact tiles."""
+        """Whether the network runs in exact tiles."""
         return self.tiling == "exact"
 
     @property
     def staged(self) -> bool:
-        """Whether it is run in stages."""
+        """Whether the network runs in stages."""
         return self.tiling == "stages"
 
 
 def can_be_staged(report: ProbeReport) -> bool:
-    """Whether a network gives a map of its whole input, so that it is worth a look whether its stages do."""
+    """Whether a network gives a map of its whole input, so that its stages are worth checking."""
     return report.exactness != "WHOLE" and (report.footprint is None or report.footprint.keeps_size)
 
 
 def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
-    """Of a network that is run in stages, on canvases that are no larger than it needs."""
+    """Geometry of a network that runs in stages, on canvases no larger than it needs."""
     axes = [Reach(0, 0, 0, 0, period) for period in staging.periods]
     if report.ndim == 3 and axes[0] == _POINT:
         axes[0] = _ONE_BEFORE
@@ -74,23 +74,23 @@ def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
 
 def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None,
                 sizes: Callable[[], Size | None] = lambda: None) -> Geometry:
-    """Decide how a network is run, from what was found out about it and what the user wants.
+    """Decide how a network runs, from the probe's findings and the user's choice.
 
     Parameters
     ----------
     report
         Findings of the probe.
     wanted
-        How it is to be run; None for the strongest way that needs no consent.
+        How the user wants it to run; None for the most exact way that needs no consent.
     resize
-        What every input is resized to, which then has any size itself.
+        Size to which every input is resized; inputs may then have any size.
     sizes
-        Finds ``([z], y, x)`` of which the network takes all multiples as one piece; None where that is not known.
+        Function that finds ``([z], y, x)`` whose multiples the network takes in one piece; None if unknown.
 
     Raises
     ------
     UnboundedContextError, OutputShapeError, ModelError
-        If the network cannot be run so; the message names the layer, and says what could be done.
+        If the network cannot run in that way; the message names the layer and suggests a remedy.
     """
     exact = report.exactness in ("EXACT", "EXACT_2PASS") and not (report.proof and not report.proved)
     tiling = wanted or ("whole" if report.exactness == "WHOLE" else "exact")
@@ -118,7 +118,7 @@ def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | Non
         _check_size(report, axes, resize)
         axes = [_POINT] * 3
     elif tiling == "whole" and plain is not None and (periods := sizes()) is not None:
-        # The plain call wherever the network takes the image as it is: nothing is mirrored beyond that.
+        # If the network takes the image unchanged, call it directly: no mirrored border is added.
         axes = [_POINT] * (3 - report.ndim) + [Reach(0, 0, 0, 0, period) for period in periods]
     inexact = str(first) if first else "the proof of its footprint failed"
     return Geometry(Footprint.of(axes), "zero", tiling, inexact=inexact, as_map=no_map)
@@ -133,5 +133,5 @@ def _check_size(report: ProbeReport, axes: list[Reach], resize: tuple[int, int])
 
 
 def _in_phase(axis: Reach) -> Reach:
-    """No context, and the class of sizes at which no pooling floors or ceils."""
+    """A footprint without context, for the sizes at which no pooling rounds."""
     return Reach(0, (axis.low + axis.high) % axis.stride, 0, 0, axis.stride)

@@ -1,10 +1,10 @@
-"""The predictor: a network between small steps that turn a raw tile into what is written.
+"""The predictor: a network between small steps that turn a raw tile into the values to write.
 
 ::
 
     grey values -> scaling -> orientations( evaluator(network) -> head ) -> written
 
-Each step is a frozen value that knows what it adds to the identity; the predictor puts them together.
+Each step is a frozen value that states its part of the identity; the predictor combines them.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from tiler.ports import Array, Border, Capabilities, Cost, OwnScaling
 
 @dataclass(frozen=True)
 class TorchPredictor:
-    """``(n, c, z, y, x)`` raw tiles to ``(n, channels, z, y, x)``: a `tiler.ports.Predictor`.
+    """A `tiler.ports.Predictor`: ``(n, c, z, y, x)`` raw tiles to ``(n, channels, z, y, x)``.
 
-    Made by `open_predictor`. Picklable; every process opens the network on its first call.
+    Created by `open_predictor`. Picklable; every process opens the network on its first call.
 
     Parameters
     ----------
     model
-        What the network is.
+        The model: how to build its network, and what belongs to it.
     network
-        Where it runs, and how.
+        The network on its devices.
     tracer
-        What it costs.
+        Cost of its forward passes.
     border
-        What the canvas holds beyond the volume, by default.
+        Default content of the canvas beyond the volume.
     scaling
         From grey values to the network's input.
     orientations
-        Under which the network sees each input, and how the results are averaged.
+        Orientations in which the network sees each input, and how their results are averaged.
     evaluator
-        How the network is run on one input.
+        How the network runs on one input.
     head
         From scores to values of all classes.
     written
-        From values of all classes to what is written.
+        From values of all classes to the values to write.
     """
 
     model: LoadedModel
@@ -92,7 +92,7 @@ class TorchPredictor:
 
     @property
     def expects(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Mean and standard deviation of the training data in grey values, where the weights' own are used."""
+        """Mean and standard deviation of the training data in grey values, if the weights' own scaling is used."""
         return self.scaling.expects
 
     @property
@@ -124,11 +124,11 @@ class TorchPredictor:
         }
 
     def with_statistics(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TorchPredictor:
-        """The same predictor, normalising each input channel with these, in the source's grey values."""
+        """The same predictor, normalising each input channel with these statistics, in the source's grey values."""
         return replace(self, scaling=self.scaling.with_statistics(mean, std, self.in_channels))
 
     def cost(self, tile: Shape, batch: int) -> Cost:
-        """Of one batch; the CPU runs its inputs one by one, so that only one of them has live tensors."""
+        """Memory of one batch; the CPU runs its inputs one by one, so that only one of them has live tensors."""
         inputs = batch * (tile[0] if self.model.ndim == 2 else 1)
         together = 1 if self.network.one_by_one else inputs
         size = self.orientations.network_size(tile)[3 - self.model.ndim :]
@@ -137,7 +137,7 @@ class TorchPredictor:
         output = math.prod(self.footprint.output(tile)) * batch
         part = together / inputs
         wide = self.network.exact_type.itemsize
-        # Beside the network: the normalised input and its turned copy, one part's sum and one orientation.
+        # Besides the network: the normalised input and its turned copy, the sum of one part and one orientation.
         channels = self.written.channels
         beside = part * wide * batch * 2 * (math.prod(tile) * self.in_channels + output * channels / batch)
         extra = overhead(self.network.device.type, self.network.precision, self.network.backend)
@@ -157,14 +157,14 @@ class TorchPredictor:
         ModelError
             If the batch has another number of channels, or the volume's statistics are missing.
         OutputShapeError
-            If the network gives another shape than its footprint says.
+            If the shape of the network's output contradicts its footprint.
         MemoryBudgetError
-            If the device has not enough memory.
+            If the device runs out of memory.
         """
         return self.run(batch, lambda session, part: session.download(self.written(self.values(session, part))))
 
     def run(self, batch: Array, compute: Callable[[Session, Array], Array]) -> Array:
-        """Compute the network inputs of a batch, in parts as large as the device likes.
+        """Compute the network inputs of a batch, in parts of the size that suits the device.
 
         Parameters
         ----------
@@ -185,11 +185,11 @@ class TorchPredictor:
         return np.ascontiguousarray(np.moveaxis(planes, 1, 2))
 
     def values(self, session: Session, part: Array) -> torch.Tensor:
-        """``(m, k, [z], y, x)``: what the head makes of all channels, for raw inputs ``(m, c, [z], y, x)``."""
+        """``(m, k, [z], y, x)``: values of all channels after the head, for raw inputs ``(m, c, [z], y, x)``."""
         return self.orientations.mean(partial(self._oriented, session), self.prepared(session, part))
 
     def prepared(self, session: Session, part: Array) -> torch.Tensor:
-        """Raw inputs on the device, which they reach in their own type, normalised there."""
+        """Copy raw inputs to the device in their own dtype, and normalise them there."""
         x = session.upload(np.require(part, requirements=["C", "W"]))
         return self.scaling(x.to(self.network.exact_type))
 

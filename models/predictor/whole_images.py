@@ -1,4 +1,4 @@
-"""Networks of whole images, such as classifiers: what they say, brought to the grid of the image."""
+"""Networks of whole images, such as classifiers: their output, resampled to the grid of the image."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tiler.models.loading.build_recipes import Recipe
 from tiler.models.loading.loaded_model import LoadedModel
 
 ATTENTION = "attention"
-"""Name of the channel with the map of a network that explains itself."""
+"""Name of the channel with the attention map of a network that explains its answer."""
 
 
 class WholeImage(nn.Module):
     """``(n, c, y, x) -> (n, k, y, x)``: scores of an image at each of its voxels.
 
-    Scores without axes are the same everywhere; coarser maps are interpolated. A network with a method ``explain``
-    gives the probabilities of its classes and its attention.
+    Scores without spatial axes apply to every voxel; coarser maps are interpolated. A network with a method
+    ``explain`` gives the probabilities of its classes and its attention map.
 
     Parameters
     ----------
     network
-        To run.
+        The network to run.
     resize
-        ``(y, x)`` that images are resized to; None leaves them as they are.
+        ``(y, x)`` to which images are resized; None keeps their size.
     """
 
     def __init__(self, network: nn.Module, resize: tuple[int, int] | None) -> None:
@@ -52,7 +52,7 @@ class WholeImage(nn.Module):
 
 
 def explains(module: nn.Module) -> bool:
-    """Whether a network says what in an image its answer rests on."""
+    """Whether a network can show which parts of an image its answer depends on."""
     return callable(getattr(module, "explain", None))
 
 
@@ -71,12 +71,12 @@ class WholeRecipe:
 
 
 def on_whole_images(loaded: LoadedModel, resize: tuple[int, int] | None) -> LoadedModel:
-    """The same network, with its answer on the grid of the image.
+    """The same network, with its output on the grid of the image.
 
     Raises
     ------
     ModelError
-        If it takes volumes.
+        If the network takes volumes.
     """
     if loaded.ndim != 2:
         raise ModelError(f"{loaded.identity['model']} takes volumes: only slices are resized, or get an answer that "

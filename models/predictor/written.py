@@ -1,4 +1,4 @@
-"""The last step of a predictor: from the values of all classes to what is written."""
+"""The last step of a predictor: from the values of all classes to the values to write."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tiler.models.predictor.heads import ClassRule, Head
 from tiler.ports import KINDS, Meaning
 
 THRESHOLD = 0.5
-"""From which probability on a voxel belongs to a class."""
+"""Lowest probability at which a voxel belongs to a class."""
 MOST = 256
-"""Classes that uint8 can number."""
+"""Largest number of classes that uint8 can index."""
 
 
 class Written(Protocol):
-    """``(n, k, *size)`` values of all classes to ``(n, channels, *size)`` in the output's type.
+    """From ``(n, k, *size)`` values of all classes to ``(n, channels, *size)`` in the output's dtype.
 
     Attributes
     ----------
     kind
-        "probabilities", "labels" or "instances", as the user has it.
+        "probabilities", "labels" or "instances", as the user gave it.
     meaning
         See `tiler.ports.Capabilities`.
     channels
-        How many go in.
+        Number of input channels.
     names
-        Names of all classes; of labels, what each value means.
+        Names of all classes; for labels, the meaning of each value.
     classes
-        Names of the channels that come out.
+        Names of the output channels.
     dtype
-        Type of the result.
+        Dtype of the result.
     """
 
     @property
@@ -56,14 +56,14 @@ class Written(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Probabilities:
-    """Some of the classes, rounded to the output's type.
+    """Some of the classes, rounded to the output's dtype.
 
     Parameters
     ----------
     names
         Names of all classes.
     chosen
-        Indices of those that are given out.
+        Indices of the classes to return.
     dtype
         float16, float32, float64, or uint8 for ``rint(255 p)``.
     """
@@ -94,14 +94,14 @@ class Probabilities:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The index of the most probable class, uint8, of classes that exclude each other.
+    """The uint8 index of the most probable class, for mutually exclusive classes.
 
     Parameters
     ----------
     names
         Names of all classes.
     kind
-        "labels", or "instances" where objects are made of them.
+        "labels", or "instances" if the engine turns them into objects.
     """
 
     names: tuple[str, ...]
@@ -129,7 +129,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class OneClass:
-    """1 where one class is more probable than 0.5, else 0, uint8: whatever the other classes say.
+    """uint8: 1 where the probability of one class exceeds 0.5, else 0, independent of the other classes.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ class OneClass:
     index
         Index of its channel.
     channels
-        How many go in.
+        Number of input channels.
     kind
-        "labels", or "instances" where objects are made of them.
+        "labels", or "instances" if the engine turns them into objects.
     """
 
     name: str
@@ -170,16 +170,16 @@ class OneClass:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Knowledge about the values that a network gives.
+    """Meaning of the values that a network returns.
 
     Parameters
     ----------
     names
         Names of all classes.
     head
-        What follows its last layer; None where nobody says.
+        Function after its last layer; None if unknown.
     ends
-        What the network itself ends in: "softmax", "sigmoid" or "".
+        Last operation of the network itself: "softmax", "sigmoid" or "".
     """
 
     names: tuple[str, ...]
@@ -188,34 +188,34 @@ class Values:
 
     @property
     def exclusive(self) -> bool:
-        """Whether a voxel belongs to one class alone, as far as is known: not where each class has its own sigmoid."""
+        """Whether each voxel belongs to exactly one class, as far as is known; False if each class has a sigmoid."""
         return (self.ends or self.head) != "sigmoid"
 
     def require_probabilities(self) -> None:
-        """Raise `ModelError` where it is not known whether the values are probabilities."""
+        """Raise `ModelError` if it is unknown whether the values are probabilities."""
         if self.head is None and not self.ends:
             raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
                              "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
 
 
 def written_as(kind: str, values: Values, classes: ClassRule, dtype: str) -> Written:
-    """Choose the last step by what the user wants.
+    """Choose the last step from the user's options.
 
     Parameters
     ----------
     kind
         "probabilities", "labels" or "instances".
     values
-        Those of the network.
+        The network's values.
     classes
-        See `tiler.models.predictor.heads.choose`; of labels, one class that is cut at 0.5.
+        See `tiler.models.predictor.heads.choose`; for labels, one class to threshold at 0.5.
     dtype
-        Type of probabilities.
+        Dtype of probabilities.
 
     Raises
     ------
     ModelError
-        If the classes do not exist, or what would be written means nothing.
+        If the classes do not exist, or the written values would have no meaning.
     """
     chosen = heads.choose(classes, values.names, values.head or "none")
     if KINDS[kind].ordered:
@@ -232,7 +232,7 @@ def written_as(kind: str, values: Values, classes: ClassRule, dtype: str) -> Wri
 
 
 def _best(kind: str, values: Values) -> Labels:
-    """The most probable class, where that means something."""
+    """Labels of the most probable class, if that is meaningful for the network's values."""
     if not values.exclusive:
         raise ModelError(f"{kind} need classes that exclude each other, and this network gives each class a sigmoid of "
                          f"its own: choose the one that is cut at {THRESHOLD} (--classes, one of "
