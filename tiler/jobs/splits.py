@@ -1,13 +1,13 @@
-"""Objects that touch are split, each once, by the first block that holds a voxel of it.
+"""Split touching objects; each object is split once, by the first block that contains a voxel of it.
 
 ::
 
     boxes    every block: the boxes of the objects in it
-    places   once: the whole box of every object, kept for each block that it lies in
-    split    every block: the parts of the objects that it is the first to hold
-    Parts    a view: the numbers of the parts, of which `tiler.jobs.components` makes objects again
+    places   once: the complete box of every object, stored for each block that the object touches
+    split    every block: the parts of the objects of which it contains the first voxel
+    Parts    a view: the numbers of the parts, which `tiler.jobs.components` turns into objects again
 
-Two parts that touch have different numbers, and objects do not touch: voxels of one number that touch are of one part.
+Touching parts have different numbers, and objects do not touch, so touching voxels of one number form one part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tiler.stores.shelf import Shelf
 
 
 class Place(NamedTuple):
-    """Where an object lies, and the block that splits it: the first that holds a voxel of it."""
+    """Box of an object, and the block that splits it: the first that contains a voxel of it."""
 
     box: Box
     owner: int
@@ -43,11 +43,11 @@ class Numbered:
     Parameters
     ----------
     ids
-        Where they stand; 0 is background.
+        Sink that holds the objects; 0 is background.
     grid
-        The blocks, in coordinates of the output.
+        Blocks in voxels of the output.
     shelf
-        Where the stages leave what the next one needs.
+        Store for the tables that the next stage needs.
     """
 
     ids: Readable
@@ -59,7 +59,7 @@ class Numbered:
         return self.grid.region.shape
 
     def places(self, index: int) -> Objects:
-        """The places of the objects in a block, by their numbers; after the stage "places"."""
+        """Places of the objects in a block, by number; available after the stage "places"."""
         found = self.shelf.get(f"places/{index}")
         rows = zip(*(found[name] for name in ("ids", "starts", "stops", "owners")), strict=True)
         return {int(number): Place(Box.between(start, stop), int(owner)) for number, start, stop, owner in rows}
@@ -72,7 +72,7 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class BoxesJob:
-    """The boxes of the objects in every block: a `tiler.ports.Job`."""
+    """Find the boxes of the objects in every block: a `tiler.ports.Job`."""
 
     numbered: Numbered
 
@@ -98,7 +98,7 @@ class BoxesJob:
 
 @dataclass(frozen=True, slots=True)
 class PlacesJob:
-    """The whole boxes of all objects, in one block: a `tiler.ports.Job`."""
+    """Merge the boxes of all objects, as a single block: a `tiler.ports.Job`."""
 
     numbered: Numbered
 
@@ -130,7 +130,7 @@ class PlacesJob:
         return {"count": len(result.ids)}
 
     def _rows(self, block: int, table: Measures) -> Array:
-        """Where the objects of a block stand in the table of all."""
+        """Place of a block's objects in the joint table."""
         return np.searchsorted(table.ids, self.numbered.shelf.get(f"boxes/{block}")["ids"])
 
     def _boxes(self, block: int) -> Measures:
@@ -141,16 +141,16 @@ class PlacesJob:
 
 @dataclass(frozen=True, slots=True)
 class SplitJob:
-    """The parts of the objects that a block is the first to hold: a `tiler.ports.Job`.
+    """Split the objects whose first voxel lies in a block: a `tiler.ports.Job`.
 
     Parameters
     ----------
     numbered
-        The objects, their places known.
+        Objects with known places.
     watershed
-        How they are split.
+        Rule for splitting.
     depth
-        What is flooded, one channel of it; None for distances.
+        Map to flood, with one channel; None for distances.
     """
 
     numbered: Numbered
@@ -185,7 +185,7 @@ class SplitJob:
         return {"split": len(parts), "too_large": whole}
 
     def _cut(self, objects: Objects) -> Iterator[tuple[int, Box, Array, Array | None]]:
-        """Every object with the numbers and the depth in its box; small ones are read together."""
+        """Yield every object with the numbers and the depth in its box; small objects are read together."""
         together = [box for box, _ in objects.values() if self._small(box)]
         window = self._window(hull(together)) if together else None
         for number, (box, _) in objects.items():
@@ -203,7 +203,7 @@ class SplitJob:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of all objects as labels, read by block: objects that stay whole are their own part 1."""
+    """The parts of all objects as labels, read by block; an unsplit object is a single part, number 1."""
 
     numbered: Numbered
 

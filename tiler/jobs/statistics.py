@@ -1,8 +1,8 @@
 """Statistics of a whole volume, block by block: the first pass of ``--normalise volume``.
 
-They are taken over the whole volume, also where only a region is segmented, and over blocks that depend on
-the source alone, so that no choice of tile or block can change them. Integers up to 16 bits are counted in
-an exact histogram; for all else each block's moments are merged in float64 in the order of the blocks.
+They cover the whole volume, even if only a region is segmented, in blocks that depend only on the source, so that no
+choice of tile or block changes them. Integers of up to 16 bits are counted in an exact histogram; for other types, the
+moments of the blocks are merged in float64, in the order of the blocks.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class StatisticsJob:
 
 
 def strangeness(source: Source, region: Box, mean: tuple[float, ...], std: tuple[float, ...]) -> str | None:
-    """Say how a sample of a region differs from what a network was trained on, if it does strongly.
+    """Warning if a sample of a region differs strongly from the training data of a network.
 
     The sample is the middle of the middle slice; means further apart than two standard deviations, or
     contrasts that differ by more than a factor of three, count as strong.
@@ -100,7 +100,7 @@ def check_countable(rule: Rule, dtype: np.dtype[Any]) -> None:
 
 
 def scaling(rule: str, records: dict[int, Json], dtype: np.dtype[Any]) -> Scaling:
-    """Merge the records of all blocks, in their order, into the scaling that a rule asks for."""
+    """Merge the records of all blocks, in order, into the scaling that a rule requires."""
     chosen = parse_rule(rule)
     check_countable(chosen, dtype)
     percentiles = (chosen.values[0], chosen.values[1]) if chosen.values else None
@@ -114,7 +114,7 @@ def scaling(rule: str, records: dict[int, Json], dtype: np.dtype[Any]) -> Scalin
 
 
 def block_of(source: Source) -> Shape:
-    """Whole read units, up to some millions of voxels, as a function of the source alone."""
+    """Block shape of whole read units, with up to some millions of voxels; depends only on the source."""
     sides = [min(unit, size) for unit, size in zip(source.read_unit, source.shape[1:], strict=True)]
     for axis in (2, 1, 0):
         others = sides[0] * sides[1] * sides[2] // sides[axis]
@@ -131,7 +131,7 @@ def _count(values: Array) -> Json:
 
 
 def _histogram(parts: Iterable[Json], dtype: np.dtype[Any]) -> tuple[list[int], list[int]]:
-    """Values that occur and how often."""
+    """Distinct values and their counts."""
     first = int(np.iinfo(dtype).min)
     total = np.zeros(1 << 8 * dtype.itemsize, np.int64)
     for part in parts:
@@ -155,7 +155,7 @@ def _from_counts(parts: Iterable[Json], dtype: np.dtype[Any],
 
 
 def _percentile(values: list[int], ranks: Array, percent: float) -> float:
-    """Linear between the two nearest voxels, as `numpy.percentile` has it."""
+    """Interpolate linearly between the two nearest values, like `numpy.percentile`."""
     at = percent / 100 * (int(ranks[-1]) - 1)
     low, high = (values[int(np.searchsorted(ranks, place, side="right"))] for place in (int(at), math.ceil(at)))
     return low + (high - low) * (at - int(at))
@@ -173,7 +173,7 @@ def _from_moments(parts: Iterable[Json]) -> tuple[float, float]:
 
 
 def _merged(a: Json, b: Json) -> Json:
-    """Moments of two sets together (Chan, Golub and LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
+    """Merge the moments of two sets (Chan, Golub and LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
     n, shift = a["n"] + b["n"], b["mean"] - a["mean"]
     mean = a["mean"] + shift * b["n"] / n
     return {"n": n, "mean": mean, "m2": a["m2"] + b["m2"] + shift * shift * a["n"] * b["n"] / n}

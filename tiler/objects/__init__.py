@@ -1,1 +1,1 @@
-"""Objects of whole volumes, made block by block: components, splits, links, numbers and tables."""
+"""Objects of whole volumes, block by block: components, splits, links, numbers and tables."""

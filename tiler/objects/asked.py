@@ -1,4 +1,4 @@
-"""From the options of a user to the rules by which objects are made; what contradicts input or network is refused."""
+"""Convert options to the rules for objects, and refuse rules that contradict the input or the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiler.sinks.units import NANOMETRES, steps
 
 
 def rules_of(options: ResolvedOptions, source: Source, predictor: Predictor) -> Rules:
-    """The rules that options ask for, of an input and a network."""
+    """Rules for objects from the options, for an input and a network."""
     sampling = sampling_of(source.calibration)
     touch = Connectivity(options.connectivity or default_connectivity(predictor.footprint.flat))
     height = options.seed_height or (1.0 if options.seeds == "distance" else 0.1)
@@ -23,25 +23,25 @@ def rules_of(options: ResolvedOptions, source: Source, predictor: Predictor) -> 
 
 
 def cut_of(options: ResolvedOptions) -> float | None:
-    """Above which probability instances are; None where they are made of labels."""
+    """Probability above which voxels belong to instances; None if instances are made from labels."""
     wanted = options.split != "none" and options.seeds == "probability"
     return 0.5 if options.threshold is None and wanted else options.threshold
 
 
 def sampling_of(calibration: Calibration) -> tuple[float, float, float]:
-    """``(z, y, x)`` sides of a voxel, relative to x; 1 where they are not known."""
+    """``(z, y, x)`` sides of a voxel, relative to x; 1 if unknown."""
     known = {axis: scale * NANOMETRES[unit] for axis, (scale, unit) in steps(calibration).items() if unit in NANOMETRES}
     sides = [known.get(axis, known.get("x", 1.0)) / known.get("x", 1.0) for axis in "zyx"]
     return sides[0], sides[1], sides[2]
 
 
 def check_rules(rules: Rules, source: Source, predictor: Predictor) -> None:
-    """Refuse objects that would go from one time point to the next, and rules that the classes do not allow.
+    """Refuse objects that would span time points, and rules that do not suit the classes.
 
     Raises
     ------
     PlanError
-        Naming the option.
+        The message names the option.
     """
     axes, sizes = source.calibration.axes, source.calibration.sizes
     if rules.through_volume and "t" in axes and sizes[axes.index("t")] > 1:

@@ -1,4 +1,4 @@
-"""Connected components of one block: neighbouring voxels of one value, and what is known of each."""
+"""Connected components of one block, and a table of their sizes, first voxels and values."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """(n,) int64 arrays: what is known of the components of a block, in the order of their numbers.
+    """Table of the components of a block: ``(n,)`` int64 arrays, in the order of their numbers.
 
     Parameters
     ----------
     sizes
-        Voxels.
+        Number of voxels.
     firsts
-        Index of the first voxel in the whole volume, counted in raster order.
+        Raster index of the first voxel in the whole volume.
     values
-        The value of their voxels.
+        Value of the voxels.
     """
 
     sizes: Ids
@@ -39,14 +39,14 @@ class Table:
 
 
 def components_of(values: Array, connectivity: Connectivity) -> Array:
-    """(z, y, x) int: the components of a block, numbered from 1 by their first voxel in raster order.
+    """``(z, y, x)`` int: components of a block, numbered from 1 by their first voxel in raster order.
 
     Parameters
     ----------
     values
-        ``(z, y, x)`` integers. Components hold voxels of one value; 0 is background.
+        ``(z, y, x)`` integers. All voxels of a component have one value; 0 is background.
     connectivity
-        Which voxels touch.
+        Voxels that count as neighbours.
     """
     kinds = _few_values(values)
     if len(kinds) < 2:
@@ -68,7 +68,7 @@ def _few_values(values: Array) -> set[int]:
 
 
 def _stacked(sections: list[Array]) -> Array:
-    """Sections whose numbers go on from one to the next."""
+    """Label each section by itself; numbers continue from one section to the next."""
     count = 0
     for section in sections:
         present = section > 0
@@ -88,7 +88,7 @@ def describe(ids: Array, values: Array, box: Box, volume: Shape) -> Table:
     values
         ``(z, y, x)`` labels from which the components were made.
     box
-        Where the block lies in the volume.
+        Box of the block in the volume.
     volume
         ``(z, y, x)`` size of the volume.
     """

@@ -1,4 +1,4 @@
-"""Which voxels are neighbours: of a section (4, 8), or of a volume (6, 18, 26)."""
+"""Neighbourhoods of voxels: within a section (4, 8), or in a volume (6, 18, 26)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tiler.errors import PlanError
 from tiler.geometry import Shape
 
 REACH = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}
-"""For each number of neighbours: along how many axes at once a neighbour may lie one voxel away."""
+"""Largest number of axes along which a neighbour differs by one voxel, by the number of neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connectivity:
-    """Which voxels touch.
+    """Neighbourhood of a voxel.
 
     Parameters
     ----------
     neighbours
-        4 or 8: voxels of one section; every section has objects of its own. 6, 18 or 26: voxels of a volume that share
-        a face; also an edge; also a corner.
+        4 or 8: voxels of one section, so that every section has its own objects. 6, 18 or 26: voxels of a volume that
+        share a face, at least an edge, or at least a corner.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class Connectivity:
 
     @property
     def flat(self) -> bool:
-        """Whether every section has objects of its own."""
+        """Whether every section has its own objects."""
         return self.neighbours in (4, 8)
 
     @property
@@ -52,7 +52,7 @@ class Connectivity:
 
     @property
     def structure(self) -> npt.NDArray[np.bool_]:
-        """(3, 3, 3): a voxel and its neighbours, as `scipy.ndimage` takes them."""
+        """``(3, 3, 3)``: a voxel and its neighbours, as a structure for `scipy.ndimage`."""
         found = np.zeros((3, 3, 3), bool)
         for z, y, x in (*self.steps, (0, 0, 0)):
             found[z + 1, y + 1, x + 1] = True

@@ -16,14 +16,14 @@ Pairs = npt.NDArray[np.int64]
 
 
 def faces_of(ids: Array, flat: bool) -> dict[str, Array]:
-    """The outermost planes of a block's components, in the smallest type: ``z0`` is the first along z, ``z1`` the last.
+    """Outermost planes of a block's components, in the smallest type: ``z0`` is the first along z, ``z1`` the last.
 
     Parameters
     ----------
     ids
         ``(z, y, x)`` components of the block.
     flat
-        Whether sections stay apart: planes along z join nothing then, and are left out.
+        Whether sections stay separate; planes along z then join nothing and are left out.
     """
     small = ids.astype(np.min_scalar_type(int(ids.max(initial=0))))
     return {f"{AXES[axis]}{side}": np.take(small, (0, -1)[side], axis)
@@ -31,13 +31,13 @@ def faces_of(ids: Array, flat: bool) -> dict[str, Array]:
 
 
 def earlier(connectivity: Connectivity) -> Iterator[Shape]:
-    """Directions ``(z, y, x)`` to neighbouring blocks, of which every pair of touching blocks has just one."""
+    """Directions ``(z, y, x)`` to neighbouring blocks, such that every pair of touching blocks occurs once."""
     return (step for step in connectivity.steps if step < (0, 0, 0))
 
 
 def touching(here: Mapping[str, Array], there: Mapping[str, Array], direction: Shape,
              connectivity: Connectivity) -> Pairs:
-    """(2, n) int64: pairs of numbers that touch, of a block and of its neighbour; none is told twice.
+    """``(2, n)`` int64: distinct pairs of touching numbers, of a block and of its neighbour.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def touching(here: Mapping[str, Array], there: Mapping[str, Array], direction: S
     direction
         ``(z, y, x)`` from the block to the neighbour, -1, 0 or 1 each.
     connectivity
-        Which voxels touch.
+        Voxels that count as neighbours.
     """
     ours, theirs = _border(here, direction), _border(there, tuple(-step for step in direction))
     steps = (step for step in connectivity.steps
@@ -66,7 +66,7 @@ def _border(faces: Mapping[str, Array], direction: Shape) -> Array:
 
 
 def _keys(ours: Array, theirs: Array, step: Shape, direction: Shape) -> npt.NDArray[np.uint64]:
-    """(n,) one number for each pair of components whose voxels lie a step apart."""
+    """``(n,)``: one number for each pair of components whose voxels are one step apart."""
     ways = [0 if way else one for one, way in zip(step, direction, strict=True)]
     first = ours[tuple(slice(max(0, -way), min(0, -way) or None) for way in ways)].astype(np.uint64)
     second = theirs[tuple(slice(max(0, way), min(0, way) or None) for way in ways)].astype(np.uint64)

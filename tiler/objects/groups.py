@@ -1,4 +1,4 @@
-"""Components that belong together, and the numbers of the objects that they make: union-find."""
+"""Groups of components that form objects, and the numbers of these objects: union-find."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tiler.ports import Array
 
 Ids = npt.NDArray[np.int64]
 LARGE_TABLE = 2**28
-"""Bytes from which on a table lies in a temporary file instead of memory."""
+"""Size in bytes from which a table lies in a temporary file instead of memory."""
 
 
 def roomy(length: int, limit: int = LARGE_TABLE) -> Ids:
-    """(length,) int64 zeros: in memory, or from ``limit`` bytes on in a temporary file, which nobody has to remove."""
+    """``(length,)`` int64 zeros, in memory, or from ``limit`` bytes in a temporary file that removes itself."""
     if length * 8 < limit:
         return np.zeros(length, np.int64)
     with tempfile.TemporaryFile() as file:
@@ -25,12 +25,12 @@ def roomy(length: int, limit: int = LARGE_TABLE) -> Ids:
 
 
 class Groups:
-    """Components numbered from 0, in groups: at first each is one by itself.
+    """Groups of components, numbered from 0; at first, each component is a group.
 
     Parameters
     ----------
     count
-        How many components there are.
+        Number of components.
     """
 
     def __init__(self, count: int) -> None:
@@ -38,11 +38,11 @@ class Groups:
         _alone(self.parent)
 
     def join(self, first: Ids, second: Ids) -> None:
-        """Put every component of ``first`` (n,) and that of ``second`` (n,) at the same place into one group."""
+        """Join component ``first[i]`` with component ``second[i]``, for ``(n,)`` arrays of components."""
         _join(self.parent, first, second)
 
     def gather(self, sizes: Ids, firsts: Ids) -> None:
-        """Move what is known of components to the roots of their groups: where ``parent`` points to then.
+        """Move sizes and first voxels to the roots of the groups; ``parent`` then points to the roots.
 
         Parameters
         ----------
@@ -59,14 +59,14 @@ class Groups:
         sizes, firsts
             (n,) voxels and first voxel of each component; they are changed.
         min_size
-            Groups of fewer voxels get 0.
+            Groups with fewer voxels get 0.
 
         Returns
         -------
         numbers
-            (n,) of each component.
+            ``(n,)`` number of each component's group.
         count
-            How many groups have a number.
+            Number of groups that have a number.
         """
         self.gather(sizes, firsts)
         kept = np.flatnonzero(_roots(self.parent, sizes, min_size))
@@ -106,7 +106,7 @@ def _gather(parent: Ids, sizes: Ids, firsts: Ids) -> None:
         parent[number] = root
         if root != number:
             sizes[root] += sizes[number]
-            sizes[number] = 0  # so that they may be gathered again when more has been joined
+            sizes[number] = 0  # so that they can be gathered again after further joins
             firsts[root] = min(firsts[root], firsts[number])
 
 
@@ -125,16 +125,16 @@ def _spread(parent: Ids, numbers: Ids) -> None:
 
 
 def renumbered(ids: Array, numbers: Ids, dtype: Any) -> Array:
-    """(z, y, x) of ``dtype``: the components of a block with the numbers of their objects.
+    """``(z, y, x)`` of ``dtype``: numbers of the objects to which the components of a block belong.
 
     Parameters
     ----------
     ids
-        ``(z, y, x)``, from 1; 0 is background.
+        ``(z, y, x)`` components, from 1; 0 is background.
     numbers
-        (n,) of each component.
+        ``(n,)`` object number of each component.
     dtype
-        An unsigned integer that holds them.
+        Unsigned integer type that can hold these numbers.
     """
     lookup = np.zeros(len(numbers) + 1, dtype)
     lookup[1:] = numbers

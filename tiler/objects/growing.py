@@ -1,7 +1,7 @@
-"""Objects grown into the background around them: every voxel within reach goes to the nearest object.
+"""Grow objects into the background: every voxel within reach is assigned to the nearest object.
 
-Where two objects are equally near, the one with the smaller number gets the voxel, so that a voxel depends on nothing
-but the objects within reach of it.
+If two objects are equally near, the one with the smaller number gets the voxel, so that a voxel depends only on the
+objects within reach.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tiler.ports import Array
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How far objects grow.
+    """Distance and directions in which objects grow.
 
     Parameters
     ----------
     reach
         Distance in voxels along x.
     flat
-        Whether they stay in their section.
+        Whether objects stay in their section.
     sampling
         ``(z, y, x)`` sides of a voxel, relative to x.
     """
@@ -37,7 +37,7 @@ class Growth:
 
     @property
     def halo(self) -> Shape:
-        """``(z, y, x)`` voxels around a block that it depends on."""
+        """``(z, y, x)``: width of the margin that has to be read around a block, in voxels."""
         sides = [int(self.reach / side) for side in self.sampling]
         return (0 if self.flat else sides[0], *sides[1:])
 
@@ -47,7 +47,7 @@ class Growth:
                          for span, far, size in zip(box.spans, self.halo, volume, strict=True)))
 
     def grown(self, ids: Array, inner: Box) -> Array:
-        """``inner.shape``: the objects of a block, grown.
+        """``inner.shape``: the grown objects of a block.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Growth:
         return out
 
     def _steps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(n, 3) offsets within reach, nearest first; and (n,) the rank of the distance of each."""
+        """``(n, 3)`` offsets within reach, nearest first, and ``(n,)`` rank of their distances."""
         every = np.array(list(product(*(range(-far, far + 1) for far in self.halo))), np.int64)
         squares = np.round(((every * np.array(self.sampling)) ** 2).sum(axis=1), 9)
         order = np.argsort(squares, kind="stable")

@@ -1,8 +1,8 @@
-"""Objects of sections, linked from each section to the next: for 2-D networks on stacks with thick sections.
+"""Link objects of each section to those of the next: for 2-D networks on stacks with thick sections.
 
-An object and one of the next section are linked if each overlaps the other more than any other object there, and they
-share enough: their intersection over union is at least a given number. Where two overlap equally, the one whose first
-voxel comes first counts.
+Objects of two neighbouring sections are linked if each overlaps the other more than any other object, and if their
+intersection over union reaches a threshold. If two overlaps are equal, the object whose first voxel comes first is
+chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ids = npt.NDArray[np.int64]
 
 
 def overlap_of(above: Array, below: Array) -> Ids:
-    """(3, n) int64: pairs of numbers, and how many voxels they share.
+    """``(3, n)`` int64: pairs of ids, and the number of voxels that they share.
 
     Parameters
     ----------
@@ -32,21 +32,21 @@ def overlap_of(above: Array, below: Array) -> Ids:
 
 
 def overlaps_within(ids: Array) -> Ids:
-    """(3, n) int64: the same for all sections of a block ``(z, y, x)`` and those that follow them."""
+    """``(3, n)`` int64: overlaps between neighbouring sections of a block ``(z, y, x)``, as `overlap_of`."""
     none = np.zeros((3, 0), np.int64)
     return np.concatenate([none, *map(overlap_of, ids[:-1], ids[1:])], axis=1)
 
 
 def links(overlaps: Sequence[Ids], sizes: Ids, firsts: Ids, least: float) -> Ids:
-    """(2, m) int64: the objects that are linked.
+    """``(2, m)`` int64: pairs of linked objects.
 
     Parameters
     ----------
     overlaps
-        (3, n) each, as `overlap_of` gives them, by index in the tables; together all that some sections share with
-        those that follow them.
+        ``(3, n)`` arrays like those of `overlap_of`, but with indices into the tables; together they hold all overlaps
+        of some sections with the sections that follow them.
     sizes, firsts
-        Voxels and first voxel of every object, by the same index.
+        Number of voxels and first voxel of every object, by the same index.
     least
         Least intersection over union.
     """
@@ -61,7 +61,7 @@ def links(overlaps: Sequence[Ids], sizes: Ids, firsts: Ids, least: float) -> Ids
 
 
 def _best(objects: Ids, partners: Ids, shared: Ids, firsts: Ids) -> npt.NDArray[np.bool_]:
-    """(n,): which pairs are those of an object and the partner that it shares most with."""
+    """``(n,)`` bool: whether a pair consists of an object and the partner with the largest overlap."""
     order = np.lexsort((firsts[partners], -shared, objects))
     leads = np.ones(len(order), bool)
     leads[1:] = objects[order][1:] != objects[order][:-1]

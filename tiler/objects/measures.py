@@ -28,11 +28,11 @@ class Values:
     Parameters
     ----------
     mean
-        (n,) their means.
+        ``(n,)`` mean values.
     squares
-        (n,) sums of the squares of their differences from the mean.
+        ``(n,)`` sums of squared differences from the mean.
     least, most
-        (n,) their smallest and largest values. Where one value is NaN, all of these are.
+        ``(n,)`` smallest and largest values. If one value of an object is NaN, so are all of these.
     """
 
     mean: Floats
@@ -52,11 +52,11 @@ class Measures:
     voxels
         (n,) int64.
     sums
-        (n, 3) int64: sums of their coordinates z, y, x.
+        ``(n, 3)`` int64: sums of the coordinates z, y, x.
     starts, stops
-        (n, 3) int64: their boxes, half open.
+        ``(n, 3)`` int64: half-open bounding boxes.
     images
-        For each channel of each image.
+        Values for each channel of each image.
     """
 
     ids: Ids
@@ -77,7 +77,7 @@ class Measures:
         images
             ``(c, z, y, x)`` real numbers; c may be 0.
         start
-            ``(z, y, x)`` of the block in the volume.
+            ``(z, y, x)`` position of the block in the volume.
         """
         ids, index = compact(labels)
         n = len(ids)
@@ -104,11 +104,11 @@ class Measures:
 
     @property
     def centres(self) -> Floats:
-        """(n, 3): their centroids z, y, x in voxels, where the middle of the first voxel is 0."""
+        """``(n, 3)``: centroids z, y, x in voxels; the middle of the first voxel is 0."""
         return self.sums / self.voxels[:, None]
 
     def touches(self, volume: Shape) -> npt.NDArray[np.bool_]:
-        """(n,): which touch the border of a volume ``(z, y, x)``, along the axes on which it has several voxels."""
+        """``(n,)``: whether an object touches the border of a volume ``(z, y, x)``; axes of length 1 are ignored."""
         sizes = np.array(volume)
         at_border = (self.starts == 0) | (self.stops == sizes)
         found: npt.NDArray[np.bool_] = at_border[:, sizes > 1].any(axis=1)
@@ -136,7 +136,7 @@ def _merged(one: Values, other: Values, order: Ints, first: Ints, voxels: Ints) 
 
 
 def compact(labels: Array) -> tuple[Ids, Ints]:
-    """(n,) uint64 the ids of a block, ascending without 0; and ``(z, y, x)`` int64 their places in it, from 1."""
+    """``(n,)`` uint64 ids of a block, ascending, without 0; ``(z, y, x)`` int64 index of each voxel's id, from 1."""
     foreground = labels > 0
     if not foreground.any():
         return np.zeros(0, np.uint64), np.zeros(labels.shape, np.int64)
@@ -171,7 +171,7 @@ def _place(index: Ints, start: Ints, voxels: Ints, sums: Ints, starts: Ints, sto
 
 @compiled
 def _look(index: Ints, image: Floats, seen: Ints, mean: Floats, squares: Floats, least: Floats, most: Floats) -> None:
-    """Welford's sums, and the extremes; NaN stays."""
+    """Mean and squares by Welford's method, and extremes; NaN propagates."""
     for z in range(index.shape[0]):
         for y in range(index.shape[1]):
             for x in range(index.shape[2]):
@@ -191,7 +191,7 @@ def _look(index: Ints, image: Floats, seen: Ints, mean: Floats, squares: Floats,
 
 @dataclass
 class Total:
-    """A sum of tables that touches every row few times only: like tables are merged first, as in a binary counter."""
+    """Sum of tables that copies every row only a few times: like sizes are merged first, as in a binary counter."""
 
     tables: list[Measures] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""How objects are made of what a network gives: the options of instances as one value."""
+"""Rules that turn the output of a network into objects: the options of instances as one value."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ Seeds = Literal["distance", "probability"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How objects are made, in the order in which it is done.
+    """Rules for making objects, in the order in which they apply.
 
     Parameters
     ----------
     connectivity
-        Which voxels touch.
+        Voxels that count as neighbours.
     threshold
-        Objects are where the probability of one class is above it; None where the network gives labels.
+        Voxels belong to objects if the probability of one class is above it; None if the network gives labels.
     fill_holes
-        Whether background that has no way to the border becomes foreground.
+        Whether background that is not connected to the border becomes foreground.
     split
-        How objects that touch come apart; None where they stay together.
+        Watershed that separates touching objects; None to keep them together.
     seeds
-        What is flooded: the distance to the outside, or the probability.
+        Map to flood: the distance to the outside, or the probability.
     link
-        Least intersection over union of objects of two sections that become one; None where they are not linked.
+        Least intersection over union at which objects of two sections are joined; None to keep them apart.
     min_size
-        Objects of fewer voxels are dropped.
+        Objects with fewer voxels are dropped.
     grow
-        How far objects grow into the background, in voxels along x.
+        Distance by which objects grow into the background, in voxels along x.
     sampling
         ``(z, y, x)`` sides of a voxel, relative to x.
 
     Raises
     ------
     PlanError
-        If objects of volumes are to be linked.
+        If objects that already extend through the volume are to be linked.
     """
 
     connectivity: Connectivity
@@ -62,7 +62,7 @@ class Rules:
 
     @property
     def through_volume(self) -> bool:
-        """Whether an object may have voxels in several sections."""
+        """Whether an object may extend over several sections."""
         return not self.connectivity.flat or self.link is not None
 
     @property
@@ -81,5 +81,5 @@ class Rules:
 
 
 def default_connectivity(flat: bool) -> int:
-    """By sections for networks of slices, through the volume for networks of volumes."""
+    """Connectivity within sections for networks of slices, through the volume for networks of volumes."""
     return 4 if flat else 6

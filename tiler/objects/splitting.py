@@ -1,9 +1,9 @@
-"""Objects that touch, split by a watershed; each object alone, so that no other object and no block changes the result.
+"""Split touching objects by a watershed; each object by itself, independent of other objects and of blocks.
 
 The rule, for one object: its depth is the distance of every voxel to the nearest voxel outside of it (what lies beyond
 the volume is not outside), or a given map such as a probability. Seeds are the h-maxima of the depth: peaks from which
 one has to descend by at least ``height`` to reach a higher one. Flooding from the seeds, deepest voxels first, gives
-the parts. An object of one seed stays whole.
+the parts. An object with a single seed is not split.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from tiler.ports import Array
 
 Mask = npt.NDArray[np.bool_]
 STEPS = 2**16
-"""Into how many steps a unit of depth is cut."""
+"""Number of steps into which a unit of depth is quantised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watershed:
-    """How objects are split.
+    """Rule for splitting objects.
 
     Parameters
     ----------
     height
-        Least height of a peak: in voxels along x for distances, in its own units for another depth.
+        Least height of a peak: in voxels along x for distances, else in units of the depth map.
     connectivity
-        That of the objects.
+        Connectivity of the objects.
     sampling
         ``(z, y, x)`` sides of a voxel, relative to x.
     limit
-        Objects whose box holds more voxels stay whole.
+        Objects whose box has more voxels than this are not split.
     """
 
     height: float
@@ -49,16 +49,16 @@ class Watershed:
         return box.voxels <= self.limit
 
     def parts(self, inside: Mask, box: Box, volume: Shape, depth: Array | None = None) -> Array:
-        """``(z, y, x)`` uint32: the parts of an object, numbered from 1; 0 outside.
+        """``(z, y, x)`` uint32: parts of an object, numbered from 1; 0 outside.
 
         Parameters
         ----------
         inside
-            ``(z, y, x)`` where the object is, in its box.
+            ``(z, y, x)`` bool: voxels of the object in its box.
         box, volume
-            Its box, and the size of the volume that it lies in.
+            Box of the object, and size of the volume.
         depth
-            ``(z, y, x)`` float: what is flooded; None for distances.
+            ``(z, y, x)`` float: map to flood; None for distances.
         """
         if depth is None:
             depth = self.distances(inside, box, volume)
@@ -71,7 +71,7 @@ class Watershed:
         return found.astype(np.uint32)
 
     def distances(self, inside: Mask, box: Box, volume: Shape) -> Array:
-        """``(z, y, x)`` float64: how far each voxel of an object is from the outside."""
+        """``(z, y, x)`` float64: distance of each voxel of an object from the outside."""
         flat = self.connectivity.flat
         pads = [(0, 0) if axis == 0 and flat else (int(span.start > 0), int(span.stop < size))
                 for axis, (span, size) in enumerate(zip(box.spans, volume, strict=True))]
@@ -83,7 +83,7 @@ class Watershed:
         return cropped
 
     def _peaks(self, depth: Array) -> Mask:
-        """``(z, y, x)``: the h-maxima of what is at least 0 everywhere; depths are rounded, so that equal ones are."""
+        """``(z, y, x)``: h-maxima of a non-negative map; depths are rounded so that nearly equal ones are equal."""
         from skimage.morphology import local_maxima, reconstruction
 
         height, depth = np.round(self.height * STEPS), np.round(depth * STEPS)

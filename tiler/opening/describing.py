@@ -1,4 +1,4 @@
-"""Sources and models as text, from which a later run can find them again."""
+"""Descriptions of sources and models, by which a later run can find them again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiler.stores.address import is_address, names_place
 
 
 def describe_source(source: Any) -> str:
-    """A path as absolute text, anything else as its type: enough to find it again, or to say that one cannot."""
+    """A path as absolute text, anything else as its type."""
     if not names_place(source):
         return f"<{type(source).__name__}>"
     if is_address(source):

@@ -1,4 +1,4 @@
-"""The source and the predictor of one segmentation, and what is wanted of them."""
+"""Open the source and the predictor of one segmentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tiler.sources.volume import VolumeSource
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The ports of a segmentation and what is wanted of them."""
+    """Source, predictor and options of a segmentation."""
 
     options: ResolvedOptions
     source: Source
@@ -39,7 +39,7 @@ class Opened:
 
     @property
     def statistics(self) -> str | None:
-        """The rule of a first pass over the volume, None where there is none."""
+        """Rule of the first pass over the volume; None if no pass is needed."""
         rule = self.options.normalise
         return str(rule) if rule.measured else None
 
@@ -53,7 +53,7 @@ class Opened:
 
     @property
     def rules(self) -> Rules | None:
-        """How objects are made of labels; None where none are."""
+        """Rules for making objects; None if the output has no objects."""
         if not KINDS[self.kind].numbered:
             return None
         return rules_of(self.options, self.source, self.predictor)
@@ -70,7 +70,7 @@ class Opened:
                        tune=self.options.tune)
 
     def to_json(self) -> dict[str, Any]:
-        """The options that are known, with which the same can be opened again."""
+        """The known options, with which the same source and predictor can be opened again."""
         return {name: value for name, value in self.options.to_json().items() if name not in self.unknown}
 
 
@@ -82,14 +82,14 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     source, model, trust
         As for `tiler.segment`.
     options
-        As they were given.
+        Options as the user gave them.
     stored
-        Options of the run that goes on; the given ones win.
+        Options of the run to resume; given options take precedence.
 
     Raises
     ------
     TilerError
-        Whatever is wrong with the input, the model or the options, in one line.
+        If the input, the model or an option is not valid; the message is one line.
     """
     refuse_model_options(options, model)
     known = {name: value for name, value in (stored or {}).items() if name not in fixed_by(model)}
@@ -112,7 +112,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
 
 
 def _with_scaling(opened: Opened) -> Opened:
-    """With the statistics that the model's own scaling needs, where it has one and the user did not choose another."""
+    """Add the statistics for the model's own scaling, if it has one and the user did not choose another."""
     own = opened.predictor.capabilities.own_scaling
     if own is not None:
         if needs_slices(opened.source, own.measures, opened.predictor.footprint.flat):
@@ -132,7 +132,7 @@ def _settings(options: ResolvedOptions, region: Box | None) -> Settings:
 
 
 def _memory(options: ResolvedOptions) -> int | None:
-    """For one process; None leaves it to the plan."""
+    """Memory for one process; None lets the planner decide."""
     memory = None if options.memory is AUTO else options.memory
     if options.processes == 1:
         return memory

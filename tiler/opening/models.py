@@ -1,4 +1,4 @@
-"""Models: opened from names, files and modules, or taken as they are."""
+"""Open models from names, files and modules; predictors are used as they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiler.ports import Predictor, Source, missing_in
 from tiler.sources import open_source
 
 ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise", "threshold", "split", "seeds"})
-"""Options of the model that may be given with a predictor, as far as they agree with its values."""
+"""Model options that may be given with a predictor if they agree with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class OpenedModel:
     Parameters
     ----------
     predictor
-        What runs it.
+        Predictor that runs the model.
     model
-        As it was given: a name, a path or a module.
+        Model as the user gave it: a name, a path or a module.
     options
-        Those that it was opened with.
+        Options with which it was opened.
     """
 
     predictor: Predictor
@@ -36,24 +36,24 @@ class OpenedModel:
 
 
 def is_predictor(model: Any) -> bool:
-    """Whether a model is a predictor that somebody opened; a module of torch is none."""
+    """Whether a model is a predictor, which a torch module is not."""
     return not missing_in(model) and not hasattr(model, "parameters")
 
 
 def fixed_by(model: Any) -> frozenset[str]:
-    """Options that are already decided when this model is given."""
+    """Options whose values this model determines."""
     if isinstance(model, OpenedModel):
         return OF_MODEL
     return OF_MODEL - ANY_PREDICTOR if is_predictor(model) else frozenset()
 
 
 def refuse_model_options(options: Options, model: Any) -> None:
-    """Refuse options that an opened model has already, or that contradict what a predictor gives.
+    """Refuse options that an opened model already fixes, or that contradict a predictor.
 
     Raises
     ------
     PlanError
-        Naming them.
+        The message names the options.
     """
     options.refuse(fixed_by(model), "the model is already opened: give them to tiler.open_model")
     if not is_predictor(model):
@@ -72,21 +72,21 @@ def refuse_model_options(options: Options, model: Any) -> None:
 
 
 def open_model(model: Any, options: Options, trust: bool, source: Any = None) -> OpenedModel:
-    """A model that is opened once, for several segmentations.
+    """Open a model once, for several segmentations.
 
     Parameters
     ----------
     model, trust
         As for `tiler.segment`.
     options
-        Those of the model; others are refused.
+        Options of the model; others are refused.
     source
-        A volume as large as those to come, needed for ``average="rot7"`` alone.
+        A volume of the size that will be segmented; only ``average="rot7"`` needs it.
 
     Raises
     ------
     TilerError
-        Whatever is wrong with the model or the options, in one line.
+        If the model or an option is not valid; the message is one line.
     """
     options.refuse(TABLE.keys() - OF_MODEL, "they belong to a segmentation, not to a model")
     refuse_model_options(options, model)
@@ -106,7 +106,7 @@ def kind_of(options: Options, model: Any) -> KindName:
 
 
 def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Source | None) -> Predictor:
-    """The predictor of a model's name, file or module; one that is opened is taken as it is."""
+    """The predictor for the name, file or module of a model; an opened one is returned unchanged."""
     if isinstance(model, OpenedModel):
         return model.predictor
     if is_predictor(model):

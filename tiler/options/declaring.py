@@ -1,4 +1,4 @@
-"""How one option is declared, and how a whole table of them is read from a `typing.TypedDict`.
+"""Declaration of options, and the table of options that is read from a `typing.TypedDict`.
 
 ::
 
@@ -6,8 +6,8 @@
         kind: Annotated[Kind, Option(group="Result", parse=Choice(Kind), default="probabilities", flag="--as",
                                      help="What to write.")]
 
-A type checker sees the keyword and the type that it takes; the command line, the defaults, the checks and the
-documentation read the `Option` beside it.
+Type checkers see the keyword and its type; the command line, the defaults, the checks and the documentation read the
+`Option` beside it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AutoType = Literal[Auto.AUTO]
 
 
 class Parser(Protocol):
-    """Turns what a user gave into the final value of an option; what is final already stays as it is."""
+    """Converts the user's value of an option to its final value; final values stay unchanged."""
 
     def __call__(self, value: Any, option: str) -> Any:
         """The final value.
@@ -61,17 +61,17 @@ class Option:
     help
         One or two sentences. Other options are written in backticks, as in `tiler.errors.TilerError`.
     default
-        The value where none is given; None leaves the choice to the model, the input or the plan.
+        Default value; None leaves the choice to the model, the input or the plan.
     otherwise
-        What happens where there is no ``default``, for the documentation.
+        Description of the behaviour if there is no ``default``, for the documentation.
     example
-        A value as the command line takes it.
+        Example of a value on the command line.
     flag
         Its name on the command line; by default ``--name``.
     short
         One-letter name on the command line.
     metavar
-        What ``--help`` shows in place of the value.
+        Placeholder of the value in ``--help``.
     free
         Whether it cannot change a result: a run may be resumed with another value.
     of_model
@@ -81,7 +81,7 @@ class Option:
     of_output
         Whether it needs a written output or a run of its own, so that it cannot be given for a lazy result.
     name
-        Keyword; the table fills it in.
+        Keyword, which the table fills in.
     """
 
     group: str
@@ -121,18 +121,18 @@ def table_of(keywords: Any) -> dict[str, Option]:
 
 
 class UnknownOptionError(PlanError, TypeError):
-    """A keyword that names no option."""
+    """A keyword that is not the name of an option."""
 
 
 def refuse_unknown(given: Iterable[str], table: Mapping[str, object]) -> None:
-    """Refuse a keyword that is not in the table, and name those that look like it.
+    """Refuse a keyword that is not in the table, and suggest similar ones.
 
     Parameters
     ----------
     given
         Keywords of a call.
     table
-        `Option`, or anything, by the keywords that there are.
+        Valid keywords; the values are not used.
 
     Raises
     ------

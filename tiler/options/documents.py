@@ -14,11 +14,11 @@ from tiler.options.table import TABLE
 Function = TypeVar("Function", bound=Any)
 
 FLAGS = {"output": "-o"}
-"""Names on the command line of parameters that are in no table and are not ``--name``."""
+"""Command-line names of parameters outside the table, if they are not ``--name``."""
 
 
 def cli_spelling(keyword: str, value: str | None) -> str:
-    """``--as`` or ``--as labels``: an option as it stands on the command line."""
+    """``--as`` or ``--as labels``: an option as it is written on the command line."""
     flag = TABLE[keyword].spelling if keyword in TABLE else FLAGS.get(keyword, flag_of(keyword))
     if value == "False":
         return flag.replace("--", "--no-", 1)

@@ -40,7 +40,7 @@ class Options:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Options:
-        """Options from a mapping, such as the JSON of `ResolvedOptions.to_json`; None is left out."""
+        """Options from a mapping, such as the JSON of `ResolvedOptions.to_json`; values of None are ignored."""
         return cls(**values)
 
     def given(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Options:
         return dict(self._given)
 
     def get(self, name: str) -> Any:
-        """The final value of one option, None where it was not given."""
+        """Final value of one option; None if it was not given."""
         return self._given.get(name)
 
     def over(self, others: Mapping[str, Any]) -> Options:
@@ -60,12 +60,12 @@ class Options:
         return Options.of({name: value for name, value in self._given.items() if name not in names})
 
     def refuse(self, names: Collection[str], why: str) -> None:
-        """Refuse options that are not possible here.
+        """Refuse options that do not apply here.
 
         Raises
         ------
         PlanError
-            Naming those of ``names`` that were given.
+            If one of ``names`` was given; the message names it.
         """
         found = [f"`{name}`" for name in self._given if name in names]
         if found:

@@ -11,7 +11,7 @@ from tiler.options.parsers import numbers
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Where the numbers come from that grey values are normalised with.
+    """Origin of the numbers with which grey values are normalised.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def parse_rule(value: Any, option: str = "normalise") -> Rule:
     Raises
     ------
     PlanError
-        If it states none.
+        If the text does not state a rule.
     """
     if isinstance(value, Rule):
         return value

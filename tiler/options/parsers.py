@@ -1,4 +1,4 @@
-"""Parsers of single values: each takes what a command line or a call gives, and returns the final type."""
+"""Parsers of single values from the command line or a call; each returns the final type."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number, as a number or as its digits; "auto" where ``auto`` allows it."""
+    """A whole number, as a number or as its digits; also "auto" if ``auto`` is set."""
 
     least: int
     most: int | None = None
@@ -95,7 +95,7 @@ class Real:
 
 
 def _index(value: Any) -> int | None:
-    """An integer of any library, or a text of digits; None for all else, floats and truth values included."""
+    """An integer of any library, or a text of digits; None for all other values, including floats and booleans."""
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
         return int(value)
     try:
@@ -261,7 +261,7 @@ LEVELS = {"blosc": range(10), "zstd": range(23), "gzip": range(10), "none": rang
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """A compression and its level: ``"blosc"``, ``"blosc:7"``, ``("blosc", 7)``; None is the level of its library."""
+    """A compression and its level: ``"blosc"``, ``"blosc:7"``, ``("blosc", 7)``; None is the library's level."""
 
     def __call__(self, value: Any, option: str) -> tuple[str, int | None]:
         parts = value.split(":") if isinstance(value, str) else value

@@ -13,13 +13,13 @@ Range = tuple[int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region as it was asked for; spans may be open where the volume's size is not known yet."""
+    """A region as the user gave it; spans may be open while the size of the volume is unknown."""
 
     spans: tuple[Range, ...]
     time: int | None = None
 
     def __str__(self) -> str:
-        """The text that gives this region again."""
+        """Text from which this region can be parsed again."""
         named = [f"{axis}={'' if start is None else start}:{'' if stop is None else stop}"
                  for axis, (start, stop) in zip("zyx", self.spans, strict=True)]
         return ",".join(named if self.time is None else [f"t={self.time}", *named])

@@ -1,7 +1,7 @@
 """The table of options: everything that can be chosen about a segmentation.
 
-A new option is one entry of the keywords of its group (what a user may give) and one field beside them (what the engine
-gets). The command line, the defaults, the checks, the docstrings and the documentation's table follow.
+A new option is one keyword in its group (the user's value) and one field beside it (the engine's value). The command
+line, the defaults, the checks, the docstrings and the table in the documentation follow from these.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Keywords(ResultKeywords, ObjectsKeywords, ModelKeywords, InputKeywords, Re
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedOptions(ResultOptions, ObjectsOptions, ModelOptions, InputOptions, ResourcesOptions):
-    """Every option in its final type; None only where the model or the input decides.
+    """Every option in its final type; None only if the model or the input decides.
 
-    Planning, running, checking and lazy results see nothing else of what a user asked for.
+    Planning, running, checking and lazy results read the user's options only from here.
     """
 
     @property
@@ -37,12 +37,12 @@ class ResolvedOptions(ResultOptions, ObjectsOptions, ModelOptions, InputOptions,
 
     @property
     def storage(self) -> dict[str, Any]:
-        """Options that say how a zarr output is stored, by keyword; those that are left open are left out."""
+        """Options for the storage of a zarr output, by keyword; undecided options are left out."""
         values = {name: getattr(self, name) for name, option in TABLE.items() if option.of_zarr}
         return {name: value for name, value in values.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """The options as JSON that `Options` reads again; those that are left open are left out."""
+        """The options as JSON that `Options` can read; undecided options are left out."""
         values = {name: getattr(self, name) for name in TABLE}
         if self.dtype == KINDS[self.kind].types[0]:
             del values["dtype"]  # it follows from the kind
@@ -54,7 +54,7 @@ TABLE = table_of(Keywords)
 
 
 def plain(value: Any) -> Any:
-    """A final value as JSON: texts, numbers and lists as they are, objects by their type, all else as text."""
+    """A final value as JSON: texts, numbers and lists unchanged, objects by their type, all others as text."""
     if isinstance(value, (str, bool, int, float, list, tuple)):
         return value
     if isinstance(value, Mapping):

@@ -9,8 +9,8 @@ On one axis::
                                         [=======tile=======]            the last one ends where the canvas ends
     weight    ¯¯\\    /¯¯\\   ...                                         a hat over each window, as a share of all hats
 
-A lattice belongs to the canvas, not to a block, and every voxel adds its windows in the lattice's order: so the blocks
-leave no trace. The hats are a product over the axes, and so are the sums that they are divided by.
+The lattice of windows depends on the canvas, not on a block, and every voxel adds its windows in the lattice's order,
+so that the result does not depend on the blocks. Hats and their sums are products over the axes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Lattice:
     Parameters
     ----------
     canvas
-        That no window leaves; in the class of sizes of the tile.
+        Span that contains every window; its size is legal for a tile.
     tile, stride
         Length of a window, and the step of which its start is a multiple.
     shift
-        By how much all but the outermost windows are moved, to see how much depends on where they lie.
+        Distance by which all but the outermost windows are moved, to measure the effect of their positions.
     """
 
     canvas: Span
@@ -55,12 +55,12 @@ class Lattice:
         return sorted({first, *inner, last})
 
     def windows(self, block: Span) -> list[Span]:
-        """Those that reach into a block."""
+        """Windows that overlap a block."""
         spans = (Span(start, start + self.tile) for start in self.starts)
         return [span for span in spans if span.start < block.stop and block.start < span.stop]
 
     def share(self, window: Span, part: Span) -> Array:
-        """(part.size,) float64: the weight of a window in a part of it, all windows together being 1."""
+        """``(part.size,)`` float64: weight of a window in a part of it; the weights of all windows sum to 1."""
         total = sum(self._hat(each, part) for each in self.windows(part))
         share: Array = self._hat(window, part) / total
         return share
@@ -73,7 +73,7 @@ class Lattice:
 
 @dataclass(frozen=True, slots=True)
 class BlendedAxis(AxisLayout):
-    """Where windows lie on one axis of a volume."""
+    """Positions of windows on one axis of a volume."""
 
     def tiles(self, block: Span) -> list[Tile]:
         return [_tile((window,), (block,)) for window in self._windows(block)]
@@ -99,7 +99,7 @@ class Windows:
 
     @classmethod
     def on(cls, canvas: Box, tile: Shape, stride: Shape, shifted: bool = False) -> Windows:
-        """Laid as they are run, or shifted by half a hop, as near as whole strides allow."""
+        """Lay windows as in a run, or shifted by half a hop, rounded to whole strides."""
         plain = [Lattice(*args) for args in zip(canvas.spans, tile, stride, strict=True)]
         shifts = [axis.hop // 2 // axis.stride * axis.stride if shifted else 0 for axis in plain]
         return cls(tuple(Lattice(axis.canvas, axis.tile, axis.stride, shift)
@@ -112,16 +112,16 @@ class Windows:
 
     @property
     def movable(self) -> bool:
-        """Whether shifted ones lie elsewhere."""
+        """Whether shifted windows differ from unshifted ones."""
         return any(axis.shift for axis in self.axes)
 
     def tiles(self, block: Box) -> list[Tile]:
-        """Those that reach into a block, in the lattice's order."""
+        """Windows that overlap a block, in the lattice's order."""
         spans = [axis.windows(span) for axis, span in zip(self.axes, block.spans, strict=True)]
         return [_tile(window, block.spans) for window in product(*spans)]
 
     def weight(self, tile: Tile) -> Array:
-        """``(*tile.write.shape)`` float64: the share of a window in what it writes."""
+        """``(*tile.write.shape)`` float64: weight of a window in the voxels that it writes."""
         shares = [axis.share(window, part) for axis, window, part in
                   zip(self.axes, tile.read.spans, tile.write.spans, strict=True)]
         weight: Array = shares[0][:, None, None] * shares[1][:, None] * shares[2]

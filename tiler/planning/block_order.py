@@ -1,4 +1,4 @@
-"""In which order blocks are visited, so that chunks that they share are decoded once and need not be kept for long.
+"""Order in which blocks are visited, so that shared chunks are decoded once and are soon released.
 
 ::
 
@@ -6,8 +6,8 @@
     [ 0 | 1 | 2 ][ 6 | 7 ]         chunks that 0 shares with 1 are kept for a moment, those that it shares with 3 for a
     [ 3 | 4 | 5 ][ 8 | 9 ]         row of the strip; those that 2 shares with 6 are decoded twice
 
-The longer a strip, the less is decoded twice and the more must be kept. Order and cache change no result, and stand
-in no fingerprint.
+Longer strips decode fewer chunks twice and keep more chunks in memory. Order and cache do not change any result and
+are not part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ import numpy as np
 from tiler.geometry import Shape, Span
 
 ENOUGH = 1.05
-"""Chunks that are decoded as often as that on average are decoded once, for all that it costs."""
+"""Mean number of decodings per chunk up to which chunks count as decoded once."""
 
 PARTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128, 512, 2048)
-"""In how many strips an axis is cut."""
+"""Numbers of strips into which an axis may be cut."""
 
 SPARED = 1.02
-"""A cache that decodes this much more than the best one may be smaller."""
+"""Factor by which a smaller cache may decode more than the best one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """How the blocks of a plan are visited.
+    """Order of the blocks of a plan, and its cache.
 
     Parameters
     ----------
     strip
-        Blocks of a strip, on each axis.
+        Number of blocks of a strip on each axis.
     cache
         Bytes of decoded chunks to keep; 0 for none.
     memory
-        Bytes that this takes, with what is being taken apart into chunks.
+        Memory of the cache in bytes, including windows that are being cut into chunks.
     decoded
-        Voxels that are decoded with it, of one channel.
+        Number of decoded voxels of one channel.
     decodes
-        How often a chunk is decoded, on average.
+        Mean number of times that a chunk is decoded.
     """
 
     strip: Shape
@@ -58,7 +58,7 @@ class Visit:
 
 
 def in_strips(counts: Shape, strip: Shape) -> Iterator[int]:
-    """Indices of a grid with so many blocks on each axis, strip by strip."""
+    """Indices of a grid with ``counts`` blocks on each axis, strip by strip."""
     corners = product(*(range(0, count, step) for count, step in zip(counts, strip, strict=True)))
     for corner in corners:
         inside = (range(first, min(first + step, count)) for first, step, count in
@@ -90,7 +90,7 @@ class AxisChunks:
         self.shared = int(shared.max(initial=0))
 
     def successors(self, length: int) -> dict[Span, int | None]:
-        """Where the window begins that follows each one in a strip of so many blocks; None for the last."""
+        """Start of the window that follows each window, in strips of ``length`` blocks; None for the last one."""
         following = [*self._starts[1:].tolist(), None]
         return {span: None if (number + 1) % length == 0 else start
                 for number, (span, start) in enumerate(zip(self._needed, following, strict=True))}
@@ -108,7 +108,7 @@ class AxisChunks:
 
     @property
     def lengths(self) -> list[int]:
-        """Strips that are worth trying: even shares of all blocks; one block where they share no chunk."""
+        """Lengths of strips to try: even shares of all blocks; one block if blocks share no chunk."""
         count = len(self._needed)
         if self.strips(1)[0] == self.whole:
             return [1]
@@ -116,18 +116,18 @@ class AxisChunks:
 
 
 def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int, readers: int) -> Visit:
-    """The smallest cache with which about as little is decoded as with any that fits.
+    """The smallest cache that decodes about as little as the best one that fits.
 
     Parameters
     ----------
     axes
-        One for each axis.
+        Chunks along each axis.
     voxel
         Bytes of all channels of a voxel.
     budget
         Bytes that the cache may take.
     readers
-        Threads that read; each takes one window apart, and holds chunks of it that no other needs.
+        Number of reading threads; each cuts one window into chunks and holds those that no other window needs.
     """
     whole = math.prod(axis.whole for axis in axes)
     ones = (1,) * len(axes)
@@ -146,10 +146,10 @@ def best_visit(axes: Sequence[AxisChunks], voxel: int, budget: int, readers: int
 
 
 def _to_keep(axes: Sequence[AxisChunks], strips: Sequence[int], lengths: Shape, readers: int) -> int:
-    """Voxels of chunks that are needed again later, at most, and of the windows under way.
+    """Largest number of voxels in chunks that are needed again, and in the current windows.
 
-    What two layers of a strip share is kept for as long as a layer takes: for all of it where some of the next layer
-    is visited already, hence one window more.
+    Chunks shared by two layers of a strip are kept while a layer is visited. While the next layer begins, the whole
+    layer is still kept, hence one more window.
     """
     kept = readers * math.prod(axis.window for axis in axes)
     for number, (axis, length) in enumerate(zip(axes, lengths, strict=True)):

@@ -134,7 +134,7 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether exact tiles are laid, whose size does not matter to the result."""
+        """Whether the run uses exact tiles, whose size does not affect the result."""
         return self.tiling == "exact"
 
     @property
@@ -148,7 +148,7 @@ class Plan:
 
     @property
     def order(self) -> Iterator[int]:
-        """Indices of the grid as its blocks are visited."""
+        """Indices of the grid in the order in which blocks are visited."""
         return in_strips(self.grid.counts, self.strip)
 
     @property
@@ -164,7 +164,7 @@ class Plan:
         return {"format": FORMAT, "fingerprint": self.fingerprint, **content}
 
     def provenance(self) -> dict[str, Any]:
-        """The plan as an output carries it: without what depends on the machine that happened to run it."""
+        """The plan as stored in an output, without values that depend on the machine."""
         content = self.to_json()
         for name in ("batch", "workers", "memory", "strip", "cache"):
             del content[name]
@@ -174,12 +174,12 @@ class Plan:
 
     @classmethod
     def from_json(cls, content: Json) -> Plan:
-        """The plan that `to_json` gave.
+        """Read a plan from the JSON of `to_json`.
 
         Raises
         ------
         PlanError
-            If it was written by another format version, or was changed by hand.
+            If its format version is unknown, or it was changed by hand.
         """
         if content.get("format") != FORMAT:
             raise PlanError(f"the stored plan has format {content.get('format')!r}, this version reads {FORMAT}")
@@ -200,5 +200,5 @@ class Plan:
         return replace(self, estimate=replace(self.estimate, disk_bytes=room.output, temporary_bytes=room.temporary))
 
     def with_resources(self, batch: int | None, workers: int | None) -> Plan:
-        """The same plan, run with another batch or other workers."""
+        """The same plan with another batch or other workers."""
         return replace(self, batch=batch or self.batch, workers=workers or self.workers)

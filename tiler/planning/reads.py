@@ -1,4 +1,4 @@
-"""How much a run reads: along each axis its blocks are counted on their own, and the axes multiplied."""
+"""Amount of data that a run reads: counted along each axis, then multiplied over the axes."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class AxisLayout:
-    """Where tiles lie on one axis of a volume.
+    """Positions of tiles on one axis of a volume.
 
     Parameters
     ----------
     tile, reach, canvas
         See `tiler.geometry.tiles_of`.
     size, unit
-        Voxels of the volume, and how many of them are decoded at once.
+        Length of the volume and of its read unit, in voxels.
     phase
-        What of the volume is the origin of the blocks.
+        Voxel of the volume that is the origin of the blocks.
     """
 
     tile: int
@@ -63,7 +63,7 @@ class AxisLayout:
         return tiles_of(Box((block,)), (self.tile,), Footprint.of([self.reach]), canvas)
 
     def reads(self, block: Span) -> tuple[int, Span]:
-        """How many tiles a block has, and the hull of what they read of the canvas."""
+        """Number of tiles of a block, and the hull of their reads on the canvas."""
         return reads_of(block, self.tile, self.reach, self._held)
 
     def traffic(self, blocks: Iterable[Span]) -> Traffic:
@@ -94,7 +94,7 @@ def inside(span: Span, size: int) -> Span:
     """Span of a volume's axis that is read to fill a span of the mirrored canvas."""
     if Span(0, size).contains(span):
         return span
-    if span.size >= 2 * size:  # a whole period: no list of places, of a tile that no memory would hold
+    if span.size >= 2 * size:  # a whole period; listing the places of a huge tile would not fit into memory
         return Span(0, size)
     places = mirrored_indices(span, size)
     return Span(int(places.min()), int(places.max()) + 1)

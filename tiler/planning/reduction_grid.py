@@ -1,4 +1,4 @@
-"""Where a pass that reduces goes: whole strides over every network input, context beyond them discarded.
+"""Grid of a reducing pass: whole strides over every network input; context beyond them is discarded.
 
 ::
 
@@ -6,7 +6,7 @@
     stride grid, begun at the phase     |-----|-----|-----|-----|-----|-----|-----|-----|
     blocks, cut where a canvas ends     [=================|=================|===========]
 
-An orientation that flips an axis has its grid at another phase, since the network lays it from the other end.
+An orientation that flips an axis has a grid with another phase, because the network lays it from the other end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tiler.planning.reads import AxisLayout, Traffic
 from tiler.ports import Predictor, Reduction, VolumeShape
 
 BLOCK_VOXELS = 1 << 23
-"""Of one block at most, as long as it holds one core: what it records is of one size whatever it holds."""
+"""Most voxels of a block, unless a single core is larger; the size of its record does not depend on its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Sweep:
 
     @property
     def _covered(self) -> Box:
-        """Whole strides that hold the volume, or all of its canvas."""
+        """Whole strides that cover the volume or its canvas."""
         whole = self.field.canvas or Box.of_shape(self.field.volume[1:])
         if self.of_slices:
             whole = Box((self.field.region.spans[0], *whole.spans[1:]))
@@ -81,7 +81,7 @@ class Sweep:
 
     @property
     def _block(self) -> Shape:
-        """Whole cores: one, then as many along x, y and z as a block may hold."""
+        """Whole cores: one, then as many along x, y and z as fit into a block."""
         covered, field, footprint = self._covered.shape, self.field, self.reduction.footprint
         sides = [size if full == tile else axis.core(tile) for size, full, tile, axis in
                  zip(covered, self._canvas_shape, field.tile, footprint.axes, strict=True)]

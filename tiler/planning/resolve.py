@@ -1,8 +1,7 @@
-"""From what the user wants to what will happen.
+"""Make the plan of a run from the settings of the user.
 
-`resolve` turns `Settings` into a frozen `Plan` without reading a voxel or listing a block. Whatever is
-left open is decided there once: afterwards a plan is trusted, stored in the journal, and loaded again by a
-resumed run.
+`resolve` converts `Settings` to a frozen `Plan` without reading a voxel or listing a block. It makes every open choice,
+once: afterwards the plan is trusted, stored in the journal, and loaded again by a resumed run.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     source, predictor
         Only their shapes, types and identities are used.
     extra
-        Whatever else can change the result (post-processing).
+        Further settings that can change the result (post-processing).
     tune
-        Whether the network is timed for a few seconds where there is much to do; see `tiler.planning.speed`.
+        Whether to time the network for a few seconds before a large run; see `tiler.planning.speed`.
 
     Raises
     ------
     GeometryError
         If the tile is not legal or the region does not lie in the volume.
     MemoryBudgetError
-        If nothing fits into the budget; the message says the least that would do.
+        If no tile fits into the budget; the message gives the smallest sufficient budget.
     """
     _check_channels(source, predictor)
     region = _region(settings.region, source)
@@ -63,7 +62,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     choice = _choose(load, settings, budget)
     visit = load.visit(choice, budget)
     peak = budget.used + load.bytes(choice) + visit.memory
-    # A tile that was asked for may take more than the half that is taken unasked, but not more than there is.
+    # An explicit tile may take more than the default half of the memory, but not more than is available.
     limit = settings.memory or free + budget.used
     if peak > limit:
         advice = ADVICE.get(predictor.capabilities.tiling, "raise --memory or lower --tile, --block or --batch")
@@ -110,7 +109,7 @@ def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
 
 
 def _in_one_piece(load: Workload, settings: Settings) -> Choice:
-    """Every network input as one tile, and the wanted part of it as one block."""
+    """Every network input as one tile, and the requested part of it as one block."""
     assert load.canvas is not None
     flat = load.predictor.footprint.flat
     choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
@@ -123,7 +122,7 @@ def _in_one_piece(load: Workload, settings: Settings) -> Choice:
 
 
 def _legal(wanted: Shape, load: Workload) -> Shape:
-    """The tile that was asked for, if the network can take it."""
+    """The requested tile, if the network can take it."""
     tile = tile_on_canvas(wanted, load.canvas)
     for name, size, reach, full in zip(AXES, tile, load.predictor.footprint.axes, load.canvas_shape, strict=True):
         if reach.admits(size) or size == full:
@@ -252,6 +251,6 @@ def _essence(load: Workload, choice: Choice, extra: Json) -> Json:
 
 
 def as_loaded(content: Json) -> Json:
-    """JSON as it will be when it is loaded again, with lists for tuples."""
+    """JSON as it is after loading, with lists in place of tuples."""
     loaded: Json = json.loads(json.dumps(content))
     return loaded

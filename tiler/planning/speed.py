@@ -1,7 +1,7 @@
-"""How fast a network runs on this machine: measured in a few seconds, kept for the next time.
+"""Speed of a network on this machine: measured in a few seconds and stored for later runs.
 
-What a pass takes is measured on tiles of growing size. Between them seconds are interpolated over operations, on
-logarithmic axes; beyond the largest they grow as the operations do.
+Passes are timed on tiles of growing size. Seconds are interpolated over operations on logarithmic axes; beyond the
+largest tile they are proportional to the operations.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from tiler.version import __version__
 log = logging.getLogger(__name__)
 
 WORTH = 2e13
-"""Operations from which on a measurement is a small part of a run: some two minutes of two processor cores."""
+"""Operations above which a measurement is a small part of a run: about two minutes on two processor cores."""
 
 SECONDS = 10.0
-"""That a measurement may take, opening and compiling of the network left out. Long enough for a core of 1024 with a
-U-Net of base 32 on two processor cores: a tensor of more than 32 MiB, which the allocator gives back each time, costs
-more than its operations say."""
+"""Duration of a measurement, without opening and compiling the network. Long enough for a core of 1024 with a U-Net of
+base 32 on two processor cores: the allocator returns a tensor of more than 32 MiB to the system each time, so that it
+costs more than its operations suggest."""
 
 CORES = (32, 96, 256, 512, 1024)
-"""Sides of the cores that are measured; those of networks of volumes are of as many voxels."""
+"""Sides of the measured cores; cores of networks of volumes have the same number of voxels."""
 
 REPEATS = 3
 
@@ -65,7 +65,7 @@ class Speed:
         return float(np.exp(np.interp(wanted, known, seconds) + beyond))
 
     def passes(self, flops: float, calls: int) -> float:
-        """Seconds of all passes, each of which has an equal share of the operations."""
+        """Seconds of all passes, if each has an equal share of the operations."""
         return calls * self.call(flops / calls)
 
     @property
@@ -76,9 +76,9 @@ class Speed:
 
 
 def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
-    """The speed where it was measured before, or where measuring is worth it; None for small work.
+    """The speed, if it was measured before or measuring it pays off; None for small runs.
 
-    Small work never looks at what was measured, so that its tiles are the same on every machine.
+    Small runs ignore measurements, so that their tiles are the same on every machine.
     """
     if predictor.capabilities.passes is not None:
         return None
@@ -97,7 +97,7 @@ def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
 
 
 def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
-    """Time passes of growing tiles, as long as `SECONDS` allow and no longer than a region needs."""
+    """Time passes of growing tiles, within `SECONDS` and up to the size of the region."""
     if predictor.capabilities.needs_statistics:
         predictor = predictor.with_statistics((0.0,) * source.shape[0], (1.0,) * source.shape[0])
     points: list[tuple[float, float]] = []
@@ -115,15 +115,15 @@ def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
 
 
 def _expected(points: list[tuple[float, float]], predictor: Predictor, tile: Shape) -> float:
-    """Seconds that measuring a tile will take: at least two passes."""
+    """Expected seconds for measuring a tile: at least two passes."""
     flops, seconds = points[-1]
     return 2 * seconds * predictor.cost(tile, 1).flops / flops
 
 
 def _timed(predictor: Predictor, source: Source, tile: Shape) -> tuple[float, float, float]:
-    """Operations and seconds of a pass, the fastest of some, and all seconds but those of the first, which opens.
+    """Operations and seconds of the fastest of several passes, and the total seconds without the first, slow one.
 
-    Where there are several feeders all have a pass at once, and what that takes is shared among the passes.
+    With several feeders, all run a pass at once and the duration is divided by their number.
     """
     batch = _batch(predictor, source, tile)
     crop = predictor.footprint.core(tile)
@@ -173,14 +173,14 @@ def _voxels(shape: Shape) -> int:
 
 
 def _key(predictor: Predictor) -> str:
-    """Changes with the machine, the network and the versions of what runs it."""
+    """Key of a measurement; depends on the machine, the network and the versions of the libraries."""
     machine = [platform.node(), platform.machine(), platform.processor(), cores()]
     content = [__version__, np.__version__, machine, predictor.capabilities.feeders, dict(predictor.identity)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _folder() -> Path:
-    """Where this user's caches lie on this system."""
+    """Cache folder of this user on this system."""
     if sys.platform == "win32":
         home = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
@@ -209,7 +209,7 @@ def _pairs(content: Any) -> Iterator[tuple[float, float]]:
 
 
 def _keep(path: Path, speed: Speed) -> None:
-    """Keep a measurement. A folder that cannot be written costs another measurement, not the run."""
+    """Store a measurement. If the folder is not writable, later runs measure again."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_durably(path, json.dumps({"points": speed.points}).encode(), shared=True)

@@ -1,4 +1,4 @@
-"""A plan for people: its figures as rows of text."""
+"""A plan as text: its figures in rows."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def by(shape: tuple[int, ...]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units, the largest first: ``2 h 5 min``."""
+    """Duration in at most two units, the larger first: ``2 h 5 min``."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
 
 
 def size(count: int) -> str:
-    """Bytes in the largest unit that leaves a number above one: ``1.5 GiB``."""
+    """Bytes in the largest unit that gives a number above one: ``1.5 GiB``."""
     for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if count >= 1 << power:
             return f"{count / (1 << power):.1f} {unit}"

@@ -1,8 +1,8 @@
-"""Which tile and which block: the cheapest that fit into memory.
+"""Choice of tile and block: the cheapest that fit into memory.
 
-The cost of a plan is that of its forward passes, of calling the network once a tile, and of decoding what is
-read. A larger tile wastes less on context and takes more memory; the largest that fits is seldom needed, so
-that of all tiles within 1 % of the cheapest the smallest is taken. No tile is larger than the region needs.
+The cost of a plan comprises its forward passes, one call of the network per tile, and decoding. A larger tile wastes
+less on context and takes more memory. The largest tile that fits is seldom needed, so the smallest tile within 1 % of
+the lowest cost is chosen. No tile is larger than the region needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tiler.planning.workload import Budget, Choice, Workload, bytes_out
 from tiler.ports import Predictor
 
 CORES = sorted({16 * round(2 ** (quarter / 4)) for quarter in range(33)})
-"""Cores that are tried, from 16 to 4096, four to an octave."""
+"""Sides of the cores to try, from 16 to 4096, four per octave."""
 
 BLOCK_BYTES = 32 << 20
 BLOCK_SIDE = 512
@@ -27,12 +27,12 @@ MB = 10**6
 def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Budget) -> Shape:
     """The smallest tile within 1 % of the cheapest that fits into a budget.
 
-    Where that leaves no room to keep the chunks that blocks share, the smallest within 10 % which does.
+    If that leaves no memory for chunks that blocks share, take the smallest tile within 10 % that does.
 
     Raises
     ------
     MemoryBudgetError
-        If none fits; the message says the least that would do.
+        If no tile fits; the message gives the smallest sufficient budget.
     """
     choices = [Choice(tile, block or block_for(load, tile), batch or 1) for tile in _candidates(load)]
     on_device = [choice for choice in choices if load.fits_devices(choice)]
@@ -69,7 +69,7 @@ def _candidates(load: Workload) -> list[Shape]:
 
 
 def least_tile(predictor: Predictor) -> Shape:
-    """The smallest tile that leaves a core in every pass."""
+    """The smallest tile that has a core in every pass."""
     footprints, passes = [predictor.footprint], predictor.capabilities.passes
     if passes is not None:
         footprints += [each.footprint for orientations in passes.reductions for each in orientations]
@@ -77,7 +77,7 @@ def least_tile(predictor: Predictor) -> Shape:
 
 
 def _share(size: int, core: int) -> int:
-    """An even share of an axis of about ``core`` voxels; large ones so that blocks have handsome divisors."""
+    """An even share of an axis of about ``core`` voxels, rounded if large so that block sizes divide well."""
     share = math.ceil(size / math.ceil(size / core))
     return min(size, math.ceil(share / EVEN) * EVEN) if share > BLOCK_SIDE // 4 else share
 

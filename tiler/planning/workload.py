@@ -34,7 +34,7 @@ PINNED = 2
 """Host memory over bytes copied to and from devices: torch rounds pinned memory up to powers of two."""
 
 FOUND_BYTES = 1 << 17
-"""Memory of what one pass finds of one network input: some thousand channels, and their record."""
+"""Bytes of the statistics of one pass over one network input: some thousand channels, and their record."""
 
 BATCH_VOXELS = 1 << 19
 FEW_DECODES = 1.2
@@ -42,7 +42,7 @@ FEW_DECODES = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A tile, the blocks it is laid in, and how many of it go to the model at once."""
+    """Shapes of tile and block, and number of tiles per forward pass."""
 
     tile: Shape
     block: Shape
@@ -51,7 +51,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Memory that a run may take, and what the process has taken already, in bytes."""
+    """Memory that a run may take, and memory that the process already uses, in bytes."""
 
     bytes: int
     used: int
@@ -63,7 +63,7 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """A volume, a network and a region of interest: what tiles and blocks are chosen for."""
+    """A volume, a network and a region, for which tiles and blocks are chosen."""
 
     source: Source
     predictor: Predictor
@@ -80,7 +80,7 @@ class Workload:
         return self.predictor.cost(tile, batch)
 
     def bytes(self, choice: Choice) -> int:
-        """Memory of this machine on top of the process, of its greediest pass, with what the passes find."""
+        """Memory on this machine beyond that of the process: of its largest pass, with the collected statistics."""
         sweeps = self.sweeps(choice.tile, choice.block)
         needs = [self._sweep_bytes(level, orientations[0]) for level, orientations in enumerate(sweeps)]
         return max(self._last_bytes(choice), *needs) + self._found_bytes if needs else self._last_bytes(choice)
@@ -106,7 +106,7 @@ class Workload:
                 + _in_codecs(window, self.source.read_unit) * voxel + LIBRARIES)
 
     def _fed(self, given: int, result: int, cost: Cost) -> int:
-        """Of the passes that are under way at once, each with what it is given and its result."""
+        """Memory of all simultaneous forward passes, each with its input and its result."""
         inside = cost.bytes if self.device_memory is None else PINNED * (given + result)
         return self._depths.feeders * (given + inside)
 
@@ -120,11 +120,11 @@ class Workload:
 
     @property
     def device_memory(self) -> int | None:
-        """For one pass on its device; None where passes take the machine's own memory."""
+        """Memory for one pass on its device; None if passes use the machine's own memory."""
         return self._can.device_memory
 
     def pass_bytes(self, choice: Choice) -> int:
-        """Of the greediest pass, where it runs."""
+        """Memory of the largest pass, on the device where it runs."""
         levels = range(len(self._can.passes.reductions)) if self._can.passes else ()
         return max([self.cost(choice.tile, choice.batch).bytes,
                     *(self._reduction_cost(level, choice.tile).bytes for level in levels)])
@@ -197,7 +197,7 @@ class Workload:
 
     def visit(self, choice: Choice, budget: Budget) -> Visit:
         """Order in which the blocks of the last pass are visited, and the cache of chunks that they share."""
-        # Where voxels are there without being decoded, keeping them would only copy them.
+        # A cache of voxels that need no decoding would only copy them.
         spare = budget.left - self.bytes(choice) if self._chunked else 0
         return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare,
                           self._depths.beside)
@@ -242,7 +242,7 @@ class Workload:
         return self.predictor.footprint.covering(self.region.shape)
 
     def whole_pass(self) -> float:
-        """FLOPs of one pass over the region, context included: what no tiling could save.
+        """FLOPs of one pass over the region, context included: the least that any tiling needs.
 
         Slices that are segmented independently cost the same, so one of them represents all.
         """
@@ -252,14 +252,14 @@ class Workload:
 
 
 def chunk_for(block: Shape, region: Shape) -> Shape:
-    """Chunks that are pleasant to open in a viewer and divide a block; any will do where one block is all there is."""
+    """Chunks of a convenient size for viewers that divide a block; a single block may have any chunks."""
     limits = CHUNK_SIDES[block[0] == 1]
     return tuple(min(limit, length) if length <= side else _divisor(side, limit)
                  for side, limit, length in zip(block, limits, region, strict=True))
 
 
 def _divisor(size: int, limit: int) -> int:
-    """The largest divisor up to the limit; the size itself where the divisors are too small to be of use."""
+    """The largest divisor up to the limit; the size itself if all divisors are too small."""
     best = max(d for d in range(1, min(size, limit) + 1) if size % d == 0)
     return best if best * 8 >= min(size, limit) else size
 
@@ -271,5 +271,5 @@ def _in_codecs(box: Shape, chunk: Shape) -> int:
 
 
 def bytes_out(predictor: Predictor) -> int:
-    """Bytes of the result at one voxel."""
+    """Bytes of the result per voxel."""
     return len(predictor.classes) * predictor.dtype.itemsize

@@ -1,4 +1,4 @@
-"""The passes before the last one, for networks whose layers look at the whole of their input."""
+"""The passes before the last one, for networks with layers that use their whole input."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Known:
 
 
 class Passes(Protocol):
-    """The passes before the last one, for a network whose layers look at the whole of its input.
+    """The passes before the last one, for a network with layers that use its whole input.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ class Cost:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """A network with all that changes its result: weights, normalisation, averaging, head, output type.
+    """A network with everything that changes its result: weights, normalisation, averaging, head, output type.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ class Measures(Protocol):
 
     @property
     def rule(self) -> str:
-        """As ``--normalise`` has it: ``volume`` or ``volume:LOW,HIGH``."""
+        """Rule as in ``--normalise``: ``volume`` or ``volume:LOW,HIGH``."""
         ...
 
     @property
@@ -186,11 +186,11 @@ class Capabilities:
     ----------
     meaning
         "probabilities": a value for each class (scores, where the network has no head); "labels": one channel of
-        class indices, of which objects can be made.
+        class indices, from which objects can be made.
     tiling
-        How it is run: in "exact" tiles, or, where no tiling computes its network exactly, in windows that overlap and
-        are averaged ("blend"), with every input in one piece ("whole"), or in stages, which take every input in one
-        piece too, keep some of the network's tensors, and make the result of the whole ("stages").
+        "exact": exact tiles. If no tiling computes the network exactly: "blend", overlapping windows that are averaged;
+        "whole", every input in one piece; or "stages", every input in one piece too, but computed in several stages
+        that keep some of the network's tensors and give the same result as one pass.
     inexact
         Layer and reason why it cannot be tiled exactly; empty if it can.
     feeders
@@ -236,7 +236,7 @@ class Capabilities:
 
     @property
     def whole(self) -> bool:
-        """Whether every input is run in one plain pass, by the user's choice or because its output is no map."""
+        """Whether every input is run in one plain pass, by choice or because the output is not a map."""
         return self.tiling == "whole"
 
     @property

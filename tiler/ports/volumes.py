@@ -126,7 +126,7 @@ class OutputSpec:
     storage
         Options that say how a zarr output is stored, by keyword; those that are missing are left to the sink.
     title
-        What to call the image inside formats that name one: the input's name.
+        Name of the image inside formats that store one: the input's name.
     values
         Number of values of labels, so that viewers can spread them over their grey values; 0 where it is unknown.
     """
@@ -231,16 +231,16 @@ class Sink(Protocol):
 
 @runtime_checkable
 class InspectedSink(Sink, Protocol):
-    """A sink that can tell whether what it wrote is still there, beside the voxels that it reads."""
+    """A sink that can detect changes in the files that it wrote, beyond reading voxels."""
 
     def stamp(self, box: Box) -> str:
-        """Changes whenever the stored files of a block change, without reading them; "" where nothing shows that."""
+        """Stamp that changes when the stored files of a block change, without reading them; "" if unavailable."""
         ...
 
     def marks(self) -> Mapping[str, str]:
-        """Hashes of what a finished output holds beside voxels: what it says of itself, which chunks there are."""
+        """Hashes of the contents of a finished output other than voxels: its metadata and its list of chunks."""
         ...
 
     def level_faults(self) -> Iterator[str]:
-        """Where coarser levels of a finished output are not what level 0 gives, one line each."""
+        """Places where coarser levels of a finished output do not match level 0, one line each."""
         ...
