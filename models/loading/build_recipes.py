@@ -1,4 +1,4 @@
-"""How a network is built, in a form that another process can follow."""
+"""Recipes that build a network in any process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tiler.models.loading.weights import file_hash, load_into
 
 
 class Recipe(Protocol):
-    """Builds one network, always the same. Picklable."""
+    """Builds one network, the same each time. Picklable."""
 
     def build(self) -> nn.Module: ...
     def meta(self) -> nn.Module:
@@ -33,7 +33,7 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRecipe:
-    """One of tiler's networks, with the arguments that its weights carry."""
+    """One of tiler's networks, with the arguments stored with its weights."""
 
     factory: str
     arguments: tuple[tuple[str, Any], ...]
@@ -60,13 +60,13 @@ class FactoryRecipe:
     Parameters
     ----------
     source, attribute
-        What stands before and after the colon.
+        The parts before and after the colon.
     weights
-        File with its values; None for those that the factory gives.
+        File with its values; None means those that the factory returns.
     arguments
         Arguments of the factory.
     returns
-        Output that is used; None where there is one alone.
+        Output to use; None if there is only one.
     """
 
     source: str
@@ -94,7 +94,7 @@ class ScriptRecipe:
         return _load_script(self.file)
 
     def meta(self) -> nn.Module:
-        """Loaded on the CPU, and its tensors replaced: constants of a trace cannot be loaded without their values."""
+        """Load on the CPU and replace the tensors, because torch cannot load a trace's constants without values."""
         module = self.build()
         for layer in module.modules():
             for name, value in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
@@ -119,7 +119,7 @@ class InstanceRecipe:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedRecipe:
-    """One output of a network that is a file."""
+    """One output of a network from a file."""
 
     recipe: Recipe
     returns: str

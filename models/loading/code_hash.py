@@ -17,18 +17,18 @@ from torch import nn
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, enum.Enum, PurePath, np.generic, np.dtype,
          torch.dtype, torch.device, torch.memory_format)
-"""Types of values that say in their ``repr`` all that they are."""
+"""Types of values that their ``repr`` describes completely."""
 
 ELSEWHERE = ("_parameters", "_modules", "training")
-"""Attributes of a module that are hashed with its values, walked through, or put right when it is built."""
+"""Attributes of a module that are hashed with its values, visited separately, or set when the module is built."""
 
 
 def architecture_hash(module: nn.Module) -> str:
-    """SHA-256 of what a network is beside its values.
+    """SHA-256 of a network's identity apart from its values.
 
-    Two networks of equal values may still compute different things: a ReLU and a tanh hold no values at all, and a
-    function made by another one computes with what that one left in it (its closure). Objects of other libraries are
-    told by their type alone, and names outside a class are taken to mean the same.
+    Two networks with equal values may still compute different functions: a ReLU and a tanh have no values at all, and
+    the result of a nested function depends on its closure. Objects of other libraries are identified by their type
+    only, and global names are assumed to keep their meaning.
     """
     digest = hashlib.sha256(repr(module).encode())
     kinds = sorted({type(layer) for layer in module.modules()}, key=lambda kind: kind.__qualname__)
@@ -51,21 +51,21 @@ def _settings(layer: nn.Module) -> dict[str, Any]:
 
 
 class _Told:
-    """Values as hashes that are the same in every process.
+    """Hashes of values that are equal in every process.
 
     Parameters
     ----------
     own
-        Packages whose code and objects are looked into.
+        Packages whose code and objects are hashed by content.
     """
 
     def __init__(self, own: frozenset[str]) -> None:
         self._own = own
-        self._done: dict[int, tuple[Any, str]] = {}  # with the value, so that no other gets its number
+        self._done: dict[int, tuple[Any, str]] = {}  # with the value, so that its id is not reused
 
     def __call__(self, value: Any) -> str:
         if id(value) not in self._done:
-            self._done[id(value)] = value, "itself"  # while its parts are told
+            self._done[id(value)] = value, "itself"  # while its parts are hashed
             text = "\0".join((type(value).__qualname__, *self._parts(value)))
             self._done[id(value)] = value, hashlib.sha256(text.encode()).hexdigest()
         return self._done[id(value)][1]
@@ -91,8 +91,8 @@ class _Told:
             yield from map(self, (type(value), getattr(value, "__dict__", {})))
 
     def _code(self, made: Any) -> Iterator[str]:
-        """Of a function or class: its name, and where it is the user's its source and what that finds in itself."""
-        yield str(made.__qualname__)  # not its module, which is named after the place of a file
+        """Parts of a function or class: its name and, for the user's own code, its source and closure."""
+        yield str(made.__qualname__)  # not its module, whose name depends on the location of a file
         if _package(made) not in self._own or isinstance(made, BuiltinFunctionType):
             return
         functions = [made] if isinstance(made, FunctionType) else list(_functions(made))
@@ -108,7 +108,7 @@ def _package(made: Any) -> str:
 
 
 def _functions(kind: type) -> Iterator[FunctionType]:
-    """That are defined in a class."""
+    """The functions defined in a class."""
     for _, value in sorted(vars(kind).items()):
         function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
         if isinstance(function, FunctionType):
@@ -116,7 +116,7 @@ def _functions(kind: type) -> Iterator[FunctionType]:
 
 
 def _source(made: Any, functions: list[FunctionType]) -> str:
-    """As it was written; where it was typed at a prompt, what it was compiled to."""
+    """The source of a function or class; for code typed at a prompt, its bytecode."""
     try:
         return inspect.getsource(made)
     except (OSError, TypeError):
@@ -132,7 +132,7 @@ def _closure(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:  # nothing is in it yet
+        except ValueError:  # an empty closure cell
             continue
 
 

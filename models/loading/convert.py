@@ -1,4 +1,4 @@
-"""From what a training program saved to a safetensors file, which holds tensors and nothing that could run."""
+"""Convert the files of training programs to safetensors, which hold tensors only and no code."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool =
     Parameters
     ----------
     source
-        What `torch.save` wrote: a state dict, or a dictionary that holds one. No code of it is run.
+        File written by `torch.save`: a state dict, or a dictionary that holds one. Reading it runs no code.
     output
-        ``.safetensors``.
+        Path of the new file, ``.safetensors``.
     overwrite
-        Whether a file that is there may be replaced.
+        Whether an existing file may be replaced.
 
     Returns
     -------
     path
-        The new file. Prefixes of `torch.nn.DataParallel` and `torch.compile` are gone from the names.
+        The new file. Names lose the prefixes of `torch.nn.DataParallel` and `torch.compile`.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """Several weights of one network as one network: the mean of their probabilities, or of their scores.
 
-The mean of probabilities p is given out as scores whose head gives p again: log p for a soft-max, log p - log(1 - p)
-for a sigmoid. Head, classes, averages and tiles are then those of any other network, and each voxel is read once.
+The network returns the mean probability p as scores from which the head computes p again: log p for a soft-max,
+log p - log(1 - p) for a sigmoid. Heads, classes, averages and tiles then work as for any network, and each voxel is
+read once.
 For two members with p = 0.9 and p = 0.5 a sigmoid sees log(0.7 / 0.3) = 0.847, and 1 / (1 + exp(-0.847)) = 0.7.
 """
 
@@ -21,21 +22,21 @@ from tiler.models.loading.loaded_model import LoadedModel
 from tiler.models.predictor.heads import Head, probabilities
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Weights in a folder."""
+"""Pattern of weights files in a folder."""
 
 MeanOf = Literal["probabilities", "scores"]
 Load = Callable[[str | Path], LoadedModel]
 
 
 class Ensemble(nn.Module):
-    """``(n, c, [z], y, x)`` to the scores ``(n, k, [z], y, x)`` that stand for the mean of all members.
+    """From ``(n, c, [z], y, x)`` to scores ``(n, k, [z], y, x)`` that represent the mean of all members.
 
     Parameters
     ----------
     members
         Networks with equal inputs and outputs.
     head
-        What makes probabilities of their scores; "none" takes the mean of the scores.
+        Function that turns their scores into probabilities; "none" averages the scores.
     """
 
     def __init__(self, members: Sequence[nn.Module], head: Head) -> None:
@@ -54,7 +55,7 @@ class Ensemble(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class EnsembleRecipe:
-    """Builds the members and puts them together."""
+    """Builds the members and combines them."""
 
     members: tuple[Recipe, ...]
     head: Head
@@ -67,7 +68,7 @@ class EnsembleRecipe:
 
 
 def members_of(weights: object) -> tuple[str | Path, ...]:
-    """The files that are meant: one, several, or all weights in a folder; empty where none are given.
+    """The weights files that the user names: one, several, or all in a folder; empty if the user names none.
 
     Raises
     ------
@@ -95,16 +96,16 @@ def load_ensemble(members: Sequence[str | Path], load: Load, head: Head | None, 
     members
         Weights files, at least two.
     load
-        Finds the network with one of them.
+        Function that loads the network with one of the files.
     head
-        As the user asked for; None takes the one that belongs to the model.
+        The user's choice; None means the model's own head.
     mean_of
-        What is averaged.
+        Whether to average probabilities or scores.
 
     Raises
     ------
     ModelError
-        If it is not known how scores become probabilities, whose mean was asked for.
+        If probabilities are to be averaged and the head that computes them is unknown.
     WeightsError
         If the members differ in anything but their values.
     """
@@ -114,7 +115,7 @@ def load_ensemble(members: Sequence[str | Path], load: Load, head: Head | None, 
         _check_alike(members[0], first, member, other)
     between: Head = "none" if mean_of == "scores" else _head_of(first, head)
     identity = {**first.identity, "ensemble": [dict(each.identity) for each in loaded], "mean of": mean_of}
-    # Values are hashed for each member, as its own identity says; together they have no file.
+    # Each member's identity holds the hash of its values; the ensemble has no file of its own.
     return replace(first, recipe=EnsembleRecipe(tuple(each.recipe for each in loaded), between), identity=identity,
                    values=None)
 

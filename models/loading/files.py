@@ -1,4 +1,4 @@
-"""Model files, on disk or inside a zip, read whole and known by their hash. Nothing is ever unpacked onto the disk."""
+"""Model files, on disk or inside a zip, read whole and identified by hash. Nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiler.errors import ModelError
 
 HARMLESS_BYTES = 64 << 20
 LARGEST_RATIO = 100
-"""Of what a zip unpacks to, over its own size: weights hardly shrink, bombs shrink a thousandfold."""
+"""Largest ratio of a zip's unpacked size to its own: weights hardly shrink, zip bombs shrink a thousandfold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ModelFile:
     sha256
         SHA-256 of its content.
     member
-        Its name within the zip; None for a file of its own.
+        Its name within the zip; None for a file on disk.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class ModelFile:
         Raises
         ------
         ModelError
-            If it is not what it was when the model was looked at.
+            If the file has changed since the model was opened.
         """
         content = content_of(self.path, self.member)
         if hashlib.sha256(content).hexdigest() != self.sha256:
@@ -52,7 +52,7 @@ class ModelFile:
 
 
 def find(path: Path, member: str | None = None) -> ModelFile:
-    """A file as it is now.
+    """A file with the hash of its present content.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def find(path: Path, member: str | None = None) -> ModelFile:
 
 
 def content_of(path: Path, member: str | None = None) -> bytes:
-    """All of a file, or of a file inside a zip.
+    """The whole content of a file, or of a file inside a zip.
 
     Raises
     ------
@@ -83,12 +83,12 @@ def content_of(path: Path, member: str | None = None) -> bytes:
 
 @contextmanager
 def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip whose names and sizes do no harm.
+    """Open a zip after checking that its names and sizes are harmless.
 
     Raises
     ------
     ModelError
-        If a name leads out of it, or it would unpack to far more than it is.
+        If a name leads out of the zip, or its unpacked size is far larger than its own.
     """
     with zipfile.ZipFile(path) as archive:
         check_members(str(path), path.stat().st_size, archive.infolist())
@@ -96,7 +96,7 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def check_members(name: str, packed: int, members: list[zipfile.ZipInfo]) -> None:
-    """Look at the table of contents of a zip of ``packed`` bytes; reads nothing of the contents.
+    """Check the table of contents of a zip of ``packed`` bytes, without reading its contents.
 
     Raises
     ------
@@ -113,6 +113,6 @@ def check_members(name: str, packed: int, members: list[zipfile.ZipInfo]) -> Non
 
 
 def leads_out(name: str) -> bool:
-    """Whether a relative name points anywhere but below its root."""
+    """Whether a relative name points outside its root."""
     parts = PurePosixPath(name.replace("\\", "/"))
     return parts.is_absolute() or ".." in parts.parts or ":" in name

@@ -1,4 +1,4 @@
-"""Networks of well-known libraries by the names that their users know: ``smp:Unet``, ``monai:DynUNet``."""
+"""Networks of well-known libraries by their usual names: ``smp:Unet``, ``monai:DynUNet``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tiler.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Where the networks of a library are found.
+    """Where to find the networks of a library.
 
     Parameters
     ----------
     modules
         Modules that hold factories, in the order in which they are searched.
     install
-        What ``pip install`` takes.
+        Name for ``pip install``.
     pretrained
-        Arguments that would fetch weights from the internet; None unless the user gives them.
+        Arguments that would fetch weights from the internet; they are None unless the user gives them.
     returns
-        Output that is used of networks which return several, by module.
+        For networks with several outputs, the one to use, by module.
     """
 
     modules: tuple[str, ...]
@@ -44,7 +44,7 @@ LIBRARIES: Mapping[str, Library] = {
     "torchvision": Library(("torchvision.models.segmentation", "torchvision.models"), "em-tiler[torchvision]",
                            ("weights", "weights_backbone"), (("torchvision.models.segmentation", "out"),)),
 }
-"""By the prefix of a model's name."""
+"""Libraries by the prefix of a model's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class Found:
     factory
         The class or function.
     module
-        Where it was found.
+        Module that holds it.
     library
-        Where it belongs.
+        Library that it belongs to.
     """
 
     factory: Callable[..., Any]
@@ -67,7 +67,7 @@ class Found:
 
     @property
     def returns(self) -> str | None:
-        """Output that is used where the user names none."""
+        """The output to use if the user names none."""
         return dict(self.library.returns).get(self.module)
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Found:
         return {**{name: None for name in self.library.pretrained if name in known}, **given}
 
     def trained(self, given: Mapping[str, Any]) -> bool:
-        """Whether the arguments ask for all of a network's weights, not for those of an encoder alone."""
+        """Whether the arguments request all of a network's weights, rather than those of its encoder only."""
         return any(given.get(name) for name in ("weights", "pretrained"))
 
 
@@ -86,7 +86,7 @@ def find_network(prefix: str, name: str) -> Found:
     Raises
     ------
     ModelError
-        If the library is not installed, or has no such network; names the closest ones.
+        If the library is not installed, or lacks the network; the message names the closest ones.
     """
     library = LIBRARIES[prefix]
     known: list[str] = []
@@ -118,19 +118,19 @@ def package_version(module: str) -> str:
 
 
 def build_network(prefix: str, name: str, given: Mapping[str, Any]) -> nn.Module:
-    """A network of a library; its values, where nothing else sets them, are drawn from a fixed seed.
+    """Build a network of a library; values that nothing else sets are drawn from a fixed seed.
 
     Raises
     ------
     ModelError
-        If there is no such network, or it refuses its arguments.
+        If the library lacks the network, or the network refuses its arguments.
     """
     found = find_network(prefix, name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
             made = found.factory(**found.arguments(given))
-        except Exception as error:  # whatever a library says to its arguments
+        except Exception as error:  # libraries may raise any error for wrong arguments
             reason = " ".join(str(error).split()) or "no message"
             takes = ", ".join(inspect.signature(found.factory).parameters)
             raise ModelError(f"{prefix}:{name} does not take these arguments ({type(error).__name__}: {reason}): it "

@@ -1,4 +1,4 @@
-"""A network that was found: how to build it, what it takes, and what belongs to it."""
+"""A loaded model: how to build its network, the input it takes, and the properties that belong to it."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ class LoadedModel:
     in_channels
         Channels of the input.
     ndim
-        Axes of the input: 2 or 3.
+        Spatial axes of the input: 2 or 3.
     classes
-        Names of the output channels, None for a network that does not say.
+        Names of the output channels; None if unknown.
     normalisation
-        That the weights carry, None where they carry none.
+        Normalisation stored with the weights; None if they store none.
     identity
         JSON that changes when the network changes.
     registered
-        Whether it is one of tiler's own; others are proved before they are used.
+        Whether it is one of tiler's own networks; others are proved before use.
     values
-        Hash of all parameters and buffers, where no weights file fixes them.
+        Hash of all parameters and buffers, if no weights file fixes them.
     steps
-        What a package does to every value before and after the network.
+        A package's pre- and post-processing, applied voxel by voxel.
     measured
-        How a package scales an input by its own statistics, None where it does not.
+        How a package scales an input by the input's own statistics; None if it does not.
     head
-        That belongs to the model, None where it does not say.
+        Head that belongs to the model; None if unknown.
     halo
-        ``([z], y, x)``: what a package says that has to be cut off on every side, None where it does not say.
+        ``([z], y, x)`` voxels that, according to a package, must be cut off on every side; None if it states none.
     """
 
     recipe: Recipe
@@ -74,12 +74,12 @@ class LoadedModel:
         Raises
         ------
         ModelError
-            If the factory gives other values than it gave at first.
+            If the factory now returns different values than the first time.
         """
         return self.steps.around(self.bare()).eval()
 
     def bare(self) -> nn.Module:
-        """The same without its steps. They work voxel by voxel, but may swallow the NaN that proofs are made with."""
+        """The same without its steps, which work voxel by voxel but may remove the NaN that proofs rely on."""
         module = frozen(self.recipe.build())
         if self.values is not None and state_hash(module.state_dict()) != self.values:
             raise ModelError(f"{self.identity['model']} gives other weights each time it is called: let the "
@@ -96,20 +96,20 @@ class LoadedModel:
 def foreign(
     recipe: Recipe, name: str, weights: Path | None, extra: Mapping[str, Any], takes: tuple[int, int] | None = None
 ) -> LoadedModel:
-    """A network that is none of tiler's own; it is built once, to learn what it is.
+    """Describe a foreign network, by building it once.
 
     Parameters
     ----------
     recipe
         How to build it.
     name
-        For messages.
+        Name for messages.
     weights
-        File with the card that belongs to it.
+        Weights file that holds its card.
     extra
-        What else identifies it.
+        Further entries of its identity.
     takes
-        Channels and axes of its input; None looks for them in the network.
+        Channels and spatial axes of its input; None reads them from the network.
     """
     module = recipe.build()
     card: WeightsCard | None = read_card(weights) if weights else None
@@ -123,7 +123,7 @@ def foreign(
 
 
 def warn_of_halo(model: LoadedModel, footprint: Footprint) -> None:
-    """Say where a package cuts off less than its network needs; what it says is not used."""
+    """Warn if a package's halo is smaller than its network needs; tiler does not use that halo."""
     if model.halo is None:
         return
     axes = footprint.axes[3 - model.ndim :]
@@ -138,8 +138,8 @@ def _by(sizes: Sequence[int]) -> str:
 
 
 def frozen(module: nn.Module) -> nn.Module:
-    """In evaluation mode, without gradients."""
-    for parameter in module.parameters():  # one by one, which script modules allow
+    """Put a network into evaluation mode, without gradients."""
+    for parameter in module.parameters():  # one by one, because script modules support only that
         parameter.requires_grad_(False)
     return module.eval()
 

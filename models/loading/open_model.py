@@ -1,4 +1,4 @@
-"""Networks from names, factories, files and modules, in a form that another process can build again."""
+"""Open networks from names, factories, files and modules, in a form that another process can rebuild."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_model(
     model: str | Path | nn.Module, weights: str | Path | None = None, trust: bool = False,
     arguments: Mapping[str, Any] | None = None, returns: str | int | None = None
 ) -> LoadedModel:
-    """Find a network and learn what it takes; nothing of it stays in memory.
+    """Find a network and the input it takes, without keeping the network in memory.
 
     Parameters
     ----------
@@ -42,26 +42,26 @@ def load_model(
         BioImage.IO package (``.zip``, folder, or yaml), of a results folder of nnU-Net, of a folder of
         ``save_pretrained`` of segmentation_models_pytorch or of a MONAI bundle, or a `torch.nn.Module`.
     weights
-        Safetensors file, or the name of bundled weights; None for those of a registered name, or for what a factory
-        returns. Of a package: which of its weights.
+        Safetensors file, or the name of bundled weights; None means those of the registered name, or the values that
+        a factory returns. For a package, which of its weights to use.
     trust
-        Whether code may run that a model file brings along.
+        Whether code inside a model file may run.
     arguments
-        Arguments of the factory; None for those that the weights state, if any.
+        Arguments of the factory; None means those stated by the weights, if any.
     returns
-        Name or number of the output that is used, of a network that returns several.
+        For a network with several outputs, the name or number of the one to use.
 
     Raises
     ------
     ModelError
-        If there is no such network, or it cannot be built.
+        If the network does not exist, or cannot be built.
     WeightsError
         If the weights are missing, unsafe or of another architecture.
 
     Notes
     -----
     The input channels and axes of a foreign network are read from its attributes ``in_channels`` and ``ndim``
-    where it has them, else from the weight of the convolution that it registers first.
+    if it has them, else from the weight of the convolution that it registers first.
     """
     output = None if returns is None else str(returns)
     path = _weights_path(model, weights)
@@ -85,7 +85,7 @@ def load_model(
 
 
 def _named(text: str, weights: str | Path | None, path: Path | None, trust: bool) -> LoadedModel:
-    """A registered network, or one that is a file or a folder."""
+    """Load a registered network, or one from a file or a folder."""
     if text in registry.names():
         return _registered(registry.describe(text), path)
     if opener := opener_of(Path(text)):
@@ -111,12 +111,12 @@ def _from_factory(recipe: FactoryRecipe) -> LoadedModel:
     module = import_source(recipe.source)
     if recipe.source.endswith(".py"):
         recipe = replace(recipe, source=str(Path(recipe.source).resolve()))
-    name = f"{Path(recipe.source).name}:{recipe.attribute}"  # the content counts, not where it lies
+    name = f"{Path(recipe.source).name}:{recipe.attribute}"  # the content counts, not its location
     return foreign(recipe, name, recipe.weights, _stated({"source": source_hash(module)}, recipe.returns))
 
 
 def _arguments_in(weights: Path | None) -> Mapping[str, Any]:
-    """Arguments with which a factory was called in training, as the weights state them."""
+    """The arguments of the factory in training, as stated by the weights."""
     card = None if weights is None else read_card(weights)
     return {} if card is None else card.arguments
 
@@ -132,7 +132,7 @@ def _of_library(recipe: FactoryRecipe) -> LoadedModel:
 
 
 def as_json(value: Any) -> Any:
-    """The same value with lists for tuples, as a resumed run reads it: networks may keep what they are given."""
+    """Replace tuples by lists, as a resumed run reads them, because networks may keep their arguments."""
     if isinstance(value, Mapping):
         return {name: as_json(each) for name, each in value.items()}
     return [as_json(each) for each in value] if isinstance(value, (tuple, list)) else value
@@ -149,7 +149,7 @@ def _refuse_arguments(arguments: Mapping[str, Any] | None, what: str) -> None:
 
 
 def _no_model(candidate: object) -> str:
-    """Say why an object is no model: it is neither a name, a file, a module nor a complete predictor."""
+    """Explain why an object is not a model: it is not a name, a file, a module or a complete predictor."""
     name, lacks = type(candidate).__name__, missing_in(candidate)
     if len(lacks) > len(PREDICTOR) // 2:
         return (f"{name} is neither a model's name, a file, a torch.nn.Module nor a predictor (tiler.ports.Predictor): "
@@ -159,7 +159,7 @@ def _no_model(candidate: object) -> str:
 
 
 def _weights_path(model: object, weights: str | Path | None) -> Path | None:
-    """The file of weights that were given, absolute because another process may work elsewhere."""
+    """The user's weights file as an absolute path, because another process may have another working directory."""
     if weights is None or (isinstance(model, (str, Path)) and is_package(Path(model))):
         return None  # a package names its own weights
     return registry.weights_file(weights).resolve()

@@ -17,7 +17,7 @@ _INTEGERS = {"uint8": (0, 2**8 - 1), "int8": (-(2**7), 2**7 - 1), "uint16": (0, 
              "int16": (-(2**15), 2**15 - 1), "uint32": (0, 2**32 - 1), "int32": (-(2**31), 2**31 - 1)}
 
 Values = tuple[float, ...]
-"""One for all channels, or one for each."""
+"""One number for all channels, or one per channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Steps:
     after: tuple[Step, ...] = ()
 
     def around(self, network: nn.Module) -> nn.Module:
-        """The network with its steps; itself where there are none."""
+        """The network with its steps; the network itself if there are none."""
         return Surrounded(self, network) if self.before or self.after else network
 
     def to_json(self) -> Mapping[str, Any]:
@@ -59,13 +59,14 @@ class Measured:
     Parameters
     ----------
     percentiles
-        The lower one is the centre, what lies between both the spread; None takes mean and standard deviation.
+        Two percentiles: the lower one is the centre, their difference the spread; None means mean and standard
+        deviation.
     epsilon
-        In grey values of the source, one or one per channel.
+        Added to the spread, in grey values of the source; one number, or one per channel.
     joint
-        Whether all channels are scaled by common statistics.
+        Whether all channels share common statistics.
     each_input
-        Whether every network input has its own; else they are those of all the data.
+        Whether every network input has its own statistics; otherwise they are those of the whole volume.
     """
 
     percentiles: tuple[float, float] | None
@@ -75,7 +76,7 @@ class Measured:
 
     @property
     def rule(self) -> str:
-        """As ``--normalise`` has it."""
+        """The value of ``--normalise`` for it."""
         return "volume" if self.percentiles is None else "volume:{:g},{:g}".format(*self.percentiles)
 
     def scaling(self, centre: Values, spread: Values) -> tuple[Values, Values]:
@@ -87,7 +88,7 @@ class Measured:
 
 
 def _joint(means: Values, deviations: Values) -> tuple[Values, Values]:
-    """Mean and deviation of channels of equal size, taken together."""
+    """Joint mean and standard deviation of channels of equal size."""
     count = len(means)
     mean = sum(means) / count
     variance = sum(d * d + (m - mean) ** 2 for m, d in zip(means, deviations, strict=True)) / count
@@ -108,7 +109,7 @@ class Surrounded(nn.Module):
 
 
 class _PerChannel(nn.Module):
-    """A step with constants for each channel, which go where the network goes."""
+    """A step with constants per channel, which move to the network's device."""
 
     def __init__(self, **constants: Sequence[float]) -> None:
         super().__init__()
@@ -151,7 +152,7 @@ class Binary(_PerChannel):
 
 
 class Clip(nn.Module):
-    """Between two bounds, of which one may be missing."""
+    """Clip to two bounds, one of which may be missing."""
 
     def __init__(self, low: float | None, high: float | None) -> None:
         super().__init__()
@@ -162,7 +163,7 @@ class Clip(nn.Module):
 
 
 class Whole(nn.Module):
-    """Cast to an integer type: the value is cut towards zero, within the type's range."""
+    """Cast to an integer type: truncate towards zero and clip to the type's range."""
 
     def __init__(self, dtype: str) -> None:
         super().__init__()
@@ -173,7 +174,7 @@ class Whole(nn.Module):
 
 
 class Softmax(nn.Softmax):
-    """Over the channels."""
+    """Soft-max over the channels."""
 
     def __init__(self) -> None:
         super().__init__(dim=1)

@@ -12,12 +12,12 @@ from tiler.errors import ModelError
 
 
 class Returned(nn.Module):
-    """A network of whose outputs one is used.
+    """A network that returns one of its several outputs.
 
     Parameters
     ----------
     network
-        Returns a dictionary, a tuple or a list.
+        Network that returns a dictionary, a tuple or a list.
     returns
         Key or number of the output; ``"a.0"`` is the first of those under ``"a"``.
     """
@@ -36,7 +36,7 @@ def chosen_output(result: Any, returns: str) -> torch.Tensor:
     Raises
     ------
     ModelError
-        If there is none; names those that there are.
+        If the network lacks that output; the message names its outputs.
     """
     found = result
     for part in returns.split("."):
@@ -66,5 +66,5 @@ def outputs_of(result: Any) -> str:
 
 
 def with_output(module: nn.Module, returns: str | None) -> nn.Module:
-    """The network itself, or with one of its outputs alone."""
+    """The network itself, or the network with only one of its outputs."""
     return module if returns is None else Returned(module, returns)

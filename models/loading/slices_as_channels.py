@@ -11,8 +11,8 @@ from tiler.errors import ModelError
 class SlicesAsChannels(nn.Module):
     """``(n, c, z, y, x) -> (n, k, z - slices + 1, y', x')``: a planar network on every run of neighbouring slices.
 
-    To the engine it is a network of three axes whose context in z is half a run on either side, so that the ends of
-    a stack are mirrored, or zero, as everywhere else::
+    The engine treats it as a network of three axes with half a run of context in z on either side, so that the ends of
+    a stack are mirrored, or zero, as in any volume::
 
         z     0 1 2 3 4 5        slices = 3
               |_|_|              -> the result of slice 1
@@ -23,9 +23,9 @@ class SlicesAsChannels(nn.Module):
     network
         ``(n, c * slices, y, x) -> (n, k, y', x')``. Channel ``c * slices + s`` is slice ``s`` of channel ``c``.
     slices
-        Odd: the result belongs to the one in the middle.
+        Number of slices in a run, odd; the result belongs to the middle one.
     in_channels
-        Channels of a slice: ``c``.
+        Number of channels of a slice, ``c``.
 
     Raises
     ------

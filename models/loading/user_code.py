@@ -1,4 +1,4 @@
-"""The user's own Python, run to get a network out of it."""
+"""Run the user's own Python code to obtain a network."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tiler.models.loading.weights import file_hash
 
 
 def call_factory(source: str, attribute: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
-    """The network that ``source:attribute`` is or gives, called with the arguments where there are any.
+    """The network that ``source:attribute`` is or returns, called with the arguments if there are any.
 
     Raises
     ------
     ModelError
-        If there is no such thing, if it raises, or if it gives anything but a module.
+        If the attribute does not exist, raises, or returns anything but a module.
     """
     made = getattr(import_source(source), attribute, None)
     name = f"{source}:{attribute}"
@@ -42,7 +42,7 @@ def call_factory(source: str, attribute: str, arguments: Mapping[str, Any] | Non
 
 
 def import_source(source: str) -> ModuleType:
-    """The module of that dotted name, or the Python file of that path."""
+    """Import the module of that dotted name, or the Python file at that path."""
     if not source.endswith(".py"):
         return guarded(f"cannot import {source}:", lambda: importlib.import_module(source))
     path = Path(source)
@@ -52,7 +52,7 @@ def import_source(source: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """A file as a module of its own name, imported once per content; it may import its neighbours."""
+    """Import a file as a module, once per content; it may import modules from its own folder."""
     name = f"_tiler_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{file_hash(path)[:8]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -73,7 +73,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def guarded(what: str, action: Callable[[], Any]) -> Any:
-    """Run the user's code; what it raises becomes one line."""
+    """Run the user's code, and turn its errors into one line."""
     try:
         return action()
     except ModelError:
@@ -83,7 +83,7 @@ def guarded(what: str, action: Callable[[], Any]) -> Any:
 
 
 def source_hash(module: ModuleType) -> str | None:
-    """SHA-256 of the file that a module was read from; None where there is none."""
+    """SHA-256 of a module's file; None if it has none."""
     try:
         source = inspect.getsourcefile(module)
     except TypeError:  # compiled into the interpreter
@@ -92,5 +92,5 @@ def source_hash(module: ModuleType) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an error says."""
+    """The first line of an error's message."""
     return (str(error).strip().splitlines() or ["no message"])[0]

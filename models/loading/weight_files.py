@@ -1,4 +1,4 @@
-"""Files of weights: safetensors, and what `torch.save` writes, which is read without running any code."""
+"""Weights files: safetensors, and files written by `torch.save`, which are read without running any code."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tiler.models.loading.files import opened_zip
 
 COUNTER = "num_batches_tracked"  # bookkeeping of training; the result does not depend on it
 SAFE_SINCE = "2.6"
-"""Version of torch from which on its weights-only reader runs no code (CVE-2025-32434)."""
+"""First version of torch whose weights-only reader runs no code (CVE-2025-32434)."""
 PLACES = ("state_dict", "model_state_dict", "network_weights", "model_state", "model", "network", "net", "weights",
           "params_ema", "params", "ema")
-"""Keys under which training programs keep the weights, beside the state of the optimiser and others."""
+"""Keys under which training programs store the weights, besides optimiser state and other entries."""
 WRAPPERS = ("module", "_orig_mod")
-"""First parts of names that come from `torch.nn.DataParallel` and `torch.compile`, and belong to no network."""
+"""Prefixes of names that `torch.nn.DataParallel` and `torch.compile` add, which are not part of the network."""
 
 
 class WeightFile(Protocol):
@@ -39,7 +39,7 @@ class WeightFile(Protocol):
 
 
 class SafeFile:
-    """A safetensors file, of which only what is asked for is read."""
+    """A safetensors file, from which only requested tensors are read."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -61,9 +61,9 @@ class TorchFile:
     Parameters
     ----------
     content
-        Content of the file, as `torch.load` gives it.
+        Content of the file, as `torch.load` returns it.
     name
-        Name of the file, for people.
+        Name of the file, for messages.
     """
 
     metadata: Mapping[str, str] = {}
@@ -81,7 +81,7 @@ class TorchFile:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[WeightFile]:
-    """A file of weights, of either kind.
+    """Open a weights file of either kind.
 
     Raises
     ------
@@ -113,12 +113,12 @@ def _head(path: Path) -> bytes:
 
 
 def load_pickled(path: Path) -> Any:
-    """Read a file of `torch.save` by torch's weights-only reader: tensors, numbers, texts, containers of them.
+    """Read a file of `torch.save` with torch's weights-only reader: tensors, numbers, strings, containers of them.
 
     Raises
     ------
     WeightsError
-        If there is anything else in it, or if this torch cannot read it safely.
+        If the file holds anything else, or the installed torch cannot read it safely.
     """
     if Version(torch.__version__) < Version(SAFE_SINCE):
         raise WeightsError(f"{path} is a pickle, which torch reads safely since {SAFE_SINCE}, this is torch "
@@ -128,10 +128,10 @@ def load_pickled(path: Path) -> Any:
     try:
         if _head(path).startswith(b"PK"):
             with opened_zip(path):
-                pass  # a zip that unpacks to far more than it is, is refused here
-        # Opened here, since torch goes by the suffix of a path.
+                pass  # refuses zips whose unpacked size is far larger than their own
+        # Opened here, because torch chooses its reader by a path's suffix.
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless), path.open("rb") as file:
-            warnings.simplefilter("ignore", UserWarning)  # on protocols of pickle that this reader knows in part
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols that this reader supports in part
             return torch.load(file, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError,
             AttributeError, TypeError, ModelError) as error:
@@ -141,7 +141,7 @@ def load_pickled(path: Path) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """Reason of an error, without torch's advice to load everything."""
+    """Reason for an error, without torch's advice to load without restrictions."""
     text = " ".join(str(error).split()) or type(error).__name__
     for mark in ("WeightsUnpickler error: ", "Unsupported global: "):
         text = text.partition(mark)[2] or text
@@ -149,12 +149,12 @@ def _reason(error: BaseException) -> str:
 
 
 def weights_in(content: Any, name: str) -> dict[str, torch.Tensor]:
-    """The tensors by name in what a training program saved.
+    """The tensors by name among the values that a training program saved.
 
     Raises
     ------
     WeightsError
-        If there are none, or it is not clear which they are.
+        If there are none, or several candidates.
     """
     if _is_state(content):
         return dict(content)
@@ -175,7 +175,7 @@ def _is_state(content: Any) -> bool:
 
 
 def _without_wrappers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same under the names that they have in the network itself."""
+    """The same tensors under their names in the network itself."""
     first = {name.partition(".")[0] for name in state}
     while len(first) == 1 and first <= set(WRAPPERS):
         state = {name.partition(".")[2]: value for name, value in state.items()}
@@ -184,7 +184,7 @@ def _without_wrappers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def common_prefix(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Find the prefix of a network's tensors in a file; "" where there is none, or nothing fits.
+    """Find the prefix of a network's tensors in a file; "" if there is none, or nothing fits.
 
     Files of training programs name the network within its trainer: ``net.enc.0.weight`` is ``enc.0.weight``.
     """

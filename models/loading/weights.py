@@ -1,4 +1,4 @@
-"""Weights and what they say about themselves: a card in the metadata of a safetensors file."""
+"""Weights and their description: a card in the metadata of a safetensors file."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Normalisation:
             raise WeightsError(f"a normalisation needs a mean and a positive std per channel, got {self}")
 
     def checked(self, channels: int) -> Normalisation:
-        """Itself, where it fits an input of that many channels.
+        """Return this normalisation if it fits an input with that number of channels.
 
         Raises
         ------
         ModelError
-            If it has neither one value nor one per channel.
+            If it has neither one value nor one value per channel.
         """
         if len(self.mean) not in (1, channels):
             raise ModelError(f"a normalisation has one mean and std, or one per channel ({channels}), got "
@@ -54,18 +54,18 @@ class WeightsCard:
     Parameters
     ----------
     architecture, arguments
-        Registered name of the network, and what its factory is called with.
+        Registered name of the network, and the arguments of its factory.
     classes
         Names of the output channels.
     normalisation
-        Scaling of the training images; None where the network takes raw grey values.
+        Scaling of the training images; None if the network takes raw grey values.
     training_data, licence
-        Free text for people.
+        Free text for readers.
     provenance
-        How they were made, for programs: fingerprint of the data, recipe, versions, scores and more; JSON. Empty
-        where nothing is known.
+        How the weights were made, as JSON for programs: fingerprint of the data, recipe, versions, scores and more.
+        Empty if unknown.
     head
-        ``"softmax"`` or ``"sigmoid"``: what makes probabilities of the network's output; None where it is not stated.
+        ``"softmax"`` or ``"sigmoid"``, which turns the network's output into probabilities; None if not stated.
     """
 
     architecture: str
@@ -90,9 +90,9 @@ def save_weights(
     state
         Parameters and buffers by name; batch counters of batch norm are left out.
     card
-        Goes into the metadata.
+        Description to store in the metadata.
     dtype
-        How values are stored. They are read as float32 whatever it is; float16 halves the file.
+        Dtype of stored values, which are always read as float32; float16 halves the file.
     """
     scaling = card.normalisation
     metadata = {
@@ -107,7 +107,7 @@ def save_weights(
         **({} if card.head is None else {"head": card.head}),
     }
     tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(COUNTER)}
-    # Not save_file, whose files only their owner may read.
+    # Not save_file, because only the owner may read its files.
     path.write_bytes(save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
@@ -146,7 +146,7 @@ def read_card(path: Path) -> WeightsCard | None:
 
 
 def load_into(module: torch.nn.Module, path: Path) -> None:
-    """Give a network, which may be on the meta device, the values of a file in float32.
+    """Load the values of a file in float32 into a network, which may be on the meta device.
 
     Raises
     ------
@@ -156,25 +156,25 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
     prefix = check_fits(path, module)
     wanted = [name for name in module.state_dict() if not name.endswith(COUNTER)]
     with open_weights(path) as file:
-        # Copied, because what the handle gives lives in the mapped file, which may be overwritten.
+        # Copied, because the handle's tensors live in the mapped file, which may be overwritten.
         state = {name: file.tensor(prefix + name).to(torch.float32, copy=True) for name in wanted}
     counters = [name for name in module.state_dict() if name.endswith(COUNTER)]
     module.load_state_dict(state | dict.fromkeys(counters, torch.zeros((), dtype=torch.int64)), assign=True)
 
 
 def check_fits(path: Path, module: torch.nn.Module) -> str:
-    """Refuse weights that are not those of this network; reads shapes only.
+    """Refuse weights that do not belong to this network; reads only shapes.
 
     Returns
     -------
     prefix
-        What stands before the names of the network's tensors in the file, which a warning tells; mostly "".
+        Prefix of the names of the network's tensors in the file, usually ""; a warning reports any other.
 
     Raises
     ------
     WeightsError
-        Naming what differs: the arguments where both sides state them, else the first missing, unknown or
-        misshapen tensor.
+        If they differ. The message names the arguments if both sides state them, else the first tensor that is
+        missing, unknown or of another shape.
     """
     with open_weights(path) as file:
         found = dict(file.shapes)

@@ -51,7 +51,7 @@ LEAST_WINDOW = (1, 64, 64)
 
 
 MOST_PASSES = 4
-"""Over whole slices before the last pass; networks of slices that need more of them keep tensors in memory instead."""
+"""Largest number of passes over whole slices before the last; networks of slices that need more run in stages."""
 
 _latest_report: dict[str, ProbeReport] = {}
 _latest_staging: dict[str, Staging] = {}

@@ -63,7 +63,7 @@ class Scaling:
         return mean, std
 
     def with_statistics(self, mean: Values, std: Values, channels: int) -> Scaling:
-        """The same step with the statistics of a volume of so many channels."""
+        """The same step with the statistics of a volume with that number of channels."""
         if self.measured is not None:
             mean, std = self.measured.scaling(mean, std)
         # A channel of one grey value has no contrast to scale.

@@ -109,7 +109,7 @@ class StagedCrops(TorchCrops):
         return torch.cat([session.staged(each, crop) for each in x.split(1)])
 
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
-        """Estimate for any crop: that of a pass over the whole input, which no crop exceeds by much."""
+        """Operations of the crops, each counted as a pass over the whole input, which no crop exceeds by much."""
         each = self.predictor.cost((1, *tile[1:]) if self.predictor.model.ndim == 2 else tile, 1).flops
         slices = sum(count * span.size for span, count in crops[0].items()) if self.predictor.model.ndim == 2 else 1
         return each * slices * math.prod(sum(axis.values()) for axis in crops[3 - self.predictor.model.ndim :])

@@ -1,7 +1,7 @@
 """Folders of training programs: results of nnU-Net, networks of segmentation_models_pytorch, MONAI bundles.
 
-Weights are read without running code, and networks are built by the libraries' own classes alone. What a folder asks
-for and tiler does not do is said when it is opened.
+Weights are read without running code, and only the libraries' own classes build networks. When a folder requests
+something that tiler does not do, a warning says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS: tuple[tuple[Callable[[Path], bool], Opener], ...] = (
 
 
 def opener_of(path: Path) -> Opener | None:
-    """Choose what opens a folder; it takes the path, the weights that were asked for, and whether code is trusted."""
+    """Choose the function that opens a folder; it takes the path, the requested weights, and ``trust``."""
     if not path.is_dir():
         return None
     return next((opener for is_kind, opener in KINDS if is_kind(path)), None)

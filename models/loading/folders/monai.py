@@ -30,12 +30,12 @@ def is_monai(path: Path) -> bool:
 
 
 def open_monai(path: Path, weights: str | None, trust: bool) -> LoadedModel:
-    """The network of a bundle, with what of its processing tiler does.
+    """The network of a bundle, with the processing steps that tiler supports.
 
     Raises
     ------
     ModelError
-        If the bundle is not whole, describes its network by code, or a library is missing.
+        If the bundle is incomplete, describes its network by code, or a library is missing.
     """
     if weights is not None:
         raise ModelError(f"{path} carries its own weights: leave out --weights {weights}")
@@ -98,7 +98,7 @@ def _referred(name: str, config: Mapping[str, Any], path: Path) -> Any:
 
 
 def _classes(path: Path) -> tuple[str, ...] | None:
-    """Names of the output channels, where the metadata give them."""
+    """Names of the output channels, if the metadata give them."""
     metadata = path / "configs" / "metadata.json"
     if not metadata.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Processing of a MONAI bundle before and after its network, as far as tiler does it; a warning names the rest."""
+"""Pre- and post-processing of a MONAI bundle, as far as tiler supports it; a warning names the rest."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 READING = frozenset({"LoadImage", "EnsureChannelFirst", "EnsureType", "ToTensor", "CastToType", "AddChannel",
                      "AsChannelFirst", "ToDevice", "Identity"})
-"""Transforms that bring an image into memory, which tiler does itself."""
+"""Transforms that load an image into memory, which tiler does itself."""
 
 
 def processing_of(config: Mapping[str, Any], path: Path) -> Scaled:
-    """The scaling of intensities; a warning names the transforms that are not done."""
+    """The scaling of intensities; a warning names the transforms that tiler skips."""
     found, left_out = Scaled(), []
     for transform in _transforms(config.get("preprocessing")):
         name = str(transform.get("_target_", "?")).rpartition(".")[2]
@@ -42,7 +42,7 @@ def _transforms(described: Any) -> list[Mapping[str, Any]]:
 
 
 def _scaled(name: str, given: Mapping[str, Any]) -> Scaled | None:
-    """A scaling in tiler's words; None for what it is not, or cannot be."""
+    """A transform as a step of tiler; None if it is not a scaling, or not one that tiler supports."""
     if name == "ScaleIntensityRange":
         return _range(given)
     if name == "NormalizeIntensity" and not given.get("nonzero"):
@@ -57,7 +57,7 @@ def _scaled(name: str, given: Mapping[str, Any]) -> Scaled | None:
 
 
 def _range(given: Mapping[str, Any]) -> Scaled | None:
-    """``(x - a_min) / (a_max - a_min) * (b_max - b_min) + b_min``, clipped where that is asked for."""
+    """``(x - a_min) / (a_max - a_min) * (b_max - b_min) + b_min``, clipped on request."""
     ends = [given.get(key, default) for key, default in
             (("a_min", None), ("a_max", None), ("b_min", 0.0), ("b_max", 1.0))]
     if not all(isinstance(value, (int, float)) for value in ends):
@@ -71,7 +71,7 @@ def _range(given: Mapping[str, Any]) -> Scaled | None:
 
 
 def head_of(config: Mapping[str, Any]) -> Head | None:
-    """The activation among the bundle's postprocessing; None where it has none."""
+    """The activation in the bundle's postprocessing; None if it has none."""
     for transform in _transforms(config.get("postprocessing")):
         if "Activations" in str(transform.get("_target_")):
             if transform.get("softmax") is True:

@@ -28,16 +28,16 @@ CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 
 @dataclass(frozen=True, slots=True)
 class NnunetRecipe:
-    """A network of nnU-Net, or the mean of those of several folds.
+    """A network of nnU-Net, or the mean over the networks of several folds.
 
     Parameters
     ----------
     architecture
-        JSON of what builds it; see `tiler.models.loading.folders.nnunet_network`.
+        JSON from which it is built; see `tiler.models.loading.folders.nnunet_network`.
     channels, classes
         Channels of its input, and classes of its output.
     checkpoints
-        Files with its values, one for each fold, and their hashes.
+        Files with its values, one per fold, and their hashes.
     """
 
     architecture: str
@@ -76,14 +76,14 @@ def open_nnunet(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     path
         The folder, such as ``nnUNetTrainer__nnUNetPlans__3d_fullres``.
     weights
-        Folds to use: ``fold_0``, or several with commas; None for the mean of all, as nnU-Net does it.
+        Folds to use: ``fold_0``, or several separated by commas; None means the mean of all, as in nnU-Net.
     trust
-        Not needed: no code of the folder is run.
+        Unused, because no code of the folder runs.
 
     Raises
     ------
     ModelError
-        If the folder is not whole, asks for something that tiler does not do, or a library is missing.
+        If the folder is incomplete, requests something that tiler does not do, or a library is missing.
     """
     plans, dataset = read_json(path / PLANS), read_json(path / DATASET)
     name = path.resolve().name.rpartition("__")[2]
@@ -103,7 +103,7 @@ def open_nnunet(path: Path, weights: str | None, trust: bool) -> LoadedModel:
 
 
 def _configuration(known: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
-    """A configuration, with what it inherits."""
+    """A configuration, with its inherited values."""
     if name not in known and len(known) == 1:
         name = next(iter(known))
     if name not in known:
@@ -125,7 +125,7 @@ def _check(plans: Mapping[str, Any], configuration: Mapping[str, Any], path: Pat
 
 
 def _classes(labels: Mapping[str, Any]) -> tuple[tuple[str, ...], Any]:
-    """Names of the output channels, and the head: sigmoids where classes are regions that overlap."""
+    """Names of the output channels, and the head: sigmoids if classes are overlapping regions."""
     known = {name: value for name, value in labels.items() if name != "ignore"}
     if any(isinstance(value, (list, tuple)) and len(value) > 1 for value in known.values()):
         return tuple(name for name, value in known.items() if value not in (0, [0])), "sigmoid"
@@ -148,7 +148,7 @@ def _folds(path: Path, weights: str | None) -> tuple[tuple[Path, str], ...]:
 
 
 def _say(path: Path, configuration: Mapping[str, Any], folds: tuple[tuple[Path, str], ...]) -> None:
-    """Warn of what nnU-Net does with images and tiler does not."""
+    """Warn of the processing steps of nnU-Net that tiler does not do."""
     notes = []
     if configuration.get("spacing"):
         spacing = " x ".join(f"{float(value):g}" for value in configuration["spacing"])

@@ -15,12 +15,12 @@ INSTALL = "em-tiler[nnunet]"
 
 
 def build_architecture(configuration: Mapping[str, Any], channels: int, classes: int) -> nn.Module:
-    """The network of a configuration, without supervision of its depths, with random values.
+    """The network of a configuration, without deep supervision, with random values.
 
     Raises
     ------
     ModelError
-        If it is none of dynamic_network_architectures, or that package is missing.
+        If it is not from dynamic_network_architectures, or that package is missing.
     """
     stated = configuration.get("architecture") or _of_old_plans(configuration)
     name, arguments = str(stated["network_class_name"]), dict(stated["arch_kwargs"])
@@ -33,7 +33,7 @@ def build_architecture(configuration: Mapping[str, Any], channels: int, classes:
 
 
 def _found(name: str, package: str) -> Any:
-    """A class by its dotted name, of one package alone: a folder must not choose what else is imported."""
+    """A class by its dotted name, from one package only, so that a folder cannot import arbitrary modules."""
     module, _, attribute = name.rpartition(".")
     if module != package and not module.startswith(f"{package}."):
         raise ModelError(f"the plans name {name}, which is not part of {package}: networks of your own are given as "

@@ -1,4 +1,4 @@
-"""How nnU-Net normalises images, in tiler's words."""
+"""Translate nnU-Net's normalisation of images to tiler's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Scaled:
     Parameters
     ----------
     normalisation
-        By constants.
+        Normalisation by constants.
     measured
-        By statistics of the volume.
+        Normalisation by statistics of the volume.
     steps
-        What follows, before the network.
+        Further steps before the network.
     """
 
     normalisation: Normalisation | None = None
@@ -36,7 +36,7 @@ def scaling_of(configuration: Mapping[str, Any], plans: Mapping[str, Any], chann
     Raises
     ------
     ModelError
-        If channels are normalised in different ways, or in one that tiler does not know.
+        If channels are normalised in different ways, or in a way that tiler does not support.
     """
     schemes = {str(each) for each in configuration.get("normalization_schemes", ["ZScoreNormalization"])}
     if len(schemes) > 1:
@@ -58,7 +58,7 @@ def scaling_of(configuration: Mapping[str, Any], plans: Mapping[str, Any], chann
 
 
 def _ct(plans: Mapping[str, Any], channels: int, name: str) -> Scaled:
-    """Clipped to the percentiles of the foreground of the training data, then scaled by its mean and deviation."""
+    """Clip to percentiles of the training data's foreground, then scale by its mean and standard deviation."""
     found = plans.get("foreground_intensity_properties_per_channel", {})
     properties = [found.get(str(channel)) for channel in range(channels)]
     if any(each is None for each in properties):

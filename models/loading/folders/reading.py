@@ -19,7 +19,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     Raises
     ------
     ModelError
-        If it cannot be read, or holds something else.
+        If the file cannot be read, or holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -31,14 +31,14 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def need(content: Mapping[str, Any], name: str, path: Path) -> Any:
-    """A value that must be there."""
+    """A required value of an object."""
     if name not in content:
         raise ModelError(f"{path} has no {name!r}: it is damaged, or of a version that tiler does not read (--model)")
     return content[name]
 
 
 class MeanOfScores(nn.Module):
-    """The mean of what several networks say, before any head."""
+    """The mean of the scores of several networks, before any head."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()

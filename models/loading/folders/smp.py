@@ -25,14 +25,14 @@ def open_smp(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     Raises
     ------
     ModelError
-        If the folder is not whole, or the library is not installed.
+        If the folder is incomplete, or the library is not installed.
     """
     if weights is not None:
         raise ModelError(f"{path} carries its own weights: leave out --weights {weights}")
     config = dict(read_json(path / CONFIG))
     name = str(need(config, "_model_class", path / CONFIG))
     find_network("smp", name)
-    # The encoder's first weights would be fetched, and then replaced.
+    # Otherwise the library would download the encoder's initial weights, only to replace them.
     arguments = {key: value for key, value in config.items() if not key.startswith("_")} | {"encoder_weights": None}
     file = next((path / each for each in WEIGHTS if (path / each).is_file()), None)
     if file is None:

@@ -14,19 +14,19 @@ from tiler.models.loading.loaded_model import LoadedModel, foreign
 
 
 def open_file(path: Path, trust: bool) -> LoadedModel:
-    """A network that is a file with graph and weights.
+    """Load a network from a file that holds its graph and weights.
 
     Parameters
     ----------
     path
         An ``.onnx`` or ``.pt2`` file, or TorchScript under any other suffix.
     trust
-        Whether what torch unpickles or runs to load it may run; ONNX is nothing but data.
+        Whether code that torch unpickles or runs while loading may run; ONNX files hold only data.
 
     Raises
     ------
     ModelError
-        If it is none of these, or is not trusted.
+        If the file is none of these, or is not trusted.
     """
     if path.suffix == ".safetensors":
         raise ModelError(f"{path} holds weights, not a network: give it as --weights, with --model NAME")
@@ -47,7 +47,7 @@ def open_file(path: Path, trust: bool) -> LoadedModel:
 
 
 def _archive(path: Path) -> list[str]:
-    """The names in a torch archive, which is a zip."""
+    """The names of the members of a torch archive, which is a zip."""
     try:
         with opened_zip(path) as archive:
             return archive.namelist()

@@ -20,7 +20,7 @@ from tiler.models.loading.user_code import first_line
 
 @dataclass(frozen=True, slots=True)
 class ExportedRecipe:
-    """A ``.pt2`` file that the user trusts: torch falls back to unpickling."""
+    """A ``.pt2`` file that the user trusts, because torch may unpickle it."""
 
     file: ModelFile
 
@@ -31,7 +31,7 @@ class ExportedRecipe:
                 return Program(torch.export.load(io.BytesIO(content)))
         except ModelError:
             raise
-        except Exception as error:  # whatever is wrong in an archive, a schema, or a pickle
+        except Exception as error:  # a bad archive, schema or pickle may raise any error
             raise ModelError(f"{self.file} cannot be loaded as a torch.export program: {first_line(error)} "
                              "(--model)") from error
 
@@ -41,7 +41,7 @@ class ExportedRecipe:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's log of what went wrong before, and warnings about itself."""
+    """Silence torch's log of failed attempts and its warnings about itself."""
     log = logging.getLogger("torch.export")
     before = log.disabled
     log.disabled = True
@@ -56,14 +56,14 @@ def _quiet() -> Iterator[None]:
 class Program(nn.Module):
     """A program as a module for inputs of any size that its operators allow.
 
-    A program exported without dynamic sizes refuses every other size, though its operators hardly ever depend on
-    it. They are then run without the check, and interpolation to a fixed size as interpolation by the factor that
-    this is. What still holds a constant of one size fails on the others, which the probe reports.
+    A program exported without dynamic sizes refuses every other size, although its operators rarely depend on it.
+    The module therefore runs them without that check, and turns interpolation to a fixed size into interpolation by
+    the corresponding factor. Programs with other constants of one size fail at other sizes, which the probe reports.
 
     Parameters
     ----------
     program
-        With one input and one output.
+        Program with one input and one output.
     """
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
@@ -89,7 +89,7 @@ class Program(nn.Module):
 
 
 def _scale_by_factors(graph: torch.fx.GraphModule) -> None:
-    """Give interpolations their factor in place of their size."""
+    """Replace the fixed sizes of interpolations by factors."""
     for node in graph.graph.nodes:
         name = getattr(node.target, "__name__", "")
         if node.op != "call_function" or not name.startswith("upsample_") or not name.endswith(".vec"):

@@ -1,4 +1,4 @@
-"""The operators of ONNX that look at neighbours or at whole axes; see `tiler.models.loading.foreign.operators`."""
+"""The operators of ONNX that depend on neighbours or whole axes; see `tiler.models.loading.foreign.operators`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def _pads(attributes: Attributes, x: torch.Tensor, kernel: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Before and after, on each axis."""
+    """Padding before and after, on each axis."""
     n = x.ndim - 2
     mode = attributes.get("auto_pad", b"NOTSET")
     if mode in (b"NOTSET", b"VALID"):
@@ -148,7 +148,7 @@ def _resize(attributes: Attributes, x: torch.Tensor, *rest: Any) -> Sequence[Val
 
 
 def _factors(attributes: Attributes, scales: Any) -> list[float] | None:
-    """How much larger the result is on each axis; None where its size is computed anew for every input."""
+    """Growth factor of each axis; None if the size is computed anew for every input."""
     if scales is not None:
         return [float(each) for each in np.asarray(scales)[2:]]
     return attributes["growth"]
@@ -157,7 +157,7 @@ def _factors(attributes: Attributes, scales: Any) -> list[float] | None:
 def _interpolation(attributes: Attributes, n: int, factors: list[float] | None) -> tuple[str, bool | None]:
     """Torch's mode and alignment.
 
-    Where the image grows by whole factors, every way to find the nearest voxel of half-pixel centres is the same.
+    If the image grows by whole factors, all rules for the nearest voxel of half-pixel centres agree.
     """
     default = b"asymmetric" if attributes["opset"] < 11 else b"half_pixel"
     centres = attributes.get("coordinate_transformation_mode", default)

@@ -1,4 +1,4 @@
-"""ONNX files as torch modules, operator by operator, so that they are traced and proved like any other network.
+"""Translate ONNX files to torch modules, operator by operator, to trace and prove them like any other network.
 
 (Rejected: onnx2torch, which needs torchvision; to run them in ONNX Runtime alone, where no proof by NaN holds.)
 """
@@ -23,17 +23,17 @@ from tiler.models.loading.user_code import first_line
 INPUT_RANKS = (4, 5)
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
                       "Gemm", "MatMul", "PRelu"})
-"""Operators whose constants were learnt."""
+"""Operators with learnt constants."""
 HOST_ONLY = frozenset({"ConstantOfShape", "Range", "Equal", "Where", "Ceil", "Mod", "Greater", "Less", "Not", "And",
                        "Or", "Gather", "GatherND", "ScatterND", "NonZero", "ReduceProd"})
 HOST = HOST_ONLY | {"Concat", "Slice", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Add", "Sub", "Mul", "Div", "Min",
                     "Max", "Neg", "Identity", "Split", "Transpose", "Expand", "Floor", "Sqrt", "Pow"}
-"""Operators that compute with sizes; where the image itself is meant, torch does it."""
+"""Operators that compute with sizes; if they apply to the image itself, torch runs them."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxRecipe:
-    """An ONNX file: nothing but data."""
+    """An ONNX file, which holds only data."""
 
     file: ModelFile
 
@@ -74,15 +74,15 @@ class OnnxNetwork(nn.Module):
     Parameters
     ----------
     model
-        With inferred shapes, one input ``(n, c, [z], y, x)`` and one output.
+        Model with inferred shapes, one input ``(n, c, [z], y, x)`` and one output.
     name
-        For messages.
+        Name of the model, for messages.
 
     Notes
     -----
-    Sizes are computed in numpy by onnx's reference implementation, all else in torch. A graph that was exported for
-    one size runs at others too, unless it holds constants that follow from it; interpolation to a fixed size is
-    taken as interpolation by the factor that this is.
+    onnx's reference implementation computes sizes in numpy; torch computes the rest. A graph exported for one size
+    runs at others too, unless it holds constants that depend on the size; interpolation to a fixed size becomes
+    interpolation by the corresponding factor.
     """
 
     def __init__(self, model: Any, name: str) -> None:
@@ -121,15 +121,15 @@ class Operator(nn.Module):
     Parameters
     ----------
     node
-        Of the graph.
+        Node of the graph.
     opset
-        Of the model.
+        Opset version of the model.
     constants
-        By name; those that are weights of the node become its parameters.
+        Constants by name; the node's weights become its parameters.
     shapes
-        By name, as far as they are known.
+        Known shapes by name.
     name
-        Of the model, for messages.
+        Name of the model, for messages.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Operator(nn.Module):
             raise ModelError(f"{name} has the operator {node.op_type}, which tiler does not read: give the network "
                              "as TorchScript or as a factory (--model)")
         onnx = import_module("onnx")
-        self.original_name = node.op_type  # by which the probe tells kinds of layers
+        self.original_name = node.op_type  # from which the probe reads the type of a layer
         self.inputs, self.outputs = list(node.input), list(node.output)
         self.attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         self.attributes |= {"opset": opset, "outputs": len(self.outputs), "growth": _growth(node, shapes)}
@@ -166,12 +166,12 @@ class Operator(nn.Module):
 
 
 def with_shapes(model: Any) -> Any:
-    """The same model, with the shapes of its values as far as they follow from the input's."""
+    """The same model with inferred shapes, as far as they follow from the input's shape."""
     return onnx_library().shape_inference.infer_shapes(model, data_prop=True)
 
 
 def _growth(node: Any, shapes: Mapping[str, Sequence[Any]]) -> list[float] | None:
-    """How much larger a node's result is than its input, axis by axis; None where sizes are free."""
+    """Growth factor of a node's result over its input, axis by axis; None if sizes are free."""
     before, after = (shapes.get(names[0] if names else "", ())[2:] for names in (node.input, node.output))
     if not before or len(before) != len(after) or not all(isinstance(size, int) for size in (*before, *after)):
         return None
@@ -179,7 +179,7 @@ def _growth(node: Any, shapes: Mapping[str, Sequence[Any]]) -> list[float] | Non
 
 
 class Host:
-    """A node that computes with sizes, by onnx's reference implementation. It has no state, so copies share it."""
+    """A node that computes sizes with onnx's reference implementation; it has no state, so copies share it."""
 
     def __init__(self, node: Any, opset: int) -> None:
         self.evaluator = import_module("onnx.reference").ReferenceEvaluator(node, opsets={"": opset})
@@ -193,7 +193,7 @@ class Host:
 
 
 def _shapes(graph: Any) -> dict[str, tuple[Any, ...]]:
-    """Shapes by name: numbers where they are known, else what a size is called, or nothing."""
+    """Shapes by name: sizes as numbers if known, else as symbolic names, or nothing."""
     found = {}
     for each in (*graph.input, *graph.value_info, *graph.output):
         sizes = each.type.tensor_type.shape.dim

@@ -1,7 +1,7 @@
 """The operators of ONNX in torch: ``(attributes, *inputs) -> outputs``.
 
-Here are those that work element by element or move elements; `layers` has the others. An input is a tensor, an
-array where it was computed from sizes or is a constant, or None where it is left out. Specification:
+This module has the operators that work element by element or move elements; `layers` has the others. An input is a
+tensor, an array if it is a constant or computed from sizes, or None if it is omitted. Specification:
 https://onnx.ai/onnx/operators.
 """
 
@@ -39,7 +39,7 @@ def not_read(what: str) -> ModelError:
 
 
 def like(value: Any, x: torch.Tensor) -> torch.Tensor:
-    """A constant beside a tensor: of its type and on its device."""
+    """A constant with the dtype and device of a tensor."""
     return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=x.dtype, device=x.device)
 
 
@@ -116,7 +116,7 @@ def _clip(attributes: Attributes, x: torch.Tensor, low: Value | None = None, hig
 
 @operator("Cast")
 def _cast(attributes: Attributes, x: torch.Tensor) -> Sequence[Value]:
-    """Among floating-point types nothing: the precision is the user's choice."""
+    """Cast; ignored between floating-point types, because the user chooses the precision."""
     if x.is_floating_point() and attributes["to"] in _FLOATS:
         return [x]
     raise not_read("a cast of values of the image to an integer")
@@ -150,7 +150,7 @@ def _flatten(attributes: Attributes, x: torch.Tensor) -> Sequence[Value]:
 
 
 def _axes(attributes: Attributes, axes: Value | None) -> list[int] | None:
-    """Of opset 13 and later an input, before an attribute."""
+    """The axes: an input from opset 13 on, an attribute before."""
     if axes is not None:
         return integers(axes)
     return list(attributes["axes"]) if "axes" in attributes else None
@@ -207,7 +207,7 @@ def _pad(attributes: Attributes, x: torch.Tensor, pads: Value | None = None, val
     both = integers(attributes["pads"] if pads is None else pads)
     flat = [side for low, high in reversed(list(zip(both[: x.ndim], both[x.ndim :], strict=True)))
             for side in (low, high)]
-    if mode != "constant":  # which torch knows for the last axes alone
+    if mode != "constant":  # torch supports it for the last axes only
         return [F.pad(x, flat[: 2 * (x.ndim - 2)], mode)]
     return [F.pad(x, flat, value=float(np.asarray(attributes.get("value", 0.0) if value is None else value)))]
 

@@ -1,7 +1,7 @@
 """BioImage.IO packages: networks with their own weights, pre- and post-processing.
 
 ``contents`` finds the files of a package, ``description`` reads its yaml by `bioimageio.spec`, ``processing`` turns its
-steps into tiler's, ``loading`` makes a model of all that, and ``writing`` makes a package of one of tiler's networks.
+steps into tiler's, and ``loading`` combines them into a model.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ YAMLS = (".yaml", ".yml")
 
 
 def is_package(path: Path) -> bool:
-    """Whether a path is meant as a package: a folder, a zip, or the yaml itself."""
+    """Whether a path looks like a package: a folder, a zip, or the yaml itself."""
     return path.is_dir() or (path.is_file() and path.suffix in (*YAMLS, ".zip"))

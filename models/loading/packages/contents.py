@@ -1,4 +1,4 @@
-"""The files of a package, in a folder or in a zip. Nothing outside of it is ever read, and nothing is fetched."""
+"""The files of a package, in a folder or in a zip. Files outside are never read, and nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = (".bioimageio.yaml", ".rdf.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Where a package lies.
+    """Location of a package.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Contents:
     yaml
         Name of its description within.
     zipped
-        Which of both the root is.
+        Whether the root is a zip.
     """
 
     root: Path
@@ -38,7 +38,7 @@ class Contents:
         Raises
         ------
         ModelError
-            If it lies outside of the package, is missing, or has another hash than the yaml says.
+            If it lies outside the package, is missing, or its hash differs from the yaml's.
         """
         if leads_out(name):
             raise ModelError(f"{self.root} is refused: its {self.yaml} names {name!r}, which leads out of the package "
@@ -51,7 +51,7 @@ class Contents:
         return found
 
     def _inside(self, name: str) -> Path:
-        """A path below the folder, links followed."""
+        """A path below the folder, with links resolved."""
         path = (self.root / name).resolve()
         if not path.is_relative_to(self.root.resolve()):
             raise ModelError(f"{self.root} is refused: {name} is a link that leads out of the package (--model)")
@@ -59,12 +59,12 @@ class Contents:
 
 
 def open_contents(path: Path) -> Contents:
-    """The package that a folder, zip or yaml is.
+    """Find the package of a folder, a zip or a yaml.
 
     Raises
     ------
     ModelError
-        If there is no description in it, or the zip is damaged or harmful.
+        If it lacks a description, or the zip is damaged or harmful.
     """
     if path.suffix in YAMLS:
         return Contents(path.parent, path.name, zipped=False)
@@ -78,7 +78,7 @@ def open_contents(path: Path) -> Contents:
 
 
 def _description(names: list[str], path: Path) -> str:
-    """The one nearest to the top."""
+    """The description nearest to the top."""
     for name in sorted(names, key=lambda name: name.count("/")):
         last = PurePosixPath(name).name
         if last in NAMES or last.endswith(SUFFIXES):

@@ -18,9 +18,9 @@ from tiler.models.predictor.heads import Head
 
 SPACE = ("z", "y", "x")
 LARGEST_YAML = 1 << 20
-"""Bytes of a description."""
+"""Largest size of a description in bytes."""
 MOST_NODES = 100_000
-"""Values of a description, with every alias followed."""
+"""Largest number of values of a description, with every alias expanded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class Weights:
     source
         Name within the package, or an address.
     sha256
-        That it should have, None where the yaml does not say.
+        Expected SHA-256; None if the yaml does not state it.
     details
-        The rest of what the yaml says about it.
+        Further entries of the yaml about it.
     """
 
     format: str
@@ -91,7 +91,7 @@ def describe(contents: Contents) -> Description:
     Raises
     ------
     ModelError
-        If it is not valid, describes no network of one input and one output, or asks for what tiler cannot do.
+        If it is invalid, does not describe a network with one input and one output, or needs unsupported features.
     """
     content = _parsed(contents)
     described = _validated(content, contents)
@@ -115,7 +115,7 @@ def _parsed(contents: Contents) -> Mapping[str, Any]:
     yaml = library("ruyaml").YAML(typ="safe")
     try:
         content = yaml.load(text)
-    except Exception as error:  # every part of a YAML parser has errors of its own
+    except Exception as error:  # each part of a YAML parser raises its own errors
         raise ModelError(f"{contents.yaml} of {contents.root} is no YAML: {' '.join(str(error).split())[:200]} "
                          "(--model)") from error
     if not _bounded(content):
@@ -127,7 +127,7 @@ def _parsed(contents: Contents) -> Mapping[str, Any]:
 
 
 def _bounded(content: Any) -> bool:
-    """Whether a document is small with every alias followed: a few hundred bytes of aliases can stand for billions."""
+    """Whether a document is small with every alias expanded: a few hundred bytes of aliases can mean billions."""
     stack, seen = [content], 0
     while stack and seen <= MOST_NODES:
         node = stack.pop()
@@ -140,7 +140,7 @@ def _bounded(content: Any) -> bool:
 
 
 def _validated(content: Mapping[str, Any], contents: Contents) -> Any:
-    """A `bioimageio.spec.model.v0_5.ModelDescr`. Files are not looked at: tiler checks those that it reads."""
+    """A `bioimageio.spec.model.v0_5.ModelDescr`, without a check of files; tiler checks those that it reads."""
     spec = library("bioimageio.spec")
     with quiet(), spec.ValidationContext(file_name=contents.yaml, perform_io_checks=False, disable_cache=True,
                                           log_warnings=False, progressbar=False):
@@ -154,7 +154,7 @@ def _validated(content: Mapping[str, Any], contents: Contents) -> Any:
 
 
 def library(name: str) -> Any:
-    """A module that the extra brings.
+    """Import a module of the optional dependencies.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def library(name: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what bioimageio.spec warns of while it upgrades a description, and the files that it leaves open."""
+    """Silence bioimageio.spec's warnings about upgrades of a description and about files that it leaves open."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, logging.root.manager.disable = logging.root.manager.disable, logging.WARNING
@@ -204,7 +204,7 @@ def _halo(described: Any) -> tuple[int, ...] | None:
 
 
 def _weights(described: Any, content: Mapping[str, Any]) -> Iterator[Weights]:
-    """Hashes are those of the yaml as it was written, since an upgrade may lose them."""
+    """Hashes from the original yaml, because an upgrade may lose them."""
     for name in FORMATS:
         entry = getattr(described.weights, name)
         if entry is not None:
@@ -213,6 +213,6 @@ def _weights(described: Any, content: Mapping[str, Any]) -> Iterator[Weights]:
 
 
 def first_of(formats: Sequence[str], weights: Sequence[Weights]) -> Weights | None:
-    """The first format of which the file comes with the package."""
+    """The first format whose file is in the package."""
     found = {each.format: each for each in weights if each.local}
     return next((found[name] for name in formats if name in found), None)

@@ -1,4 +1,4 @@
-"""From a package to a model that tiler runs like any other."""
+"""Load a package as a model that tiler runs like any other."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def load_package(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     Parameters
     ----------
     path
-        A folder, zip or yaml.
+        Path of a folder, zip or yaml.
     weights
-        ``"torchscript"``, ``"pytorch_state_dict"`` or ``"onnx"``; None takes the first of them that is there and
-        may be loaded.
+        ``"torchscript"``, ``"pytorch_state_dict"`` or ``"onnx"``; None means the first of them that exists and may
+        be loaded.
     trust
-        Whether code in it may run. ONNX is nothing but data.
+        Whether code in the package may run; ONNX files hold only data.
 
     Raises
     ------
     ModelError
-        If the package is not valid, harmful, asks for what tiler cannot do, or would have to be trusted.
+        If the package is invalid or harmful, needs features that tiler lacks, or needs trust that was not given.
     """
     contents = open_contents(path)
     described = describe(contents)
@@ -88,7 +88,7 @@ def _danger(chosen: Weights, contents: Contents) -> str:
 
 
 def _recipe(chosen: Weights, file: ModelFile, contents: Contents) -> tuple[Recipe, dict[str, Any]]:
-    """How to build it, and what identifies the code beside the weights."""
+    """The recipe of the network, and the identity of its code besides the weights."""
     if chosen.format == "onnx":
         return OnnxRecipe(file), {}
     if chosen.format == "torchscript":

@@ -1,6 +1,6 @@
 """Pre- and post-processing of a package, as steps of tiler.
 
-Arithmetic is that of bioimageio.core, which made the published outputs.
+The arithmetic follows bioimageio.core, which computed the published outputs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tiler.models.loading.processing_steps import WHOLE_TYPES, Measured, Step, V
 from tiler.models.predictor.heads import Head
 
 FIXED_EPSILON = 1e-6
-"""Constant that bioimageio.core adds to a fixed standard deviation, too."""
+"""Constant that bioimageio.core adds even to a fixed standard deviation."""
 
 
 def preprocessing(described: Sequence[Any], axes: Sequence[str]) -> tuple[tuple[Step, ...], Measured | None]:
@@ -23,14 +23,14 @@ def preprocessing(described: Sequence[Any], axes: Sequence[str]) -> tuple[tuple[
     Parameters
     ----------
     described
-        As bioimageio.spec gives it.
+        Preprocessing as bioimageio.spec describes it.
     axes
-        Ids of the input's axes in space, and that of its channels.
+        Ids of the input's spatial axes and of its channel axis.
 
     Raises
     ------
     ModelError
-        If a step is not known, or statistics are asked for of anything but the plain input.
+        If a step is unknown, or needs statistics of anything but the plain input.
     """
     steps: list[Step] = []
     measured = None
@@ -47,12 +47,12 @@ def preprocessing(described: Sequence[Any], axes: Sequence[str]) -> tuple[tuple[
 
 
 def postprocessing(described: Sequence[Any]) -> tuple[tuple[Step, ...], Head | None]:
-    """Steps after the network, and its head where that is all.
+    """Steps after the network, and its head if that is the only step.
 
     Raises
     ------
     ModelError
-        If a step is not known, or needs the whole output.
+        If a step is unknown, or needs the whole output.
     """
     for each in described:
         if each.id in MEASURES:
@@ -91,7 +91,7 @@ MEASURES: dict[str, Callable[[Any], tuple[float, float] | None]] = {
 
 
 def _gain(name: str, steps: Sequence[Step]) -> Values:
-    """By what steps multiply differences; statistics undo the rest of them."""
+    """Factor by which the steps scale differences; statistics cancel the rest of them."""
     gain: Values = (1.0,)
     for step in steps:
         given = dict(step.arguments)
@@ -111,7 +111,7 @@ def _of(values: Values, length: int) -> Values:
 
 
 def _step(described: Any) -> list[Step]:
-    """No, or one step."""
+    """At most one step."""
     if described.id not in STEPS:
         raise ModelError(f"the package applies {described.id}, which tiler does not know: it knows "
                          f"{', '.join([*STEPS, *MEASURES])} (--model)")
@@ -144,7 +144,7 @@ def _clip(kwargs: Any) -> list[Step]:
 
 
 def _cast(kwargs: Any) -> list[Step]:
-    """Nothing among floating-point types: the precision is the user's choice."""
+    """Cast; ignored between floating-point types, because the user chooses the precision."""
     if kwargs.dtype in ("float32", "float64"):
         return []
     if kwargs.dtype not in WHOLE_TYPES:

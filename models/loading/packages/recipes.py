@@ -1,4 +1,4 @@
-"""How the network of a package is built, where that is not a file alone."""
+"""Recipes for networks of packages that consist of more than one file."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tiler.models.loading.user_code import first_line, guarded, import_source
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Code that makes a network without its values; the user trusts it.
+    """Trusted code that builds a network without its values.
 
     Parameters
     ----------
     source
         File of the package, or name of an installed module.
     callable
-        In it.
+        Name of the function or class in the source.
     arguments
-        For it.
+        Arguments of the callable.
     """
 
     source: ModelFile | str
@@ -47,7 +47,7 @@ class Architecture:
         Raises
         ------
         ModelError
-            If the code raises, or gives anything but a module.
+            If the code raises, or returns anything but a module.
         """
         made: Callable[..., Any] | None = getattr(self._module(), self.callable, None)
         if made is None:
@@ -68,7 +68,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class StateDictRecipe:
-    """Values from a file of tensors, which is unpickled without running anything, in a network made by code."""
+    """A network built by code, with values from a file of tensors, which is unpickled without running code."""
 
     file: ModelFile
     architecture: Architecture
@@ -87,12 +87,12 @@ class StateDictRecipe:
 
 
 def read_tensors(file: ModelFile) -> Any:
-    """Read a checkpoint that holds nothing but tensors and plain values.
+    """Read a checkpoint that holds only tensors and plain values.
 
     Raises
     ------
     ModelError
-        If it holds anything else, whose loading would run code.
+        If it holds anything else, because loading that would run code.
     """
     content = file.read()
     if file.path.suffix == ".safetensors" or str(file.member).endswith(".safetensors"):
@@ -103,7 +103,7 @@ def read_tensors(file: ModelFile) -> Any:
         check_members(str(file), len(content), zipfile.ZipFile(io.BytesIO(content)).infolist())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about protocols of pickle, all of which are read as safely
+            warnings.simplefilter("ignore")  # about pickle protocols, all of which are read equally safely
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(f"{file} is refused: it holds more than tensors, and loading that could run code "
@@ -113,7 +113,7 @@ def read_tensors(file: ModelFile) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class OrderedRecipe:
-    """A network with axes of its own order, as one of ``(n, c, [z], y, x)``."""
+    """A network with its own order of axes, adapted to ``(n, c, [z], y, x)``."""
 
     network: Recipe
     given: str
@@ -127,14 +127,14 @@ class OrderedRecipe:
 
 
 class Ordered(nn.Module):
-    """Turns the axes ``bc[z]yx`` into those that a network takes, and its own back.
+    """Converts the axes ``bc[z]yx`` to those that a network takes, and its output's axes back.
 
     Parameters
     ----------
     network
-        Takes ``given``, makes ``made``.
+        Network with input axes ``given`` and output axes ``made``.
     given, made
-        Such as ``"bzyxc"``; b and c may be missing.
+        Axes such as ``"bzyxc"``; b and c may be missing.
     """
 
     def __init__(self, network: nn.Module, given: str, made: str) -> None:
