@@ -1,4 +1,4 @@
-"""The door of training: images and labels in, a weights file out."""
+"""Train a network: images and labels in, a weights file out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrainingResult:
     weights, curves
         Files: safetensors, CSV.
     steps
-        Number of steps done.
+        Number of completed steps.
     best
         Validation scores of the weights, and the step at which they were reached; None without validation, where
         the weights are those of the last step.
@@ -85,7 +85,7 @@ def train(
     Raises
     ------
     TilerError
-        With one line of explanation. The run can be resumed from its last checkpoint.
+        Any error of the package, with one line of explanation. The run can be resumed from its last checkpoint.
     """
     chosen, files = TrainingOptions(**options), _files(Path(output))
     stored = _stored(files, resume, overwrite)
@@ -101,7 +101,7 @@ def train(
                 overfit(run, run.listener.note)
             if run.held_out:
                 run.rehearse_validation()
-            run.save()  # from here on the run can be resumed
+            run.save()  # from now on the run can be resumed
         else:
             run.restore(stored)
         run.finish(stop or threading.Event())

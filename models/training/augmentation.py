@@ -1,4 +1,4 @@
-"""Augmentation: where each pixel of a tile comes from, and how its grey value is changed.
+"""Augmentation: the source of each pixel of a tile, and changes of its grey value.
 
 A deformation is a map from the pixels of a tile to places of the canvas, so that shift, rotation, flip and
 elastic deformation are one interpolation. Beyond the image the canvas is mirrored, as in the engine.
@@ -35,8 +35,8 @@ class Augmentation:
     rotate
         Whether a deformed tile is also turned by any angle.
     undeformed
-        Share of the tiles which are only flipped and turned by 90 degrees. Interpolation smooths the grain of an
-        image, and in inference there is none.
+        Share of tiles that are only flipped and turned by 90 degrees. Interpolation smooths the grain of an image,
+        and inference does not interpolate.
     contrast, brightness, gamma
         Standard deviations: of the logarithm of a factor, of a shift in standard deviations of the image, and of
         the logarithm of an exponent.
@@ -75,7 +75,7 @@ class Augmentation:
             places = _rotated(places, angle)
             places = places + displacements(tile, self.grid, self.elastic, random)
         elif tile % 2 == 0:
-            middle += 0.5  # onto the pixels: nothing is interpolated
+            middle += 0.5  # exactly on pixels, so that nothing is interpolated
         return places + middle[:, None, None]
 
     def grey(self, image: Floats, random: np.random.Generator) -> Floats:
@@ -152,7 +152,7 @@ def _rotated(places: Places, angle: float) -> Places:
 
 
 def _gamma(image: Floats, exponent: float) -> Floats:
-    """Grey values from lowest to highest, bent; lowest and highest stay."""
+    """Apply a gamma curve to grey values; the lowest and the highest stay."""
     low, high = image.min(), image.max()
     if high == low:
         return image

@@ -21,9 +21,9 @@ from tiler.models.zoo import registry
 T = TypeVar("T")
 
 LEAST_SHARE = 0.5
-"""Share of a network's values that initial weights must provide; less means that they are of another network."""
+"""Share of a network's values that initial weights must provide; with less they belong to another network."""
 NAMED = 3
-"""Tensors that a note names one by one."""
+"""Largest number of tensors that a note names one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Start:
     sha256
         Hash of its content.
     card
-        Its card; None for a file of another program.
+        Card of the weights; None for a file of another program.
     """
 
     path: Path
@@ -51,7 +51,7 @@ def start_of(init: str | Path | None) -> Start | None:
     Raises
     ------
     WeightsError
-        If they cannot be read, or the name has none.
+        If the weights cannot be read, or the name has none.
     """
     if init is None:
         return None
@@ -70,16 +70,16 @@ def _file_of(init: str | Path) -> Path:
 
 
 def arguments_in(card: WeightsCard | None, name: str) -> Mapping[str, Any]:
-    """Arguments of a network that its initial weights state."""
+    """The arguments of a network, as stated by its initial weights."""
     return card.arguments if card is not None and card.architecture == name else {}
 
 
 def begin_with(network: Network, start: Start) -> tuple[str, ...]:
     """Load a file into a network, and return a note on tensors that keep their random values.
 
-    Weights of another registered network of the same class fill what both have: an FCN-16s begins with an FCN-32s
-    so, its new score layer as it is. Otherwise tensors of the same name and shape are taken, so that a network with
-    another head keeps its body.
+    Weights of another registered network of the same class fill the tensors that both have: an FCN-16s thus begins with
+    an FCN-32s, and keeps the initial values of its new score layer. Otherwise tensors of the same name and shape are
+    loaded, so that a network with another head gets the body.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def _as_init(read: Callable[[], T]) -> T:
 
 @torch.no_grad()
 def _load_matching(module: nn.Module, path: Path) -> list[str]:
-    """Take every tensor of the file that fits by name and shape, and return those of the network that none fits."""
+    """Load every tensor of the file that fits by name and shape; return the names of the network's other tensors."""
     ours = module.state_dict()
     wanted = {name: value for name, value in ours.items() if not name.endswith(COUNTER)}
     found = _values_in(path, wanted)
@@ -117,14 +117,14 @@ def _load_matching(module: nn.Module, path: Path) -> list[str]:
         return []
     share = sum(wanted[name].numel() for name in fitting) / sum(value.numel() for value in wanted.values())
     if share < LEAST_SHARE:
-        check_fits(path, module)  # refuses, and says what differs
+        check_fits(path, module)  # raises an error that names the differences
     for name in fitting:
         wanted[name].copy_(found[name])
     return [_misfit(name, value, found.get(name)) for name, value in wanted.items() if name not in fitting]
 
 
 def _values_in(path: Path, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """All tensors of a file, without a prefix that the names of the network do not have."""
+    """All tensors of a file, with names stripped of any prefix that the network's names lack."""
     with open_weights(path) as file:
         shapes = file.shapes
         prefix = common_prefix(shapes, {name: None for name in wanted if not name.endswith(COUNTER)})
@@ -137,7 +137,7 @@ def _misfit(name: str, ours: torch.Tensor, theirs: torch.Tensor | None) -> str:
 
 
 def _is_sibling(card: WeightsCard, model: str) -> bool:
-    """Whether weights are those of another registered network of the same class."""
+    """Whether weights belong to another registered network of the same class."""
     if card.architecture == model or not {card.architecture, model} <= set(registry.names()):
         return False
     return registry.describe(card.architecture).factory == registry.describe(model).factory
@@ -152,6 +152,6 @@ def _load_shared(module: nn.Module, path: Path, card: WeightsCard) -> None:
         fits = name in ours and ours[name].shape == value.shape
         if fits:
             ours[name].copy_(value)
-        elif name in parameters or name not in ours:  # kernels of interpolation differ, and are no parameters
+        elif name in parameters or name not in ours:  # kernels of interpolation differ and are not parameters
             raise WeightsError(f"{path} are weights of {card.architecture} {dict(card.arguments)}, whose {name} does "
                                f"not fit the network that is to be trained (--init)")

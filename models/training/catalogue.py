@@ -55,7 +55,7 @@ RECIPES = {
 }
 """``default``: AdamW with warm-up, a cosine, batch norm and mixed precision, and the loss of the network.
 
-``paper``: of the U-Net. Stochastic gradient descent with momentum 0.99, one large tile a step, dropout at the end of
+``paper``: the U-Net's own. Stochastic gradient descent with momentum 0.99, one large tile a step, dropout at the end of
 the contracting path, class balance and the weight map of touching cells. Ronneberger et al. do not state the learning
 rate. Of 3e-4, 1e-3 and 1e-2 the first ended with the lowest loss on the bundled sample (700 steps of one 252 px tile,
 base 16); the last diverged within 60 steps.
@@ -64,12 +64,12 @@ base 16); the last diverged within 60 steps.
 weights by validation. Batch and tile are chosen; the authors' code also has dropout (``--set dropout=0.5``).
 
 ``unet3plus``: stochastic gradient descent on tiles of 320, focal + MS-SSIM + IoU of every side output. Rate, momentum
-and batch are chosen; of three adjacent slices as channels it sees what the images have.
+and batch are chosen; it sees the channels that the images have, not three adjacent slices as in the paper.
 
 ``fcn``: the authors' "heavy" learning, one image a step with momentum 0.99, after a classifier (``--init``). Their
 loss is a sum over the pixels of an image, tiler's a mean, and rate and decay are those of the sum. FCN-16s and 8s begin
-with the weights of the coarser network (``--init``), with a hundredth of its rate. ``fcn-alexnet`` and
-``fcn-googlenet``: their bodies' own rates, 20 images a step. Biases learn twice as fast. Nothing is deformed.
+with the weights of the coarser network (``--init``), at a hundredth of its rate. ``fcn-alexnet`` and
+``fcn-googlenet``: their bodies' own rates, 20 images a step. Biases learn twice as fast. Tiles are not deformed.
 
 ``sliding-window``: as many pixels of membrane as of the rest, and flips. All pixels of a dense tile count, balanced by
 their weights instead of by lot: the gradient that is expected of patches, for 1/555 of the work. Rate and batch are
@@ -98,10 +98,10 @@ _OWN = {
 
 
 def own_recipe(model: str) -> Recipe:
-    """The recipe that a registered network is trained with by default.
+    """The default recipe of a registered network.
 
-    It is the published one. Networks without a published recipe get ``default``, as does the U-Net, whose own is
-    ``paper``.
+    It is the published one. Networks without a published recipe get ``default``, and so does the U-Net, whose
+    published recipe is ``paper``.
     """
     return RECIPES[_OWN.get(model, "default")]
 
@@ -120,7 +120,7 @@ def recipe(name: str | Recipe = "default", **changes: Any) -> Recipe:
     Raises
     ------
     PlanError
-        If there is no such recipe or field, or a value is impossible.
+        If the recipe or field does not exist, or a value is impossible.
     """
     if not isinstance(name, Recipe) and name not in RECIPES:
         raise PlanError(f"there is no recipe {name!r}: known are {', '.join(RECIPES)} (--recipe)")
@@ -146,7 +146,7 @@ def _with(whole: Any, path: str, value: Any) -> Any:
 
 
 def _of_one_kind(old: Any, new: Any) -> bool:
-    """Whether a value may stand in place of another one; whole numbers are real ones too."""
+    """Whether a value may replace another one; integers may replace floats."""
     if isinstance(old, float):
         return isinstance(new, int | float) and not isinstance(new, bool)
     return type(old) is type(new)

@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to continue as if it had never stopped, in one file.
 
-A checkpoint is a safetensors file with tensors and JSON, so that reading it runs no code. It is replaced only by a
-complete new one.
+A checkpoint is a safetensors file with tensors and JSON, so that reading it runs no code. Only a complete new
+checkpoint replaces it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Checkpoint:
     Parameters
     ----------
     step
-        Number of steps done.
+        Number of completed steps.
     tensors
-        By name; see `pack`.
+        Tensors by name; see `pack`.
     settings
         Settings of the run, JSON.
     record
@@ -50,11 +50,11 @@ class Checkpoint:
         Raises
         ------
         SinkError
-            If it cannot be written. The previous checkpoint remains.
+            If the file cannot be written. The previous checkpoint remains.
         """
         about = {"format": FORMAT, "step": self.step, "settings": self.settings, "record": self.record}
         metadata = {"tiler_training": json.dumps(about)}
-        # Not save_file, whose files only their owner may read.
+        # Not save_file, because only the owner may read its files.
         write_whole(path, lambda new: new.write_bytes(save(dict(self.tensors), metadata)), "checkpoint")
 
     @classmethod
@@ -64,12 +64,12 @@ class Checkpoint:
         Raises
         ------
         JournalError
-            If it is damaged or of another format.
+            If the file is damaged or of another format.
         """
         try:
             with safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["tiler_training"])
-                # Copied, because the mapped file will be replaced.
+                # Copied, because the next checkpoint replaces the mapped file.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise JournalError(f"{path} is not a complete checkpoint ({error}): start again (--overwrite)") from error

@@ -1,4 +1,4 @@
-"""Cross-validation: how good a recipe is on slices that it was not trained on, with every slice held out once."""
+"""Cross-validation: score a recipe on slices that it was not trained on, holding out every slice once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Fold:
     Parameters
     ----------
     held_out
-        First slice that was held out, and the one after the last, counted through all stacks.
+        First held-out slice, and the one after the last, counted through all stacks.
     result
         Its weights and scores.
     """
@@ -45,7 +45,7 @@ class CrossValidation:
     Parameters
     ----------
     folds
-        In the order of the slices that they held out.
+        Results of the folds, in the order of their held-out slices.
     table
         CSV file with the scores of every fold, their mean and their standard deviation.
     """
@@ -73,7 +73,7 @@ def cross_validate(
     stop: threading.Event | None = None,
     **options: Any,
 ) -> CrossValidation:
-    """Train once for each fold, on all slices but those of the fold, and score on these.
+    """Train once per fold, on all slices outside the fold, and score on the fold.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ STYLE = ("text{font:12px sans-serif;fill:#333}.grid{stroke:#ddd}.frame{fill:none
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line for each row; missing values stay empty.
+    """Write one line per row; missing values stay empty.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 def write_svg(rows: Sequence[Row], path: Path) -> None:
     """Draw the loss, and below it the validation scores, over the steps.
 
-    Scores of which higher is better are drawn as ``1 - score``, so that all curves fall and share one axis.
+    Scores that should be high are drawn as ``1 - score``, so that all curves fall and share one axis.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def _rises(name: str) -> bool:
 
 
 def _points(rows: Sequence[Row], name: str) -> Points:
-    """Step and value of every row that has a positive value, since the axis is logarithmic."""
+    """Step and value of every row with a positive value, because the axis is logarithmic."""
     found = [(row["step"], 1 - row[name] if _rises(name) else row[name]) for row in rows if row.get(name) is not None]
     return [(step, value) for step, value in found if value > 0 and math.isfinite(value)]
 

@@ -38,7 +38,7 @@ class Slice:
     classes
         ``(y, x)`` uint8: 0 background (membrane), 1 object (cell).
     instances
-        ``(y, x)`` int32: the objects. If they were annotated one by one, no object touches another one.
+        ``(y, x)`` int32: the objects. If they are annotated individually, none touches another.
     place
         Number of the stack, and z in it: slices with successive z of one stack are neighbours.
     """
@@ -60,15 +60,15 @@ def runs_of(slices: Sequence[Slice]) -> list[range]:
 
 
 def read_pair(images: Any, labels: Any, stack: int = 0, warn: Callable[[str], None] = lambda _: None) -> list[Slice]:
-    """The slices of one stack and its labels.
+    """Read the slices of one stack and its labels.
 
     Parameters
     ----------
     images
         Path or array, as for `tiler.open_volume`.
     labels
-        Likewise, one channel: 0 is background. One other value makes a binary label, whose components are the
-        objects. Several other values are ids of objects, which are separated by background where they touch.
+        Path or array with one channel, in which 0 is background. One other value makes a binary label, whose
+        components are the objects. Several other values are ids of objects; background separates touching ones.
     stack
         Number of the stack, for `Slice.place`.
     warn
@@ -79,7 +79,7 @@ def read_pair(images: Any, labels: Any, stack: int = 0, warn: Callable[[str], No
     SourceError
         If a file cannot be read.
     PlanError
-        If the labels do not fit the images, are no integers, hold one class only, or look like grey values.
+        If the labels do not fit the images, are not integers, hold one class only, or look like grey values.
     """
     source, truth = open_source(images), open_source(labels)
     name = f"labels {truth.name}"
@@ -101,7 +101,7 @@ def read_pair(images: Any, labels: Any, stack: int = 0, warn: Callable[[str], No
 
 
 def _are_instances(values: Array, name: str) -> bool:
-    """Whether objects are annotated one by one. Labels of a single class are refused."""
+    """Whether objects are annotated individually. Refuses labels of a single class."""
     distinct = np.unique(values)
     if len(distinct) == 1:
         raise PlanError(f"{name} hold one class only (every pixel is {distinct[0]}): 0 marks background or membrane, "

@@ -1,4 +1,4 @@
-"""Parts of a network that training leaves as they are."""
+"""Parts of a network that training does not change."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tiler.errors import PlanError
 
 
 def freeze(module: nn.Module, prefixes: Sequence[str]) -> None:
-    """Keep every parameter whose name begins with one of the prefixes out of training.
+    """Exclude every parameter whose name begins with one of the prefixes from training.
 
     Parameters
     ----------
     module
-        Its parameters are marked.
+        The network, whose parameters are marked in place.
     prefixes
-        Whole parts of names: ``"enc"`` is ``enc.0.0.weight``, not ``encoder.weight``.
+        Whole parts of names: ``"enc"`` matches ``enc.0.0.weight``, not ``encoder.weight``.
 
     Raises
     ------
     PlanError
-        If a prefix fits no parameter, or nothing is left to train.
+        If a prefix matches no parameter, or no parameter is left to train.
     """
     names = [name for name, _ in module.named_parameters()]
     for prefix in prefixes:

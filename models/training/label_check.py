@@ -1,4 +1,4 @@
-"""A look at labels before training: are they labels, ids or classes, and do objects survive the gap between them?"""
+"""Check labels before training: are they labels, ids or classes, and do objects survive the gap between them?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tiler.ports import Array
 CALM = 0.5
 """Share of neighbouring pixels with equal values, below which values are grey values: labels have regions."""
 FEW = 20
-"""Values up to which labels may be classes."""
+"""Largest number of values for which labels may be classes."""
 LOOKED_AT = 8
-"""Slices in which the pieces are counted."""
+"""Number of slices in which pieces are counted."""
 PIECES = 3.0
-"""Pieces of one value in a slice, on average, from which on it is taken for a class."""
+"""Mean number of pieces of one value in a slice, from which on the value is considered a class."""
 LOST = 0.1
-"""Share of the objects that may vanish without a warning."""
+"""Largest share of objects that may vanish without a warning."""
 
 
 def refuse_grey_values(values: Array, grey: Array, name: str) -> None:
@@ -37,7 +37,7 @@ def refuse_grey_values(values: Array, grey: Array, name: str) -> None:
     Raises
     ------
     PlanError
-        With the guess that images and labels were swapped, where the images look like labels.
+        If the labels change so; the message suggests swapped images and labels if the images look like labels.
     """
     distinct = len(np.unique(values))
     if distinct <= 2 or calmness(values) >= CALM:
@@ -50,22 +50,22 @@ def refuse_grey_values(values: Array, grey: Array, name: str) -> None:
 
 
 def calmness(values: Array) -> float:
-    """Share of the pixels that equal their right neighbour; ``(z, y, x)``."""
+    """Share of the pixels of ``(z, y, x)`` that equal their right neighbour."""
     pairs = values[..., 1:] == values[..., :-1]
     return float(pairs.mean()) if pairs.size else 1.0
 
 
 def warnings_of_ids(values: Array, parted: Array, name: str) -> Iterator[str]:
-    """Warn if labels that are taken for ids of objects look like something else.
+    """Warn if labels that count as ids of objects look like something else.
 
     Parameters
     ----------
     values
-        ``(z, y, x)`` integers, as they were read.
+        ``(z, y, x)`` integers, as read from the file.
     parted
         The same, with background where objects touched.
     name
-        For messages.
+        Name of the labels, for messages.
     """
     ids = np.unique(values[values != 0])
     if len(ids) <= FEW and (pieces := _pieces(values)) >= PIECES:

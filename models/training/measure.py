@@ -1,4 +1,4 @@
-"""How many steps a run can do in a given time."""
+"""Estimate the number of steps that a run can do in a given time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tiler.models.training.run import Run
 from tiler.models.training.trial import trial_of
 
 WARM, MEASURED = 2, 4
-"""Steps before the clock starts, and on the clock."""
+"""Numbers of warm-up steps and of timed steps."""
 
 
 def steps_in(seconds: float, run: Run) -> int:

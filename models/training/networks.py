@@ -1,4 +1,4 @@
-"""The network of a run: one of tiler's own, or what a user's factory builds."""
+"""The network of a run: one of tiler's own, or one that a user's factory builds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OF_RECIPE = ("batch_norm", "dropout")
 
 @dataclass(frozen=True)
 class Network:
-    """A network that is to be trained.
+    """A network to train.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ class Network:
         Registered name, the user's ``"package.module:factory"`` or ``"/folder/file.py:factory"``, or ``"smp:Unet"``
         of a library.
     module
-        With its initial weights.
+        The network with its initial weights.
     in_channels, ndim, out_channels
-        Channels and axes (2 or 3) of the input, channels of the output.
+        Channels and spatial axes (2 or 3) of the input, channels of the output.
     arguments
-        Arguments of its factory.
+        Arguments of the network's factory.
     code
         SHA-256 of the user's file, or the version of a library; None for a registered network.
     footprint
-        The footprint, if it is known already.
+        The footprint, if already known.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Network:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a user's factory."""
+    """Whether a name refers to a user's factory."""
     return ":" in name
 
 
@@ -87,18 +87,18 @@ def own_network(name: str, arguments: Mapping[str, Any], seed: int) -> Network:
     arguments
         Arguments of the factory.
     seed
-        Of the initial weights. Those of a library's network are the same for every seed.
+        Seed of the initial weights. Networks of libraries get the same weights for every seed.
 
     Raises
     ------
     ModelError
-        If the factory gives no network, or one whose output cannot be laid over its input.
+        If the factory does not return a network, or the network's output cannot be aligned with its input.
     """
     source, _, attribute = name.rpartition(":")
     returns = find_network(source, attribute).returns if source in LIBRARIES else None
     with seeded(seed):
         built = FactoryRecipe(source, attribute, None, tuple(arguments.items()), returns).build()
-        module = copy.deepcopy(built)  # a module-level network stays as it is
+        module = copy.deepcopy(built)  # a module-level network stays unchanged
     title = Path(name).name
     channels, ndim = input_of(module, title)
     found = probe(module, channels, ndim, prove=False)
@@ -112,7 +112,7 @@ def code_of(source: str) -> str | None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's random numbers inside, and restore their state afterwards."""
+    """Seed torch's random numbers in this context, and restore their state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -129,7 +129,7 @@ def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channel
     given
         Arguments that the user gives.
     recipe
-        Decides arguments that the entry leaves open. Its loss decides the number of classes.
+        Recipe, which sets arguments that the entry leaves open. Its loss determines the number of classes.
     in_channels
         Channels of the images.
     otherwise
@@ -163,7 +163,7 @@ def _on_meta(entry: registry.ModelEntry) -> Any:
 
 
 def build(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
-    """A registered network with random weights that depend on the seed alone."""
+    """A registered network with random weights that depend only on the seed."""
     with seeded(seed):
         try:
             module: nn.Module = registry.build(name, **arguments)

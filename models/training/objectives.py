@@ -1,4 +1,4 @@
-"""Losses by name, and the networks that each is for."""
+"""Losses by name, and the networks that each suits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tiler.models.zoo.blocks import Supervised
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One loss.
+    """A loss and the networks that it suits.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class Objective:
     least
         Smallest side of an output, in pixels.
     guides
-        Whether it is for classifiers of whole images only, which it teaches where to look.
+        Whether it suits only classifiers of whole images, whose attention it trains.
     planar
-        Whether it is for networks of slices only.
+        Whether it suits only networks of slices.
     """
 
     channels: int | None
@@ -78,8 +78,7 @@ def weighted_cross_entropy(scores: torch.Tensor, classes: torch.Tensor, weights:
 
 
 def guided_attention(found: Supervised, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Scalar: `guided_attention_loss` of a tile, in which something is there where any pixel is 1; no pixel has a
-    weight."""
+    """Scalar: `guided_attention_loss` of a tile, which shows an object if any pixel is 1; pixel weights are ignored."""
     assert found.presence is not None
     mask = classes[:, None].to(torch.float32)
     (attention,) = found.outputs
@@ -88,7 +87,7 @@ def guided_attention(found: Supervised, classes: torch.Tensor, weights: torch.Te
 
 def _of_heads(loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], channels: int | None,
               **more: Any) -> Objective:
-    """The mean of a loss over the supervised outputs, plus that of the presence scores where there are any.
+    """The mean of a loss over the supervised outputs, plus the loss of the presence scores if there are any.
 
     Parameters
     ----------
@@ -132,7 +131,7 @@ def objective_of(name: str) -> Objective:
     Raises
     ------
     ModelError
-        If the function cannot be imported.
+        If the user's function cannot be imported.
     """
     if name in OBJECTIVES:
         return OBJECTIVES[name]

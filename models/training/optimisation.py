@@ -22,7 +22,7 @@ def make_optimiser(module: nn.Module, recipe: Recipe, device: torch.device) -> t
 
 
 def _groups(module: nn.Module, bias_rate: float) -> list[dict[str, Any]]:
-    """All parameters in one group, or weights and biases where these have a learning rate of their own."""
+    """All parameters in one group, or weights and biases apart if biases have their own learning rate."""
     trained = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
     if bias_rate == 1:
         return [{"params": [value for _, value in trained], "share": 1.0}]
@@ -43,7 +43,7 @@ class MovingAverage:
     Parameters
     ----------
     module
-        Network whose values are averaged; the average begins with them.
+        Network whose values are averaged; its initial values start the average.
     decay
         Share of the average that each step keeps; with 0 the average is the weights themselves. The first steps keep
         less, ``(1 + n) / (10 + n)`` after n steps, so that the initial weights are forgotten.
@@ -65,7 +65,7 @@ class MovingAverage:
 
 
 def freeze_norm(module: nn.Module) -> None:
-    """Make batch norm use its running statistics and no longer change them."""
+    """Make batch norm use its running statistics and stop updating them."""
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.eval()

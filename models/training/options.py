@@ -36,8 +36,8 @@ class TrainingOptions:
         Name of a loss, and your own as ``"file.py:function"``; see `tiler.models.training.objectives.objective_of`
         and `tiler.models.training.tiles.OwnAugmentation`. Fields of the recipe, too.
     steps, time
-        How long to train, as a number of steps (5000) or as time, such as ``"2h"``. Time is converted to steps by
-        a short measurement when the run begins.
+        Length of the training, as a number of steps (5000) or as a time, such as ``"2h"``. A short measurement at
+        the start of the run converts a time to steps.
     validate
         Slices to hold out, as ``"20:25"`` or ``(20, 25)``, counted through all stacks in the given order.
     validate_every
@@ -51,19 +51,19 @@ class TrainingOptions:
     classes
         Names of background and object.
     dtype
-        Type of the values in the file: ``"float32"`` or ``"float16"``.
+        Dtype of the values in the file: ``"float32"`` or ``"float16"``.
     init
-        Weights to begin with, in place of random ones: a file, or a registered name with bundled weights. Tensors
-        that do not fit, as those of another head, begin at random.
+        Initial weights instead of random ones: a file, or a registered name with bundled weights. Tensors that do
+        not fit, such as those of another head, start with random values.
     freeze
-        Names of parts of the network that are not trained, such as ``("enc",)``.
+        Names of parts of the network that training does not change, such as ``("enc",)``.
     normalise
         Normalisation of grey values: ``"MEAN,STD"``, ``"none"``, or a `tiler.models.Normalisation`. By default
         that of the initial weights, else mean and standard deviation of the images. It is written into the weights.
     licence
         Licence of the weights, free text.
     preview
-        PNG file to draw augmented tiles into before the first step; see `tiler.models.training.preview`.
+        PNG file for a picture of augmented tiles before the first step; see `tiler.models.training.preview`.
     sanity
         Whether to overfit one batch first, and to stop if the network cannot.
     checkpoint_seconds

@@ -11,7 +11,7 @@ from tiler.models.loading.user_code import first_line, import_source, source_has
 
 
 def located(name: str) -> str:
-    """The same name, with the whole path of its file: a run may be resumed from another folder."""
+    """The same name with an absolute path, because a run may be resumed from another folder."""
     source, colon, attribute = name.rpartition(":")
     return f"{Path(source).resolve()}:{attribute}" if colon and source.endswith(".py") else name
 
@@ -23,7 +23,7 @@ def hash_of(source: str) -> str | None:
 
 
 def own_function(name: str, option: str) -> Callable[..., Any]:
-    """The function that a user names.
+    """Import the function that a user names.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
     Raises
     ------
     ModelError
-        If it cannot be imported, or is no function.
+        If it cannot be imported, or is not a function.
     """
     source, _, attribute = name.rpartition(":")
     try:
@@ -48,7 +48,7 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
 
 
 def guarded_function(function: Callable[..., Any], title: str, option: str) -> Callable[..., Any]:
-    """The same function; what it raises becomes an error of one line."""
+    """The same function, whose errors become one line."""
     def call(*arguments: Any) -> Any:
         try:
             return function(*arguments)

@@ -45,7 +45,7 @@ class Prepared:
     module
         The network with its initial weights.
     window
-        Position of its output in a tile.
+        Position of the network's output in a tile.
     notes
         Warnings for the user.
     """
@@ -71,7 +71,7 @@ def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequenc
     Raises
     ------
     ModelError
-        If there is no such network, or it cannot be trained in this way.
+        If the network does not exist, or cannot be trained in this way.
     PlanError
         If the recipe is impossible.
     """
@@ -94,7 +94,7 @@ def prepare(options: TrainingOptions, slices: Sequence[Slice], training: Sequenc
 
 
 def prepare_again(options: TrainingOptions, before: Settings, done: int, data: str) -> Prepared:
-    """The settings of a resumed run. They are those it had, and options given now must agree with them.
+    """The stored settings of a resumed run, with which the options given now must agree.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def prepare_again(options: TrainingOptions, before: Settings, done: int, data: s
 
 def _network(options: TrainingOptions, seed: int, in_channels: int, card: WeightsCard | None,
              device: torch.device) -> tuple[Network, Recipe]:
-    """The network, and the recipe with its changes, its loss and its precision settled."""
+    """The network, and the recipe with the user's changes and a definite loss and precision."""
     name = located(options.model or _model_of(card))
     if is_own(name):
         network = own_network(name, {**arguments_in(card, Path(name).name), **_given(options)}, seed)
@@ -136,7 +136,7 @@ def _network(options: TrainingOptions, seed: int, in_channels: int, card: Weight
 
 
 def _model_of(card: WeightsCard | None) -> str:
-    """The network that initial weights belong to; the U-Net where there are none, or none of tiler's."""
+    """The network of the initial weights; the U-Net if there are none, or they are not from tiler."""
     return card.architecture if card is not None and card.architecture in registry.names() else "unet"
 
 
@@ -201,7 +201,7 @@ def share_of(steps: int) -> int:
 
 
 def _recipe_again(options: TrainingOptions, network: Network, rehearsal: Rehearsal, before: Settings) -> Recipe | None:
-    """The recipe that a run is to go on with, None where nothing is said of it."""
+    """The recipe with which a run should continue; None if no option changes it."""
     if not options.recipe and not changes_of(options):
         return None
     own = network if is_own(network.name) else None

@@ -1,4 +1,4 @@
-"""A sheet of augmented tiles, as the network will see them, to look at before the first step.
+"""A sheet of augmented tiles, as the network will see them, for inspection before the first step.
 
 Each row is one tile: the image, the image with the labels over it, and the weights of its pixels. The labels cover
 the part of the tile for which the network gives an output. For volumes the middle plane is shown.
@@ -16,11 +16,11 @@ from tiler.models.training.tiles import TileSampler
 from tiler.ports import Array
 
 ROWS = 6
-"""Tiles on the sheet."""
+"""Number of tiles on the sheet."""
 RIM = 4
 """Pixels between two pictures."""
 OBJECT, GROUND = (0, 160, 255), (255, 120, 0)
-"""Colours (red, green, blue) that are laid over object and background."""
+"""Overlay colours (red, green, blue) of object and background."""
 Picture = npt.NDArray[np.uint8]
 
 

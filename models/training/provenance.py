@@ -15,7 +15,7 @@ from tiler.models.training.validation import head_of
 
 def card_of(settings: Settings, trained_on: int, best: Mapping[str, float] | None, licence: str) -> WeightsCard:
     """The card of weights trained on that many slices; ``best`` are their validation scores."""
-    names = settings.classes[-settings.out_channels:]  # one channel is that of the object
+    names = settings.classes[-settings.out_channels:]  # a single channel is the object's
     return WeightsCard(without_folder(settings.model), settings.arguments, names, settings.normalisation,
                        _sentence(settings, trained_on), licence, _provenance(settings, trained_on, best),
                        head_of(settings.out_channels))
@@ -41,7 +41,7 @@ def _tile(recipe: Recipe) -> str:
 
 
 def _provenance(settings: Settings, trained_on: int, best: Mapping[str, float] | None) -> dict[str, Any]:
-    """All that decided the values, and their scores; ``data`` is the SHA-256 of images and labels."""
+    """Everything that determined the weights, and their scores; ``data`` is the SHA-256 of images and labels."""
     shown = replace(settings.recipe, loss=without_folder(settings.recipe.loss),
                     augment=without_folder(settings.recipe.augment) if settings.recipe.augment else "")
     known = replace(settings, recipe=shown).to_json()

@@ -1,4 +1,4 @@
-"""The recipe of a run: with the user's changes, a loss that fits the network and a tile that it takes."""
+"""The recipe of a run, with the user's changes, a loss that suits the network and a legal tile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tiler.models.zoo import registry
 
 def settled(options: TrainingOptions, otherwise: Recipe, title: str, device: torch.device,
             own: Network | None = None) -> Recipe:
-    """The recipe with its changes, its loss and its precision settled.
+    """The recipe with the user's changes and a definite loss and precision.
 
     Parameters
     ----------
@@ -49,12 +49,12 @@ def changes_of(options: TrainingOptions) -> dict[str, Any]:
 
 
 def loss_for(network: Network) -> str:
-    """The loss of a user's own network, by its channels.
+    """The loss of a user's own network, chosen by its number of output channels.
 
     Raises
     ------
     PlanError
-        If it has more than two: tiler has no loss for it.
+        If the network has more than two channels, for which tiler has no loss.
     """
     losses = {1: "bce-dice", 2: "cross-entropy"}
     if network.out_channels not in losses:
@@ -77,7 +77,7 @@ def _require_fitting_loss(made: Recipe, title: str, own: Network | None) -> None
 
 
 def fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tuple[Recipe, Window]:
-    """A recipe with a legal tile, and the window of that tile. A tile that the user gives is not changed."""
+    """A recipe with a legal tile, and the window of that tile. A tile given by the user stays unchanged."""
     objective, ndim = objective_of(made.loss), rehearsal.network.ndim
     if ndim == 2 and made.planes:
         raise GeometryError(f"{rehearsal.network.title} takes slices, a tile of {made.planes} planes was asked for: "

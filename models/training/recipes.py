@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how weights are made from data."""
+"""Recipes: everything that determines how weights are trained from data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recipe:
     Parameters
     ----------
     name
-        Name of this recipe, or of the one that it was derived from.
+        Name of the recipe, or of the one that it is derived from.
     optimiser
         ``"adamw"`` or ``"sgd"``.
     learning_rate
@@ -45,23 +45,23 @@ class Recipe:
         Number of steps in which the learning rate rises linearly to its peak.
     decay
         Last share of the steps, in which the learning rate falls to zero along half a cosine. 1 is the cosine
-        schedule, 0 a constant rate. Up to the decay a run does not depend on how many steps it is to have.
+        schedule, 0 a constant rate. Before the decay a run does not depend on its total number of steps.
     clip
-        Largest norm of the gradient; longer ones are shortened. 0 never shortens.
+        Largest norm of the gradient, to which larger gradients are clipped; 0 disables clipping.
     average
-        Decay per step of the exponential moving average of the weights, which is what is validated and written;
-        0 takes the last weights themselves.
+        Decay per step of the exponential moving average of the weights; a run validates and writes this average.
+        0 means the last weights themselves.
     frozen_norm
         Last share of the steps, in which batch norm uses its running statistics, as in inference.
     batch, tile
         Tiles a step, and their side in pixels.
     planes
-        Size in z of the tiles of a 3-D network; 0 leaves it to the network.
+        Size in z of the tiles of a 3-D network; 0 lets the network determine it.
     batch_norm, dropout
-        Arguments of the network, if it leaves them open; see `tiler.models.UNet`.
+        Arguments of the network, if its entry leaves them open; see `tiler.models.UNet`.
     precision
         Precision of the convolutions: ``"bfloat16"`` (automatic mixed precision) or ``"float32"``. ``"auto"`` is
-        bfloat16 if the device computes in it, which is decided when a run begins.
+        bfloat16 if the device supports it, decided when a run begins.
     loss
         Name of one of `tiler.models.training.OBJECTIVES`, or your own as ``"file.py:function"``; ``"auto"`` is
         that of the network.

@@ -11,7 +11,7 @@ from tiler.models.training.validation import CHOSEN_BY
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of a run.
+    """The paths of a run's files.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Record:
     rows
         Rows of the learning curves.
     losses
-        Losses since the last row.
+        Losses of the steps since the last row.
     seconds
         Time spent, including that before the run was resumed.
     best

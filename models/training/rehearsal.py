@@ -1,4 +1,4 @@
-"""A dry run of a network, without data: which tiles are legal, and the position of the output in them."""
+"""A dry run of a network, without data, to find legal tiles and the position of the output in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiler.models.training.objectives import supervised
 from tiler.models.training.tiles import Window
 
 FAR = 256
-"""How much larger or smaller a legal tile is searched for: no network has a stride beyond it."""
+"""Largest change of size in the search for a legal tile; no network has a larger stride."""
 
 
 class Rehearsal:
@@ -48,9 +48,9 @@ class Rehearsal:
         Raises
         ------
         GeometryError
-            If the network does not take it; names the nearest tiles that it takes.
+            If the tile is not legal; the message names the nearest legal tiles.
         ModelError
-            If it takes none, or not so few at once.
+            If the network takes no tile, or needs more tiles per batch.
         """
         shape = self._shape(tile, planes)
         window = self._window(shape)
@@ -58,29 +58,29 @@ class Rehearsal:
             raise self._misfit(tile, planes)
         try:
             self._output(shape, self.batch, training=True)
-        except Exception as error:  # of whatever layer
+        except Exception as error:  # any layer may raise
             raise ModelError(f"{self.network.title} cannot be trained with {self.batch} tiles of {_titled(shape)} px a "
                              f"step: {first_line(error)} (--batch, --tile)") from error
         return window
 
     def nearest(self, tile: int) -> int:
-        """The side of the legal tile of a 2-D network that is closest to ``tile``; ``tile`` where none is near."""
+        """Side of the legal tile of a 2-D network closest to ``tile``; ``tile`` itself if none is near."""
         return self._first(tile + sign * away for away in range(FAR) for sign in (1, -1)) or tile
 
     def fitted(self, tile: int, planes: int, *, fixed: bool) -> tuple[int, int]:
-        """Side and planes of the tile that a recipe's tile becomes for this network.
+        """Adapt a recipe's tile to this network: side and planes.
 
         Parameters
         ----------
         tile, planes
-            Tile of the recipe; 0 planes leave the number open.
+            Side and planes of the recipe's tile; 0 planes leave the number open.
         fixed
-            Whether the user asked for this side.
+            Whether the user requested this side.
 
         Notes
         -----
-        A 3-D network that neither pads nor pools along z (a 2.5-D network is one) sees as few planes as give one
-        plane of output. Any other gets a cube, with about as many voxels as the recipe's square has pixels:
+        A 3-D network that neither pads nor pools along z, such as a 2.5-D network, gets the fewest planes that give
+        one plane of output. Any other gets a cube with about as many voxels as the recipe's square has pixels:
         444 x 444 becomes 58 x 58 x 58, rounded up to the next legal tile.
         """
         if self.network.ndim == 2:
@@ -93,7 +93,7 @@ class Rehearsal:
 
     @property
     def _thinnest(self) -> int:
-        """Planes that give one plane of output, where a 3-D network neither pads nor pools along z; else 0."""
+        """Planes that give one plane of output, if a 3-D network neither pads nor pools along z; else 0."""
         axis = self._footprint.axes[0]
         valid = axis.low + axis.high == axis.shrink_low + axis.shrink_high > 0
         return axis.smallest if valid and axis.stride == 1 else 0
@@ -116,10 +116,10 @@ class Rehearsal:
         return next((tile for tile in tiles if self._window((tile, tile)) is not None), None)
 
     def _window(self, shape: tuple[int, ...]) -> Window | None:
-        """None for a tile that is not legal."""
+        """The window of a tile; None if the tile is not legal."""
         try:
             size = self._output(shape)
-        except Exception:  # whatever a layer raises at a size that it does not take
+        except Exception:  # a layer may raise any error for an illegal size
             return None
         if size == shape:
             return Window(shape, shape, (0,) * len(shape))

@@ -36,14 +36,14 @@ ROW_EVERY = 10
 """Number of steps whose mean loss is a row of the learning curves."""
 
 FEEDERS = 4
-"""Threads that draw tiles for an accelerator: a step's tiles take about 30 ms of one core."""
+"""Number of threads that draw tiles for an accelerator: a step's tiles take about 30 ms of one core."""
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""The memory format in which convolutions are fast, by the axes of a tensor."""
+"""The memory format in which convolutions are fast, by a tensor's number of axes."""
 
 
 def laid_out(module: nn.Module) -> nn.Module:
-    """The module with the kernels of its convolutions in that format."""
+    """Convert the kernels of a module's convolutions to that format."""
     for parameter in module.parameters():
         if parameter.ndim in CHANNELS_LAST:
             parameter.data = parameter.data.contiguous(memory_format=CHANNELS_LAST[parameter.ndim])
@@ -118,7 +118,7 @@ class Run:
         Raises
         ------
         Interrupted
-            If it is asked to stop; a checkpoint is written first.
+            If the run is asked to stop; it writes a checkpoint first.
         ModelError
             If the loss is no longer finite.
         SinkError
@@ -171,7 +171,7 @@ class Run:
 
     def gradients(self, tiles: Tiles) -> float:
         """Compute the loss of one batch, and leave its gradients in the parameters."""
-        # Dropout draws from torch's generator: seeded in each step, it needs no place in the checkpoint.
+        # Dropout draws from torch's generator, which is seeded in each step and thus not stored in the checkpoint.
         torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
         self.module.train()
         if self.recipe.freezes_norm(self.step, self.settings.steps):
@@ -188,7 +188,7 @@ class Run:
         return loss.item()
 
     def _book(self) -> bool:
-        """Add to the learning curves and validate if due; return whether a checkpoint is due too."""
+        """Update the learning curves, and validate if due; return whether a checkpoint is due too."""
         last = self.step == self.settings.steps
         due = bool(self.held_out) and (last or self.step % self.settings.validate_every == 0)
         if self.step % ROW_EVERY and not (due or last):

@@ -13,13 +13,13 @@ from tiler.models.training.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that decides the values of the weights.
+    """Everything that determines the values of the weights.
 
     Parameters
     ----------
     model, arguments
-        Registered name of the network, and what its factory is called with; or the user's own factory, with the
-        whole path of its file.
+        Registered name of the network, and the arguments of its factory; or the user's own factory, with the
+        absolute path of its file.
     classes
         Names of background and object, or of every output channel.
     recipe
@@ -39,11 +39,11 @@ class Settings:
     versions
         Versions of tiler and torch.
     ndim, out_channels
-        Axes of the network's input, channels of its output.
+        Number of spatial axes of the network's input, and of channels of its output.
     code
-        SHA-256 of each file of the user that decides the weights, by its content (model, loss, augmentation).
+        SHA-256 of each of the user's files that affect the weights (model, loss, augmentation).
     freeze
-        Prefixes of the parameters that stay as they are.
+        Prefixes of the parameters that training does not change.
     """
 
     model: str
@@ -72,7 +72,7 @@ class Settings:
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
         validate, scaling = values["validate"], values["normalisation"]
         return cls(**{
-            # Runs from before any network could be trained state neither.
+            # Older runs, from versions that trained only registered networks, state neither.
             "out_channels": values["arguments"].get("classes"), **values, "freeze": tuple(values.get("freeze", ())),
             "recipe": Recipe.from_json(values["recipe"]), "classes": tuple(values["classes"]),
             "validate": validate and tuple(validate),
@@ -82,7 +82,7 @@ class Settings:
     def going_on_as(self, given: Settings, done: int) -> Settings:
         """The settings of a run that is resumed after ``done`` steps.
 
-        The number of steps may change as long as the learning rate has not begun to fall.
+        The number of steps may change until the learning rate begins to fall.
 
         Raises
         ------

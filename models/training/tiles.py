@@ -1,4 +1,4 @@
-"""Tiles of each step: drawn from annotated slices, varied, and the same whenever the same step is asked for."""
+"""Tiles of each step: drawn from annotated slices, varied, and identical for the same step in every run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tiler.ports import Array
 
 Floats = npt.NDArray[np.float32]
 OwnAugmentation = Callable[[Array, Array, Array, np.random.Generator], tuple[Array, Array, Array]]
-"""Image, classes and weights of a tile, and a source of random numbers; gives the varied image, classes, weights."""
+"""From image, classes and weights of a tile, and a random generator, to the varied image, classes and weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,21 @@ class Window:
 
     @property
     def inside(self) -> tuple[slice, ...]:
-        """The output's part of an array of the tile's shape."""
+        """The part of a tile-shaped array that the output covers."""
         return tuple(slice(start, start + size) for start, size in zip(self.offset, self.size, strict=True))
 
 
 def checked_augmentation(function: Callable[..., object], name: str) -> OwnAugmentation:
-    """The user's function, whose results are checked.
+    """The user's augmentation, with checked results.
 
     Parameters
     ----------
     function
         Called with ``image`` ``(c, [z], y, x)`` float32, normalised; ``classes`` ``([z], y, x)`` uint8; ``weights``
-        ``([z], y, x)`` float32; and a `numpy.random.Generator`, from which all that is random must come. It returns
-        the three varied arrays, of the same shapes.
+        ``([z], y, x)`` float32; and a `numpy.random.Generator`, which must be its only source of randomness. It
+        returns the three varied arrays, with the same shapes.
     name
-        For messages.
+        Name of the function, for messages.
     """
     title = Path(name).name
 
@@ -83,7 +83,7 @@ class Tiles:
     images
         ``(n, c, [z], y, x)`` float32, normalised.
     classes, weights
-        ``(n, [z'], y', x')`` uint8 and float32, of the network's output.
+        ``(n, [z'], y', x')`` uint8 and float32, over the network's output.
     """
 
     images: npt.NDArray[np.float32]
@@ -129,7 +129,7 @@ class TileSampler:
         return Tiles(*(np.stack(part) for part in zip(*drawn, strict=True)))
 
     def _tile(self, number: int) -> tuple[Array, Array, Array]:
-        # A generator of its own for every tile: no state has to be kept for a run that goes on.
+        # Every tile has its own generator, so that a resumed run needs no stored state.
         random = np.random.default_rng((self.seed, number))
         which = self._slice(number)
         places = self.augmentation.places(self.slices[which].classes.shape, self.window.tile[-1], random)
@@ -151,7 +151,7 @@ class TileSampler:
         return (image / np.float32(self.scaling.scale) - mean) / std
 
     def _planes(self, which: int, random: np.random.Generator) -> list[int]:
-        """Positions of the slices that a tile around one of them is made of, from below or from above."""
+        """Positions of the slices of a tile around one of them, upwards or downwards."""
         if len(self.window.tile) == 2:
             return [which]
         run, count = self._run_of[which], self.window.tile[0]

@@ -16,18 +16,18 @@ from tiler.models.training.run import Run
 from tiler.models.zoo.blocks import Supervised
 
 SECONDS, STEPS = 60.0, 200
-"""Longest time, and most steps, that are spent on one tile."""
+"""Longest time in seconds, and largest number of steps, to spend on one tile."""
 LEARNT = 0.5
-"""Share of its first loss, below which a tile counts as learnt."""
+"""Share of the first loss, below which a tile counts as learnt."""
 
 
 def rehearse_own(run: Run) -> None:
-    """Call the user's own loss and augmentation once, so that their faults show before the first step.
+    """Call the user's own loss and augmentation once, to find their errors before the first step.
 
     Raises
     ------
     ModelError
-        With what they raise, or what is wrong with what they return.
+        If they raise, or return invalid values; the message says which.
     """
     if not (run.recipe.augment or is_own(run.recipe.loss)):
         return
@@ -38,7 +38,7 @@ def rehearse_own(run: Run) -> None:
 
 
 def trial_of(run: Run) -> Run:
-    """A copy of a run, with a constant learning rate and no validation, that leaves no trace in the run."""
+    """A copy of a run, with a constant learning rate and without validation, that does not affect the run."""
     settings = replace(run.settings, recipe=replace(run.recipe, warm_up=0, decay=0.0, frozen_norm=0.0))
     return Run(settings, copy.deepcopy(run.module), run.sampler, [], licence=run.licence, files=run.files,
                listener=SilentTraining(), checkpoint_seconds=float("inf"))
@@ -53,14 +53,14 @@ def overfit(run: Run, say: Callable[[str], None]) -> None:
     Parameters
     ----------
     run
-        It is not changed.
+        The run, which stays unchanged.
     say
         Called with the outcome.
 
     Raises
     ------
     PlanError
-        If the loss does not fall to half of what it was within 200 steps or a minute.
+        If the loss does not fall to half its first value within 200 steps or a minute.
     """
     trial, tiles, begun = trial_of(run), run.sampler(0), time.monotonic()
     with trial.session():

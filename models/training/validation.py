@@ -17,7 +17,7 @@ from tiler.models.zoo import registry
 from tiler.ports import Array
 
 CHOSEN_BY = "v_rand_thinned"
-"""The score, higher being better, by which the best weights are chosen."""
+"""The score (higher is better) that selects the best weights."""
 SCORES = ("v_rand_thinned", "v_info_thinned", "pixel_error", "rand_error_2012", "warping_min_splits_mergers_r20")
 
 
@@ -52,7 +52,7 @@ def volumes_of(slices: Sequence[Slice], ndim: int) -> Iterator[tuple[Array, Arra
 
 
 def _call(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[str, Any]:
-    """How the engine is called for the trained network, opened once; whole volumes where no tiling of it is exact."""
+    """Options of the engine for the trained network, opened once; whole volumes if no tiling of it is exact."""
     options: dict[str, Any] = {"weights": weights, "device": settings.device, "threads": settings.threads,
                                "head": head_of(settings.out_channels)}
     try:
@@ -66,12 +66,12 @@ def _call(weights: Path, settings: Settings, slices: Sequence[Slice]) -> dict[st
 
 
 def head_of(channels: int) -> str:
-    """The function that turns scores into probabilities, as tiler's losses have it."""
+    """The function that turns scores into probabilities, as in tiler's losses."""
     return "softmax" if channels > 1 else "sigmoid"
 
 
 def require_validation(weights: Path, settings: Settings, slices: Sequence[Slice]) -> None:
-    """Refuse a network that the engine does not run, before anything is trained.
+    """Refuse a network that the engine cannot run, before any training.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ def require_validation(weights: Path, settings: Settings, slices: Sequence[Slice
     settings
         Settings of the run.
     slices
-        Slices to validate on; nothing is computed from them.
+        Slices to validate on, of which only the shapes are used.
 
     Raises
     ------
     PlanError
-        With the message of the engine.
+        If the scores do not apply to the network, or the engine refuses it.
     """
     model = Path(settings.model).name
     if settings.out_channels > 2:

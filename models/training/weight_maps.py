@@ -63,7 +63,7 @@ class WeightMap:
         instances
             ``(y, x)`` integers, separated: see `separate_touching`.
         classes
-            ``(y, x)`` integers: which class each pixel is of.
+            ``(y, x)`` integers: the class of each pixel.
         class_weights
             See `class_weights`.
         """
@@ -76,7 +76,7 @@ class WeightMap:
 
 
 def class_weights(balance: str, counts: Array) -> tuple[float, ...]:
-    """One weight for each class, from their numbers of pixels; see `WeightMap`."""
+    """One weight per class, from the classes' numbers of pixels; see `WeightMap`."""
     if balance == "none":
         return (1.0,) * len(counts)
     total = int(np.sum(counts))
@@ -91,13 +91,12 @@ def instances_of(binary: Array) -> npt.NDArray[np.int32]:
 def separate_touching(instances: Array) -> Array:
     """``(y, x)`` integers: the same instances, with background wherever two of them touched.
 
-    A pixel becomes background if the 3x3 pixels around it hold another instance than its own, as a
-    morphological opening of each instance against the others would leave it: the gap is two pixels wide, one of
-    each side, and no instance of another colour is an 8-neighbour of any other afterwards.
+    A pixel becomes background if the 3x3 pixels around it contain an instance other than its own. The gap is two
+    pixels wide, one from each side, and afterwards no pixel of one instance is an 8-neighbour of another instance.
     """
     instances = np.asarray(instances)
     high = ndimage.maximum_filter(instances, size=3, mode="nearest")
-    # The lowest label around which is not background: 0 would hide a neighbour with a lower number.
+    # The lowest neighbouring label except background: 0 would hide a neighbour with a lower number.
     filled = np.where(instances == 0, np.iinfo(instances.dtype).max, instances)
     low = ndimage.minimum_filter(filled, size=3, mode="nearest")
     touching = (instances != 0) & ((high != instances) | (low != instances))
@@ -105,7 +104,7 @@ def separate_touching(instances: Array) -> Array:
 
 
 def two_nearest(instances: Array, reach: float) -> tuple[Floats, Floats]:
-    """Two of ``(y, x)`` float32: distance of each pixel to the nearest and to the second nearest instance.
+    """Two ``(y, x)`` float32 arrays: distance of each pixel to the nearest and to the second nearest instance.
 
     In pixels, to the centre of the nearest pixel of the instance; 0 inside it, infinite beyond ``reach``.
     """
@@ -125,8 +124,8 @@ def two_nearest(instances: Array, reach: float) -> tuple[Floats, Floats]:
 def separation(instances: Array, w0: float = 10.0, sigma: float = 5.0) -> Floats:
     """``(y, x)`` float32: ``w0 exp(-(d1 + d2)^2 / (2 sigma^2))``, large where two instances are close.
 
-    Inside an instance ``d1`` is 0, so its rim towards a near neighbour is raised too, as the paper's formula has
-    it. With fewer than two instances the map is 0. Values below ``w0 e^-16`` are set to 0.
+    Inside an instance ``d1`` is 0, so that its rim next to a close neighbour also gets a high weight, as in the
+    paper's formula. With fewer than two instances the map is 0. Values below ``w0 e^-16`` are set to 0.
     """
     first, second = two_nearest(instances, reach=sigma * 32**0.5)
     return (w0 * np.exp(-((first + second) ** 2) / np.float32(2 * sigma**2))).astype(np.float32)
