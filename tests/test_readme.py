@@ -1,4 +1,4 @@
-"""The README is executed: every command and every line of Python in it, in order, as a reader would."""
+"""The README is executed: every command and every line of Python in it, each block by itself, as a reader would."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def run(command, folder):
                           env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"})
 
 
-def test_the_commands_of_the_readme_run_one_after_the_other(folder):
+@pytest.mark.parametrize("block", blocks("bash")[SETUP:], ids=["biologist", "engineer", "probe", "training", "export"])
+def test_the_commands_of_the_readme_run_one_after_the_other(block, folder):
     """The probe prints the lines that the README shows."""
-    for command in (line for block in blocks("bash")[SETUP:] for line in block.splitlines()):
+    for command in block.splitlines():
         done = run(shlex.split(command), folder)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert done.stdout, command

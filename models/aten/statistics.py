@@ -61,7 +61,7 @@ class Moments:
 
     def of(self, block: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
         axes = [0, *range(2, block.ndim)]
-        variance, mean = torch.var_mean(block, axes, correction=0)
+        variance, mean = torch.var_mean(_full(block), axes, correction=0)
         count = block.numel() // block.shape[1]
         return count, _wide(mean), _wide(variance) * count
 
@@ -113,7 +113,8 @@ class Reduction:
 
     def of(self, block: torch.Tensor) -> torch.Tensor:
         if self.how in ("mean", "sum"):
-            return _wide(block.sum(self.axes, dtype=torch.float64 if block.device.type == "cpu" else None))
+            on_cpu = block.device.type == "cpu"
+            return _wide(_full(block).sum(self.axes, dtype=torch.float64 if on_cpu else None))
         return _wide(block.amax(self.axes) if self.how == "max" else block.amin(self.axes))
 
     def merged(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -121,6 +122,11 @@ class Reduction:
 
     def found(self, total: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         return (total / self.count if self.how == "mean" else total).to(dtype).reshape(self.shape)
+
+
+def _full(block: torch.Tensor) -> torch.Tensor:
+    """In float32 at least: squares of 256 and sums of 2^16 ones are infinite in float16."""
+    return block.float() if block.dtype in (torch.float16, torch.bfloat16) else block
 
 
 def _wide(values: torch.Tensor) -> torch.Tensor:

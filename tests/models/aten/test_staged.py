@@ -14,6 +14,7 @@ from tiler.models.aten.modules import on_meta
 from tiler.models.aten.rule import RULES
 from tiler.models.aten.selfcheck import check_stages
 from tiler.models.aten.staged import StagedPlan, staged
+from tiler.models.aten.statistics import Moments, reduction
 from tiler.models.aten.stored import blocks_of
 
 
@@ -224,3 +225,13 @@ def test_stages_that_differ_are_refused(monkeypatch):
         dataclasses.replace(node, op="slice", args={"self": node.args["self"], "dim": 2, "start": 0, "step": 1})))
     with pytest.raises(NotStagedError):
         check_stages(ready(Pooled(False)), 1, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_statistics_of_half_precision_are_gathered_in_single_precision(dtype):
+    """Squares of deviations above 256 are infinite in float16, and so is a sum of 2^16 ones."""
+    block = (torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 1000).to(dtype)
+    _, half = Moments(None, 1e-5).found(Moments(None, 1e-5).of(block), dtype)
+    _, full = Moments(None, 1e-5).found(Moments(None, 1e-5).of(block.float()), dtype)
+    torch.testing.assert_close(half, full)
+    assert reduction("sum", (1, 1, 512, 512), (2, 3), (1, 1)).of(torch.ones(1, 1, 512, 512, dtype=dtype)) == 2**18
