@@ -1,4 +1,4 @@
-"""Progress as bars, in a terminal or a notebook. `rich` is imported when a bar is shown."""
+"""Progress bars in a terminal or a notebook. `rich` is imported when a bar is shown."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOTHING_TO_DO = "nothing to do: this output was finished before"
 
 @contextmanager
 def heard_by(listener: Listener | None, progress: bool) -> Iterator[Listener]:
-    """The listener of a run: the one that was given, bars, or none but warnings.
+    """The listener of a run: the given one, bars, or one that only logs warnings.
 
     Raises
     ------
     PlanError
-        If both a listener and bars are wanted.
+        If both a listener and bars were requested.
     """
     if progress and listener is not None:
         raise PlanError("a listener hears of progress itself: give `listener` or `progress`, not both")
@@ -37,7 +37,7 @@ def heard_by(listener: Listener | None, progress: bool) -> Iterator[Listener]:
 
 
 def console_of() -> Console:
-    """Where bars are drawn: stderr, or the notebook's cell."""
+    """Console for the bars: stderr, or the notebook's cell."""
     from rich.console import Console
 
     return Console(stderr=True)
@@ -53,7 +53,7 @@ def showing(console: Console, measure: Any = None) -> Progress:
 
 
 def spoken(number: float) -> str:
-    """A number in the largest unit that leaves more than one: ``1.5 M``."""
+    """A number in the largest unit that gives a number above one: ``1.5 M``."""
     for power, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= power:
             return f"{number / power:.1f} {prefix}"

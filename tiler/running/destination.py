@@ -10,7 +10,7 @@ from tiler.stores.shelf import Shelf, shelf_at
 
 StageName = Literal["labels", "whole", "objects"]
 STAGES: dict[StageName, str] = {"labels": ".stage.zarr", "whole": ".whole.stage.zarr", "objects": ".objects.stage.zarr"}
-"""Voxels that may wait for a later stage, and the ending of their name after that of the output."""
+"""Kinds of voxels that are stored for a later stage, and the suffix that each adds to the name of the output."""
 
 
 class Destination(Protocol):
@@ -25,11 +25,11 @@ class Destination(Protocol):
         ...
 
     def shelf(self, name: str) -> Shelf:
-        """Arrays that a stage leaves for a later one."""
+        """Store for arrays that a later stage needs."""
         ...
 
     def discard_stage(self) -> None:
-        """Remove what waited."""
+        """Remove the data of earlier stages."""
         ...
 
 
@@ -46,4 +46,4 @@ class InMemory:
         return shelf_at(None)
 
     def discard_stage(self) -> None:
-        """Nothing waits outside the memory."""
+        """Nothing to do: earlier stages stored their data in memory only."""

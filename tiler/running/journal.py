@@ -1,12 +1,11 @@
 """The record of finished blocks, bound to the plan that they belong to.
 
-A journal ``NAME.journal`` stands beside its output. Its first line holds the plan, every other line one block whose
-data are durable: each line is JSON, a tab and the CRC-32 of the JSON, flushed to the disk before anything else
-happens. A last line that a crash cut short is dropped; any other damage is an error, because a journal that cannot be
-trusted is worth nothing.
+A journal ``NAME.journal`` lies beside its output. Its first line holds the plan; every other line records a block whose
+data are durable. A line consists of JSON, a tab and the CRC-32 of the JSON, and is flushed to the disk at once. A last
+line that a crash cut short is dropped; any other damage is an error, because a damaged journal proves nothing.
 
-Existing chunks would be no journal: zarr leaves out chunks that hold only the fill value. On object stores every line
-is a small object of its own (`tiler.stores.lines`).
+The existing chunks cannot replace a journal, because zarr omits chunks that hold only the fill value. On object stores
+every line is a small object of its own (`tiler.stores.lines`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Records = dict[str, dict[int, Json]]
 
 
 def journal_path(output: Place) -> Place:
-    """Where the journal of an output lies."""
+    """Place of the journal of an output."""
     return beside(output, ".journal")
 
 
@@ -36,7 +35,7 @@ class Journal:
     Attributes
     ----------
     header
-        JSON of the first line: the plan and all that is needed to go on.
+        JSON of the first line: the plan and everything needed to resume.
     """
 
     def __init__(self, path: Place, header: Json, records: Records, lines: Lines | None) -> None:
@@ -45,7 +44,7 @@ class Journal:
 
     @classmethod
     def create(cls, path: Place, header: Json) -> Journal:
-        """Start anew, replacing an older journal."""
+        """Create a journal, replacing an older one."""
         lines = lines_at(path)
         first = _line({"format": FORMAT, **header})
         try:
@@ -54,12 +53,12 @@ class Journal:
         except BaseException:
             lines.close()
             raise
-        # The header as it will be loaded: a run and its resumption then work with the same one.
+        # The header as it is after loading, so that a run and its resumption use the same one.
         return cls(path, _content(first, 1, path), {}, lines)
 
     @classmethod
     def load(cls, path: Place) -> Journal:
-        """Read without going on.
+        """Read a journal without continuing it.
 
         Raises
         ------
@@ -71,7 +70,7 @@ class Journal:
 
     @classmethod
     def reopen(cls, path: Place) -> Journal:
-        """Read to go on; a line that a crash cut short is removed."""
+        """Open a journal to continue it; a line that a crash cut short is removed."""
         lines = lines_at(path)
         header, records, sound = _parse(path, lines.read())
         lines.resume(sound)
@@ -112,7 +111,7 @@ def _line(content: Json) -> bytes:
 
 
 def _parse(path: Place, lines: list[bytes]) -> tuple[Json, Records, list[bytes]]:
-    """Header, records by stage and block, and the lines that are sound."""
+    """Header, records by stage and block, and the undamaged lines."""
     if lines and not lines[-1].endswith(b"\n"):
         lines = lines[:-1]
     if not lines:

@@ -1,12 +1,12 @@
-"""A result as a dask array: one task a block, made when it is asked for.
+"""A result as a dask array: one task per block, made when it is needed.
 
 ::
 
     key (name, i, j, k) -> block of the plan -> what it reads -> chunks of a dask source -> task
 
-The graph knows how to make each task and holds none, so that its size does not depend on the volume's. Where the
-source is a dask array its chunks are dependencies of the task, computed, kept and shared as dask likes; every
-other source is read by the task itself.
+The graph makes tasks on demand and stores none, so that its size does not depend on the size of the volume. If the
+source is a dask array, its chunks are dependencies of the task, and dask computes, keeps and shares them; any other
+source is read by the task itself.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     Raises
     ------
     PlanError
-        If the result is not one of blocks alone: instances, or normalisation by the whole volume.
+        If blocks cannot be computed independently: instances, or normalisation by the whole volume.
     """
     options.refuse([name for name, option in TABLE.items() if option.of_output],
                    "a lazy result is neither written nor run by tiler")
@@ -88,13 +88,13 @@ def _check(options: ResolvedOptions) -> None:
 
 
 def _dask_array(source: Source) -> da.Array | None:
-    """The dask array behind a source; None if there is another one."""
+    """The dask array behind a source; None for other sources."""
     array = getattr(source.raw, "array", None) if isinstance(source, VolumeSource) else None
     return array if isinstance(array, da.Array) else None
 
 
 def _with_parts(source: Source, parts: tuple[tuple[Box, Array], ...]) -> VolumeSource:
-    """The same view, of an array of which only some chunks are at hand."""
+    """The same view of an array, with only some of its chunks available."""
     assert isinstance(source, VolumeSource)
     return replace(source, raw=Pieces(source.raw.header, parts))
 
@@ -107,14 +107,14 @@ def _aligned(opened: Opened, plan: Plan) -> Plan:
 
 
 def _within_slabs(block: Shape, layout: Layout) -> Shape:
-    """A block that never holds the end of one time point and the beginning of the next."""
+    """A block shape such that no block extends over two time points."""
     depth = math.gcd(block[0], layout.sizes[-1]) if len(layout.sizes) > 1 else block[0]
     return (depth, *block[1:])
 
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """The chunks of a dask array: its name, and where they begin on each axis, the end included."""
+    """Chunks of a dask array: its name, and the bounds of the chunks on each axis."""
 
     name: str
     bounds: tuple[tuple[int, ...], ...]
@@ -124,7 +124,7 @@ class Chunks:
         return cls(array.name, tuple((0, *accumulate(sizes)) for sizes in array.chunks))
 
     def touching(self, index: Index) -> Iterator[Cell]:
-        """The chunks of which a slice holds a part."""
+        """The chunks that a slice overlaps."""
         ranges = []
         for part, bounds in zip(index, self.bounds, strict=True):
             first, last = np.searchsorted(bounds, [part.start, part.stop - 1], side="right") - 1
@@ -137,7 +137,7 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Some chunks of an array as if they were all of it: a `tiler.sources.raw.RawImage`."""
+    """Some chunks of an array in place of the whole array: a `tiler.sources.raw.RawImage`."""
 
     header: Header
     parts: tuple[tuple[Box, Array], ...]
@@ -156,12 +156,12 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Everything that the tasks share; it is sent to each worker once.
+    """Data that all tasks share; each worker receives it once.
 
     Parameters
     ----------
     plan, source, predictor, spec
-        As in the run. A dask source comes without its voxels here; they arrive as `Pieces`.
+        As in a run. A dask source has no voxels here; they arrive as `Pieces`.
     chunks
         Chunks of a dask source, None for other sources.
     """
@@ -235,7 +235,7 @@ class BlockLayer(Layer):
     name
         First part of the keys, and name of the array.
     work
-        Everything that the tasks share. It is a task of its own, so that a worker receives it once.
+        Data that all tasks share. It is a task of its own, so that a worker receives it once.
     """
 
     has_legacy_tasks = False
@@ -248,7 +248,7 @@ class BlockLayer(Layer):
 
     @property
     def shared(self) -> str:
-        """Key of what the tasks share."""
+        """Key of the data that all tasks share."""
         return f"{self.name}-work"
 
     def __getitem__(self, key: Any) -> GraphNode:
@@ -262,7 +262,7 @@ class BlockLayer(Layer):
         return Task(key, make_block, TaskRef(self.shared), block, cells, *parts)
 
     def _block_of(self, cell: Cell) -> int:
-        """Number of a chunk of the result in the plan's grid, which knows no channels."""
+        """Number of a chunk of the result in the plan's grid, which has no channel axis."""
         pairs = [pair for axis, pair in enumerate(zip(cell, self._counts, strict=True)) if axis != self._channel]
         place, counts = zip(*pairs, strict=True)
         return int(np.ravel_multi_index(place, counts))
@@ -289,7 +289,7 @@ class BlockLayer(Layer):
         return self.keys()
 
     def cull(self, keys: set[Any], all_hlg_keys: Collection[Any]) -> tuple[Layer, dict[Any, set[Any]]]:
-        """Only the tasks that are asked for, with what they depend on."""
+        """Only the requested tasks and their dependencies."""
         asked = [key for key in keys if key in self]
         made = {key: self[key] for key in [self.shared, *asked]} if asked else {}
         return MaterializedLayer(made, self.annotations), {key: set(node.dependencies) for key, node in made.items()}

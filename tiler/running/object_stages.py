@@ -1,4 +1,4 @@
-"""The stages that make objects of what the network gives, by rules; each rule adds its own.
+"""Stages that make objects from the output of the network; each rule adds its own stages.
 
 ::
 
@@ -30,20 +30,20 @@ NUMBERING = "instances"
 
 @dataclass(frozen=True)
 class ObjectStages:
-    """All that makes objects.
+    """Everything needed to make objects.
 
     Parameters
     ----------
     rules
-        How.
+        Rules for the objects.
     grid
-        Blocks in coordinates of the output.
+        Blocks in voxels of the output.
     destination
-        Where stages leave what later ones need.
+        Output and temporary stores of the run.
     spec
-        What sinks of objects are made for.
+        Specification of the sinks of objects.
     part, start
-        What is segmented, None for everything; and where the output begins in the volume.
+        Part of the volume that is segmented, None for all of it; and ``(z, y, x)`` of the output in the volume.
     """
 
     rules: Rules
@@ -54,7 +54,7 @@ class ObjectStages:
     start: Shape = (0, 0, 0)
 
     def of(self, network: Sink, output: Sink) -> list[Stage]:
-        """From what the network gave to numbered objects."""
+        """The stages from the output of the network to numbered objects."""
         rules, stages = self.rules, list[Stage]()
         labels: Readable = network if rules.threshold is None else Threshold(network, rules.threshold)
         if rules.fill_holes:
@@ -101,7 +101,7 @@ class ObjectStages:
 
 @dataclass(frozen=True)
 class BlockStage(Stage):
-    """A job over all blocks that leaves what it finds on a shelf; later stages learn the count of each block."""
+    """A job over all blocks that stores its findings on a shelf; later stages receive the count of each block."""
 
     name: str
     blocks: Grid
@@ -124,14 +124,14 @@ class SplitStage(BlockStage):
     """The parts of objects."""
 
     def merge(self, found: Findings, records: Records) -> tuple[int, int]:
-        """How many objects were split, and how many were too large."""
+        """Number of objects that were split, and number that were too large."""
         return (sum(int(record["split"]) for record in records.values()),
                 sum(int(record["too_large"]) for record in records.values()))
 
 
 @dataclass(frozen=True)
 class OnceStage(Stage):
-    """A job of one block, in this process: it puts together what an earlier stage found in all blocks."""
+    """A job of a single block, in this process, that merges the findings of an earlier stage from all blocks."""
 
     name: str
     blocks: Grid
@@ -148,7 +148,7 @@ class OnceStage(Stage):
         return self.work(found[self.before])
 
     def merge(self, found: Findings, records: Records) -> int:
-        """How many it found."""
+        """Number of findings."""
         return int(records[0]["count"])
 
 
@@ -193,7 +193,7 @@ class NumberingStage(Stage):
 
 @dataclass(frozen=True)
 class GrowStage(Stage):
-    """Every block of objects, grown into the background."""
+    """Grow the objects of every block into the background."""
 
     work: GrowJob
     output: Sink

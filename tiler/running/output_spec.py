@@ -12,11 +12,11 @@ from tiler.ports import KINDS, Calibration, OutputSpec, Source
 from tiler.running.run_spec import RunSpec
 
 MANY_CHUNKS = 10_000
-"""From this number of chunks on, those of a block go into one shard: file systems suffer from more files."""
+"""Number of chunks from which those of a block share one shard, because more files slow down file systems."""
 
 
 def network_spec(run: RunSpec, kind: str) -> OutputSpec:
-    """For the blocks that the network's last pass gives, of this kind."""
+    """Specification for the blocks of the network's last pass, for this kind of result."""
     plan, predictor = run.plan, run.predictor
     channels = len(predictor.classes)
     depth, height, width = plan.region.shape
@@ -44,12 +44,12 @@ def title_of(name: str) -> str:
 
 
 def _whole_chunks(plan: Plan) -> Shape:
-    """A block as a shard: where it covers an axis, its chunks need not divide it."""
+    """A block as a shard; along an axis that it covers completely, its chunks need not divide it."""
     return tuple(-(-side // chunk) * chunk for side, chunk in zip(plan.block, plan.chunk, strict=True))
 
 
 def region_calibration(source: Source, region: Box) -> Calibration:
-    """Axes and offset of a region; folded axes are unfolded again where the region holds all of them."""
+    """Axes and offset of a region; folded axes are unfolded if the region holds all of them."""
     whole, folded = source.calibration, source.shape[1]
     if len(whole.axes) == 2:
         return _shifted(whole, (*region.shape[1:],), (*region.start[1:],))

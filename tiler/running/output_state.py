@@ -43,12 +43,12 @@ def refuse_own_input(source: object, output: Output) -> None:
 
 
 def check_intent(output: Output, intent: Intent) -> None:
-    """Refuse to touch an existing output unless the user said what to do with it.
+    """Refuse to change an existing output unless the user chose to resume or overwrite it.
 
     Raises
     ------
     SinkError
-        If something is there and neither --resume nor --overwrite was given, or --resume cannot be done.
+        If the output exists and neither --resume nor --overwrite was given, or it cannot be resumed.
     """
     if intent.resume and intent.overwrite:
         raise SinkError("give --resume or --overwrite, not both")
@@ -67,12 +67,12 @@ def check_intent(output: Output, intent: Intent) -> None:
 
 
 def check_same(stored: Json, now: Json, same_input: bool) -> None:
-    """Compare what can change the result, as far as ``now`` tells it.
+    """Compare the fields of ``now`` that can change the result with the stored ones.
 
     Raises
     ------
     PlanChangedError
-        Naming the fields that differ.
+        The message names the fields that differ.
     """
     changed = dict(_differences({name: stored.get(name) for name in now}, as_loaded(now)))
     if same_input:
@@ -82,7 +82,7 @@ def check_same(stored: Json, now: Json, same_input: bool) -> None:
 
 
 def _differences(old: Json, new: Json, prefix: str = "") -> list[tuple[str, tuple[object, object]]]:
-    """Leaves that differ, named by their path."""
+    """Leaf values that differ, named by their path."""
     found: list[tuple[str, tuple[object, object]]] = []
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)

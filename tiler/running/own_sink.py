@@ -1,4 +1,4 @@
-"""A result that goes into a sink of the user."""
+"""Write a result to a sink of the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiler.running.start import Request, executor_of, open_request, run_spec
 
 @dataclass(frozen=True, slots=True)
 class IntoSink(InMemory):
-    """A `tiler.running.output.Destination` that is one sink; labels that wait for their numbers stay in memory."""
+    """A `tiler.running.output.Destination` made of one sink; labels stay in memory until objects are numbered."""
 
     own: Sink
 
@@ -28,7 +28,7 @@ class IntoSink(InMemory):
 
 
 def run_to_sink(request: Request, sink: Sink, listener: Listener, stop: threading.Event) -> Sink:
-    """Write the result to a sink of the user, which has no journal, so that the run cannot be resumed.
+    """Write the result to a sink of the user. There is no journal, so the run cannot be resumed.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def _aligned(opened: Opened, plan: Plan, sink: Sink) -> Plan:
     Raises
     ------
     AlignmentError
-        If the user asked for other blocks.
+        If the user chose other blocks.
     """
     sides = zip(plan.block, sink.write_unit, plan.region.shape, strict=True)
     block = tuple(side if side >= size else -(-side // unit) * unit for side, unit, size in sides)

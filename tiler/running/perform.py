@@ -1,4 +1,4 @@
-"""A run from its first block to its final name: every stage in turn, each block recorded once it is durable."""
+"""Perform a run, from its first block to its final name: stage by stage, recording each durable block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Record(Protocol):
 
 
 class Memo:
-    """A record that lives as long as the process, for results that stay in memory."""
+    """A record in memory, for results that stay in memory."""
 
     def __init__(self) -> None:
         self._records: dict[str, dict[int, Json]] = {}
@@ -46,7 +46,7 @@ class Memo:
 
 
 class Silent:
-    """A listener that says nothing but warnings, through `logging`."""
+    """A listener that only logs warnings, through `logging`."""
 
     def started(self, total: int, done: int) -> None: ...
     def finished_block(self, index: int, voxels: int) -> None: ...
@@ -56,14 +56,14 @@ class Silent:
 
 
 def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener, stop: threading.Event) -> Sink:
-    """Do what is not yet recorded, then give the output its name.
+    """Compute the blocks that are not recorded, then give the output its name.
 
     Raises
     ------
     Interrupted
-        If ``stop`` was set; finished blocks stay finished.
+        If ``stop`` was set; finished blocks are kept.
     BlockFailed
-        If a block cannot be computed; likewise.
+        If a block cannot be computed; finished blocks are kept.
     SourceError
         If the input changed while it was read: the output does not get its name.
     """
@@ -94,24 +94,24 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
 
 
 def _marks(sink: Sink) -> Json:
-    """Hashes by which `tiler check` sees whether the finished output was changed."""
+    """Hashes with which `tiler check` detects changes of the finished output."""
     return {"marks": dict(sink.marks())} if isinstance(sink, InspectedSink) else {}
 
 
 def _identity(run: RunSpec, *, fresh: bool) -> Json | None:
-    """The input as it is now; for a run that begins, as it was when it was planned."""
+    """Identity of the input now; for a new run, its identity at planning."""
     now: Json | None = run.plan.essence["source"] if fresh else _told(run.source)
     return now
 
 
 def _told(source: Source) -> Json | None:
-    """The identity of a source as it is now, as JSON gives it back."""
+    """Identity of a source now, as it is after a round trip through JSON."""
     identity = source.identity
     return None if identity is None else as_loaded(identity)
 
 
 def _check_unchanged(run: RunSpec, before: Json | None) -> None:
-    """Refuse a result of which some blocks were read before and some after a change of the input."""
+    """Refuse a result if the input changed between the reading of its blocks."""
     try:
         now = _told(run.source)
     except SourceError as error:
@@ -123,7 +123,7 @@ def _check_unchanged(run: RunSpec, before: Json | None) -> None:
 
 
 def agrees_with(stages: Sequence[Stage], record: Record, samples: int = 3) -> bool:
-    """Whether some recorded blocks of every stage come out the same from the input as it is now."""
+    """Whether a sample of recorded blocks of every stage is reproduced from the present input."""
     return all(_agree(stage, found, dict(records), samples) for stage, found, records in completed(stages, record)
                if stage.reads_input)
 
@@ -134,12 +134,12 @@ def _agree(stage: Stage, found: Findings, records: dict[int, Json], samples: int
 
 
 def forget_unsound(stages: Sequence[Stage], record: Record, every: bool) -> int:
-    """Take back the record of every block whose stored voxels no longer give their checksum, and count them.
+    """Withdraw the records of blocks whose stored voxels do not match their checksum, and count them.
 
     Parameters
     ----------
     every
-        Whether all blocks are read; else those alone whose files were changed since they were written.
+        Whether to read all blocks, or only those whose files changed after writing.
     """
     bad = [(stage.name, index) for stage in stages for index, content in sorted(record.records(stage.name).items())
            if (every or is_touched(stage, index, content)) and not is_sound(stage, index, content)]
@@ -150,7 +150,7 @@ def forget_unsound(stages: Sequence[Stage], record: Record, every: bool) -> int:
 
 @dataclass(slots=True)
 class _Finishing:
-    """The work of a sink once all blocks are written: one more stage, which can be stopped between two pieces."""
+    """Finish the sink after all blocks are written: one more stage, which can be stopped between two pieces."""
 
     listener: Listener
     stop: threading.Event

@@ -1,4 +1,4 @@
-"""The kinds of results, each a class: what it writes, which stages make it, and how it is checked."""
+"""The kinds of results, one class each: its output, its stages and its check."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Labels:
         return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
-        """How much less likely than the best a stored class is, at worst; 0 where it is the best."""
+        """Largest difference between the probabilities of the best class and of the stored one; 0 if they agree."""
         label, margin = _best(computed)
         return _worst(margin, stored[0] != label)
 
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """Objects made of labels, numbered; the labels wait beside the output for their numbers."""
+    """Numbered objects made from labels; the labels are stored beside the output until the objects are numbered."""
 
     kind: Kind = KINDS["instances"]
 
@@ -63,10 +63,10 @@ class Instances:
         return [network, *stages.of(network.output, run.output.sink(numbered))]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
-        """How much less likely than the best a stored background or foreground is, at worst.
+        """Largest difference between the probabilities of the best choice and of the stored background or foreground.
 
-        Where small instances were dropped, background shows nothing; where instances have grown or holes were filled,
-        foreground shows nothing.
+        Background is not compared if small instances were dropped, foreground not if instances were grown or holes
+        filled.
         """
         assert rules is not None
         if rules.threshold is None:

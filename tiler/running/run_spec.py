@@ -18,26 +18,26 @@ from tiler.running.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """All that one run works with.
+    """Specification of one run.
 
     Parameters
     ----------
     plan, source, predictor
         The plan of the run, its input and its network.
     output
-        Where the result is written.
+        Output of the result.
     result
         Kind of result to make from the output of the network.
     statistics
-        The rule of a first pass over the volume, e.g. ``volume``; None for none.
+        Rule of the first pass over the volume, e.g. ``volume``; None for no such pass.
     rules
-        How objects are made of labels; None where there are none.
+        Rules for making objects; None if the result has no objects.
     part
-        What is segmented; None for all.
+        Part of the volume that is segmented; None for all of it.
     dtype
         Dtype of the output, for results whose dtype does not come from the network.
     storage
-        Options that say how a zarr output is stored, by keyword.
+        Options for the storage of a zarr output, by keyword.
     attributes
         Provenance to store with the output.
     """
@@ -56,7 +56,7 @@ class RunSpec:
 
 
 class Result(Protocol):
-    """A kind of result: what is written, which stages make it, and how it is checked.
+    """A kind of result: its output, its stages and its check.
 
     Attributes
     ----------
@@ -72,17 +72,17 @@ class Result(Protocol):
         ...
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
-        """How far an output is from what it should be, at worst.
+        """Largest error of an output.
 
         Parameters
         ----------
         stored
-            (c, z, y, x), a part of the output.
+            ``(c, z, y, x)``: a part of the output.
         computed
-            (c, z, y, x), the same part computed again: the output itself where its values are ordered, else the
-            probabilities of the classes.
+            ``(c, z, y, x)``: the same part, recomputed: the output itself if its values are ordered, else class
+            probabilities.
         rules
-            How objects were made of labels.
+            Rules by which objects were made.
         """
         ...
 
@@ -93,7 +93,7 @@ def sinks_of(stages: Sequence[Stage]) -> list[Sink]:
 
 
 def room_of(stages: Sequence[Stage]) -> Room:
-    """Disk space for the output, and for what waits beside it for a later stage."""
+    """Disk space of the output and of the temporary data beside it."""
     *waiting, output = sinks_of(stages)
     room = output.room
     return replace(room, temporary=room.temporary + sum(sink.room.output for sink in waiting))

@@ -25,11 +25,11 @@ class Stage(ABC):
     Attributes
     ----------
     name
-        In the journal, and for listeners.
+        Name in the journal and for listeners.
     sequential
-        Whether a block needs the result of the one before, so that they run one after the other in this process.
+        Whether each block needs the result of the block before it, so that blocks run one by one in this process.
     reads_input
-        Whether its blocks are computed from the input, so that some of them show whether the input is still the same.
+        Whether its blocks are computed from the input, so that recomputing some of them detects a changed input.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Stage(ABC):
 
     @property
     def order(self) -> Iterable[int]:
-        """The numbers of its blocks as they are visited."""
+        """Numbers of its blocks in the order of the visits."""
         return range(len(self.grid))
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Stage(ABC):
         found
             Results of the earlier stages.
         records
-            Records of this stage from before, if the run is resumed.
+            Earlier records of this stage, if the run is resumed.
         """
 
     def merge(self, found: Findings, records: Records) -> Any:
@@ -72,24 +72,24 @@ class Stage(ABC):
         return ()
 
     def again(self, found: Findings, index: int) -> Json:
-        """The record of a block as it would be if it were computed now; nothing is written."""
+        """Recompute the record of a block without writing anything."""
         job = self.job(found, {})
         return job.write(index, job.compute(index, job.read(index)))
 
     def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
-        """Once the stage is complete: what it adds to the output's metadata, and to the journal's last line.
+        """Entries that a complete stage adds to the output's metadata and to the journal's last line.
 
-        ``found`` holds what this stage and the earlier ones found.
+        ``found`` holds the results of this stage and the earlier ones.
         """
         return {}, {}
 
     def where(self, index: int) -> str:
-        """A block, for messages."""
+        """Name of a block in messages."""
         return f"block {index} at {self.grid[index]}"
 
 
 def is_sound(stage: Stage, index: int, record: Json) -> bool:
-    """Whether the stored voxels of a block can be read and still give the checksum of its record."""
+    """Whether the stored voxels of a block can be read and match the checksum of its record."""
     sink = stage.sink
     try:
         return sink is None or checksum_of(map(sink.read, stage.stored(index))) == record["checksum"]
@@ -98,6 +98,6 @@ def is_sound(stage: Stage, index: int, record: Json) -> bool:
 
 
 def is_touched(stage: Stage, index: int, record: Json) -> bool:
-    """Whether the files that hold a block are others than those that were written, as far as that shows."""
+    """Whether the files of a block changed after writing, as far as their stamps show."""
     sink = stage.sink
     return "stamp" in record and sink is not None and stamped(sink, stage.stored(index)) != {"stamp": record["stamp"]}

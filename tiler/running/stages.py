@@ -1,12 +1,12 @@
-"""The stages of a run, each a class: statistics of the volume, passes over whole inputs, the network, numbering.
+"""The stages of a run, one class each: statistics of the volume, passes over whole inputs, the network, numbering.
 
 ::
 
     [statistics]  [pass 1, pass 2, ...]  model  [components, merge, instances]
      of the volume  of global layers     writes                       writes
 
-Every stage may use what the earlier ones found. `stages_of` lists those of a run, `completed` goes through a record
-of them.
+Every stage may use the results of earlier ones. `stages_of` lists the stages of a run, `completed` reads their results
+from a record.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorded(Protocol):
-    """The method of a journal that is used here."""
+    """The method of a journal that this module uses."""
 
     def records(self, stage: str) -> dict[int, Json]: ...
 
@@ -48,7 +48,7 @@ def stages_of(run: RunSpec) -> list[Stage]:
 
 
 def completed(stages: Sequence[Stage], record: Recorded) -> Iterator[tuple[Stage, Findings, Records]]:
-    """Each stage that is recorded, at least in part, with what the ones before it found and its own records."""
+    """Yield each stage with records, the results of the stages before it, and its own records."""
     found: dict[str, object] = {}
     for stage in stages:
         records = record.records(stage.name)
@@ -59,7 +59,7 @@ def completed(stages: Sequence[Stage], record: Recorded) -> Iterator[tuple[Stage
 
 
 def ready_predictor(run: RunSpec, found: Findings) -> Predictor:
-    """The predictor with the statistics of the volume, where its normalisation asks for them."""
+    """The predictor, with the statistics of the volume if its normalisation needs them."""
     measured: Scaling | None = found.get(STATISTICS)
     return run.predictor if measured is None else run.predictor.with_statistics(measured.mean, measured.std)
 
@@ -75,7 +75,7 @@ def known_from(run: RunSpec, found: Findings) -> Known | None:
 
 @dataclass(frozen=True)
 class StatisticsStage(Stage):
-    """Statistics of the whole volume, by which grey values are normalised."""
+    """Measure the statistics of the whole volume, with which grey values are normalised."""
 
     run: RunSpec
     name = STATISTICS
@@ -97,7 +97,7 @@ class StatisticsStage(Stage):
 
 @dataclass(frozen=True)
 class PassStage(Stage):
-    """One pass over every whole input, for layers of the network that look at all of it."""
+    """One pass over every whole input, for global layers of the network."""
 
     run: RunSpec
     level: int
@@ -146,7 +146,7 @@ class NetworkStage(Stage):
         return self._masked(self._job(found, self._cached_source()))
 
     def merge(self, found: Findings, records: Records) -> int:
-        """How many blocks hold nothing that is segmented."""
+        """Number of blocks without any voxel to segment."""
         return sum(bool(record.get("skipped")) for record in records.values())
 
     def stored(self, index: int) -> Sequence[Box]:
@@ -179,7 +179,7 @@ class NetworkStage(Stage):
         return segment_job(run.plan, source, ready_predictor(run, found), self.output, known_from(run, found))
 
     def _cached_source(self) -> Source:
-        """The source, with a cache where the plan has one."""
+        """The source, with a cache if the plan has one."""
         run, plan = self.run, self.run.plan
         if not plan.cache:
             return run.source
@@ -188,7 +188,7 @@ class NetworkStage(Stage):
         return CachedSource(run.source, plan.cache, later)
 
     def _decoded(self, source: Source) -> Json:
-        """How much of the input was decoded in this process; what other processes decode is not known here."""
+        """Amount of input decoded in this process; other processes are not counted."""
         if not isinstance(source, CachedSource) or not source.decoded:
             return {}
         voxel = source.shape[0] * source.dtype.itemsize

@@ -1,4 +1,4 @@
-"""One segmentation from start to end: begin or go on, perform, and leave the journal behind."""
+"""One segmentation from start to end: start or resume, perform, and keep the journal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
 
 
 def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
-    """The ports and the plan of a result in memory; refuses all that can be refused before a voxel is read."""
+    """Ports and plan of a result in memory; every possible refusal happens here, before a voxel is read."""
     if request.options.get("executor") == "dask":
         raise SinkError("an array in memory cannot be written by other processes: give `output`, or use "
                         "`executor=threads`")
@@ -65,7 +65,7 @@ def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
 
 
 def opened_for(request: Request, output: Output) -> tuple[Opened, Plan, Room]:
-    """The ports, the plan and the disk space of a result to be written; refuses likewise."""
+    """Ports, plan and disk space of a result on disk; every possible refusal happens here, before a voxel is read."""
     _check_place(request, output)
     opened = open_request(replace(request, options=_fitted(request.options, request.model, output)))
     plan = opened.plan()
@@ -79,13 +79,13 @@ def _check_place(request: Request, output: Output) -> None:
 
 
 def _fitted(options: Options, model: Any, output: Output) -> Options:
-    """The options as an output wants them: a label image has the version of its image."""
+    """Options adapted to an output: a label image takes the OME-NGFF version of its image."""
     version = ngff_of(output.place, options.get("ngff"), kind_of(options, model))
     return Options.of({**options.given(), "ngff": version})
 
 
 def run_to_file(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
-    """Write the result, or go on writing it.
+    """Write the result, or continue an unfinished one.
 
     Raises
     ------
@@ -116,14 +116,14 @@ def _begin(request: Request, output: Output, listener: Listener, stop: threading
 
 
 def _check_room(room: Room, output: Output, listener: Listener) -> None:
-    """Refuse what cannot be held; what will be compressed may fit all the same, so that it is only told.
+    """Refuse an output that exceeds the free disk space; warn only if compression may make it fit.
 
-    Files of an older run count as free space: they are removed before anything is written, but only after this check.
+    Files of an older run count as free space, because they are removed after this check and before any writing.
 
     Raises
     ------
     SinkError
-        If the output itself is not compressed and larger than what is free.
+        If the output is not compressed and larger than the free space.
     """
     free, needed = output.free, room.output + room.temporary
     if free is None:
@@ -137,7 +137,7 @@ def _check_room(room: Room, output: Output, listener: Listener) -> None:
 
 
 def _go_on(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
-    """Load the stored plan; nothing that was open when it was made is decided again."""
+    """Load the stored plan, without repeating any choice."""
     intent, wanted = request.intent, request.options
     with output.lock(), closing(output.resume_journal()) as journal:
         plan = Plan.from_json(journal.header["plan"])
@@ -192,7 +192,7 @@ def executor_of(plan: Plan, opened: Opened) -> Executor:
 
 
 def _provenance(request: Request, opened: Opened) -> Json:
-    """Origin of a result, for its metadata and for resuming it."""
+    """Provenance of a result, for its metadata and for resuming it."""
     return {
         "source": describe_source(request.source),
         "model": describe_model(request.model),
@@ -212,6 +212,6 @@ def _class_names(opened: Opened) -> tuple[str, ...]:
 
 
 def _chosen(opened: Opened, name: str) -> str | None:
-    """The kind of device or backend that was chosen, without name or version: what a resumed run asks for again."""
+    """Kind of the chosen device or backend, without name or version, for a resumed run."""
     value = opened.predictor.identity.get(name)
     return str(value).split()[0] if value else None
