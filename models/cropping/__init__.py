@@ -53,7 +53,7 @@ class Outline:
         Raises
         ------
         NotCroppableError
-            The network has an operator of which no part can be computed alone.
+            The network has an operator that cannot be computed in parts.
         """
         try:
             meta = self._meta()

@@ -17,7 +17,7 @@ Size = tuple[int, ...]
 
 
 class NotCroppableError(Exception):
-    """A network with an operator of which no part can be computed alone; it runs as a whole and is then cropped."""
+    """A network with an operator that cannot be computed in parts; it runs as a whole and is then cropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class _Recorder(Observer):
             id(tensor): Weight(name, tuple(tensor.shape)) for name, tensor in named.items()}
         self.known[id(image)] = Ref(0)
         self.shared: set[int] = set()
-        self.alive: list[Any] = [image, *named.values()]  # an id stands for its tensor only while that lives
+        self.alive: list[Any] = [image, *named.values()]  # an id identifies a tensor only as long as it lives
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _by_name(func, args, kwargs or {})
@@ -118,7 +118,7 @@ class _Recorder(Observer):
         elif storage in storages and not func._schema.is_mutable:
             self.shared.add(storage)
         if not any(isinstance(leaf, Ref) for leaf in _leaves(args)):
-            return  # made of weights and numbers: whoever reads it reads what is not known here
+            return  # computed from weights and numbers only; calls that read its result have no rule
         if any(isinstance(leaf, torch.Tensor) for leaf in _leaves(args)):
             op = f"{op} of what is computed on the way"
         self.known[id(first)] = Ref(len(self.nodes))
@@ -149,13 +149,13 @@ def record(module: nn.Module, shape: Size) -> Graph:
     if like is None or like.device.type != "meta":
         raise NotCroppableError("the network does not live on the meta device")
     try:
-        # In inference mode composite operators hide those that they consist of, and so do those that TorchScript fuses.
+        # In inference mode composite operators hide their parts, and so do operators that TorchScript fuses.
         with quiet(), torch.inference_mode(False), torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             image = torch.zeros(shape, dtype=like.dtype, device="meta")
             recorder = _Recorder(module, image)
             with recorder:
                 output = module(image)
-    except Exception as error:  # a network may raise anything where it has no data
+    except Exception as error:  # a network may raise any error without data
         raise NotCroppableError(f"the network does not run without data: {error}") from error
     place = recorder.known.get(id(output))
     if not isinstance(output, torch.Tensor) or not isinstance(place, Ref) or output.ndim != len(shape):

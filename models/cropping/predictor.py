@@ -1,4 +1,4 @@
-"""Predictors of networks whose output can be made crop by crop."""
+"""Predictors of networks whose output can be computed crop by crop."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from tiler.models.predictor.torch_predictor import TorchPredictor
 
 BACKENDS = ("torch", "openvino")
-"""Backends that can compute crops alone; torch.compile and ONNX Runtime cost too much time and memory for each kind."""
+"""Backends that can compute crops; torch.compile and ONNX Runtime need too much time and memory per kind of crop."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CroppedTiles:
-    """Runs whole tiles, and parts of them where only these are wanted: a `tiler.models.predictor.evaluators.Evaluator`.
+    """A `tiler.models.predictor.evaluators.Evaluator` of whole tiles, or of only the requested parts of them.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ class CroppedTiles:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        # Convolutions of other lengths may round differently, by less than the law allows.
+        # Convolutions of other lengths may round differently, by less than the tolerance.
         return {"crops": True}
 
     def check(self) -> None:
-        """Nothing has to come first."""
+        """Do nothing: no step has to precede the first tile."""
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         return traced
@@ -68,7 +68,7 @@ class TorchCrops:
     outline: Outline | None
 
     def cropped(self, batch: Array, crop: Box) -> Array:
-        """``(n, channels, *crop.shape)``: a box of ``predictor(batch)``; raises what that raises."""
+        """``(n, channels, *crop.shape)``: a box of ``predictor(batch)``; raises the same errors."""
         if self.predictor.model.ndim == 2:
             batch = batch[:, :, crop.spans[0].slice]
         return self.predictor.run(batch, partial(self._compute, crop=crop, tile=batch.shape[2:]))
@@ -102,7 +102,7 @@ class TorchCrops:
         return Box(turn.part(box, own.output(tile)).spans[3 - self.predictor.model.ndim :])
 
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
-        """See `tiler.ports.Crops`; all orientations are taken to cost what the plain one does."""
+        """See `tiler.ports.Crops`; all orientations are assumed to cost the same as the plain one."""
         predictor = self.predictor
         assert self.outline is not None, "a predictor with whole inputs has operations of its own"
         first, shift = 3 - predictor.model.ndim, _less(predictor.footprint, predictor.plain)
@@ -113,14 +113,14 @@ class TorchCrops:
 
 
 def _less(joint: Footprint, own: Footprint) -> Shape:
-    """How much more an average drops at the low end than one orientation does."""
+    """Number of voxels that an average drops at the low end in addition to one orientation."""
     return tuple(a - b for a, b in zip(joint.shrink_low, own.shrink_low, strict=True))
 
 
 def cropped_tiles(model: LoadedModel, plain: Footprint, backend: str) -> CroppedTiles | None:
-    """Parts of tiles where the network and the backend allow them, else None.
+    """The evaluator that computes parts of tiles, if the network and the backend allow it, else None.
 
-    Networks of others are held to their whole output first; tiler's own are so by its tests.
+    Foreign networks are first compared with their whole output; tiler's own are compared in its tests.
     """
     if backend not in BACKENDS:
         return None

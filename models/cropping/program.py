@@ -1,7 +1,7 @@
 """Compute a crop of a network's output from the smallest part of its input.
 
-From the output backwards, each operator tells which range of its input the wanted range of its output needs. Forwards,
-each operator then works on that range alone::
+From the output backwards, each operator maps the wanted range of its output to the range of its input that it needs.
+Forwards, each operator then works on that range only::
 
     whole    input  [.....................................]   zero padding at both faces, discarded at once
              output [.......|       crop       |..........]
@@ -230,7 +230,7 @@ def shortened(wiring: Wiring, crop: Box) -> Program:
 
 
 def _made(step: Map, read: Span, wanted: Span) -> Span:
-    """Return the range of the output that a range of the input makes."""
+    """Return the range of the output that a range of the input determines."""
     if isinstance(step, Spread):
         start = read.start * step.stride - step.before
         return Span(start, start + (read.size - 1) * step.stride + step.dilation * (step.taps - 1) + 1)

@@ -85,8 +85,8 @@ class Rule:
     maps
         Returns an index map for each axis from a node and the size of its input.
     run
-        Computes the part. Transposed convolutions and interpolations return all that their input makes; the part is
-        then cut out.
+        Computes the part. Transposed convolutions and interpolations return all outputs of their input; the caller
+        cuts out the part.
     flops
         Returns the operations for one voxel of the output, or of the input of a transposed convolution.
     """
@@ -105,7 +105,7 @@ def rule_of(node: Node) -> Rule:
     Raises
     ------
     NotCroppableError
-        There is no rule.
+        The operator has no rule.
     """
     if node.op not in RULES:
         raise NotCroppableError(f"{node.op} has no rule")
@@ -208,7 +208,7 @@ def _convolution(call: Call) -> torch.Tensor:
     args = call.args()
     x = args.pop("input")
     none = [0] * len(call.pads)
-    padding = none if args["transposed"] else call.even_pads  # what a transposed one cuts off is cut off afterwards
+    padding = none if args["transposed"] else call.even_pads  # a transposed one's crop follows afterwards
     if padding is None:
         x, padding = call.padded(x), none
     return torch.convolution(x, args["weight"], args["bias"], args["stride"], padding, args["dilation"],

@@ -40,12 +40,12 @@ def probe(
     prove
         Whether to prove the footprint on the network as well, which takes seconds.
     stages
-        Whether to look whether a network that is not EXACT runs exactly in stages, which takes seconds, too.
+        Whether to check if a network that is not EXACT runs exactly in stages, which also takes seconds.
 
     Raises
     ------
     ModelError
-        The network runs at none of the sizes that were tried.
+        The network runs at none of the sizes tried.
     OutputShapeError
         The network returns anything but a single tensor.
     """

@@ -69,8 +69,8 @@ class ProbeReport:
     passes
         Passes before the last one.
     staging
-        What its stages need, if it is no plain EXACT network and runs exactly in stages; None if it does not, or if
-        nobody looked.
+        Properties of its stages, if it is not EXACT but runs exactly in stages; None if it does not, or if the probe
+        did not check.
     """
 
     network: str
