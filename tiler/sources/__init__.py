@@ -1,4 +1,4 @@
-"""Where voxels come from: files, folders, object stores and arrays, read lazily by region.
+"""Sources of voxels: files, folders, object stores and arrays, read lazily by region.
 
 A format is a module with a function that turns a path into a `tiler.sources.raw.RawImage`; one line in
 `FORMATS` makes it known. It is imported when the first file of that format is opened.
@@ -89,15 +89,16 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     time
         One time point; None folds time into z.
     missing
-        ``"refuse"``, or ``"zero"`` to read voxels that the file promises and does not hold as zeros. The identity of
-        the source then says so.
+        ``"refuse"``, or ``"zero"`` to read voxels that are missing from the file as zeros. The identity of the source
+        then records this.
     trust
         Whether a file may name other files outside its folder.
 
     Raises
     ------
     SourceError
-        In one line: missing, truncated, empty or unknown; no numbers; no such axes, channel or time.
+        If the source is missing, truncated, empty, of unknown format or not numeric, or has no such axes, channel or
+        time; the message is one line.
     """
     found = _found(source, Consent(missing, trust))
     return _as_it_is(found, axes, channel, time) if isinstance(found, Source) else \

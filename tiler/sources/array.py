@@ -30,7 +30,7 @@ class ArrayImage:
         part = self.array[index]
         if isinstance(part, np.ma.MaskedArray):
             part = part.filled(0)  # the user agreed to that when it was opened
-        return np.array(part)  # a copy: the caller's array is not ours to hand out
+        return np.array(part)  # a copy: the caller's array must not be passed on
 
     def identity(self) -> None:
         """An array in memory has no identity: a run over it cannot be resumed."""
@@ -43,7 +43,7 @@ def open_array(array: Any, consent: Consent = REFUSED) -> ArrayImage:
     Raises
     ------
     SourceError
-        If its dtype is none of numpy's, its shape is not known (some dask arrays), or voxels of it are masked.
+        If its dtype is not a numpy dtype, its shape is unknown (some dask arrays), or some voxels are masked.
     """
     try:
         dtype, shape = np.dtype(array.dtype), tuple(int(size) for size in array.shape)
@@ -56,7 +56,7 @@ def open_array(array: Any, consent: Consent = REFUSED) -> ArrayImage:
 
 
 def _axes(array: Any, ndim: int) -> str | None:
-    """The axes that xarray names; None where there are no names, or others than those of images."""
+    """Axes as named by xarray; None if there are no names or if they are not image axes."""
     dims = getattr(array, "dims", None)
     if not isinstance(dims, tuple):
         return None

@@ -1,4 +1,4 @@
-"""From an n-D array with named axes to the volume (c, z, y, x), and back from a box to the smallest slice.
+"""Map an n-D array with named axes to the volume (c, z, y, x), and a box back to the smallest slice.
 
 ::
 
@@ -32,13 +32,13 @@ WORDS = {
 
 
 def letter_of(name: Any) -> str | None:
-    """The letter of an axis by its name, None for a name that is not known."""
+    """Letter of an axis by its name; None for an unknown name."""
     text = name.strip().lower() if isinstance(name, str) else ""
     return text if len(text) == 1 and text in CANONICAL else WORDS.get(text)
 
 
 def named_axes(names: Any, ndim: int) -> str | None:
-    """One letter an axis, if all are known by their names and there are y and x among them; else None."""
+    """One letter per axis, if all names are known and include y and x; else None."""
     letters = [letter_of(name) for name in names] if isinstance(names, (list, tuple)) else []
     known = [letter for letter in letters if letter]
     told = len(known) == len(letters) == ndim == len(set(known)) and {"y", "x"} <= set(known)
@@ -47,18 +47,18 @@ def named_axes(names: Any, ndim: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the volume lies in an array.
+    """Mapping between an array and the volume.
 
     Parameters
     ----------
     axes
-        One letter an axis of the array.
+        One letter per axis of the array.
     sizes
-        Their lengths.
+        Lengths of the axes.
     channels
-        Which channels the volume has, in its order.
+        Channels of the volume, in its order.
     time
-        The one time point that was chosen; None where all are folded into z.
+        The chosen time point; None if all are folded into z.
     """
 
     axes: str
@@ -68,7 +68,7 @@ class View:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The array's axes which the volume keeps, in canonical order."""
+        """Axes of the array that the volume keeps, in canonical order."""
         return tuple(axis for axis in "tzyx" if axis in self.axes and not (axis == "t" and self.time is not None))
 
     @property
@@ -77,7 +77,7 @@ class View:
         return len(self.channels), times * self.size("z"), self.size("y"), self.size("x")
 
     def size(self, axis: str) -> int:
-        """Length of an axis of the array; 1 where it has none of that name."""
+        """Length of an axis of the array; 1 if it has no such axis."""
         return self.sizes[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
@@ -138,25 +138,25 @@ def _grid(channels: Sequence[int], samples: int) -> tuple[Span, Span]:
 
 
 def _places(channels: Sequence[int], samples: int, planes: Span, within: Span) -> list[int]:
-    """Where each channel lies in what was read."""
+    """Index of each channel in the voxels that were read."""
     pairs = (divmod(channel, samples) for channel in channels)
     return [(c - planes.start) * within.size + s - within.start for c, s in pairs]
 
 
 def view_of(*, name: str, axes: str, shape: Shape, override: str | None, names: tuple[str, ...] = (),
             channel: Channels = None, time: int | None = None) -> View:
-    """Decide which axis is which, and check the choice of channels and of a time point.
+    """Identify the axes, and check the choice of channels and of a time point.
 
     Parameters
     ----------
     name
-        For messages.
+        Name of the source in messages.
     axes, shape
         Axes and shape of the array; ``?`` for an axis that its format does not name.
     override
-        One letter an axis, which wins over the format.
+        One letter per axis; takes precedence over the format.
     names
-        Names of the channels, where the format stores them.
+        Names of the channels, if the format stores them.
     channel
         ``"0"``, ``"0,2"``, ``"membrane"``, ``"all"`` or None for all, or numbers.
     time
@@ -165,7 +165,7 @@ def view_of(*, name: str, axes: str, shape: Shape, override: str | None, names: 
     Raises
     ------
     SourceError
-        In one line, with the option to change.
+        The message is one line and names the option to change.
     """
     axes = _overridden(name, shape, override) if override is not None else _named(name, axes, shape)
     sizes = dict(zip(axes, shape, strict=True))
@@ -188,7 +188,7 @@ def _overridden(name: str, shape: Shape, override: str) -> str:
 
 
 def _named(name: str, axes: str, shape: Shape) -> str:
-    """Axes of which the format says nothing become z, c and t, from the last to the first."""
+    """Name unnamed axes z, c and t, from the last to the first."""
     known = axes.lower()
     free = [axis for axis in "zct" if axis not in known and not (axis == "c" and "s" in known)]
     for place in range(len(known) - 1, -1, -1):

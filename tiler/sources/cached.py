@@ -1,4 +1,4 @@
-"""A source whose decoded chunks are kept for the blocks to come, within a budget.
+"""A source that keeps decoded chunks for later blocks, within a memory budget.
 
 ::
 
@@ -27,20 +27,20 @@ Cell = Shape
 
 @dataclass(eq=False)
 class CachedSource:
-    """A `tiler.ports.Source` that decodes a chunk once, as long as it is kept.
+    """A `tiler.ports.Source` that does not decode a chunk again while it is kept.
 
     Parameters
     ----------
     source
-        What is read, in whole chunks.
+        Source to read, in whole chunks.
     budget
-        Bytes of chunks to keep. Those that no block needs any more go first, then those that were used least lately.
+        Bytes of chunks to keep. Chunks that no block needs any more go first, then the least recently used ones.
     later
-        Along each axis: where the window begins that is read after one, None where it is the last.
+        Along each axis: start of the window that follows each window; None for the last one.
 
     Notes
     -----
-    A chunk that one thread is reading is waited for by the others. Pickled without its chunks.
+    While one thread reads a chunk, others wait for it. Pickled without its chunks.
     """
 
     source: Source
@@ -83,7 +83,7 @@ class CachedSource:
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)``: see `tiler.ports.Source`."""
         if not box.voxels or not Box.of_shape(self.shape[1:]).contains(box):
-            return self.source.read(box)  # which refuses it in its own words
+            return self.source.read(box)  # the source raises its own error
         chunks = self._chunks(box)
         out = np.empty((self.shape[0], *box.shape), self.dtype)
         for cell, chunk in chunks.items():
@@ -94,7 +94,7 @@ class CachedSource:
         return out
 
     def _chunks(self, box: Box) -> dict[Cell, Future[Array]]:
-        """All chunks of a box; those that nobody has read yet are read."""
+        """All chunks of a box; missing ones are read."""
         ranges = [range(span.start // unit, -(-span.stop // unit)) for span, unit in
                   zip(box.spans, self.read_unit, strict=True)]
         with self._lock:
@@ -114,7 +114,7 @@ class CachedSource:
         return chunks
 
     def _needed_later(self, cell: Cell, box: Box) -> bool:
-        """Whether the window after this one, along some axis, holds a chunk. A box that is no window says nothing."""
+        """Whether a later window along some axis may need a chunk; True for a box that is not a planned window."""
         for at, unit, span, later in zip(cell, self.read_unit, box.spans, self.later, strict=False):
             start = later.get(span, 0)
             if start is not None and start < (at + 1) * unit:
@@ -134,7 +134,7 @@ class CachedSource:
             raise
 
     def _forget(self, missing: list[Cell], chunks: dict[Cell, Future[Array]], error: BaseException) -> None:
-        """Whoever waits for these hears of the error; who comes later tries again."""
+        """Waiting readers get the error; later reads retry."""
         with self._lock:
             for cell, where in product(missing, (self._kept, self._done)):
                 if where.get(cell) is chunks[cell]:

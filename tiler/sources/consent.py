@@ -33,19 +33,19 @@ class Consent:
                               f"{self.missing!r} (`missing`)")
 
     def absent(self, what: str, instead: str = "zeros") -> None:
-        """Refuse voxels that are promised and not there, unless the user agreed to others in their place.
+        """Refuse missing voxels, unless the user agreed to replace them.
 
         Parameters
         ----------
         what
-            Is promised and not there.
+            Description of the missing voxels.
         instead
-            What they are then read as.
+            Description of their replacement.
 
         Raises
         ------
         SourceError
-            If the user did not.
+            If the user did not agree.
         """
         if self.missing != "zero":
             raise SourceError(f"{what}; `missing=zero` reads what is not there as {instead}")
@@ -57,7 +57,7 @@ class Consent:
         Raises
         ------
         SourceError
-            If the user does not.
+            If the user does not trust it.
         """
         if not self.trust and folder.resolve() not in file.resolve().parents:
             raise SourceError(f"{teller} names {str(file)!r}, which does not lie in the same folder and is not read; "

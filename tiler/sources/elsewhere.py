@@ -1,4 +1,4 @@
-"""Formats that are recognised and not read, each with the command that makes something readable of it."""
+"""Formats that tiler recognises but does not read, each with the command that converts it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CONVERTERS = {
 
 
 def way_out(path: Path) -> str | None:
-    """The command that converts a file, None for a format that is not known at all."""
+    """The command that converts a file; None for an unknown format."""
     command = CONVERTERS.get(path.suffix.lower())
     return command and command.format(name=path.name, stem=path.stem)
 
 
 def foreign_folder(path: Path) -> str | None:
-    """Why a folder is no volume that tiler reads, and the way out; None for a folder like any other.
+    """Reason why tiler cannot read a folder, with advice; None if its format is not recognised.
 
-    Knows KNOSSOS cubes, webKnossos datasets of WKW layers, and tile pyramids as CATMAID shows them.
+    Recognises KNOSSOS cubes, webKnossos datasets of WKW layers, and tile pyramids as CATMAID shows them.
     """
     if any((path / name).exists() for name in ("knossos.conf", "Knossos.conf")) or list(path.glob("mag*/x0000")):
         return f"{path} holds KNOSSOS cubes: convert them with knossos_utils (to_hdf5), or with webknossos to zarr"

@@ -26,7 +26,7 @@ SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One 2-D image that is decoded as a whole."""
+    """A 2-D image that is always decoded completely."""
 
     header: Header
     path: Path
@@ -73,7 +73,7 @@ def open_image(path: Path, consent: Consent = REFUSED) -> ImageFile:
     Raises
     ------
     SourceError
-        If it does not exist, is damaged, or is too small for what its header claims.
+        If it does not exist, is damaged, or is too small for the image that its header describes.
     """
     path = existing(path)
     told = image_header(path)

@@ -1,4 +1,4 @@
-"""The order of the images of a folder: by the numbers in their names, with a line on what is odd in them."""
+"""Order of the images of a folder, by the numbers in their names, with a warning if the numbers look odd."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 LAST_NUMBER = re.compile(r"(.*?)(-?)([0-9]+)([^0-9]*)")
 NAMED = 3
-"""Gaps that a message names."""
+"""Largest number of gaps that a message lists."""
 
 
 def in_order(folder: Path, names: Sequence[str]) -> list[str]:
-    """The names in natural order, ``z2`` before ``z10``; ``z-1`` before ``z0`` where some have a minus sign.
+    """The names in natural order, ``z2`` before ``z10``; ``z-1`` before ``z0`` if some have a minus sign.
 
-    Gaps in the numbers and numbers that appear twice are said in a warning.
+    A warning reports gaps in the numbers and numbers that appear twice.
     """
     numbers = _numbers(names)
     if numbers is None:
@@ -35,9 +35,9 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int] | None:
-    """The last number in each name, where that is all in which they differ; None otherwise.
+    """The last number in each name, if the names differ in nothing else; None otherwise.
 
-    A minus sign counts only where some names have one and others do not: elsewhere it is a hyphen.
+    A minus sign counts only if some names have one and others do not; otherwise it is a hyphen.
     """
     found = {name: LAST_NUMBER.fullmatch(Path(name).stem) for name in names}
     matches = [match for match in found.values() if match is not None and len(match[3]) < 400]

@@ -1,7 +1,7 @@
 """HDF5: one dataset of a file, ``file.h5`` or ``file.h5:/volumes/raw``.
 
-Axes and physical sizes come from attributes (`tiler.sources.hdf5_attributes`); voxels that lie in other files are
-looked for before a run (`tiler.sources.hdf5_elsewhere`).
+Axes and physical sizes come from attributes (`tiler.sources.hdf5_attributes`). Other files that hold voxels are checked
+before a run (`tiler.sources.hdf5_elsewhere`).
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Hdf5Image:
     Parameters
     ----------
     header
-        What is known of it.
+        Metadata of the dataset.
     path, dataset
-        The file and the name in it.
+        The file, and the name of the dataset in it.
     files
-        All that hold voxels of it, ``path`` first.
+        All files that hold voxels of the dataset, ``path`` first.
     handle
         The open dataset.
     missing
-        What is not there and read as the fill value, with the user's consent.
+        Description of missing voxels, which are read as the fill value with the user's consent.
     """
 
     header: Header
@@ -100,7 +100,7 @@ def open_hdf5(path: Path, consent: Consent = REFUSED) -> Hdf5Image:
 
 @contextmanager
 def _errors(file: Path) -> Iterator[None]:
-    """Errors of h5py, which raises whatever damage leads to, as one of ours."""
+    """Convert errors of h5py, which depend on the kind of damage, to one of ours."""
     try:
         yield
     except TilerError:
@@ -115,7 +115,7 @@ def opened_file(file: Path) -> Any:
     Raises
     ------
     SourceError
-        If it is no HDF5 file, or damaged.
+        If it is not an HDF5 file, or is damaged.
     """
     try:
         return h5py.File(file, "r", rdcc_nbytes=CACHE)
@@ -128,7 +128,7 @@ def _dataset(file: Path, name: str) -> Any:
 
 
 def _chosen(found: Any, file: str, inner: str | None) -> str:
-    """The dataset that was asked for, else the only one."""
+    """The requested dataset, else the only one."""
     if inner is not None and isinstance(found.get(inner), h5py.Dataset):
         return f"/{inner}"
     images = _images(found)
@@ -143,7 +143,7 @@ def _chosen(found: Any, file: str, inner: str | None) -> str:
 
 
 def _images(found: Any) -> dict[str, int]:
-    """Names of the datasets that could be images, in the order of the names, and how many voxels each has."""
+    """Names of the datasets that could be images, sorted, and their numbers of voxels."""
     sizes: dict[str, int] = {}
 
     def visit(name: str, node: Any) -> None:
@@ -165,6 +165,6 @@ def _check_filters(name: str, dataset: Any) -> None:
 
 
 def _check_written(name: str, dataset: Any) -> None:
-    """Say so where a dataset was made and never written."""
+    """Warn about a dataset that was created but never written."""
     if dataset.size and not dataset.is_virtual and not dataset.external and not dataset.id.get_storage_size():
         logger.warning("%s was never written: each of its voxels is the fill value %s", name, dataset.fillvalue)

@@ -36,7 +36,7 @@ def header_of(name: str, dataset: Any) -> Header:
 
 
 def _attributes(name: str, dataset: Any) -> dict[str, Any]:
-    """The attributes that are used here, as far as they can be read."""
+    """The attributes that this module uses, as far as they are readable."""
     found: dict[str, Any] = {}
     for each in READ:
         try:
@@ -55,7 +55,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _axes(name: str, attributes: Mapping[str, Any], dataset: Any) -> str:
-    """One letter an axis, where the file tells them all."""
+    """One letter per axis, if the file names all of them."""
     tags = attributes.get("axistags")
     if tags is not None:
         letters = [str(axis.get("key", UNKNOWN)) for axis in mappings_of(mapping_of(json_of(tags)).get("axes"))]
@@ -71,7 +71,7 @@ def _axes(name: str, attributes: Mapping[str, Any], dataset: Any) -> str:
 
 
 def _sizes(name: str, attributes: Mapping[str, Any], ndim: int) -> tuple[list[float | None], str, list[float]]:
-    """Scale, unit and offset of z, y and x, or of y and x; nothing where the file does not tell them."""
+    """Scale, unit and offset of z, y and x, or of y and x; empty if the file does not contain them."""
     counts = [count for count in (2, 3) if count <= ndim]
     for what, unit in (("resolution", "nanometer"), ("element_size_um", "micrometer")):
         scale = list(sizes_of(name, what, attributes.get(what), counts))

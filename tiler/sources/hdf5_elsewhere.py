@@ -1,7 +1,6 @@
 """Voxels of an HDF5 dataset that lie in other files: sources of virtual datasets, and external storage.
 
-HDF5 reads a virtual dataset whose source is gone as its fill value, without a word, and so it does with external
-files that are too short.
+If the source of a virtual dataset is gone or an external file is too short, HDF5 silently reads the fill value.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from tiler.sources.consent import Consent
 from tiler.sources.volume import one_line
 
 DEEPEST = 8
-"""Virtual datasets of virtual datasets that are followed."""
+"""Largest depth of nested virtual datasets that is followed."""
 NAMED = 5
-"""Files that a message names."""
+"""Largest number of files that a message names."""
 
 
 def files_of(file: Path, dataset: Any) -> tuple[Path, ...]:
@@ -39,12 +38,12 @@ def not_there(file: Path, dataset: Any) -> str:
 
 
 def check_external(file: Path, dataset: Any, consent: Consent) -> None:
-    """Refuse raw data outside the folder of the file, unless it is trusted, and raw data that are not there.
+    """Refuse external raw data that are missing, or outside the folder of the file unless it is trusted.
 
     Raises
     ------
     SourceError
-        If there are such.
+        If there are such data.
     """
     home = Path(dataset.file.filename).absolute()
     for name, *_ in dataset.external or ():
@@ -56,7 +55,7 @@ def check_external(file: Path, dataset: Any, consent: Consent) -> None:
 
 
 def _elsewhere(home: Path, dataset: Any, depth: int) -> Iterator[tuple[Path, str]]:
-    """Files that hold voxels of a dataset, and what is wrong with each (empty if nothing)."""
+    """Files that hold voxels of a dataset, each with its problem (empty if none)."""
     for name, offset, size in dataset.external or ():
         place = _found(home, str(name))
         needed = offset + (size if size < 2**62 else dataset.nbytes)
@@ -100,7 +99,7 @@ def _names(pattern: str, dataset: Any) -> list[str]:
 
 
 def _found(home: Path, name: str) -> Path:
-    """Where HDF5 looks for a file: beside the one that names it, then in the working directory."""
+    """Place where HDF5 finds a file: beside the file that names it, else in the working directory."""
     beside = home.parent / name
     there = Path(name).absolute()
     return there if there.exists() and not beside.exists() else beside

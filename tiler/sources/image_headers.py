@@ -73,7 +73,7 @@ def image_header(path: Path) -> ImageHeader:
     Raises
     ------
     SourceError
-        If the file is none of the three formats, ends in its header, or is too small for what that claims.
+        If the file has none of the three formats, ends in its header, or is too small for the image described there.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -84,7 +84,7 @@ def _header(path: Path, file: Any) -> Header:
 
 
 def _placed(header: Header, file: Any, shape: tuple[int, ...]) -> Header:
-    """With voxel size and offset where the file gives extents that make sense, and the names of the channels."""
+    """Add voxel size and offset, if the extents in the file are valid, and the names of the channels."""
     about = file.get("DataSetInfo/Image")
     names = tuple(_text(file.get(f"DataSetInfo/Channel {number}"), "Name") or "" for number in range(header.shape[1]))
     header = replace(header, channels=names if all(names) else ())
@@ -100,7 +100,7 @@ def _placed(header: Header, file: Any, shape: tuple[int, ...]) -> Header:
 
 
 def _text(node: Any, name: str) -> str:
-    """An attribute, which Imaris stores as an array of single letters; empty where there is none."""
+    """An attribute, which Imaris stores as an array of single letters; empty if it is missing."""
     if node is None or name not in node.attrs:
         return ""
     return b"".join(np.atleast_1d(node.attrs[name]).astype("S").tolist()).decode("utf-8", "replace").strip()

@@ -1,4 +1,4 @@
-"""Decompress, but never to more bytes than there can be."""
+"""Decompress data, up to a known largest size."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def inflate(kind: str, data: bytes, most: int, codec: Any = None) -> bytes:
     data
         Compressed bytes.
     most
-        Bytes that there can be.
+        Largest possible size in bytes.
     codec
         The codec of numcodecs; for ``lzma`` it provides the filters of a raw stream.
 
     Raises
     ------
     SourceError
-        If there are more.
+        If the data are larger.
     Exception
-        If the data are damaged, whatever the library of the format raises.
+        If the data are damaged; the type depends on the library of the format.
     """
     if kind in ("gzip", "zlib"):
         return _streams(lambda: zlib.decompressobj(AUTOMATIC), data, most)
@@ -73,7 +73,7 @@ def _streams(new: Any, data: bytes, most: int) -> bytes:
 
 
 def _within(decode: Any, data: bytes, most: int) -> bytes:
-    """Decode into a buffer of the size that there can be at most."""
+    """Decode into a buffer of the largest possible size."""
     try:
         found: bytes = decode(data, out=most)
     except Exception as error:

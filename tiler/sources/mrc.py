@@ -27,7 +27,7 @@ MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 """Types of voxels by the header's mode."""
 
 REFUSED = {3: "complex 16-bit integers", 4: "complex numbers", 16: "RGB pixels", 101: "4-bit integers"}
-"""Modes that are no grey values, or of which no region can be read."""
+"""Modes without grey values, or without support for reading a region."""
 
 IMOD = 1146047817
 """Stamp of IMOD's files, whose mode 0 is unsigned unless a flag says otherwise."""
@@ -58,12 +58,12 @@ class MrcImage:
 
 
 def open_mrc(path: Path, consent: Consent | None = None) -> MrcImage:
-    """Open an MRC file; nothing but its header is read.
+    """Open an MRC file; reads only its header.
 
     Raises
     ------
     SourceError
-        If it is missing, truncated, or holds something else than grey values.
+        If it is missing, truncated, or does not hold grey values.
     """
     path = existing(path)
     file = FileBytes(path)
@@ -79,7 +79,7 @@ def open_mrc(path: Path, consent: Consent | None = None) -> MrcImage:
 
 
 def _fields(path: Path, stored: bytes) -> Any:
-    """The header in the file's byte order, which the machine stamp tells, or else the mode."""
+    """The header in the file's byte order, derived from the machine stamp or else from the mode."""
     for order in (">", "<") if stored[212:214] == b"\x11\x11" else ("<", ">"):
         fields = np.frombuffer(stored, FIELDS.newbyteorder(order))[0]
         if {*MODES, *REFUSED} & {int(fields["mode"])} and (fields["size"] > 0).all() and fields["extended"] >= 0:
@@ -115,7 +115,7 @@ def _letters(path: Path, fields: Any) -> tuple[str, ...]:
 
 
 def _placed(fields: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Voxel size and origin by axis, in Ångström; neither where the header gives no cell."""
+    """Voxel size and origin by axis, in Ångström; empty if the header has no cell."""
     cell, grid, origin = (np.asarray(fields[name], float) for name in ("cell", "grid", "origin"))
     size = np.divide(cell, grid, out=np.zeros(3), where=grid > 0)
     if not (np.isfinite(size).all() and (size > 0).all() and np.isfinite(origin).all()):
@@ -124,7 +124,7 @@ def _placed(fields: Any) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _volumes(fields: Any, sections: int) -> int:
-    """How many volumes are stacked: the space group says that there are several, the grid how thick each is."""
+    """Number of stacked volumes: the space group marks a stack, the grid gives the depth of each volume."""
     depth = int(fields["grid"][2])
     stacked = int(fields["space_group"]) == VOLUME_STACK and depth > 0 and sections % depth == 0
     return sections // depth if stacked else 1

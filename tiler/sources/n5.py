@@ -28,7 +28,7 @@ from tiler.sources.values import list_of, mapping_of, sizes_of, unusable
 
 NEEDED = ("dimensions", "blockSize", "dataType", "compression", "compressionType")
 """Attributes that reading needs."""
-MANY = 8  # datasets that a message names
+MANY = 8  # most datasets that a message names
 
 
 def open_n5(path: Path, consent: Consent = REFUSED) -> TensorImage:
@@ -37,7 +37,7 @@ def open_n5(path: Path, consent: Consent = REFUSED) -> TensorImage:
     Raises
     ------
     SourceError
-        If there is none, it is damaged, or not one of its chunks is there.
+        If there is no dataset, it is damaged, or it has no chunk.
     """
     folder = existing(path)
     if not _dimensions(folder) and _dimensions(folder / "s0"):
@@ -93,7 +93,7 @@ def _letters(name: str, told: Any, ndim: int) -> str:
 
 def _sizes(name: str, own: Mapping[str, Any], group: Mapping[str, Any],
            ndim: int) -> tuple[list[float], list[str | None]]:
-    """Scale and units of the dataset, else of the group whose level it is."""
+    """Scale and units of the dataset, else of the group of which it is a level."""
     for told, factors in ((own, ()), (group, list_of(own.get("downsamplingFactors")) or ())):
         pixel = told.get("pixelResolution")
         values = told.get("resolution") or mapping_of(pixel).get("dimensions") or list_of(pixel)
@@ -107,7 +107,7 @@ def _sizes(name: str, own: Mapping[str, Any], group: Mapping[str, Any],
 
 
 def _units(told: Mapping[str, Any], pixel: Any, count: int) -> list[str | None]:
-    """One unit an axis: of a list as long as that, else one for all."""
+    """One unit per axis, from a list of that length, or a single unit for all axes."""
     units = told.get("units")
     each = list_of(units)
     if each is not None and len(each) == count:

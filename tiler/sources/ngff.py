@@ -1,6 +1,6 @@
-"""OME-NGFF metadata, versions 0.1 to 0.5: which arrays are the levels of an image, its axes and physical sizes.
+"""OME-NGFF metadata, versions 0.1 to 0.5: the levels of an image, its axes and physical sizes.
 
-Of later versions, what they share with these is read. Parts that make no sense are left out with a warning.
+Later versions are read as far as they agree with these. Malformed parts are left out with a warning.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Multiscale:
     metadata
         An entry of ``multiscales``.
     datasets
-        Its levels, as they are listed, and the path of each in the group.
+        Levels in the order of the list, and the path of each in the group.
     channels
-        Names of the channels; none where the group does not tell them.
+        Names of the channels; empty if the group does not name them.
     """
 
     metadata: Mapping[str, Any]
@@ -103,7 +103,7 @@ def _letters(name: str, axes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _transform(name: str, steps: Any, ndim: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Scale and translation, 1 and 0 for what makes no sense."""
+    """Scale and translation; malformed values become 1 and 0."""
     scale: tuple[float, ...] = (1.0,) * ndim
     offset: tuple[float, ...] = (0.0,) * ndim
     for step in mappings_of(steps):
@@ -122,7 +122,7 @@ def ome_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def multiscales_of(attributes: Mapping[str, Any]) -> list[Multiscale]:
-    """The images of a group that have levels; none where it has none."""
+    """Images of a group that have levels; empty if there are none."""
     ome = ome_of(attributes)
     names = names_of([channel.get("label") for channel in mappings_of(mapping_of(ome.get("omero")).get("channels"))])
     found = ((entry, _datasets(entry)) for entry in mappings_of(ome.get("multiscales")))
@@ -138,7 +138,7 @@ def _datasets(entry: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], 
 
 
 def warn_of_version(name: str, attributes: Mapping[str, Any]) -> None:
-    """Say so where a group is of a version after those that are read whole."""
+    """Warn if the version of a group is later than the supported ones."""
     ome = ome_of(attributes)
     told = [ome.get("version"), *(entry.get("version") for entry in mappings_of(ome.get("multiscales")))]
     for version in told:
@@ -155,24 +155,24 @@ def labels_of(attributes: Mapping[str, Any]) -> list[str] | None:
 
 
 def refuse_unfinished(name: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse an output of tiler on an object store which says in its attributes that it is not whole.
+    """Refuse an output of tiler on an object store whose attributes mark it as unfinished.
 
     Raises
     ------
     SourceError
-        If it does.
+        If it is unfinished.
     """
     if mapping_of(attributes.get("tiler")).get("unfinished"):
         raise SourceError(f"{name} is an output that is not finished: a run with `resume` goes on with it")
 
 
 def refuse_plate(name: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse a plate or a well, which holds many images of which one has to be chosen.
+    """Refuse a plate or a well, which holds many images; the user must choose one.
 
     Raises
     ------
     SourceError
-        Naming one of them.
+        The message names one of them.
     """
     ome = ome_of(attributes)
     for what, many, first, inner in (("plate", "wells", "A/1", "/0"), ("well", "images", "0", "")):

@@ -28,13 +28,13 @@ class NpyImage:
     Parameters
     ----------
     header
-        What is known of it.
+        Metadata of the array.
     path
         The file.
     file
         Its bytes.
     start
-        Where the voxels begin.
+        Position of the first voxel in the file, in bytes.
     fortran
         Whether the first axis is the fastest.
     """

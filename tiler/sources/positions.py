@@ -20,9 +20,9 @@ from tiler.ports import Array
 from tiler.sources.raw import Index
 
 HELD = 128
-"""Files that stay open between reads."""
+"""Largest number of files that stay open between reads."""
 NEAR = 2**16
-"""Bytes: a region whose first and last voxel are closer than this is read at once, with what lies between."""
+"""Bytes: a region whose first and last voxel are closer than this is read at once, including the bytes between."""
 WASTE = 4
 """A region is read at once if it then takes at most this many times its own bytes."""
 

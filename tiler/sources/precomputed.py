@@ -67,7 +67,7 @@ class PackedImage:
         return np.array(store[index].read().result())
 
     def _chunk(self, name: str) -> bytes | None:
-        """The bytes of a chunk, unpacked; None where it is not there."""
+        """The unpacked bytes of a chunk; None if it does not exist."""
         plain = self.image.folder / name
         if plain.exists():
             return plain.read_bytes()
@@ -88,7 +88,7 @@ def open_precomputed(path: Path, consent: Consent = REFUSED) -> TensorImage | Pa
     Raises
     ------
     SourceError
-        If there is none, it is damaged, or not one of its chunks is there.
+        If there is no volume, it is damaged, or it has no chunk.
     """
     given = existing(Path(str(path).removeprefix(PRECOMPUTED)))
     folder = given if (given / DOCUMENT).exists() else given.parent
@@ -106,7 +106,7 @@ def open_precomputed(path: Path, consent: Consent = REFUSED) -> TensorImage | Pa
 
 
 def _chosen(given: Path, folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The scale that was asked for, else the largest."""
+    """The requested scale, else the largest."""
     scales = [scale for scale in mappings_of(info.get("scales")) if isinstance(scale.get("key"), str)]
     keys = [scale["key"] for scale in scales]
     if scales and folder == given:

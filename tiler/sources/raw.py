@@ -34,7 +34,7 @@ class Header:
     scale, units, offset
         Physical size of a voxel, its unit as OME-NGFF spells it (None if unknown), and position of the first voxel.
     channels
-        Names of the channels, in the volume's order; none where the format does not tell them.
+        Names of the channels, in the volume's order; empty if the format does not name them.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Header:
     @classmethod
     def plain(cls, *, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str | None = None,
               chunk: tuple[int, ...] | None = None) -> Header:
-        """Without physical sizes."""
+        """A header without physical sizes."""
         n = len(shape)
         return cls(name, axes or unknown_axes(n), shape, dtype, chunk or (1,) * n,
                    (1.0,) * n, (None,) * n, (0.0,) * n)
@@ -84,7 +84,7 @@ class Lazy(Generic[T]):
     opener
         Called without arguments; picklable.
     ready
-        The handle, where it is open already.
+        The handle, if it is already open.
     """
 
     def __init__(self, opener: Callable[[], T], ready: T | None = None) -> None:

@@ -25,7 +25,7 @@ from tiler.sources.volume import one_line
 from tiler.sources.zarr_places import listing_hash
 
 MOST = 50_000
-"""Names that are looked at to find a chunk."""
+"""Largest number of file names to inspect in search of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class TensorImage:
     Parameters
     ----------
     header
-        What is known of it.
+        Metadata of the volume.
     folder
-        That holds its chunks.
+        Folder of the chunks.
     metadata
-        As they stand on disk, as text.
+        Text of the metadata file on disk.
     handle
         The open store.
     missing
-        What is promised and not there, and read as zeros with the user's consent.
+        Description of missing voxels, which are read as zeros with the user's consent.
     """
 
     header: Header
@@ -75,9 +75,9 @@ def opened(driver: str, folder: Path, document: str, content: Json, context: Any
     folder
         Folder of the chunks; with ``context`` they are in a store in memory instead.
     document
-        Name of the file of metadata that the driver looks for.
+        Name of the metadata file that the driver expects.
     content
-        What it finds there.
+        Content of that file.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def opened(driver: str, folder: Path, document: str, content: Json, context: Any
 
 
 def _first(error: Exception) -> str:
-    """Without tensorstore's account of its own settings."""
+    """Message of an error without tensorstore's list of settings."""
     return one_line(error).split(" [", maxsplit=1)[0]
 
 
@@ -115,7 +115,7 @@ def json_file(file: Path) -> Mapping[str, Any]:
     Raises
     ------
     SourceError
-        If it holds none.
+        If it holds no object.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -127,7 +127,7 @@ def json_file(file: Path) -> Mapping[str, Any]:
 
 
 def chunk_names(folder: Path, pattern: str) -> Iterator[str]:
-    """Names of the files below a folder that are called like a chunk, as far as they are looked for."""
+    """Names of files below a folder that match the pattern of chunks, up to a limit."""
     wanted = re.compile(pattern)
     return (name for name in islice(_below(folder, ""), MOST) if wanted.fullmatch(name))
 

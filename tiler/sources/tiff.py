@@ -64,13 +64,13 @@ def open_tiff(path: Path, consent: Consent = REFUSED) -> TiffImage:
     path
         A TIFF file, followed by ``:N`` to choose one of several images, or a ``.companion.ome`` file.
     consent
-        Whether planes that are promised and not there are read as zeros.
+        Whether missing planes are read as zeros.
 
     Raises
     ------
     SourceError
-        If it is missing, truncated or empty, holds several images of which none was chosen, or lacks planes that
-        its description promises.
+        If it is missing, truncated or empty, holds several images and none was chosen, or lacks planes that
+        its description lists.
     """
     file, image = split_image(path)
     file = existing(file)
@@ -122,7 +122,7 @@ def _from_tiff(file: Path, plain: bool, consent: Consent) -> Found:
 
 
 def _from_ome(file: Path, table: PageTable, tiff: Any, consent: Consent) -> Found | None:
-    """The images of an OME-TIFF; None where its XML cannot be read and its pages are all that is known."""
+    """The images of an OME-TIFF; None if its XML is not readable, so that only its pages are known."""
     root = parsed(tiff.ome_metadata or "")
     if root is None:
         logger.warning("%s: its OME-XML is damaged: its pages are read as they follow each other", file)

@@ -39,9 +39,9 @@ class Ifd:
     Parameters
     ----------
     index
-        Its place in the chain of pages.
+        Index in the chain of pages.
     offset
-        Where it lies.
+        Position in the file.
     signature
         The tags that steer decoding, with their values.
     offsets, counts
@@ -79,7 +79,7 @@ def chain(tiff: Any, file: FileBytes) -> list[Ifd]:
     Raises
     ------
     SourceError
-        If a link leads to nothing or in a circle, or there is no page.
+        If a link is broken or circular, or there is no page.
     """
     offset, found, seen = int(tiff.pages.first.offset), list[Ifd](), set[int]()
     while offset:

@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 VENDORS = ("lsm", "mmstack", "ndtiff", "fluoview", "stk", "sis", "svs", "scn", "qpi", "ndpi", "bif", "avs", "eer",
            "philips", "scanimage", "nih", "mdgel")
-"""Kinds of files of which tifffile knows the order of the pages."""
+"""Kinds of files whose page order tifffile knows."""
 ASIDE = frozenset({"Thumbnail", "Label", "Macro", "Map", "Overview"})
-"""Names that these formats give to what is not the image."""
+"""Names that these formats use for series other than the image."""
 
 
 def plain_images(table: PageTable) -> list[TiffSeries]:
-    """Pages of one shape and type as one stack each, whatever descriptions say."""
+    """Stack pages of one shape and type, regardless of descriptions."""
     return stacks(table.path, [table.page(ifd) for ifd in table.images])
 
 
@@ -36,7 +36,7 @@ def is_vendor(tiff: Any) -> bool:
 
 
 def vendor_images(table: PageTable) -> list[TiffSeries]:
-    """As tifffile puts them together; each page is still decoded by its own tags."""
+    """Images as tifffile assembles them; each page is still decoded by its own tags."""
     found = table.tiff.series
     if {series.kind for series in found} <= {"uniform", "generic"}:
         return plain_images(table)
@@ -72,7 +72,7 @@ def _vendor_image(table: PageTable, series: Any, pages: list[Any]) -> TiffSeries
 
 
 def imagej_images(table: PageTable) -> list[TiffSeries]:
-    """The hyperstack that ImageJ's description lays out, or all pages as a stack where it says nothing of them."""
+    """The hyperstack that ImageJ's description defines, or all pages as a stack if it does not mention them."""
     told = table.tiff.imagej_metadata or {}
     ifds, layout = table.images, table.layout(table.ifds[0])
     sizes = {axis: max(1, _whole(told.get(name))) for axis, name in (("C", "channels"), ("Z", "slices"),
@@ -91,7 +91,7 @@ def imagej_images(table: PageTable) -> list[TiffSeries]:
 
 def _described(table: PageTable, label: str, axes: str, sizes: Sequence[int], ifds: Sequence[Ifd],
                teller: str) -> TiffSeries:
-    """The image that a description lays out: its pages, or a run that only the first has a directory of."""
+    """The image that a description defines: its pages, or a run of pages of which only the first has a directory."""
     number, there = math.prod(sizes), len(ifds)
     if number not in (there, 1) and there != 1:
         word = "is truncated" if there < number else "holds more than is told"
@@ -104,7 +104,7 @@ def _described(table: PageTable, label: str, axes: str, sizes: Sequence[int], if
 
 
 def shaped_images(table: PageTable) -> list[TiffSeries]:
-    """The images that tifffile wrote: the first page of each tells its shape."""
+    """The images that tifffile wrote; the first page of each contains its shape."""
     ifds, images, at = table.images, list[TiffSeries](), 0
     while at < len(ifds):
         told = _told(table, ifds[at])

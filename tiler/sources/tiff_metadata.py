@@ -136,7 +136,7 @@ def told_of(tiff: Any) -> Told:
 
 
 def _density(page: Any, tag: str) -> float:
-    """Voxels per unit; 0 where the file does not say."""
+    """Voxels per unit; 0 if the file does not contain it."""
     value = page.tags.valueof(tag)
     if not isinstance(value, tuple) or len(value) != 2 or not value[1]:
         return 0.0

@@ -1,7 +1,7 @@
-"""OME-TIFF: which plane of an image lies on which page of which file, as OME-XML tells it.
+"""OME-TIFF: map each plane of an image to a page of a file, by OME-XML.
 
-What the XML promises is compared with what the files hold: planes that it promises and nobody has are the
-``problem`` of their image, pages that it does not name are an image of their own.
+The XML is compared with the files: planes that the XML lists and no file contains are the ``problem`` of their image;
+pages that the XML does not list form an image of their own.
 
 References
 ----------
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Element = ElementTree.Element
 ORDER = "XYZCT"
 NAMED = 5
-"""Files that a message names."""
+"""Largest number of files that a message names."""
 
 
 @dataclass(eq=False)
@@ -40,11 +40,11 @@ class OmeSet:
     Parameters
     ----------
     folder
-        In which all of them lie.
+        Folder of all files.
     tables
-        Pages by name of the file, None for a file that is not there.
+        Pages by file name; None for a missing file.
     own
-        Name of the file that was opened, None if that was the XML alone.
+        Name of the opened file; None if only the XML was opened.
     uuid
         UUID of that file.
     consent
@@ -59,7 +59,7 @@ class OmeSet:
     used: dict[str, set[int]] = field(default_factory=dict)
 
     def table(self, name: str) -> PageTable | None:
-        """The pages of a file of the set, None if it is not there."""
+        """The pages of a file of the set; None if the file does not exist."""
         if name not in self.tables:
             self.tables[name] = self._open(name)
         return self.tables[name]
@@ -76,7 +76,7 @@ class OmeSet:
         return table
 
     def page(self, name: str, number: int) -> Page | None:
-        """A page of a file, None if the file or the page is not there."""
+        """A page of a file; None if the file or the page does not exist."""
         table = self.table(name)
         if table is None or number >= len(table.ifds):
             return None
@@ -84,7 +84,7 @@ class OmeSet:
         return table.page(table.ifds[number])
 
     def unnamed(self) -> list[Page]:
-        """Pages of the files that no image names."""
+        """Pages of the files that belong to no image."""
         return [table.page(ifd) for name, table in self.tables.items() if table is not None
                 for ifd in table.images if ifd.index not in self.used.get(name, set())]
 
@@ -118,7 +118,7 @@ def parsed(xml: str) -> Element | None:
 
 
 def metadata_file(root: Element) -> str | None:
-    """Name of the file that holds the description, where this one has only the binary data."""
+    """Name of the file with the description, if this file holds only binary data."""
     element = root.find("{*}BinaryOnly")
     return None if element is None else str(element.get("MetadataFile") or "")
 
@@ -212,7 +212,7 @@ def _named(found: OmeSet, pixels: Element, axes: str, shape: list[int]) -> Itera
 
 
 def _file(found: OmeSet, uuid: Element | None) -> str | None:
-    """Name of the file that a TiffData element speaks of: by its mark, else by its name, else the file itself."""
+    """Name of the file to which a TiffData element refers: by UUID, else by name, else the file itself."""
     if uuid is None:
         return found.own
     name = uuid.get("FileName")
@@ -224,7 +224,7 @@ def _file(found: OmeSet, uuid: Element | None) -> str | None:
 
 
 def _number(element: Element, name: str, default: int) -> int:
-    """A count among the attributes; the default where it is none."""
+    """A count among the attributes; the default if it is not a valid count."""
     attributes: Mapping[str, str] = element.attrib
     try:
         return max(0, int(attributes[name]))

@@ -29,7 +29,7 @@ WHITE_IS_ZERO = 0
 
 @dataclass(frozen=True, slots=True)
 class PageFormat:
-    """How a page is stored: all that steers its decoding, for pages of one file with the same tags.
+    """Storage layout of a page: everything that its decoding needs, for pages of one file with the same tags.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class PageFormat:
     header
         JPEG header, for the decoder.
     fill
-        Value of what the file leaves out.
+        Value of voxels that the file omits.
     inverted
         Whether the file says that 0 is white.
     """
@@ -73,7 +73,7 @@ class PageFormat:
         Raises
         ------
         ValueError
-            If its samples are of no type that numpy has.
+            If numpy has no type for its samples.
         """
         if page.dtype is None:
             raise ValueError(f"samples of {page.bitspersample} bits and sample format {page.sampleformat} have no "
@@ -119,14 +119,14 @@ class PageFormat:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: where its segments lie in which file, and how they are stored.
+    """One page: the file and the positions of its segments, and their layout.
 
     Parameters
     ----------
     file
         The file that holds the page.
     layout
-        How it is stored.
+        Layout of the page.
     offsets, counts
         Positions and lengths of its strips or tiles.
     tables

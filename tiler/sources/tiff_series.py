@@ -1,4 +1,4 @@
-"""The images of a TIFF file: which pages make up each, along which axes.
+"""The images of a TIFF file: the pages of each, and the axes along which they are arranged.
 
 ::
 
@@ -41,9 +41,9 @@ class TiffSeries:
         In the grid's row-major order, None for one that is not there; a single one for a run of pages that have
         no directories of their own.
     problem
-        What is promised of it and not there; empty where all is.
+        Description of missing planes; empty if the image is complete.
     number
-        Which image of the description it is.
+        Index of the image in the description.
     view
         Axes and shape under which the description tells the same voxels, if they are others than those of the grid
         and of a page: axes of length 1 more or less, or other names.
@@ -154,7 +154,7 @@ def says(kind: Any) -> str:
 
 
 def chosen(path: object, images: Sequence[TiffSeries], number: int | None) -> TiffSeries:
-    """The image that was asked for, else the only one.
+    """The requested image, else the only one.
 
     Raises
     ------

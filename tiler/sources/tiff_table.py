@@ -1,4 +1,4 @@
-"""The pages of one TIFF file, each with its own way of being stored."""
+"""The pages of one TIFF file, each with its own layout."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class PageTable:
 
     @property
     def images(self) -> list[Ifd]:
-        """The pages that are no smaller copies or masks of others; all if there are none but those."""
+        """The pages that are not smaller copies or masks of others; all pages if there are no others."""
         return [ifd for ifd in self.ifds if not ifd.secondary] or self.ifds
 
     def layout(self, ifd: Ifd) -> PageFormat:
-        """How a page is stored."""
+        """Layout of a page."""
         if ifd.signature not in self._layouts:
             self._layouts[ifd.signature] = PageFormat.of(self.page_of_tifffile(ifd))
         return self._layouts[ifd.signature]
@@ -106,12 +106,12 @@ class PageTable:
         return page
 
     def check_run(self, page: Page, count: int) -> None:
-        """Refuse a run of ``count`` pages, of which the first has a directory, that leaves the file.
+        """Refuse a run of ``count`` pages, only the first with a directory, if it extends beyond the file.
 
         Raises
         ------
         SourceError
-            If it does, or if the first page is stored so that no other can follow it.
+            If so, or if the layout of the first page does not allow a run.
         """
         if not page.raw:
             raise SourceError(f"{self.path} is truncated: its description promises {count} slices, the file holds 1")

@@ -1,7 +1,7 @@
-"""Values that other programs wrote into metadata: read if they make sense, else left out with a warning.
+"""Metadata values of other programs: read if they are valid, else left out with a warning.
 
-Metadata never cost the voxels: a reader here gives None (or nothing) for what it cannot use, names the value in a
-warning, and the volume is read without it.
+Bad metadata never prevent reading voxels: the functions here return None (or an empty value) for a value that they
+cannot use, and name it in a warning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def unusable(name: str, what: str, value: Any, wanted: str) -> None:
     what
         Name of the value, such as ``"resolution"``.
     value
-        As it stands in the file.
+        Value as stored in the file.
     wanted
         What would have been right: ``"a positive number"``.
     """

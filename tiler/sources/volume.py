@@ -29,7 +29,7 @@ class VolumeSource:
     raw
         The array.
     view
-        How the volume lies in it.
+        Mapping between array and volume.
     dtype
         Type of the voxels that `read` returns.
     """
@@ -48,7 +48,7 @@ class VolumeSource:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Names of the channels; none where the format does not tell them."""
+        """Names of the channels; empty if the format does not name them."""
         return tuple(self.raw.header.channels[number] for number in self.view.channels) if self._named else ()
 
     @property
@@ -97,7 +97,7 @@ class VolumeSource:
         return np.asarray(read_index(self, ...), dtype)
 
     def check_region(self, box: Box, missing: str = "refuse") -> None:
-        """Refuse a region of which not one chunk is there, where the format stores chunks apart.
+        """Refuse a region without any chunk, if the format stores chunks separately.
 
         Raises
         ------

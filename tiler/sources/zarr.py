@@ -36,7 +36,7 @@ from tiler.sources.zarr_places import check_there, found, identity, is_group, no
 from tiler.stores.address import Place, is_address
 
 logger = logging.getLogger(__name__)
-DEEPEST = 8  # parents of an array that are looked through for the image it is a level of
+DEEPEST = 8  # parents of an array that are searched for the image of which it is a level
 CONTAINER = "bioformats2raw.layout"
 
 
@@ -47,13 +47,13 @@ class ZarrImage:
     Parameters
     ----------
     header
-        What is known of it.
+        Metadata of the array.
     path
-        Where it lies.
+        Place of the array.
     handle
         The open array.
     missing
-        What is promised and not there, and read as the fill value with the user's consent.
+        Description of missing chunks, which are read as the fill value with the user's consent.
     """
 
     header: Header
@@ -83,7 +83,7 @@ def open_zarr(place: Place, consent: Consent = REFUSED) -> ZarrImage:
     place
         Path or address of an array or group, also inside another group (``volume.zarr/0``).
     consent
-        Whether an array of which no chunk is there is read as its fill value.
+        Whether an array without any chunk is read as its fill value.
 
     Raises
     ------

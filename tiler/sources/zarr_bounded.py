@@ -78,7 +78,7 @@ def _codec(codec: Any) -> Any:
 
 
 def _compressor(compressor: Any, size: int) -> Any:
-    """A codec of numcodecs, of which zarr asks nothing but ``decode``."""
+    """A codec of numcodecs; zarr only calls its ``decode``."""
     kind = getattr(compressor, "codec_id", None)
     return compressor if kind not in ("gzip", "zlib", "zstd", "blosc", "lz4", "bz2", "lzma") else \
         _Numcodec(kind, size, compressor)

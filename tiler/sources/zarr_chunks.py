@@ -1,4 +1,4 @@
-"""Which chunks of a zarr array are there, and under which kind of name.
+"""Existing chunks of a zarr array, and the scheme of their names.
 
 A chunk that does not exist is the fill value, so that an array whose chunks are all gone, or lie under names with
 another separator than its metadata tell, would read as nothing but that value, without an error.
@@ -38,9 +38,9 @@ class Names:
     Parameters
     ----------
     told
-        The kind that the metadata tell.
+        Naming scheme in the metadata.
     found
-        The kinds of which there are chunks.
+        Naming schemes of the existing chunks.
     """
 
     told: str

@@ -1,4 +1,4 @@
-"""Where a zarr lies: what is asked of a local disk and of an object store alike."""
+"""Places of zarrs: functions that work on a local disk and on an object store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METADATA = ("zarr.json", ".zarray", ".zattrs")
 ARRAYS = ("zarr.json", ".zarray")
 GROUPS = ("zarr.json", ".zgroup")
 CHEAP = 10_000
-"""Objects of which a listing still takes no longer than opening the volume: ten requests."""
+"""Number of objects up to which a listing is as fast as opening the volume: ten requests."""
 
 
 def found(place: Place) -> Place:
