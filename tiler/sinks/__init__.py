@@ -115,7 +115,7 @@ def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:
     Raises
     ------
     SinkError
-        If that is not the wanted one, there is no such image, or ``kind`` is no kind of labels.
+        If that is not the wanted one, there is no such image, or ``kind`` is not a kind of labels.
     """
     if _format_of(output) is not LABELS:
         return wanted
@@ -213,7 +213,7 @@ def _format_of(path: Place) -> Format:
 
 
 def _check_label_name(path: Place) -> None:
-    """Nothing but zarr lies inside a zarr, and none of its names means something else there."""
+    """Refuse an output inside a zarr if it is not a zarr or its name is reserved."""
     name = path.name.lower()
     others = tuple(suffix for known in FORMATS[1:] for suffix in known.suffixes)
     if name.endswith(others):

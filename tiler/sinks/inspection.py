@@ -73,7 +73,7 @@ def unlike(marks: Mapping[str, str], recorded: Mapping[str, str]) -> list[str]:
 
 
 def level_faults(levels: Sequence[Level], arrays: Sequence[Any], kind: str) -> Iterator[str]:
-    """The first piece of each level that is not what its finer level gives.
+    """Find the first piece of each level that does not match its finer level.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class Listing:
         Raises
         ------
         SinkError
-            If it makes no sense.
+            If the list is malformed.
         """
         self._changed(_stored(self._file), lambda names: names)
 
@@ -145,7 +145,7 @@ class Listing:
         name
             Name of the label image, whose entries are replaced.
         parts
-            Groups and arrays below the list, of which metadata are kept from now on.
+            Groups and arrays below the list, whose metadata are kept from now on.
         """
         zarr_format = ZARR_FORMATS[self.version]
         for folder, way in self._holders():

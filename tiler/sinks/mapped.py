@@ -112,7 +112,7 @@ class MappedSink:
             self.target.promote()
 
     def stamp(self, box: Box) -> str:
-        """Unknown: one file holds all blocks."""
+        """Empty, because one file holds all blocks."""
         return ""
 
     def marks(self) -> Mapping[str, str]:

@@ -71,7 +71,7 @@ class TensorSink:
     path
         Final name of the output, a folder.
     spec
-        What is written.
+        Specification of the output.
     """
 
     dtypes: tuple[str, ...]
@@ -97,7 +97,7 @@ class TensorSink:
         raise NotImplementedError
 
     def completed(self, folder: Path, levels: Sequence[Level]) -> None:
-        """Write what the format says of all levels together."""
+        """Write the metadata of the whole volume."""
 
     def __reduce__(self) -> tuple[type, tuple[Path, OutputSpec]]:
         return type(self), (self.target.path, self.spec)
@@ -175,7 +175,7 @@ class TensorSink:
         return {**found, "list of chunks": mark_of_folder(folder), **marks_of_files([self.target.sidecar])}
 
     def level_faults(self) -> Iterator[str]:
-        """Where coarser levels are not what level 0 gives."""
+        """Places where coarser levels do not match level 0."""
         levels = self.levels()
         with readable(self.name):
             arrays = [self._level(self.target.path, levels, number) for number in range(len(levels))]

@@ -31,7 +31,7 @@ class Lines(Protocol):
         ...
 
     def resume(self, sound: Sequence[bytes]) -> None:
-        """Go on after these of the lines that were read."""
+        """Continue after these of the lines that were read."""
         ...
 
     def append(self, line: bytes) -> None:
@@ -95,5 +95,5 @@ class FileLines:
 
 
 def no_journal(place: Place) -> JournalError:
-    """For a journal that is not there."""
+    """The error for a missing journal."""
     return JournalError(f"there is no journal {place}: nothing can be resumed or checked; --overwrite starts anew")

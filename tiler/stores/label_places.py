@@ -1,4 +1,4 @@
-"""Where label images of OME-Zarr images lie, ``IMAGE.zarr/labels/NAME``, and what lies beside an output.
+"""Where label images of OME-Zarr images lie, ``IMAGE.zarr/labels/NAME``, and the files beside an output.
 
 An image may be part of larger zarrs, a plate or a collection. Files of the run that are not zarr lie beside the
 outermost of them, since readers complain of it inside::
@@ -39,7 +39,7 @@ def zarr_over(output: Place) -> Place | None:
 
 
 def beside(output: Place, suffix: str) -> Place:
-    """Where a file about an output lies: beside it, or for a label image beside the whole zarr that it is part of."""
+    """Place of a file about an output: beside it, or for a label image beside the whole zarr that it is part of."""
     outermost = zarr_over(output)
     if outermost is None:
         return output.with_name(output.name + suffix)

@@ -99,7 +99,7 @@ def exists(address: Address) -> bool:
 
 
 def put(address: Address, content: bytes) -> Mark:
-    """Write an object, durably; gives the store's mark of it."""
+    """Write an object durably and return the store's mark of it."""
     return Mark.of(_asked(address, lambda: obstore.put(client(address), str(address.path), content)))
 
 
@@ -133,7 +133,7 @@ def delete(address: Address) -> None:
 
 
 def remove(address: Address) -> None:
-    """Remove an object and all that lies below it."""
+    """Remove an object and all objects below it."""
     delete(address)
     keys = [str(address.path / each.key) for each in listing(address)]
     for first in range(0, len(keys), 1000):
