@@ -11,8 +11,8 @@ import zarr
 
 from tiler.geometry import Box
 from tiler.ports import Calibration, OutputSpec
+from tiler.ports.units import NANOMETRES, SECONDS
 from tiler.sinks import open_sink
-from tiler.sinks.units import NANOMETRES, SECONDS
 from tiler.sources import open_source
 from tiler.testing.sinks import ATTRIBUTES, blocks_of, example_values, part
 

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 
 from tiler.geometry import Box
+from tiler.ports.units import NANOMETRES, SECONDS
 from tiler.sinks import open_sink
 from tiler.sinks.tiff import CLASSIC_LIMIT, TiffSink
-from tiler.sinks.units import NANOMETRES, SECONDS
 from tiler.sources import open_source
 from tiler.testing.sinks import ATTRIBUTES, EXAMPLES, written
 

@@ -11,8 +11,8 @@ import zarr
 
 from tiler.errors import SourceError
 from tiler.geometry import Box
+from tiler.ports.units import unit_of
 from tiler.sources import open_source
-from tiler.sources.units import unit_of
 
 VALUES = np.random.default_rng(0).integers(1, 255, (4, 20, 24), np.uint8)
 ODD = {

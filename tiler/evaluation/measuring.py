@@ -17,7 +17,7 @@ from tiler.evaluation.pair import block_shape
 from tiler.geometry import Box, Grid
 from tiler.objects.measures import Measures, Total
 from tiler.ports import Array, Calibration, Listener, Source
-from tiler.sinks.units import NANOMETRES, steps
+from tiler.ports.units import NANOMETRES, steps
 from tiler.stores.durable import replacing
 
 BLOCK = 1 << 22

@@ -8,7 +8,7 @@ from tiler.objects.rules import Rules, default_connectivity
 from tiler.objects.splitting import Watershed
 from tiler.options import ResolvedOptions
 from tiler.ports import Calibration, Predictor, Source
-from tiler.sinks.units import NANOMETRES, steps
+from tiler.ports.units import NANOMETRES, steps
 
 
 def rules_of(options: ResolvedOptions, source: Source, predictor: Predictor) -> Rules:

@@ -13,9 +13,9 @@ import numpy as np
 
 from tiler.geometry import Box
 from tiler.ports import KINDS, Array, OutputSpec, Watch
+from tiler.ports.units import NANOMETRES, seconds_per_frame
 from tiler.sinks.pyramid import Level, cells, count_cells, levels_of, voxels_of
 from tiler.sinks.staged import StagedSink
-from tiler.sinks.units import NANOMETRES, seconds_per_frame
 
 
 class Hdf5Sink(StagedSink):

@@ -13,8 +13,8 @@ import numpy as np
 from tiler.errors import SinkError
 from tiler.geometry import Box
 from tiler.ports import Array, OutputSpec
+from tiler.ports.units import NANOMETRES, steps
 from tiler.sinks.mapped import MappedSink
-from tiler.sinks.units import NANOMETRES, steps
 
 HEADER = 1024
 MODES = {"int16": (1, "<i2"), "float32": (2, "<f4"), "uint8": (6, "<u2"), "uint16": (6, "<u2"), "float16": (12, "<f2")}

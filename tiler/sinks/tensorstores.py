@@ -24,11 +24,11 @@ import tensorstore
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import KINDS, UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.ports.units import NANOMETRES, SYMBOLS, steps
 from tiler.sinks.inspection import level_faults, mark_of, mark_of_folder, marks_of_files, pieces
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
 from tiler.sinks.target import Target, provenance, readable, remove, write_json, writing
-from tiler.sinks.units import NANOMETRES, SYMBOLS, steps
 from tiler.stores.durable import sync
 
 DESCRIPTIONS = ("info", "attributes.json")

@@ -13,9 +13,9 @@ import numpy as np
 import tifffile
 
 from tiler.ports import KINDS, Array, Calibration, OutputSpec
+from tiler.ports.units import NANOMETRES, seconds_per_frame, steps
 from tiler.sinks.layout import Layout
 from tiler.sinks.mapped import MappedSink, moved
-from tiler.sinks.units import NANOMETRES, seconds_per_frame, steps
 
 IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")

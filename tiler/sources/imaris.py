@@ -18,11 +18,11 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
+from tiler.ports.units import unit_of
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.hdf5 import opened_file
 from tiler.sources.raw import Header, Index, Lazy
-from tiler.sources.units import unit_of
 
 LEVEL = "DataSet/ResolutionLevel 0"
 

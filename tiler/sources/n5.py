@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tiler.errors import SourceError
+from tiler.ports.units import unit_of
 from tiler.sources.axes import letter_of
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing
 from tiler.sources.raw import Lazy
 from tiler.sources.tensorstores import TensorImage, chunk_names, header_of, json_file, opened
-from tiler.sources.units import unit_of
 from tiler.sources.values import list_of, mapping_of, sizes_of, unusable
 
 NEEDED = ("dimensions", "blockSize", "dataType", "compression", "compressionType")

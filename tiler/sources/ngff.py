@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tiler.errors import SourceError
+from tiler.ports.units import unit_of
 from tiler.sources.axes import UNKNOWN, letter_of
 from tiler.sources.raw import Header
-from tiler.sources.units import unit_of
 from tiler.sources.values import (
     list_of,
     mapping_of,

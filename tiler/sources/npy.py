@@ -12,11 +12,11 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
+from tiler.ports.units import unit_of
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.positions import FileBytes, read_region
 from tiler.sources.raw import Header, Index
-from tiler.sources.units import unit_of
 from tiler.sources.values import mapping_of, names_of, offsets_of, sizes_of
 from tiler.sources.volume import one_line
 

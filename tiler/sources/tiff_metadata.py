@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
-from tiler.sources.units import unit_of
+from tiler.ports.units import unit_of
 from tiler.sources.values import json_of, list_of, mapping_of, names_of, number_of, size_of
 
 Size = tuple[float, str | None]

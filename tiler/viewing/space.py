@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tiler.ports import Calibration
-from tiler.sinks.units import NANOMETRES, SECONDS
+from tiler.ports.units import NANOMETRES, SECONDS
 
 METRES = {unit: size * 1e-9 for unit, size in NANOMETRES.items()}
 
