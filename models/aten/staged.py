@@ -97,7 +97,7 @@ class StagedPlan:
         return self._programs[target, box]
 
     def blocks(self, target: int, extent: Ranges) -> list[Ranges]:
-        return blocks_of(extent, self.storage.image_axes[target], self.voxels)
+        return blocks_of(extent, self.storage.cut_along(target), self.voxels)
 
     def extents(self, box: Ranges) -> dict[int, Ranges]:
         """The box of each stored tensor that a box of the output needs; tensors that it does not need are left out."""

@@ -80,6 +80,15 @@ class Storage:
                 found.setdefault(self.graph.nodes[number].reads[0], []).append(number)
         return found
 
+    def cut_along(self, number: int) -> frozenset[int]:
+        """Image axes along which a tensor may be split into blocks; statistics need the other axes whole.
+
+        Instance norm sees n slices of c channels as n * c channels, so the slices lie on its channel axis.
+        """
+        rules = (self.book.rules[reader] for reader in self.statistics.get(number, ()))
+        axes: frozenset[int] = self.image_axes[number].difference(*(rule.whole for rule in rules if rule is not None))
+        return axes
+
     @cached_property
     def forced(self) -> frozenset[int]:
         found = {self.graph.output, *self.statistics}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tiler.errors import ModelError
@@ -15,7 +15,7 @@ from tiler.ports import Border, Tiling
 
 _POINT = Reach(0, 0, 0, 0, 1)
 _ONE_BEFORE = Reach(1, 0, 0, 0, 1)
-"""Reach along z of a network of volumes that takes every depth; a reach without context would mean slices."""
+"""Reach along z of a network of volumes whose sections depend on each other; none at all would mean slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,19 @@ def can_be_staged(report: ProbeReport) -> bool:
 def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
     """Geometry of a network that runs in stages, on canvases no larger than it needs."""
     axes = [Reach(0, 0, 0, 0, period) for period in staging.periods]
-    if report.ndim == 3 and axes[0] == _POINT:
-        axes[0] = _ONE_BEFORE
     first = report.offending[0] if report.offending else "stages were asked for"
-    return Geometry(Footprint.of([_POINT] * (3 - report.ndim) + axes), "zero", "stages", inexact=str(first),
+    return Geometry(_coupled(report, [_POINT] * (3 - report.ndim) + axes), "zero", "stages", inexact=str(first),
                     staging=staging)
+
+
+def _coupled(report: ProbeReport, axes: Sequence[Reach]) -> Footprint:
+    """Footprint of a network with layers that look at their whole input.
+
+    Such layers make the sections of a volume depend on each other, even if no other layer has context along z. The
+    footprint is therefore `Footprint.flat` only for networks of slices.
+    """
+    z, *plane = axes
+    return Footprint.of([_ONE_BEFORE if report.ndim == 3 and z == _POINT else z, *plane])
 
 
 def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None,
@@ -97,7 +105,8 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
     if tiling != "whole" and resize is not None:
         raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
     if tiling == "exact":
-        return Geometry(require_tiled(report), report.border, passes=report.passes)
+        plain = require_tiled(report)
+        return Geometry(_coupled(report, plain.axes) if report.passes else plain, report.border, passes=report.passes)
     if exact and tiling == "blend":
         raise ModelError(f"{report.network} is {report.exactness}: it need not be blended, leave out --tiling blend")
     return _windowed(report, tiling, resize, sizes)
@@ -121,7 +130,7 @@ def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | Non
         # If the network takes the image unchanged, call it directly: no mirrored border is added.
         axes = [_POINT] * (3 - report.ndim) + [Reach(0, 0, 0, 0, period) for period in periods]
     inexact = str(first) if first else "the proof of its footprint failed"
-    return Geometry(Footprint.of(axes), "zero", tiling, inexact=inexact, as_map=no_map)
+    return Geometry(_coupled(report, axes), "zero", tiling, inexact=inexact, as_map=no_map)
 
 
 def _check_size(report: ProbeReport, axes: list[Reach], resize: tuple[int, int]) -> None:

@@ -65,7 +65,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
                         "lazy result cannot wait: write the result with tiler.segment")
     upstream = _dask_array(opened.source)
     plan = opened.plan()
-    if upstream is not None and opened.options.block is AUTO:
+    if upstream is not None and opened.options.block is AUTO and not opened.predictor.capabilities.in_one_piece:
         plan = _aligned(opened, plan)
     spec = network_spec(run_spec(opened, plan, InMemory()), opened.kind)
     plan = replace(plan, block=_within_slabs(plan.block, Layout.of(spec)))
