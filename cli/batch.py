@@ -82,7 +82,7 @@ def _by_template(sources: list[str], output: str, suffix: str | None) -> list[Pa
 
 def _by_name(sources: list[str], output: str | None, suffix: str | None) -> list[Pair]:
     is_file = output is not None and (Path(output).name.lower().endswith(SUFFIXES) or is_label(place_of(output)))
-    is_folder = output is None or output.endswith(("/", os.sep)) or Path(output).is_dir()
+    is_folder = output is None or output.endswith(("/", os.sep)) or os.path.isdir(output)
     if output and len(sources) == 1 and (is_file or not is_folder):
         if suffix is not None and not output.lower().endswith(f".{suffix}"):
             raise PlanError(f"{output} does not end in .{suffix}: leave out `format`, or choose another name",

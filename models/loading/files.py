@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from tiler.errors import ModelError
 
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError)
+"""All that a damaged zip raises; `RuntimeError` where it is encrypted or packed in an unknown way."""
 HARMLESS_BYTES = 64 << 20
 LARGEST_RATIO = 100
 """Largest ratio of a zip's unpacked size to its own: weights hardly shrink, zip bombs shrink a thousandfold."""
@@ -77,7 +82,7 @@ def content_of(path: Path, member: str | None = None) -> bytes:
             return archive.read(member)
     except KeyError as error:
         raise ModelError(f"{path} holds no file {member} (--model)") from error
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted
+    except UNREADABLE as error:
         raise ModelError(f"cannot read {path}{f'/{member}' if member else ''}: {error} (--model)") from error
 
 

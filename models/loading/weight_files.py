@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from packaging.version import Version
 from safetensors import SafetensorError, safe_open
 
 from tiler.errors import ModelError, WeightsError
-from tiler.models.loading.files import opened_zip
+from tiler.models.loading.files import UNREADABLE, opened_zip
 
 COUNTER = "num_batches_tracked"  # bookkeeping of training; the result does not depend on it
 SAFE_SINCE = "2.6"
@@ -133,8 +132,8 @@ def load_pickled(path: Path) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols that this reader supports in part
             return torch.load(file, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError,
-            AttributeError, TypeError, ModelError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, LookupError, AttributeError, TypeError, AssertionError,
+            ModelError) as error:
         raise WeightsError(f"{path} is a pickle that is not read ({_reason(error)}): tiler runs no code of a file, and "
                            "reads tensors alone; save the network's state_dict, or convert it to safetensors where you "
                            "trust it (--weights)") from error

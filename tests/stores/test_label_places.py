@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiler.errors import JournalError
+from tiler.errors import JournalError, SinkError
 from tiler.running.output import output_of
 from tiler.stores.address import place_of
 from tiler.stores.label_places import beside, is_label
@@ -54,3 +54,14 @@ def test_links_lead_to_one_lock(tmp_path, real):
     again = output_of(directly)
     with output_of(by_link).lock(), pytest.raises(JournalError, match="another run is writing"), again.lock():
         pass
+
+
+@pytest.mark.parametrize("name", ["/", ".", "", "a" * 300 + ".zarr", "a" * 250 + ".tif", "a" * 245 + ".zarr",
+                                  "a\0.zarr", "image.zarr/labels/" + "a" * 250])
+def test_names_that_no_file_can_have_are_refused_in_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SinkError) as refused:
+        output_of(name)
+    assert refused.value.option == "output"
+    assert "\n" not in str(refused.value)
+    assert output_of("a" * 242 + ".zarr").state.value == "nothing"

@@ -176,11 +176,16 @@ def check_table(path: Path) -> None:
     Raises
     ------
     SinkError
-        If the name does not end in ``.csv``, or its folder does not exist.
+        If the name does not end in ``.csv`` or is not a valid file name, or its folder does not exist.
     """
     if path.suffix.lower() != ".csv":
         raise SinkError(f"{path} is no table that tiler writes: choose a name that ends in .csv", option="output")
-    if not path.absolute().parent.is_dir() or path.is_dir():
+    try:
+        refused = not path.absolute().parent.is_dir() or path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, a NUL
+        raise SinkError(f"cannot write {str(path)!a:.200}: {getattr(error, 'strerror', None) or error}",
+                        option="output") from error
+    if refused:
         raise SinkError(f"cannot write {path}: its folder does not exist, or it is a folder itself", option="output")
 
 

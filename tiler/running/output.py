@@ -34,7 +34,7 @@ from tiler.sinks import discard_unfinished, is_own, is_unfinished, is_whole, ope
 from tiler.sinks.target import Target, remove
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, by_place, place_of
-from tiler.stores.label_places import beside
+from tiler.stores.label_places import beside, check_name
 from tiler.stores.shelf import Shelf, shelf_at
 
 
@@ -280,5 +280,9 @@ def output_of(text: str | os.PathLike[str] | Address) -> Output:
     ------
     StoreError
         If the address holds credentials or is malformed.
+    SinkError
+        If the path has no name, or one that the file system does not accept.
     """
-    return by_place(place_of(text), LocalOutput, StoreOutput)
+    place = place_of(text)
+    check_name(place)
+    return by_place(place, LocalOutput, StoreOutput)

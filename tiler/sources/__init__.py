@@ -19,7 +19,7 @@ from tiler.sources.consent import Consent
 from tiler.sources.elsewhere import foreign_folder, way_out
 from tiler.sources.files import PRECOMPUTED, existing, split_image, split_inner
 from tiler.sources.raw import RawImage
-from tiler.sources.volume import VolumeSource, volume_of
+from tiler.sources.volume import VolumeSource, readable, volume_of
 from tiler.stores.address import Address, Place, is_address, names_place, place_of
 
 __all__ = ["FORMATS", "Format", "open_source"]
@@ -34,10 +34,12 @@ class Format:
     install: str = ""
 
     def open(self, source: Any, **options: Any) -> RawImage:
-        try:
-            raw: RawImage = resolve_name(self.opener)(source, **options)
-        except ModuleNotFoundError as error:
-            raise SourceError(f"reading {source} needs the package {error.name}: {self.install}") from error
+        name = source if names_place(source) else type(source).__name__
+        with readable(f"{name} cannot be opened"):  # damaged files raise whatever their first wrong byte leads to
+            try:
+                raw: RawImage = resolve_name(self.opener)(source, **options)
+            except ModuleNotFoundError as error:
+                raise SourceError(f"reading {source} needs the package {error.name}: {self.install}") from error
         return raw
 
 

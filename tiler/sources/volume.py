@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +76,8 @@ class VolumeSource:
 
     @property
     def identity(self) -> Json | None:
-        try:
+        with readable(f"{self.name} cannot be looked at"):
             stored = self.raw.identity()
-        except TilerError:
-            raise
-        except OSError as error:  # a file that goes while it is looked at
-            raise SourceError(f"{self.name} cannot be looked at: {error.strerror or error}") from error
         if stored is None:
             return None
         header = self.raw.header
@@ -105,7 +103,9 @@ class VolumeSource:
             If the user did not agree to read it as the fill value.
         """
         holds = getattr(self.raw, "holds", None)
-        if holds is not None and not any(holds(index) for index in self.view.indices(box)):
+        with readable(f"{self.name}: cannot look for {box}"):
+            there = holds is None or any(holds(index) for index in self.view.indices(box))
+        if not there:
             Consent(missing).absent(f"{self.name}: not one chunk of the region {box} is there", "its fill value")
 
     def read(self, box: Box) -> Array:
@@ -113,12 +113,8 @@ class VolumeSource:
         if not box.voxels or not Box.of_shape(self.shape[1:]).contains(box):
             raise SourceError(f"{self.name}: cannot read {box}, which is empty or leaves the volume "
                               f"of shape {self.shape[1:]}")
-        try:
+        with readable(f"{self.name}: cannot read {box}"):
             found = self.view.read(box, self.raw.fetch)
-        except (TilerError, MemoryError):
-            raise
-        except Exception as error:  # codecs and array libraries raise whatever they like
-            raise SourceError(f"{self.name}: cannot read {box}: {one_line(error)}") from error
         return np.ascontiguousarray(found, dtype=self.dtype)
 
 
@@ -145,6 +141,28 @@ def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int |
     view = view_of(name=header.name, axes=header.axes, shape=header.shape,
                    override=axes, names=header.channels, channel=channel, time=time)
     return VolumeSource(raw, view, dtype)
+
+
+@contextmanager
+def readable(refusal: str) -> Iterator[None]:
+    """What codecs and libraries of formats raise, which can be anything, as a `SourceError` of one line.
+
+    Parameters
+    ----------
+    refusal
+        Begin of the message: the file, and what cannot be done with it.
+
+    Raises
+    ------
+    SourceError
+        For anything but tiler's own errors and a lack of memory.
+    """
+    try:
+        yield
+    except (TilerError, MemoryError):
+        raise
+    except Exception as error:
+        raise SourceError(f"{refusal}: {one_line(error)}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from tiler.sources.raw import Header, Index, Lazy, native_dtype, unknown_axes
 from tiler.sources.values import mapping_of
 from tiler.sources.zarr_bounded import bounded
 from tiler.sources.zarr_chunks import holds, kind_of, names_of_chunks, reopened
-from tiler.sources.zarr_places import check_there, found, identity, is_group, node, parents
+from tiler.sources.zarr_places import attributes_of, check_there, found, identity, is_group, node, parents
 from tiler.stores.address import Place, is_address
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def _is_whole(place: Place) -> bool:
     for group, _ in islice(parents(place), DEEPEST):
         if not is_group(group):
             return False
-        if mapping_of(dict(node(group).attrs).get("tiler")):
+        if mapping_of(attributes_of(str(group), node(group)).get("tiler")):
             return True
     return False
 
@@ -153,7 +153,7 @@ def _finest(place: Place) -> Place:
     group = node(place)
     if isinstance(group, zarr.Array):
         return place
-    attributes = dict(group.attrs)
+    attributes = attributes_of(str(place), group)
     refuse_unfinished(str(place), attributes)
     refuse_plate(str(place), attributes)
     images = multiscales_of(attributes)
@@ -220,7 +220,7 @@ def _plain(name: str, array: Any) -> Header:
     """Header from the metadata of the array: zarr 3 names dimensions, and xarray names those of zarr 2."""
     if not isinstance(array, zarr.Array):
         raise SourceError(f"{name} is not a zarr array")
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    names = getattr(array.metadata, "dimension_names", None) or attributes_of(name, array).get("_ARRAY_DIMENSIONS")
     dtype = np.dtype(array.dtype)
     native_dtype(dtype, name)  # other types are refused before their chunks are looked for
     return Header.plain(name=name, shape=array.shape, dtype=dtype, chunk=tuple(array.chunks),
@@ -233,7 +233,7 @@ def _described(place: Place, header: Header) -> Header:
         if not is_group(group):
             break
         try:
-            attributes = dict(node(group).attrs)
+            attributes = attributes_of(str(group), node(group))
         except SourceError as error:
             logger.warning("%s: what describes it cannot be read (%s): it is read without", place, error)
             break

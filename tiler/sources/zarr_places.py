@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import zarr
 from tiler.errors import SourceError, TilerError
 from tiler.ports import Json
 from tiler.sources.files import existing
+from tiler.sources.values import mapping_of, unusable
 from tiler.sources.volume import one_line
 from tiler.stores import asking
 from tiler.stores.address import Address, Place
@@ -54,6 +55,14 @@ def node(place: Place) -> Any:
         reason = "there is none" if isinstance(place, Address) and isinstance(error, FileNotFoundError) \
             else one_line(error)
         raise SourceError(f"{place} is not a readable zarr array or group: {reason}") from error
+
+
+def attributes_of(name: str, found: Any) -> Mapping[str, Any]:
+    """Attributes of a zarr array or group; none, with a warning, where they are text, a number or a list."""
+    stored = found.metadata.attributes
+    if stored is not None and not isinstance(stored, Mapping):
+        unusable(name, "attributes", stored, "an object")
+    return mapping_of(stored)
 
 
 def check_there(place: Place) -> None:

@@ -13,14 +13,45 @@ there is part of a zarr that is called so.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path, PurePath
 
+from tiler.errors import SinkError
 from tiler.stores.address import Place
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 """Files in which a zarr describes itself; the first two hold attributes."""
 
 GROUPS = ("zarr.json", ".zgroup")
+ALWAYS = ".journal"
+"""The ending of a name that lies beside every output; that of its draft is as long."""
+
+
+def check_name(output: Place) -> None:
+    """Refuse an output whose name the file system does not accept, or would not accept for the journal beside it.
+
+    Raises
+    ------
+    SinkError
+        If it is empty, too long, or holds a NUL.
+    """
+    if not isinstance(output, Path):
+        return
+    if not output.name:
+        raise SinkError(f"{output} names no output: give the name of a file or of a .zarr folder", option="output")
+    try:
+        _look_at(output)
+        _look_at(beside(output, ALWAYS))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SinkError(f"{str(output)!a:.200} cannot be an output: {reason}: choose another name",
+                        option="output") from error
+
+
+def _look_at(place: Place) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # seen when it is written
+        os.lstat(str(place))
 
 
 def is_label(output: Place) -> bool:

@@ -12,6 +12,7 @@ from tiler.ports import Source
 from tiler.sources import open_source
 from tiler.sources.files import PRECOMPUTED
 from tiler.sources.ngff import multiscales_of, ome_of
+from tiler.sources.zarr_places import attributes_of as stated
 from tiler.sources.zarr_places import node
 from tiler.stores.address import Place, names_place, place_of
 from tiler.viewing.lazy import LazyVolume
@@ -39,7 +40,7 @@ def attributes_of(source: Any) -> dict[str, Any]:
     if place is None or (isinstance(place, Path) and not place.is_dir()):
         return {}
     try:
-        return dict(ome_of(dict(node(place).attrs)))
+        return dict(ome_of(stated(str(place), node(place))))
     except TilerError:
         return {}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from tiler.errors import ModelError
 from tiler.models.loading.build_recipes import ScriptRecipe
-from tiler.models.loading.files import ModelFile, find, opened_zip
+from tiler.models.loading.files import UNREADABLE, ModelFile, find, opened_zip
 from tiler.models.loading.foreign.exported import ExportedRecipe
 from tiler.models.loading.foreign.onnx import OnnxRecipe
 from tiler.models.loading.loaded_model import LoadedModel, foreign
@@ -51,7 +50,7 @@ def _archive(path: Path) -> list[str]:
     try:
         with opened_zip(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"{path} is no TorchScript or torch.export file ({error}); a Python file needs its factory: "
                          "file.py:factory (--model)") from error
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tiler.errors import ModelError
-from tiler.models.loading.files import ModelFile, find, leads_out, opened_zip
+from tiler.models.loading.files import UNREADABLE, ModelFile, find, leads_out, opened_zip
 from tiler.models.loading.packages import YAMLS
 
 NAMES = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
@@ -73,7 +72,7 @@ def open_contents(path: Path) -> Contents:
     try:
         with opened_zip(path) as archive:
             return Contents(path, _description(archive.namelist(), path), zipped=True)
-    except (zipfile.BadZipFile, OSError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"{path} is no whole zip: {error} (--model)") from error
 
 

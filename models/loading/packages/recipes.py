@@ -16,7 +16,7 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.models.loading.build_recipes import Recipe
-from tiler.models.loading.files import ModelFile, check_members
+from tiler.models.loading.files import UNREADABLE, ModelFile, check_members
 from tiler.models.loading.user_code import first_line, guarded, import_source
 
 
@@ -96,19 +96,28 @@ def read_tensors(file: ModelFile) -> Any:
     """
     content = file.read()
     if file.path.suffix == ".safetensors" or str(file.member).endswith(".safetensors"):
-        from safetensors.torch import load
-
-        return load(content)
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        check_members(str(file), len(content), zipfile.ZipFile(io.BytesIO(content)).infolist())
+        return _safetensors(file, content)
     try:
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            check_members(str(file), len(content), zipfile.ZipFile(io.BytesIO(content)).infolist())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, all of which are read equally safely
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, LookupError, AttributeError, TypeError, AssertionError) as error:
         raise ModelError(f"{file} is refused: it holds more than tensors, and loading that could run code "
                          f"({first_line(error)[:100]}): convert it to safetensors where you trust it "
                          "(--model)") from error
+
+
+def _safetensors(file: ModelFile, content: bytes) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(content)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"{file} is no whole safetensors file ({first_line(error)[:100]}): it may be truncated, fetch "
+                         "it again (--model)") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Model files that mean harm: refused in one line, and what they would run is not run."""
 
 import io
+import lzma
 import os
 import pickle
 import zipfile
+import zlib
 
 import pytest
 import torch
@@ -24,6 +26,8 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.models import load_model
+from tiler.models.loading.files import find
+from tiler.models.loading.packages.recipes import read_tensors
 
 pytest.importorskip("bioimageio.spec")
 
@@ -144,6 +148,27 @@ def test_a_zip_bomb(tmp_path, monkeypatch, strict):
 def test_a_bomb_inside_of_a_package(tmp_path, strict):
     content = bomb(tmp_path / "w.pth", ["w/data.pkl"]).read_bytes()
     assert "zip bomb" in refusal(package_of_values(tmp_path / "pack", content), trust=True)
+
+
+@pytest.mark.parametrize("error", [zlib.error("invalid block"), lzma.LZMAError("corrupt"), EOFError("short"),
+                                   NotImplementedError("method 99"), RuntimeError("encrypted"), OSError(5, "broken")])
+def test_a_zip_whose_content_cannot_be_unpacked(tmp_path, monkeypatch, error):
+    def read(*_, **__):
+        raise error
+
+    path = zipped(with_onnx(tmp_path / "pack"))
+    monkeypatch.setattr(zipfile.ZipFile, "read", read)
+    assert "pack.zip" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02.", b"\x08" + bytes(7) + b"{\"a\": 1}"])
+def test_damaged_values_of_a_package(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as refused:
+        read_tensors(find(path))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/evil", "a/../../evil", "..\\evil", "C:\\evil"])
