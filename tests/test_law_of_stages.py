@@ -17,7 +17,7 @@ from scipy import ndimage
 from standins import Stopping
 
 import tiler
-from tiler.errors import Interrupted, PlanError
+from tiler.errors import Interrupted, PlanError, UnboundedContextError
 from tiler.models import PredictorOptions, WeightsCard, open_predictor, save_weights
 from tiler.models.aten.random_weights import random_copy
 from tiler.models.inference.network import Session
@@ -271,6 +271,11 @@ def test_objects_of_volumes_go_through_sections(name, tiling):
 
 def test_slices_that_see_their_neighbours_are_the_plain_call():
     assert_near(tiler.segment(STACK, model("neighbours"), **WIDE), one_pass("neighbours"))
+
+
+def test_slices_without_neighbours_at_the_ends_of_the_stack_are_refused_by_the_name_of_the_layer():
+    with pytest.raises(UnboundedContextError, match=r"fine\.1 \(InstanceNorm2d\)"):
+        tiler.plan(STACK, model("valid_neighbours"), **WIDE)
 
 
 @pytest.mark.parametrize("name", NAMES)
