@@ -102,3 +102,22 @@ def test_a_lazy_result_refuses_what_it_would_ignore(option):
 def test_a_region_names_each_axis_of_an_image_once_and_one_time_point(text):
     with pytest.raises(PlanError, match=r"each axis once|give one, as in t=3"):
         parse_roi(text)
+
+
+@pytest.mark.parametrize(("options", "name", "other"), [
+    ({"kind": "instances", "seeds": "probability"}, "seeds", "split"),
+    ({"kind": "instances", "seed_height": 3}, "seed_height", "split"),
+    ({"kind": "instances", "split_limit": 5}, "split_limit", "split"),
+    ({"ensemble": "scores"}, "ensemble", "weights"),
+    ({"ensemble": "scores", "weights": "one.safetensors"}, "ensemble", "weights")])
+def test_options_that_would_do_nothing_are_refused(options, name, other):
+    with pytest.raises(PlanError, match=rf"{name}.* belongs to .*{other}"):
+        tiler.Options(**options).resolved()
+
+
+def test_files_of_weights_are_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "a.pth").touch()
+    (tmp_path / "b.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    assert tiler.Options(weights="a.pth,b.pth").given()["weights"] == (str(tmp_path / "a.pth"), str(tmp_path / "b.pth"))
+    assert tiler.Options(weights="onnx").given()["weights"] == "onnx"

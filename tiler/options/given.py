@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Unpack
@@ -88,6 +89,7 @@ class Options:
         if open_threads:
             resolved = replace(resolved, threads=max(1, cores() // resolved.processes))
         _check_kind(resolved)
+        _check_dependents(resolved)
         _check_resources(resolved)
         return resolved
 
@@ -109,6 +111,17 @@ def _check_kind(options: ResolvedOptions) -> None:
             raise PlanError(f"{kind} have no objects: say `kind=instances`, or leave out `{name}`")
     if options.average == "rot7" and options.border == "zero":
         raise PlanError("seven rotations are averaged with a mirrored border only", option="border")
+
+
+def _check_dependents(options: ResolvedOptions) -> None:
+    """Refuse options that would do nothing without another one."""
+    for name in ("seeds", "seed_height", "split_limit"):
+        if getattr(options, name) != TABLE[name].default and options.split != "watershed":
+            raise PlanError(f"`{name}` belongs to `split=watershed`: say it, or leave out `{name}`")
+    several = isinstance(options.weights, tuple) or (options.weights is not None and os.path.isdir(options.weights))
+    if options.ensemble != TABLE["ensemble"].default and not several:
+        raise PlanError("`ensemble` belongs to several `weights`: give their files or a folder, or leave out "
+                        "`ensemble`")
 
 
 def _check_resources(options: ResolvedOptions) -> None:

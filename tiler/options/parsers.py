@@ -151,7 +151,13 @@ class Files:
             parts = []
         if not parts or not all(isinstance(part, str) and part for part in parts):
             raise PlanError(f"{value!r} is neither a path, a name nor a list of paths", option=option)
+        parts = [os.path.abspath(part) if _is_place(part) else part for part in parts]
         return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _is_place(text: str) -> bool:
+    """Whether a text is a file or folder, which a run that goes on elsewhere must find again, and not a plain name."""
+    return os.path.isdir(text) or (os.path.exists(text) and os.path.splitext(text)[1] != "")
 
 
 @dataclass(frozen=True, slots=True)
