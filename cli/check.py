@@ -21,6 +21,8 @@ from tiler.planning.summary import by
               help="Where the input is now, if it was moved.")
 @click.option("--model", metavar="MODEL", shell_complete=completion.models,
               help="Where the model is now, if it was moved.")
+@click.option("--mask", metavar="FILE", shell_complete=completion.files,
+              help="Where the mask is now, if it was moved.")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(min=0),
               help="How many windows to compute again.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which windows.")

@@ -37,7 +37,7 @@ GOING_ON = together(
     option("Result", "--overwrite", is_flag=True, help="Start anew and replace the output."),
     option("Result", "--verify", is_flag=True, help="With --resume: read the finished blocks again."),
     option("Result", "--same-input", is_flag=True,
-           help="With --resume: accept a moved input whose sampled blocks agree."),
+           help="With --resume: accept a moved input or mask whose sampled blocks agree."),
     option("Messages", "--dry-run", is_flag=True, help="Only show the plan."),
 )
 INTENT = ("resume", "overwrite", "verify", "same_input")

@@ -139,3 +139,11 @@ def test_the_plan_that_is_checked_is_the_one_in_the_journal(segment, tiler):
     plan = Plan.from_json(Journal.load(Path("out.zarr.journal")).header["plan"])
     assert plan.region == Box.between((1, 7, 3), (3, 50, 40))
     assert tiler("check", "out.zarr").out.splitlines()[-1] == "sound"
+
+
+def test_a_mask_may_have_moved(segment, tiler, folder):
+    tifffile.imwrite("tissue.tif", np.ones((3, 61, 53), np.uint8), photometric="minisblack")
+    assert segment("stack.tif", "-o", "out.zarr", "--mask", "tissue.tif").code == 0
+    shutil.move("tissue.tif", "moved.tif")
+    assert "tissue.tif" in tiler("check", "out.zarr", "--windows", "1").err
+    assert tiler("check", "out.zarr", "--windows", "1", "--mask", "moved.tif").code == 0

@@ -185,6 +185,28 @@ def test_it_says_that_it_is_an_approximation(source, tmp_path):
     assert report.seams.worst > 0
 
 
+@pytest.mark.parametrize("kind", ["probabilities", "labels"])
+def test_the_error_is_measured_where_something_is_segmented(tmp_path, kind):
+    """Windows over a constant agree wherever they lie, and the zeros outside the mask are no error."""
+    tissue = np.zeros((1, 57, 70), np.uint8)
+    tissue[:, 10:50, 8:30] = 1
+    for name, values in (("x.npy", np.full((1, 57, 70), 200, np.uint8)), ("m.npy", tissue)):
+        np.save(tmp_path / name, values)
+    tiler.segment(tmp_path / "x.npy", Relative(kind=kind), tmp_path / "out.zarr", tile=20, block=32, kind=kind,
+                  mask=tmp_path / "m.npy")
+    seams = zarr.open(tmp_path / "out.zarr").attrs["tiler"]["approximation"]["seams"]
+    assert seams["samples"] > 0
+    assert seams["worst"] < 1e-12
+    assert tiler.check(tmp_path / "out.zarr", model=Relative(kind=kind), windows=2).seams.worst < 1e-12
+
+
+def test_an_error_that_cannot_be_measured_is_not_denied():
+    heard = Recorder()
+    tiler.segment(VOLUME, Relative(), tile=20, mask=np.zeros_like(VOLUME), listener=heard)
+    assert "nothing was blended" not in heard.warnings[0]
+    assert "its error was not measured" in heard.warnings[0]
+
+
 def test_one_window_over_everything_is_no_approximation():
     heard = Recorder()
     volume = VOLUME[:, :32, :32]

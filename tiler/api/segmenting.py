@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Unpack, overload
 
 from tiler.api.types import Model, Output, RunKeywords, Volume
-from tiler.checking.verify import CheckReport, verify
+from tiler.checking.verify import CheckReport, Moved, verify
 from tiler.errors import PlanError
 from tiler.options import Keywords, Options
 from tiler.options.documents import documented
@@ -48,16 +48,16 @@ def plan(source: Volume, model: Model, output: Output | None = None, *, trust: b
     return (opened_in_memory(request) if output is None else opened_for(request, output_of(output)))[1]
 
 
-def check(output: Output, *, source: Volume | None = None, model: Model | None = None, trust: bool = False,
-          windows: int = 8, seed: int = 0) -> CheckReport:
+def check(output: Output, *, source: Volume | None = None, model: Model | None = None, mask: Volume | None = None,
+          trust: bool = False, windows: int = 8, seed: int = 0) -> CheckReport:
     """Verify an output: every block against its checksum, and sampled windows with other tiles.
 
     Parameters
     ----------
     output
         Written by `segment`, with its journal beside it.
-    source, model
-        Their present places; by default those of the run.
+    source, model, mask
+        Their present places; by default those of the run. A mask that was an array has to be given.
     trust
         As for `segment`.
     windows
@@ -68,11 +68,13 @@ def check(output: Output, *, source: Volume | None = None, model: Model | None =
     Raises
     ------
     SinkError
-        If there is no output.
+        If there is no output, or its mask was an array and is not given.
     JournalError
         If there is no journal, or it is damaged.
+    PlanChangedError
+        If source, model or mask are not those of the run.
     """
-    return verify(output_of(output), source, model, trust, windows, seed)
+    return verify(output_of(output), Moved(source, model, mask), trust, windows, seed)
 
 
 @overload
@@ -114,7 +116,7 @@ def segment(  # noqa: PLR0913  each keyword says one thing
     verify
         When resuming, read the finished blocks again and recompute damaged ones.
     same_input
-        When resuming, accept an input with another path or date if sampled blocks give the same result.
+        When resuming, accept an input or a mask with another path or date if sampled blocks give the same result.
     trust
         Whether code inside a model file may be run.
     progress

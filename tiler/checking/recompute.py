@@ -122,7 +122,8 @@ class Recomputation:
         run, records = self.run, self.journal.records(NETWORK)
         if not run.plan.blended or run.result.kind.classes is None or not records:
             return None
-        return seams_of(run.plan, run.source, ready_predictor(run, self._found), self.sink, sorted(records), seed)
+        return seams_of(run.plan, run.source, ready_predictor(run, self._found), self.sink, sorted(records), seed,
+                        run.part)
 
     def _compare(self, box: Box, values: Array) -> Compared:
         stored = self.sink.read(box.back(self.run.plan.region.start))

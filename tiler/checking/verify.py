@@ -19,7 +19,7 @@ from tiler.opening import Opened, OpenedModel, open_all
 from tiler.options import FREE, TABLE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
-from tiler.ports import KINDS
+from tiler.ports import KINDS, Json
 from tiler.running.journal import Journal
 from tiler.running.output import Output, State
 from tiler.running.output_state import check_same
@@ -95,17 +95,26 @@ class CheckReport:
         return not (self.damaged or self.faults or self.wrong) and self.recorded == self.blocks
 
 
-def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, seed: int) -> CheckReport:
-    """Check an output; source and model default to those of the run.
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Present places of what a run read; None for those of the run."""
+
+    source: Any = None
+    model: Any = None
+    mask: Any = None
+
+
+def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -> CheckReport:
+    """Check an output.
 
     Raises
     ------
     SinkError
-        If there is no output.
+        If there is no output, or its mask was an array in memory and is not given.
     JournalError
         If there is no journal, or it is damaged.
     PlanChangedError
-        If source or model are not those of the run.
+        If source, model or mask are not those of the run.
     """
     state = output.state
     if state is State.NOTHING:
@@ -113,11 +122,10 @@ def verify(output: Output, source: Any, model: Any, trust: bool, windows: int, s
     journal = Journal.load(output.journal_place)
     header = journal.header
     plan = Plan.from_json(header["plan"])
-    stored = {name: value for name, value in header["options"].items() if name not in FREE}
-    stored |= {"tile": None, "block": None, "border": plan.border}
-    ports = source or header["source"], model.model if isinstance(model, OpenedModel) else model or header["model"]
+    stored = _options(header, moved) | {"tile": None, "block": None, "border": plan.border}
+    ports = header["source"] if moved.source is None else moved.source, _model(header, moved)
     as_run = open_all(*ports, Options(), trust, stored)
-    _check_ports(plan, as_run, moved=source is not None)
+    _check_ports(plan, as_run, moved)
     scores = {} if KINDS[header["kind"]].ordered else _scores(as_run)
     scored = open_all(*ports, Options(), trust, {**stored, **scores})
     run = run_spec(as_run, plan, output)
@@ -143,10 +151,29 @@ def _scores(as_run: Opened) -> dict[str, Any]:
     return {"kind": "probabilities", "dtype": None, **objects, **({} if cut else {"classes": "all"})}
 
 
-def _check_ports(plan: Plan, opened: Opened, moved: bool) -> None:
+def _options(header: Json, moved: Moved) -> dict[str, Any]:
+    """Options of the run that can change the result, with the mask where it is now."""
+    stored = {name: value for name, value in header["options"].items() if name not in FREE}
+    mask = stored.get("mask")
+    if moved.mask is not None and mask is None:
+        raise SinkError("the run had no mask: leave out `mask`")
+    if moved.mask is None and mask is not None and mask.startswith("<"):
+        raise SinkError(f"the mask of the run was an array in memory, {mask}, which is not stored: give it again "
+                        "(`mask`)")
+    return stored if moved.mask is None else {**stored, "mask": moved.mask}
+
+
+def _model(header: Json, moved: Moved) -> Any:
+    return moved.model.model if isinstance(moved.model, OpenedModel) else moved.model or header["model"]
+
+
+def _check_ports(plan: Plan, opened: Opened, moved: Moved) -> None:
     """The footprint is left out, because the windows show whether it was right."""
     essence = essence_of(opened.source, opened.predictor)
-    check_same(plan.essence, {name: essence[name] for name in ("source", "shape", "dtype", "model")}, moved)
+    named = {name: essence[name] for name in ("source", "shape", "dtype", "model")}
+    check_same(plan.essence, named, moved.source is not None)
+    if opened.part is not None:
+        check_same(plan.essence, {"part": opened.part.to_json()}, moved.mask is not None)
 
 
 def _tolerance(plan: Plan) -> float:

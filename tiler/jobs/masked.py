@@ -1,12 +1,13 @@
 """Segment only parts of a volume: a mask, a background value, and a job that skips everything else.
 
-The choice of voxels does not depend on the blocks; a block without any chosen voxel is neither read nor computed. A
-chosen voxel has the same value as without a mask, because the network sees the whole image.
+The choice of voxels does not depend on the blocks. A block without any chosen voxel is not computed; if a mask leaves
+it out, the volume is not read there either, while a background value is looked for in the voxels of the block. A chosen
+voxel has the same value as without a mask, because the network sees the whole image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +20,9 @@ from tiler.jobs.components import Readable
 from tiler.jobs.segment import SegmentJob, Window
 from tiler.options import ResolvedOptions
 from tiler.ports import Array, Calibration, Json, Sink, Source
+from tiler.ports.units import NANOMETRES
 from tiler.sources import open_source
+from tiler.sources.volume import VolumeSource
 
 Inside = npt.NDArray[np.bool_]
 CELL = 64
@@ -57,11 +60,18 @@ class Mask:
 
     @classmethod
     def over(cls, source: Source, volume: Source) -> Mask:
-        """Place a mask by the scales and offsets of both volumes if their units are known, else by their sizes."""
-        folded = "t" in volume.calibration.axes
-        sizes = zip("zyx", source.shape[1:], volume.shape[1:], strict=True)
-        placed = [(None if folded and axis == "z" else _physical(source.calibration, volume.calibration, axis))
-                  or _by_size(here, there) for axis, here, there in sizes]
+        """Place a mask by the scales and offsets of both volumes if their units are known, else by their sizes.
+
+        Raises
+        ------
+        PlanError
+            If units cannot be converted, or if units place some axes and sizes, which differ, would place others.
+        """
+        axes = "yx" if _times(volume) > 1 else "zyx"  # the sections of several time points have no common z
+        known = {axis: _physical(source.calibration, volume.calibration, axis) for axis in axes}
+        _check_alike(source, volume, known)
+        placed = [known.get(axis) or _by_size(here, there)
+                  for axis, here, there in zip("zyx", source.shape[1:], volume.shape[1:], strict=True)]
         (a, first), (b, second), (c, third) = placed
         return cls(source, (a, b, c), (first, second, third))
 
@@ -86,10 +96,33 @@ def _physical(mask: Calibration, volume: Calibration, axis: str) -> tuple[float,
     if axis not in mask.axes or axis not in volume.axes:
         return None
     here, there = mask.axes.index(axis), volume.axes.index(axis)
-    if mask.units[here] is None or mask.units[here] != volume.units[there]:
+    own, unit = mask.units[here], volume.units[there]
+    if own is None or unit is None:
         return None
-    step, scale = volume.scale[there] / mask.scale[here], mask.scale[here]
-    return step, (volume.offset[there] - mask.offset[here]) / scale + 0.5
+    factor, scale = _in_unit(unit, own, axis), mask.scale[here]
+    return factor * volume.scale[there] / scale, (factor * volume.offset[there] - mask.offset[here]) / scale + 0.5
+
+
+def _in_unit(unit: str, wanted: str, axis: str) -> float:
+    """How many of another unit one unit is."""
+    if unit == wanted:
+        return 1.0
+    if unit not in NANOMETRES or wanted not in NANOMETRES:
+        raise PlanError(f"along {axis} the mask is measured in {wanted} and the volume in {unit}, which cannot be "
+                        "converted: give both a unit of length", option="mask")
+    return NANOMETRES[unit] / NANOMETRES[wanted]
+
+
+def _check_alike(mask: Source, volume: Source, known: Mapping[str, tuple[float, float] | None]) -> None:
+    """Refuse a mask that units place along some axes, and a different number of voxels along others."""
+    sizes = dict(zip("zyx", zip(mask.shape[1:], volume.shape[1:], strict=True), strict=True))
+    common = set(mask.calibration.axes) & set(volume.calibration.axes)
+    loose = [axis for axis, place in known.items()
+             if place is None and axis in common and len(set(sizes[axis])) > 1]
+    if loose and any(known.values()):
+        axis, (here, there) = loose[0], sizes[loose[0]]
+        raise PlanError(f"{mask.name} and {volume.name} both have units, but not along {axis}, where they have {here} "
+                        f"and {there} voxels: give both a unit there, or the mask as many voxels", option="mask")
 
 
 def _by_size(mask: int, volume: int) -> tuple[float, float]:
@@ -144,25 +177,49 @@ class All:
         return {name: value for part in self.parts for name, value in part.to_json().items()}
 
 
-def part_of(options: ResolvedOptions, volume: Source) -> Part | None:
+def part_of(options: ResolvedOptions, volume: Source, trust: bool = False) -> Part | None:
     """The part of a volume that the options select; None for all of it.
+
+    Parameters
+    ----------
+    options
+        The mask is opened with their ``missing``.
+    volume
+        The volume, with one time point or all.
+    trust
+        Whether the file of the mask may name other files outside its folder.
 
     Raises
     ------
     PlanError
-        If the volume has several time points and the mask only one.
+        If it is not clear which sections of the mask belong to the time points of the volume.
     """
     parts: list[Part] = []
     if options.mask is not None:
-        mask = open_source(options.mask)
-        times = dict(zip(volume.calibration.axes, volume.calibration.sizes, strict=True)).get("t", 1)
-        if times > 1 and mask.shape[1] != volume.shape[1]:
-            raise PlanError(f"{volume.name} has {times} time points, so its mask has as many sections, "
-                            f"{volume.shape[1]}; {mask.name} has {mask.shape[1]}", option="mask")
-        parts.append(Mask.over(mask, volume))
+        parts.append(Mask.over(_mask_of(options, volume, trust), volume))
     if options.background is not None:
         parts.append(Foreground(volume, options.background))
     return All(tuple(parts)) if parts else None
+
+
+def _mask_of(options: ResolvedOptions, volume: Source, trust: bool) -> Source:
+    """The mask, at the time point of the volume if one was chosen."""
+    mask = open_source(options.mask, missing=options.missing, trust=trust)
+    chosen = volume.view if isinstance(volume, VolumeSource) and volume.view.time is not None else None
+    times = _times(volume) if chosen is None else chosen.size("t")
+    if chosen is not None and 1 < times == _times(mask):
+        return open_source(options.mask, time=chosen.time, missing=options.missing, trust=trust)
+    if max(times, _times(mask)) > 1 and mask.shape[1] != volume.shape[1] and not (
+            chosen is not None and mask.shape[1] == 1):
+        what = f"{times} time points" if chosen is None else f"{times} time points, of which one was chosen"
+        raise PlanError(f"{volume.name} has {what}, so its mask has as many sections, {volume.shape[1]}, or as many "
+                        f"time points; {mask.name} has {mask.shape[1]} sections", option="mask")
+    return mask
+
+
+def _times(source: Source) -> int:
+    """Number of time points that are folded into z."""
+    return dict(zip(source.calibration.axes, source.calibration.sizes, strict=True)).get("t", 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from tiler.geometry import Box, Span
 from tiler.jobs.blend import BlendJob
+from tiler.jobs.masked import Part
 from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
 from tiler.ports import Array, Predictor, Sink, Source
@@ -46,10 +49,14 @@ class Seams:
         return asdict(self)
 
 
-def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dict[str, Any]:
+def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink, part: Part | None = None) -> dict[str, Any]:
     """Note on the error of a blended output, measured on the written voxels and stored with it."""
-    found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0)
-    if found is None:
+    found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0, part=part)
+    if found is None and BlendJob(plan, source, predictor, sink).windows.blended:
+        says = (f"the result is blended from windows of {spell(plan.tile)}, an approximation, since "
+                f"{predictor.capabilities.inexact}; no place around the corner of a window is segmented, so that its "
+                "error was not measured")
+    elif found is None:
         says = f"one window of {spell(plan.tile)} covers every input, so that nothing was blended"
     else:
         says = (f"the result is blended from windows of {spell(plan.tile)}, an approximation, since "
@@ -58,9 +65,10 @@ def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink) -> dic
 
 
 def seams_of(
-    plan: Plan, source: Source, predictor: Predictor, sink: Sink, blocks: list[int], seed: int
+    plan: Plan, source: Source, predictor: Predictor, sink: Sink, blocks: list[int], seed: int,
+    part: Part | None = None
 ) -> Seams | None:
-    """Measure the seams at some of the written blocks; None if one window covers everything.
+    """Measure the seams at some of the written blocks; None if one window covers everything, or no place is segmented.
 
     Parameters
     ----------
@@ -72,13 +80,17 @@ def seams_of(
         Indices of the written blocks, from which a few are drawn.
     seed
         Seed of the random draw.
+    part
+        What is segmented, None for all; elsewhere the stored values are 0 and say nothing.
     """
     job = BlendJob(plan, source, predictor, sink)
     if not job.windows.blended or not blocks:
         return None
     random = np.random.default_rng(seed)
-    chosen = random.permutation(blocks)[:SAMPLES]
-    pairs = [_pair(job, _sample(job, int(index), random)) for index in chosen]
+    boxes = (_sample(job, int(index), random) for index in random.permutation(blocks))
+    pairs = list(islice(_pairs(job, boxes, part), SAMPLES))
+    if not pairs:
+        return None
     apart = [_apart(stored, other) for stored, other in pairs]
     values = np.concatenate([stored.ravel() for stored, _ in pairs]).astype(np.float64)
     return Seams(len(pairs), max(worst for worst, _ in apart), float(np.mean([mean for _, mean in apart])),
@@ -95,6 +107,15 @@ def _sample(job: BlendJob, index: int, random: np.random.Generator) -> Box:
     if job.plan.footprint.flat:
         spans[0] = Span(corner[0], corner[0] + 1)
     return Box(tuple(spans))
+
+
+def _pairs(job: BlendJob, boxes: Iterator[Box], part: Part | None) -> Iterator[tuple[Array, Array]]:
+    """Stored and recomputed values ``(c, n)`` of the segmented voxels of each box that has some."""
+    for box in boxes:
+        inside = np.ones(box.shape, bool) if part is None else part.read(box)
+        if inside.any():
+            stored, other = _pair(job, box)
+            yield stored[:, inside], other[:, inside]
 
 
 def _pair(job: BlendJob, box: Box) -> tuple[Array, Array]:

@@ -108,7 +108,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     unknown = fixed_by(model) if is_predictor(model) else frozenset[str]()
     if is_predictor(model) and not KINDS[resolved.kind].numbered:
         unknown |= {"dtype"}
-    return _with_scaling(Opened(resolved, volume, predictor, box, part_of(resolved, volume), unknown))
+    return _with_scaling(Opened(resolved, volume, predictor, box, part_of(resolved, volume, trust), unknown))
 
 
 def _with_scaling(opened: Opened) -> Opened:

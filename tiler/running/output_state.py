@@ -69,16 +69,29 @@ def check_intent(output: Output, intent: Intent) -> None:
 def check_same(stored: Json, now: Json, same_input: bool) -> None:
     """Compare the fields of ``now`` that can change the result with the stored ones.
 
+    Parameters
+    ----------
+    stored, now
+        Essence of the plan of the run, and all or some of it now.
+    same_input
+        Whether files of the input and of the mask may have other paths and dates.
+
     Raises
     ------
     PlanChangedError
         The message names the fields that differ.
+    SinkError
+        If the mask is an array in memory, which cannot be compared.
     """
     changed = dict(_differences({name: stored.get(name) for name in now}, as_loaded(now)))
     if same_input:
-        changed = {name: pair for name, pair in changed.items() if not name.startswith("source")}
+        changed = {name: pair for name, pair in changed.items()
+                   if not name.startswith("source") and not f"{name}.".startswith("part.mask.")}
     if changed:
         raise PlanChangedError(changed)
+    if not same_input and "mask" in (part := now.get("part") or {}) and part["mask"] is None:
+        raise SinkError("the mask is an array in memory, which cannot be compared with that of the first run: give "
+                        "masks as files, or say that it is the same with `same_input=True`")
 
 
 def _differences(old: Json, new: Json, prefix: str = "") -> list[tuple[str, tuple[object, object]]]:

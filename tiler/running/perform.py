@@ -13,7 +13,7 @@ from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.statistics import strangeness
 from tiler.planning.resolve import as_loaded
-from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink, Source
+from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
 from tiler.running.run_spec import RunSpec, sinks_of
 from tiler.running.stage import Findings, Stage, is_sound, is_touched
 from tiler.running.stages import completed, stages_of
@@ -69,7 +69,7 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
     """
     stages = stages_of(run)
     sinks = sinks_of(stages)
-    input_before = _identity(run, fresh=not record.records("created"))
+    inputs_before = _inputs(run, fresh=not record.records("created"))
     _warn_if_strange(run, listener)
     if not record.records("created"):
         for sink in reversed(sinks):
@@ -85,7 +85,7 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
         found[stage.name] = stage.merge(found, record.records(stage.name))
         for all_of, some in zip((about, costs), stage.remarks(found, job, listener), strict=True):
             all_of.update(some)
-    _check_unchanged(run, input_before)
+    _check_unchanged(run, inputs_before)
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
     record.append("finish", 0, {**costs, **_marks(sinks[-1])})
@@ -98,28 +98,27 @@ def _marks(sink: Sink) -> Json:
     return {"marks": dict(sink.marks())} if isinstance(sink, InspectedSink) else {}
 
 
-def _identity(run: RunSpec, *, fresh: bool) -> Json | None:
-    """Identity of the input now; for a new run, its identity at planning."""
-    now: Json | None = run.plan.essence["source"] if fresh else _told(run.source)
-    return now
+def _inputs(run: RunSpec, *, fresh: bool) -> Json:
+    """The input and the mask as they are now; for a run that begins, as they were when it was planned."""
+    return {name: run.plan.essence.get(name) for name in ("source", "part")} if fresh else _told(run)
 
 
-def _told(source: Source) -> Json | None:
-    """Identity of a source now, as it is after a round trip through JSON."""
-    identity = source.identity
-    return None if identity is None else as_loaded(identity)
+def _told(run: RunSpec) -> Json:
+    """The identities of the input and of the mask as they are now, as JSON gives them back."""
+    return as_loaded({"source": run.source.identity, "part": None if run.part is None else run.part.to_json()})
 
 
-def _check_unchanged(run: RunSpec, before: Json | None) -> None:
-    """Refuse a result if the input changed between the reading of its blocks."""
+def _check_unchanged(run: RunSpec, before: Json) -> None:
+    """Refuse a result of which some blocks were read before and some after a change of the input or of the mask."""
     try:
-        now = _told(run.source)
+        now = _told(run)
     except SourceError as error:
         raise SourceError(f"{error.marked}: it was there when the run began, so that the result may be of something "
                           "else: start anew with `overwrite=True`") from None
-    if now != before:
-        raise SourceError(f"{run.source.name} has changed while it was read, so that the result may mix what it was "
-                          "and what it is: start anew with `overwrite=True`")
+    for name, what in (("source", run.source.name), ("part", "the mask")):
+        if now[name] != before[name]:
+            raise SourceError(f"{what} has changed while it was read, so that the result may mix what it was and what "
+                              "it is: start anew with `overwrite=True`")
 
 
 def agrees_with(stages: Sequence[Stage], record: Record, samples: int = 3) -> bool:

@@ -166,7 +166,7 @@ class NetworkStage(Stage):
         if masked:
             about["mask"] = {"blocks": len(self.grid), "skipped": found[self.name]}
         if run.plan.blended:
-            note = note_of(run.plan, run.source, job.predictor, self.output)
+            note = note_of(run.plan, run.source, job.predictor, self.output, run.part)
             listener.warn(note["says"])
             about["approximation"] = note
         return about, self._decoded(job.source)

@@ -159,7 +159,8 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
 def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, listener: Listener) -> None:
     stages = stages_of(run)
     if intent.same_input and not agrees_with(stages, journal):
-        raise PlanChangedError({"source": ("what the finished blocks were computed from", "something else")})
+        name = "source" if run.part is None else "source or mask"
+        raise PlanChangedError({name: ("what the finished blocks were computed from", "something else")})
     bad = forget_unsound(stages, journal, every=intent.verify)
     if bad:
         listener.warn(f"{bad} finished blocks were damaged and will be computed again")
