@@ -115,6 +115,24 @@ def test_damaged_labels_that_wait_for_numbers_are_computed_again(source, tmp_pat
     assert same(output, straight)
 
 
+STAGES = {"out.zarr.stage.zarr": {}, "out.zarr.whole.stage.zarr": {"split": "watershed"},
+          "out.zarr.objects.stage.zarr": {"grow": 2}, "out.zarr": {"grow": 2}}
+
+
+@pytest.mark.parametrize(("place", "blocks"), [
+    ("out.zarr.stage.zarr", 7), ("out.zarr.whole.stage.zarr", 27 + 27 + 1 + 7),
+    ("out.zarr.objects.stage.zarr", 27 + 27 + 1 + 7), ("out.zarr", 27 + 27 + 1 + 27 + 7)])
+def test_every_stage_that_stores_voxels_heals(source, tmp_path, place, blocks):
+    straight, output, options = tmp_path / "straight.zarr", tmp_path / "out.zarr", STAGES[place]
+    tiler.segment(source, LabelNet(), straight, kind="instances", block="1x16x16", **options)
+    stopped(source, output, after=blocks, kind="instances", **options)
+    deleted(chunks(tmp_path / f"{place}.partial")[2])
+    listener = Told()
+    tiler.segment(source, LabelNet(), output, resume=True, listener=listener)
+    assert "1 finished blocks were damaged" in listener.warnings[0]
+    assert same(output, straight)
+
+
 def test_blocks_that_were_copied_are_read_and_kept(source, tmp_path):
     output, net = tmp_path / "out.zarr", LabelNet()
     stopped(source, output)

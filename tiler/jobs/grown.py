@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tiler.geometry import Grid, Shape
 from tiler.jobs.components import Readable
 from tiler.jobs.masked import Part
-from tiler.jobs.segment import checksum
+from tiler.jobs.segment import checksum, stamped
 from tiler.objects.growing import Growth
 from tiler.ports import Array, Json, Sink
 
@@ -57,5 +57,6 @@ class GrowJob:
         return grown[None]
 
     def write(self, index: int, result: Array) -> Json:
-        self.sink.write(self.grid[index], result)
-        return {"checksum": checksum(result)}
+        box = self.grid[index]
+        self.sink.write(box, result)
+        return {"checksum": checksum(result), **stamped(self.sink, [box])}
