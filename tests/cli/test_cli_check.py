@@ -39,7 +39,8 @@ def damage(output, place):
 @pytest.mark.parametrize("output", ["out.zarr", "out.npy", "out.tif"])
 @pytest.mark.parametrize("options", [
     (), ("--dtype", "float16"), ("--precision", "float64", "--dtype", "float64"), ("--as", "labels"),
-    ("--as", "instances", "--min-size", "2")])
+    ("--as", "instances", "--min-size", "2"), ("--as", "labels", "--classes", "class 0"),
+    ("--as", "instances", "--classes", "class 0")])
 def test_one_damaged_block_of_many_is_found_and_named(segment, tiler, output, options):
     classes = () if "--as" in options else ("--classes", "class 1")
     assert segment("stack.tif", "-o", output, *options, *classes).code == 0
