@@ -76,6 +76,16 @@ def test_blocks_are_whole_chunks_of_a_dask_source():
     assert tiler.lazy(array, PoolingNet(), block="2x128x64").chunksize == (2, 128, 64)
 
 
+@pytest.mark.parametrize("options", [{}, {"tiling": "whole"}, {"roi": "1:3,7:50,3:40"}])
+def test_networks_that_take_inputs_in_one_piece_read_dask_sources(options):
+    from torch import nn
+
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 1, 1)).eval()
+    chosen = {"threads": 1, "device": "cpu", "head": "sigmoid", "normalise": "128,64", **options}
+    result = tiler.lazy(da.from_array(VOLUME, chunks=(1, 25, 25)), net, **chosen)
+    np.testing.assert_array_equal(result.compute(scheduler="synchronous"), tiler.segment(VOLUME, net, **chosen))
+
+
 def test_it_composes():
     result = tiler.lazy(da.from_array(VOLUME, chunks=16) + 1, PoolingNet(), block="16")
     expected = tiler.segment(VOLUME + 1, PoolingNet())
