@@ -108,6 +108,16 @@ def test_objects_that_are_too_large_to_be_split_are_told():
     assert [line for line in said if "stay whole, since their boxes hold more than 50 voxels" in line]
 
 
+def test_small_objects_need_no_wide_numbers_though_they_are_split():
+    image = np.zeros((1, 522, 783), np.uint8)
+    image[:, ::2, ::3] = image[:, ::2, 1::3] = 200
+    image[:, :30, :30] = 200
+    net, options = LabelNet((None,) * 3), {"min_size": 5, "dtype": "uint16", "split_limit": 1}
+    found = tiler.segment(image, net, kind="instances", split="watershed", **options)
+    np.testing.assert_array_equal(found, tiler.segment(image, net, kind="instances", min_size=5))
+    assert found.max() == 1
+
+
 @pytest.mark.parametrize(("net", "options", "message"), [
     (LabelNet(), {"threshold": 0.5}, "the opened model gives labels, instances are to be made of probabilities"),
     (ProbabilityNet(), {}, "the predictor gives probabilities, of which no instances are made"),

@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from tiler.geometry import Box, Grid, Shape
 from tiler.jobs.components import ComponentsJob, Labelled, MergeJob, NumberJob, Readable, Threshold
@@ -76,7 +78,7 @@ class ObjectStages:
         return filled if self.part is None else Kept(filled, self.part, self.start)
 
     def _split(self, labels: Readable, depth: Sink | None, how: Watershed, stages: list[Stage]) -> Readable:
-        ids = self.destination.stage(self.spec, "whole")
+        ids = self.destination.stage(replace(self.spec, dtype=self._wide), "whole")
         whole = Numbered(ids, self.grid, self.destination.shelf("split"))
         stages += self._numbering(self._labelled(labels, "whole"), ids, 0, "whole ")
         stages += [
@@ -85,17 +87,23 @@ class ObjectStages:
             SplitStage("split", self.grid, SplitJob(whole, how, depth))]
         return Parts(whole)
 
+    @property
+    def _wide(self) -> np.dtype[np.unsignedinteger]:
+        """Dtype that counts whole objects before small ones are dropped; at least that of the output."""
+        return np.promote_types(self.spec.dtype, np.uint32)
+
     def _labelled(self, labels: Readable, shelf: str, link: float | None = None) -> Labelled:
         return Labelled(labels, self.grid, self.rules.connectivity, self.destination.shelf(shelf), link)
 
     def _numbering(self, labelled: Labelled, output: Sink, min_size: int, of: str = "") -> list[Stage]:
-        def merge(counts: tuple[int, ...]) -> Job:
-            return MergeJob(labelled, counts, min_size, self.spec.dtype)
+        told, dtype = (None, self._wide) if of else (self.rules, self.spec.dtype)
 
-        told = None if of else self.rules
+        def merge(counts: tuple[int, ...]) -> Job:
+            return MergeJob(labelled, counts, min_size, dtype)
+
         return [BlockStage(f"{of}components", self.grid, ComponentsJob(labelled)),
                 OnceStage(f"{of}merge", self.grid, merge, f"{of}components"),
-                NumberingStage(f"{of}{NUMBERING}", self.grid, NumberJob(labelled, output, self.spec.dtype), output,
+                NumberingStage(f"{of}{NUMBERING}", self.grid, NumberJob(labelled, output, dtype), output,
                                f"{of}merge", told)]
 
 
