@@ -62,12 +62,17 @@ class Watershed:
         """
         if depth is None:
             depth = self.distances(inside, box, volume)
-        seeds, count = ndimage.label(self._peaks(np.where(inside, depth, 0)), self.connectivity.structure)
-        if count < 2:
-            return inside.astype(np.uint32)
+        structure = self.connectivity.structure
+        if len(inside) > 1:
+            return self._flooded(inside, depth, structure)
+        return self._flooded(inside[0], depth[0], structure[1])[None]  # as a section, it takes a third of the memory
+
+    def _flooded(self, inside: Mask, depth: Array, structure: Mask) -> Array:
+        """The parts of an object, of a volume or a section."""
         from skimage.segmentation import watershed
 
-        found: Array = watershed(-depth, seeds, connectivity=self.connectivity.structure, mask=inside)
+        seeds, count = ndimage.label(self._peaks(np.where(inside, depth, 0), structure), structure)
+        found: Array = inside if count < 2 else watershed(-depth, seeds, connectivity=structure, mask=inside)
         return found.astype(np.uint32)
 
     def distances(self, inside: Mask, box: Box, volume: Shape) -> Array:
@@ -82,11 +87,10 @@ class Watershed:
         cropped: Array = depth[tuple(slice(low, low + size) for (low, _), size in zip(pads, inside.shape, strict=True))]
         return cropped
 
-    def _peaks(self, depth: Array) -> Mask:
-        """``(z, y, x)``: h-maxima of a non-negative map; depths are rounded so that nearly equal ones are equal."""
+    def _peaks(self, depth: Array, structure: Mask) -> Mask:
+        """Where the h-maxima of a non-negative map are; depths are rounded so that nearly equal ones are equal."""
         from skimage.morphology import local_maxima, reconstruction
 
         height, depth = np.round(self.height * STEPS), np.round(depth * STEPS)
-        structure = self.connectivity.structure
         found: Mask = local_maxima(reconstruction(np.maximum(depth - height, 0), depth, footprint=structure), structure)
         return found
