@@ -27,7 +27,8 @@ OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
            help=".zarr, .tif, .ome.tif, .h5, .npy, .mrc, .n5 or .precomputed, s3:// or gs:// zarr, "
-                "IMAGE.zarr/labels/NAME (labels of an OME-Zarr image), a folder, or a name with {stem}, such as 'out/{stem}_cells.tif'. "
+                "IMAGE.zarr/labels/NAME (labels of an OME-Zarr image), a folder, or a name with {stem}, such as "
+                "'out/{stem}_cells.tif'. "
                 "[default: {stem}_segmented.zarr]"),
     option("Result", "--format", "suffix", type=click.Choice([suffix.lstrip(".") for suffix in SUFFIXES]),
            help="Format of outputs whose names are not given. [default: zarr]"),
