@@ -141,3 +141,12 @@ def test_another_mask_is_another_result(tmp_path):
     tifffile.imwrite(tmp_path / "stack.tif", VOLUME, photometric="minisblack")
     plans = [tiler.plan(tmp_path / "stack.tif", PoolingNet(), mask=mask) for mask in (None, tmp_path / "a.tif")]
     assert plans[0].fingerprint != plans[1].fingerprint
+
+
+def test_a_mask_that_leaves_nothing_of_the_region_is_said(caplog):
+    found = tiler.segment(VOLUME, PoolingNet(), mask=TISSUE, roi="2:3,0:61,0:53")
+    assert not found.any()
+    assert "nothing is segmented: the mask" in caplog.text
+    caplog.clear()
+    tiler.segment(VOLUME, PoolingNet(), mask=TISSUE, roi="1:3,0:61,0:53")
+    assert "nothing is segmented" not in caplog.text

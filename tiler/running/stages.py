@@ -165,6 +165,9 @@ class NetworkStage(Stage):
         run, about = self.run, dict[str, object]()
         if masked:
             about["mask"] = {"blocks": len(self.grid), "skipped": found[self.name]}
+            if found[self.name] == len(self.grid):
+                listener.warn("nothing is segmented: the mask, or the background, leaves no voxel of the region; is "
+                              "it a mask of the whole volume, or does its offset say where it lies?")
         if run.plan.blended:
             note = note_of(run.plan, run.source, job.predictor, self.output, run.part)
             listener.warn(note["says"])
