@@ -3,12 +3,14 @@
 import os
 import shutil
 
+import dask.array as da
 import h5py
 import numpy as np
 import pytest
 import tensorstore
 import tifffile
 import zarr
+from standins import Stopping
 
 import tiler
 from tiler.errors import Interrupted, TilerError
@@ -154,3 +156,18 @@ def test_an_input_that_stays_the_same(name, tmp_path):
     MAKE[name](path, VALUES)
     found = tiler.segment(path, PoolingNet(), **CHOICES)
     np.testing.assert_array_equal(found, tiler.segment(VALUES, PoolingNet(), **CHOICES))
+
+
+@pytest.mark.parametrize("wrapped", [np.asarray, da.asarray])
+def test_arrays_are_gone_on_with_only_where_sampled_blocks_agree(tmp_path, wrapped):
+    output, stop = tmp_path / "out.zarr", Stopping(after=5)
+    with pytest.raises(Interrupted):
+        tiler.segment(wrapped(VALUES), PoolingNet(), output, block="1x16x16", executor="serial", listener=stop,
+                      stop=stop.stop)
+    for array in (VALUES, 255 - VALUES):
+        with pytest.raises(TilerError, match="same_input=True compares sampled blocks"):
+            tiler.segment(wrapped(array), PoolingNet(), output, resume=True)
+    with pytest.raises(TilerError, match="source"):
+        tiler.segment(wrapped(255 - VALUES), PoolingNet(), output, resume=True, same_input=True)
+    tiler.segment(wrapped(VALUES), PoolingNet(), output, resume=True, same_input=True)
+    np.testing.assert_array_equal(zarr.open(output / "0")[:], tiler.segment(VALUES, PoolingNet()))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiler.errors import PlanChangedError, SinkError
+from tiler.planning.plan import Plan
 from tiler.planning.resolve import as_loaded
-from tiler.ports import Json
+from tiler.ports import Json, Source
 from tiler.running.output import Output, State
 from tiler.stores.address import is_address, place_of
 from tiler.stores.label_places import is_label
@@ -92,6 +93,20 @@ def check_same(stored: Json, now: Json, same_input: bool) -> None:
     if not same_input and "mask" in (part := now.get("part") or {}) and part["mask"] is None:
         raise SinkError("the mask is an array in memory, which cannot be compared with that of the first run: give "
                         "masks as files, or say that it is the same with `same_input=True`")
+
+
+def check_known(plan: Plan, source: Source, same_input: bool) -> None:
+    """Refuse to resume a run over an input that cannot be told from another, such as an array in memory.
+
+    Raises
+    ------
+    SinkError
+        If the input has no identity, and sampled blocks are not to be compared.
+    """
+    if plan.essence["source"] is None and source.identity is None and not same_input:
+        raise SinkError(f"{source.name} has no path or date by which it could be told from another input, so that it "
+                        "cannot be resumed as it is: `same_input=True` compares sampled blocks, `overwrite=True` "
+                        "starts anew")
 
 
 def _differences(old: Json, new: Json, prefix: str = "") -> list[tuple[str, tuple[object, object]]]:

@@ -21,7 +21,7 @@ from tiler.ports import KINDS, Array, Executor, Json, Listener, Room
 from tiler.running.destination import Destination, InMemory
 from tiler.running.journal import Journal
 from tiler.running.output import Output, State
-from tiler.running.output_state import Intent, check_intent, check_same, refuse_own_input
+from tiler.running.output_state import Intent, check_intent, check_known, check_same, refuse_own_input
 from tiler.running.perform import Memo, agrees_with, forget_unsound, perform
 from tiler.running.results import RESULTS
 from tiler.running.run_spec import RunSpec, room_of
@@ -147,6 +147,7 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
         check_same(plan.essence, opened.plan().essence, intent.same_input)
+        check_known(plan, opened.source, intent.same_input)
         if output.state is State.FINISHED:
             output.discard_stage()
             listener.stage("finished")
