@@ -2,8 +2,11 @@
 
 ::
 
-    [holes, fill]   [whole components, whole merge, whole, boxes, places, split]   components, merge, instances   [grow]
-     fill_holes      split                                                          always                         grow
+    holes, fill                                           if holes are filled (fill_holes)
+    whole components, whole merge, whole instances,
+    boxes, places, split                                  if objects are split (split)
+    components, merge, instances                          always
+    grow                                                  if objects grow (grow)
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 ::
 
-    out.zarr                 the complete output
-    out.zarr.partial         the output until it is complete
-    out.zarr.stage.zarr      an image that a later stage of the run reads
-    out.zarr.shelf           tables that a later stage reads
-    out.zarr.journal         the record of finished blocks
-    out.zarr.lock            an empty file that a run locks; it is kept, because removing it could let two runs start
+    out.zarr                     the complete output
+    out.zarr.partial             the output until it is complete
+    out.zarr.stage.zarr          the output of the network, from which objects are made
+    out.zarr.whole.stage.zarr    objects before they are split
+    out.zarr.objects.stage.zarr  objects before they grow
+    out.zarr.shelf               tables that a later stage reads
+    out.zarr.journal             the record of finished blocks
+    out.zarr.lock                an empty file that a run locks; it is kept, because without it two runs could start
 
 Object stores cannot rename: there, the attributes of an unfinished output mark it as such, and the lock is an object
 that its holder renews.

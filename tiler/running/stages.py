@@ -2,8 +2,10 @@
 
 ::
 
-    [statistics]  [pass 1, pass 2, ...]  model  [components, merge, instances]
-     of the volume  of global layers     writes                       writes
+    [statistics]  [pass 1, pass 2, ...]  model  [stages of objects]
+     of the volume  of global layers     writes  the last one writes
+
+`tiler.running.object_stages` lists those of objects: holes, splits, numbering and growth.
 
 Every stage may use the results of earlier ones. `stages_of` lists the stages of a run, `completed` reads their results
 from a record.
