@@ -10,7 +10,7 @@ from scipy import ndimage
 from standins import LabelNet, ProbabilityNet, Stopping
 
 import tiler
-from tiler.errors import Interrupted, PlanError
+from tiler.errors import Interrupted, MemoryBudgetError, PlanError
 from tiler.geometry import Box
 from tiler.objects.growing import Growth
 
@@ -106,6 +106,17 @@ def test_objects_that_are_too_large_to_be_split_are_told():
     listener.warn = said.append
     instances(split="watershed", threshold=0.3, split_limit=50, listener=listener)
     assert [line for line in said if "stay whole, since their boxes hold more than 50 voxels" in line]
+
+
+@pytest.mark.parametrize(("connectivity", "voxels"), [(4, 4000 * 3000), (6, 2**24), (26, 2**24)])
+def test_the_plan_counts_the_memory_of_the_largest_split(connectivity, voxels):
+    volume = np.broadcast_to(np.uint8(0), (50, 4000, 3000))
+    options = {"kind": "instances", "threshold": 0.5, "split": "watershed", "connectivity": connectivity}
+    plan = tiler.plan(volume, ProbabilityNet(), memory="4GiB", **options)
+    assert plan.estimate.peak_bytes >= 120 * voxels
+    with pytest.raises(MemoryBudgetError, match=r"splitting the largest objects needs .* lower --split-limit"):
+        tiler.plan(volume, ProbabilityNet(), memory="1GiB", **options)
+    tiler.plan(volume, ProbabilityNet(), memory="1GiB", split_limit=10**6, **options)
 
 
 def test_small_objects_need_no_wide_numbers_though_they_are_split():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tiler.errors import PlanError
+from tiler.geometry import Shape
 from tiler.objects.connectivity import Connectivity
 from tiler.objects.growing import Growth
 from tiler.objects.splitting import Watershed
@@ -68,6 +69,10 @@ class Rules:
     @property
     def growth(self) -> Growth:
         return Growth(self.grow, self.connectivity.flat, self.sampling)
+
+    def memory(self, volume: Shape) -> int:
+        """Bytes that the greediest of the rules takes in a volume of this shape, beside what its blocks take."""
+        return 0 if self.split is None else self.split.memory(volume)
 
     def to_json(self) -> Json:
         """The settings that can change the objects."""

@@ -60,14 +60,15 @@ class Opened:
 
     def plan(self) -> Plan:
         """Plan the run: tiles, blocks, memory and estimates."""
-        rules, extra = self.rules, _extra(self.options)
+        rules, extra, split = self.rules, _extra(self.options), 0
         if rules is not None:
             check_rules(rules, self.source, self.predictor)
             extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
+            split = rules.memory(self.source.shape[1:] if self.region is None else self.region.shape)
         if self.part is not None:
             extra = {**extra, "part": self.part.to_json()}
         return resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
-                       tune=self.options.tune)
+                       tune=self.options.tune, split=split)
 
     def to_json(self) -> dict[str, Any]:
         """The known options, with which the same source and predictor can be opened again."""

@@ -30,7 +30,7 @@ ADVICE = {"whole": "raise --memory, or let every slice be resized (--resize)",
 
 
 def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
-            tune: bool = False) -> Plan:
+            tune: bool = False, split: int = 0) -> Plan:
     """Choose every setting that the user left open and check the ones that were given.
 
     Parameters
@@ -43,6 +43,8 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         Further settings that can change the result (post-processing).
     tune
         Whether to time the network for a few seconds before a large run; see `tiler.planning.speed`.
+    split
+        Bytes that splitting the largest object takes, after the last pass of the network; 0 if none are split.
 
     Raises
     ------
@@ -59,11 +61,12 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
                     settings.readers or LEAST)
     free = available_memory()
     budget = Budget(settings.memory or free // 2, anonymous_memory())
+    # Explicit settings may take more than the default half of the memory, but not more than is available.
+    limit = settings.memory or free + budget.used
+    _check_split(split, budget.used, limit)
     choice = _choose(load, settings, budget)
     visit = load.visit(choice, budget)
-    peak = budget.used + load.bytes(choice) + visit.memory
-    # An explicit tile may take more than the default half of the memory, but not more than is available.
-    limit = settings.memory or free + budget.used
+    peak = budget.used + max(load.bytes(choice) + visit.memory, split)
     if peak > limit:
         advice = ADVICE.get(predictor.capabilities.tiling, "raise --memory or lower --tile, --block or --batch")
         raise MemoryBudgetError(
@@ -92,6 +95,13 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
         tiling=predictor.capabilities.tiling,
     )
+
+
+def _check_split(split: int, used: int, limit: int) -> None:
+    """Refuse to split objects so large that this would not fit into memory."""
+    if split and used + split > limit:
+        raise MemoryBudgetError(f"splitting the largest objects needs {(used + split) // MB + 1} MB, there are "
+                                f"{limit // MB} MB: raise --memory or lower --split-limit")
 
 
 def _piece(predictor: Predictor) -> str:

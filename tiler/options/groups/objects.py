@@ -41,8 +41,9 @@ class ObjectsKeywords(TypedDict, total=False):
         help="With `split=watershed`: how far one has to descend from a peak to reach a higher one.",
         otherwise="1 voxel, or a probability of 0.1")]
     split_limit: Annotated[int, Option(
-        group="Objects", parse=Whole(1), default=2**27, metavar="N", of_output=True,
-        help="With `split=watershed`: instances whose bounding box holds more voxels stay whole.")]
+        group="Objects", parse=Whole(1), default=2**24, metavar="N", of_output=True,
+        help="With `split=watershed`: instances whose bounding box holds more voxels stay whole. Splitting takes "
+             "120 bytes of memory for each of these voxels.")]
     grow: Annotated[int, Option(
         group="Objects", parse=Whole(0, 64), default=0, metavar="N", of_output=True,
         help="Voxels along x by which instances grow into the background around them.")]
