@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from tiler.models.exporting.program import write_program
 from tiler.models.predictor.heads import Head
 from tiler.models.predictor.open_predictor import open_predictor
 from tiler.models.predictor.options import PredictorOptions
+from tiler.stores.durable import replacing
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript"}
 PACKAGE = ".zip"
@@ -79,19 +79,16 @@ def export(
         raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
                          "their input can be written")
     if not predictor.capabilities.exact:
-        raise ModelError(f"{model} is exact in stages only, and whoever runs what is written would tile it: "
-                         f"{predictor.capabilities.inexact}")
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        raise ModelError(f"{model} cannot be written: other programs would run it in tiles, and it is "
+                         f"exact in stages only ({predictor.capabilities.inexact}); tiler segment runs it")
     try:
-        if path.suffix == PACKAGE:
-            write_package(predictor, partial, options.imprint)
-        else:
-            loaded = predictor.model
-            partial.write_bytes(write_program(PROGRAMS[path.suffix], loaded.bare(), loaded.in_channels,
-                                              predictor.plain, loaded.ndim))
-        os.replace(partial, path)
+        with replacing(path) as draft:
+            if path.suffix == PACKAGE:
+                write_package(predictor, draft, options.imprint)
+            else:
+                loaded = predictor.model
+                draft.write_bytes(write_program(PROGRAMS[path.suffix], loaded.bare(), loaded.in_channels,
+                                                predictor.plain, loaded.ndim))
     except OSError as error:
         raise ModelError(f"cannot write {path}: {error.strerror or error} (-o)") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
