@@ -33,7 +33,7 @@ def test_what_was_put_is_found_replaced_and_removed(place):
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
     shelf.clear()
-    with pytest.raises((KeyError, FileNotFoundError)):
+    with pytest.raises((KeyError, SinkError)):
         shelf.get("components/3")
 
 
@@ -43,3 +43,13 @@ def test_another_process_finds_it_unless_it_is_in_memory(tmp_path):
     np.testing.assert_array_equal(again.get("a")["plane"], np.eye(3))
     with pytest.raises(SinkError, match="in memory cannot be seen by another process"):
         pickle.dumps(shelf_at(None))
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b""),
+                                    lambda path: path.write_bytes(path.read_bytes()[:40])])
+def test_a_set_that_is_gone_or_damaged_names_the_way_out(tmp_path, damage):
+    shelf = shelf_at(tmp_path / "shelf")
+    shelf.put("components/3", ARRAYS)
+    damage(tmp_path / "shelf" / "components" / "3.npz")
+    with pytest.raises(SinkError, match=r"components/3\.npz.*--overwrite"):
+        shelf.get("components/3")

@@ -80,7 +80,11 @@ class FolderShelf:
         replace_durably(path, packed(arrays), shared=True)
 
     def get(self, name: str) -> Mapping[str, Array]:
-        return unpacked((self.folder / f"{name}.npz").read_bytes())
+        path = self.folder / f"{name}.npz"
+        try:
+            return unpacked(path.read_bytes())
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise lost(path, error) from error
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -98,11 +102,17 @@ class ObjectShelf:
     def get(self, name: str) -> Mapping[str, Array]:
         found = asking().get(self.address / f"{name}.npz")
         if found is None:
-            raise KeyError(name)
+            raise lost(self.address / f"{name}.npz", "it does not exist")
         return unpacked(found.content)
 
     def clear(self) -> None:
         asking().remove(self.address)
+
+
+def lost(place: Place, reason: object) -> SinkError:
+    """The refusal of a run that needs a set which is gone or damaged."""
+    return SinkError(f"{place}, which a stage of this run left for the next, cannot be read "
+                     f"({' '.join(str(reason).split())}): --overwrite starts the run anew")
 
 
 def packed(arrays: Mapping[str, Array]) -> bytes:
