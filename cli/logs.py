@@ -42,12 +42,17 @@ def flushed() -> bool:
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_no_more()
         if isinstance(error, BrokenPipeError):
             return True
         tell(f"tiler: cannot write to stdout: {error.strerror or error}")
         return False
     return True
+
+
+def print_no_more() -> None:
+    """Send stdout nowhere: text that could not be printed waits in its buffer and would fail at the next flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def spelled(error: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tiler.cli.logs import flushed, library_messages, spelled, tell, unexpected
+from tiler.cli.logs import flushed, library_messages, print_no_more, spelled, tell, unexpected
 from tiler.errors import Interrupted, TilerError
 from tiler.version import __version__
 
@@ -102,6 +102,7 @@ def _exit_code(arguments: list[str] | None) -> int:
 
 def _unforeseen(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is None and error.errno in DISK_FULL:
+        print_no_more()
         return _complain(f"cannot write to stdout: {error.strerror}", 1)  # files are written with their name
     log.debug("%s", traceback.format_exc())
     return _complain(unexpected(error), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,9 +43,10 @@ def test_a_log_on_a_full_disk_is_one_warning(capsys):
 
 
 @full_disk
-def test_results_that_cannot_be_printed_are_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_results_that_cannot_be_printed_are_one_line(unbuffered):
     with FULL.open("w") as full:
         ran = subprocess.run([sys.executable, "-m", "tiler.cli", "--version"], stdout=full, stderr=subprocess.PIPE,
-                             text=True, check=False)
+                             text=True, check=False, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
     assert ran.returncode == 1
     assert ran.stderr == "tiler: cannot write to stdout: No space left on device\n"
