@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -52,7 +53,8 @@ def flushed() -> bool:
 
 def print_no_more() -> None:
     """Send stdout nowhere: text that could not be printed waits in its buffer and would fail at the next flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(io.UnsupportedOperation):  # a stand-in for stdout has no file of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def spelled(error: object) -> str:

@@ -203,8 +203,8 @@ def test_the_error_is_measured_where_something_is_segmented(tmp_path, kind):
 def test_an_error_that_cannot_be_measured_is_not_denied():
     heard = Recorder()
     tiler.segment(VOLUME, Relative(), tile=20, mask=np.zeros_like(VOLUME), listener=heard)
-    assert "nothing was blended" not in heard.warnings[0]
-    assert "its error was not measured" in heard.warnings[0]
+    assert not any("nothing was blended" in warning for warning in heard.warnings)
+    assert any("its error was not measured" in warning for warning in heard.warnings)
 
 
 def test_one_window_over_everything_is_no_approximation():

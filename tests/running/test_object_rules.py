@@ -109,7 +109,7 @@ def test_objects_that_are_too_large_to_be_split_are_told():
 
 
 @pytest.mark.parametrize(("connectivity", "voxels"), [(4, 4000 * 3000), (6, 2**24), (26, 2**24)])
-def test_the_plan_counts_the_memory_of_the_largest_split(connectivity, voxels):
+def test_the_plan_counts_the_memory_of_the_largest_split(connectivity, voxels, small_process):
     volume = np.broadcast_to(np.uint8(0), (50, 4000, 3000))
     options = {"kind": "instances", "threshold": 0.5, "split": "watershed", "connectivity": connectivity}
     plan = tiler.plan(volume, ProbabilityNet(), memory="4GiB", **options)
