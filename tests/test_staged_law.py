@@ -63,7 +63,7 @@ def stack(request):
 def test_stages_are_one_pass_over_each_section_or_the_volume(stack, ndim):
     expected = one_pass(NETWORKS[ndim], stack)
     found = tiler.segment(stack, NETWORKS[ndim], **WIDE)
-    assert tiler.plan(stack, NETWORKS[ndim], **WIDE).tiling == "stages"
+    assert tiler.plan(stack, NETWORKS[ndim], **WIDE).staged
     assert np.abs(found - expected).max() <= 1e-12 * np.ptp(expected)
 
 
@@ -126,10 +126,10 @@ class Gates(nn.Module):
         return x
 
 
-@pytest.mark.parametrize(("count", "tiling"), [(2, "exact"), (5, "stages")])
-def test_slices_go_through_stages_where_passes_would_be_many(count, tiling):
+@pytest.mark.parametrize(("count", "staged"), [(2, False), (5, True)])
+def test_slices_go_through_stages_where_passes_would_be_many(count, staged):
     network, stack = random_copy(Gates(count), 0).float(), np.random.default_rng(0).integers(0, 255, (2, 41, 36), "u1")
-    assert tiler.plan(stack, network, **WIDE).tiling == tiling
+    assert tiler.plan(stack, network, **WIDE).staged == staged
     expected = np.concatenate([one_pass_of_slices(network, each) for each in stack], 1)
     assert np.abs(tiler.segment(stack, network, **WIDE) - expected).max() <= 1e-12 * np.ptp(expected)
 

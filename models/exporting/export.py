@@ -78,9 +78,9 @@ def export(
     if predictor.capabilities.whole:
         raise ModelError(f"{model} takes every input in one piece, as classifiers do: only networks that give a map of "
                          "their input can be written")
-    if not predictor.capabilities.exact:
+    if not predictor.capabilities.tiled:
         raise ModelError(f"{model} cannot be written: other programs would run it in tiles, and it is "
-                         f"exact in stages only ({predictor.capabilities.inexact}); tiler segment runs it")
+                         f"exact in stages only ({predictor.capabilities.untiled}); tiler segment runs it")
     try:
         with replacing(path) as draft:
             if path.suffix == PACKAGE:

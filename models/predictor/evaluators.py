@@ -81,15 +81,15 @@ class Inexact(WholeTiles):
     ----------
     tiling
         "blend" or "whole".
-    inexact
+    untiled
         The layer that prevents exact tiling, and the reason.
     """
 
     tiling: Tiling = "whole"
-    inexact: str = ""
+    untiled: str = ""
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:
-        return replace(base, tiling=self.tiling, inexact=self.inexact, soft=SoftTiles(predictor))
+        return replace(base, tiling=self.tiling, untiled=self.untiled, soft=SoftTiles(predictor))
 
 
 @dataclass(frozen=True, slots=True)

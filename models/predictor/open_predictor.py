@@ -151,9 +151,9 @@ def evaluator_of(
 ) -> Evaluator:
     """The evaluator of a network with that geometry."""
     if geometry.staged:
-        return Stages(StageOutline(loaded.meta, precision), geometry.inexact)
+        return Stages(StageOutline(loaded.meta, precision), geometry.untiled)
     if not geometry.exact:
-        return Inexact(geometry.tiling, geometry.inexact)
+        return Inexact(geometry.tiling, geometry.untiled)
     if geometry.passes:
         return ToldTiles(geometry.passes)
     crops = None if average == "rot7" else cropped_tiles(loaded, geometry.footprint, backend)
@@ -164,7 +164,7 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
     """The footprint, derived or declared. Foreign networks are proved either way; tiler's own by its tests."""
     declared = options.footprint
     if declared is None:
-        report = _report(loaded, options.tiling not in ("whole", "stages"))
+        report = _report(loaded, options.tiling != "whole" and options.execution != "stages")
         if _is_staged(report, options):
             try:
                 return staged_geometry(report, _staging(loaded, report))
@@ -182,12 +182,12 @@ def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
 
 def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
     """Whether to try stages: the user asks for them, or the network has no exact tiles and no option rules them out."""
-    if options.tiling == "stages":
-        return True
+    if options.execution != "auto":
+        return options.execution == "stages"
     exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
     told = report.exactness == "EXACT_2PASS" and (report.proved or not report.proof)
     told &= report.ndim == 3 or len(report.passes) <= MOST_PASSES
-    return (options.tiling is None and not exact and not told and options.resize is None
+    return (options.tiling in (None, "exact") and not exact and not told and options.resize is None
             and options.average != "rot7" and can_be_staged(report))
 
 
@@ -212,8 +212,8 @@ def _architecture(loaded: LoadedModel, module: nn.Module) -> str:
 
 def _check_unstaged(report: ProbeReport, options: PredictorOptions, reason: NotStagedError) -> None:
     """Report why a network cannot run in stages, if the user asked for them or they would have made it exact."""
-    if options.tiling == "stages":
-        raise ModelError(f"{report.network} cannot be run in stages: {reason} (--tiling)") from reason
+    if options.execution == "stages":
+        raise ModelError(f"{report.network} cannot be run in stages: {reason} (--execution)") from reason
     log.info("%s is not run in stages: %s", report.network, reason)
 
 

@@ -12,7 +12,7 @@ from tiler.models.loading.ensemble import MeanOf
 from tiler.models.predictor.averaging import TURNS
 from tiler.models.predictor.heads import ClassRule, Head
 from tiler.models.predictor.scaling import fixed_scaling
-from tiler.ports import Tiling
+from tiler.ports import Execution, Tiling
 
 Kind = Literal["probabilities", "labels", "instances"]
 OUTPUT_TYPES = ("float32", "float16", "uint8", "float64")
@@ -56,6 +56,8 @@ class PredictorOptions:
     tiling
         ``"exact"``, ``"blend"`` (overlapping windows, averaged: an approximation), ``"whole"`` (every input in one
         piece); None means exact, or whole for networks whose output is not a map.
+    execution
+        ``"tiles"``, ``"stages"``, or ``"auto"`` for tiles if they are exact, else stages.
     resize
         ``(y, x)`` to which every input is resized, and from which its result is resized back; for whole tiling only.
     slice_shape
@@ -76,6 +78,7 @@ class PredictorOptions:
     footprint: Footprint | None = None
     slice_shape: tuple[int, int] | None = None
     tiling: Tiling | None = None
+    execution: str = "auto"
     resize: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +88,7 @@ class PredictorOptions:
         _one_of("output type", self.dtype, OUTPUT_TYPES, "--dtype")
         _one_of("average", self.average, (*TURNS, "rot7"), "--average")
         _one_of("way of tiling", self.tiling, (None, *get_args(Tiling)), "--tiling")
+        _one_of("way of execution", self.execution, ("auto", *get_args(Execution)), "--execution")
         if self.resize is not None and min(self.resize) < 1:
             raise ModelError(f"an input is resized to at least one voxel, got {self.resize} (--resize)")
         if self.threads is not None and self.threads < 1:

@@ -67,12 +67,12 @@ class Stages:
     ----------
     outline
         Plans of its stages, by shape of the input.
-    inexact
+    untiled
         Reason why the network cannot be tiled exactly.
     """
 
     outline: StageOutline = field(repr=False)
-    inexact: str
+    untiled: str
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -96,7 +96,7 @@ class Stages:
         return torch.cat([session.staged(each) for each in x.split(1)])
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:
-        return replace(base, tiling="stages", inexact=self.inexact, crops=StagedCrops(predictor))
+        return replace(base, execution="stages", untiled=self.untiled, crops=StagedCrops(predictor))
 
 
 @dataclass(frozen=True, slots=True)

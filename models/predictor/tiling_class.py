@@ -30,7 +30,7 @@ class Geometry:
         How the network runs.
     passes
         The passes before the last one.
-    inexact
+    untiled
         Reason why it cannot be tiled exactly, if it cannot.
     as_map
         Whether its output must be resampled to the grid of its input.
@@ -42,19 +42,19 @@ class Geometry:
     border: Border
     tiling: Tiling = "exact"
     passes: tuple[Pass, ...] = ()
-    inexact: str = ""
+    untiled: str = ""
     as_map: bool = False
     staging: Staging | None = None
 
     @property
     def exact(self) -> bool:
         """Whether the network runs in exact tiles."""
-        return self.tiling == "exact"
+        return self.tiling == "exact" and not self.staged
 
     @property
     def staged(self) -> bool:
         """Whether the network runs in stages."""
-        return self.tiling == "stages"
+        return self.staging is not None
 
 
 def can_be_staged(report: ProbeReport) -> bool:
@@ -66,8 +66,7 @@ def staged_geometry(report: ProbeReport, staging: Staging) -> Geometry:
     """Geometry of a network that runs in stages, on canvases no larger than it needs."""
     axes = [Reach(0, 0, 0, 0, period) for period in staging.periods]
     first = report.offending[0] if report.offending else "stages were asked for"
-    return Geometry(_coupled(report, [_POINT] * (3 - report.ndim) + axes), "zero", "stages", inexact=str(first),
-                    staging=staging)
+    return Geometry(_coupled(report, [_POINT] * (3 - report.ndim) + axes), "zero", untiled=str(first), staging=staging)
 
 
 def _coupled(report: ProbeReport, axes: Sequence[Reach]) -> Footprint:
@@ -129,8 +128,8 @@ def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | Non
     elif tiling == "whole" and plain is not None and (periods := sizes()) is not None:
         # If the network takes the image unchanged, call it directly: no mirrored border is added.
         axes = [_POINT] * (3 - report.ndim) + [Reach(0, 0, 0, 0, period) for period in periods]
-    inexact = str(first) if first else "the proof of its footprint failed"
-    return Geometry(_coupled(report, axes), "zero", tiling, inexact=inexact, as_map=no_map)
+    untiled = str(first) if first else "the proof of its footprint failed"
+    return Geometry(_coupled(report, axes), "zero", tiling, untiled=untiled, as_map=no_map)
 
 
 def _check_size(report: ProbeReport, axes: list[Reach], resize: tuple[int, int]) -> None:

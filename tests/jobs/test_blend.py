@@ -33,7 +33,7 @@ class Relative:
     border: str = "zero"
     in_channels: int = 1
     expects: None = None
-    inexact: str = "norm (Brightest): divides by the largest of its whole input"
+    untiled: str = "norm (Brightest): divides by the largest of its whole input"
     channels: int = 2
     bytes_per_voxel: int = 16
 
@@ -55,7 +55,7 @@ class Relative:
 
     @property
     def capabilities(self):
-        return Capabilities(meaning=self.kind, tiling=self.tiling, inexact=self.inexact, soft=self)
+        return Capabilities(meaning=self.kind, tiling=self.tiling, untiled=self.untiled, soft=self)
 
     def cost(self, tile, batch):
         return Cost(100.0 * np.prod(tile), int(self.bytes_per_voxel * np.prod(tile) * batch))

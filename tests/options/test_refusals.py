@@ -115,6 +115,19 @@ def test_options_that_would_do_nothing_are_refused(options, name, other):
         tiler.Options(**options).resolved()
 
 
+@pytest.mark.parametrize(("options", "words"), [
+    ({"execution": "stages", "tile": 64}, "`tile` belongs to tiles"),
+    ({"execution": "stages", "tiling": "blend"}, "overlapping windows, which are tiles"),
+    ({"execution": "stages", "tiling": "whole"}, "one plain pass over each input, not stages"),
+    ({"execution": "tiles", "tiling": "whole"}, "one plain pass over each input, not tiles"),
+    ({"execution": "stages", "border": "mirror"}, "its own padding at the faces"),
+    ({"execution": "stages", "average": "rot7"}, "seven rotations are averaged over tiles"),
+    ({"tiling": "stages"}, "not one of exact, blend, whole")])
+def test_an_execution_that_contradicts_another_option_is_refused(options, words):
+    with pytest.raises(PlanError, match=words.replace("`", ".?")):
+        tiler.Options(**options).resolved()
+
+
 def test_files_of_weights_are_found_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "a.pth").touch()
     (tmp_path / "b.pth").touch()

@@ -34,7 +34,7 @@ class Compared:
 
 def other_tile(plan: Plan, predictor: Predictor) -> Shape:
     """A legal tile of another size, with a core as close as possible to two thirds of the original core."""
-    if plan.essence["model"].get("average") == "rot7" or not plan.exact:
+    if plan.essence["model"].get("average") == "rot7" or not plan.tiled:
         return plan.tile  # the tile covers the slice, or the result depends on the tile: no other is possible
     cores = []
     for core, axis in zip(plan.footprint.core(plan.tile), plan.footprint.axes, strict=True):

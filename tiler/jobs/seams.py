@@ -54,13 +54,13 @@ def note_of(plan: Plan, source: Source, predictor: Predictor, sink: Sink, part: 
     found = seams_of(plan, source, predictor, sink, list(range(len(plan.grid))), seed=0, part=part)
     if found is None and BlendJob(plan, source, predictor, sink).windows.blended:
         says = (f"the result is blended from windows of {spell(plan.tile)}, an approximation, since "
-                f"{predictor.capabilities.inexact}; no place around the corner of a window is segmented, so that its "
+                f"{predictor.capabilities.untiled}; no place around the corner of a window is segmented, so that its "
                 "error was not measured")
     elif found is None:
         says = f"one window of {spell(plan.tile)} covers every input, so that nothing was blended"
     else:
         says = (f"the result is blended from windows of {spell(plan.tile)}, an approximation, since "
-                f"{predictor.capabilities.inexact}; {found}")
+                f"{predictor.capabilities.untiled}; {found}")
     return {"tiling": plan.tiling, "says": says, "seams": found and found.to_json()}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiler.errors import PlanError
 from tiler.objects.asked import cut_of
-from tiler.options import OF_MODEL, TABLE, KindName, Options, ResolvedOptions
+from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions
 from tiler.ports import Predictor, Source, missing_in
 from tiler.sources import open_source
 
@@ -120,11 +120,17 @@ def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Sour
     return opened
 
 
+def _execution(options: ResolvedOptions) -> str:
+    """The execution that was asked for; tiles, if their size was."""
+    return "tiles" if options.tile is not AUTO else options.execution
+
+
 def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[str, Any]:
     """Keywords of `tiler.models.PredictorOptions`."""
     names = ("device", "precision", "backend", "threads", "average", "ensemble")
     chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
-    chosen |= {"head": options.head, "tiling": options.tiling, "classes": options.classes,
+    chosen |= {"head": options.head, "tiling": options.tiling, "execution": _execution(options),
+               "classes": options.classes,
                "kind": "labels" if options.kind == "instances" and cut_of(options) is None else
                "probabilities" if options.kind == "instances" else options.kind,
                "normalise": "volume" if options.normalise.measured else str(options.normalise)}

@@ -3,7 +3,7 @@
 from tiler.options.declaring import AUTO, AutoType, Option, UnknownOptionError, flag_of, refuse_unknown, table_of
 from tiler.options.given import Options
 from tiler.options.groups.input import Nan
-from tiler.options.groups.model import Average, Head
+from tiler.options.groups.model import Average, ExecutionName, Head
 from tiler.options.groups.resources import Backend, ExecutorName, Precision
 from tiler.options.groups.result import KindName, Ngff, OutputType
 from tiler.options.normalising import Rule, parse_rule
@@ -28,6 +28,7 @@ __all__ = [
     "AutoType",
     "Average",
     "Backend",
+    "ExecutionName",
     "ExecutorName",
     "Head",
     "Keywords",

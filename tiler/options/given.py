@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from tiler.errors import PlanError
 from tiler.machine import cores
-from tiler.options.declaring import refuse_unknown
+from tiler.options.declaring import AUTO, refuse_unknown
 from tiler.options.documents import documented
 from tiler.options.groups.result import KindName
 from tiler.options.table import TABLE, Keywords, ResolvedOptions
@@ -90,6 +90,7 @@ class Options:
             resolved = replace(resolved, threads=max(1, cores() // resolved.processes))
         _check_kind(resolved)
         _check_dependents(resolved)
+        _check_execution(resolved)
         _check_resources(resolved)
         return resolved
 
@@ -122,6 +123,24 @@ def _check_dependents(options: ResolvedOptions) -> None:
     if options.ensemble != TABLE["ensemble"].default and not several:
         raise PlanError("`ensemble` belongs to several `weights`: give their files or a folder, or leave out "
                         "`ensemble`")
+
+
+def _check_execution(options: ResolvedOptions) -> None:
+    """Refuse an execution that contradicts another option."""
+    wanted = options.execution
+    if wanted != "auto" and options.tiling == "whole":
+        raise PlanError(f"`tiling=whole` is one plain pass over each input, not {wanted}: leave out `execution`")
+    if wanted != "stages":
+        return
+    if options.tiling == "blend":
+        raise PlanError("`tiling=blend` averages overlapping windows, which are tiles: leave out `execution`")
+    if options.tile is not AUTO:
+        raise PlanError("`tile` belongs to tiles, `execution=stages` has none: leave out one of them")
+    if options.border == "mirror":
+        raise PlanError("in stages a network meets its own padding at the faces of the volume: say `border=zero`, or "
+                        "leave out `execution`")
+    if options.average == "rot7":
+        raise PlanError("seven rotations are averaged over tiles: say `average=d4`, or leave out `execution`")
 
 
 def _check_resources(options: ResolvedOptions) -> None:

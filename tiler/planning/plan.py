@@ -12,7 +12,7 @@ from tiler.errors import PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape
 from tiler.planning.block_order import in_strips
 from tiler.planning.summary import as_html, as_text, rows_of
-from tiler.ports import Border, Json, Room, Tiling
+from tiler.ports import Border, Execution, Json, Room, Tiling
 
 FORMAT = 1
 
@@ -125,6 +125,7 @@ class Plan:
     strip: Shape = (1, 1, 1)
     cache: int = 0
     tiling: Tiling = "exact"
+    execution: Execution = "tiles"
 
     def __str__(self) -> str:
         return as_text(rows_of(self))
@@ -133,9 +134,14 @@ class Plan:
         return as_html(rows_of(self))
 
     @property
-    def exact(self) -> bool:
+    def tiled(self) -> bool:
         """Whether the run uses exact tiles, whose size does not affect the result."""
-        return self.tiling == "exact"
+        return self.tiling == "exact" and not self.staged
+
+    @property
+    def staged(self) -> bool:
+        """Whether the network runs in stages."""
+        return self.execution == "stages"
 
     @property
     def blended(self) -> bool:

@@ -24,9 +24,10 @@ from tiler.planning.workload import Budget, Choice, Workload, chunk_for
 from tiler.ports import Border, Json, Predictor, Source
 
 AXES = ("z", "y", "x")
-ADVICE = {"whole": "raise --memory, or let every slice be resized (--resize)",
+ADVICE = {"tiles": "raise --memory or lower --tile, --block or --batch",
+          "whole": "raise --memory, or let every slice be resized (--resize)",
           "stages": "raise --memory, or average overlapping windows (--tiling blend)"}
-"""Advice if an input in one piece does not fit into memory, by the way it is run."""
+"""Advice if a tile, or an input in one piece, does not fit into memory."""
 
 
 def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
@@ -68,7 +69,8 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     visit = load.visit(choice, budget)
     peak = budget.used + max(load.bytes(choice) + visit.memory, split)
     if peak > limit:
-        advice = ADVICE.get(predictor.capabilities.tiling, "raise --memory or lower --tile, --block or --batch")
+        can = predictor.capabilities
+        advice = ADVICE["whole" if can.whole else can.execution]
         raise MemoryBudgetError(
             f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
             f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: {advice}")
@@ -94,6 +96,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         estimate=_estimate(load, choice, visit, peak),
         essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
         tiling=predictor.capabilities.tiling,
+        execution=predictor.capabilities.execution,
     )
 
 
@@ -204,7 +207,7 @@ def _region(region: Box | None, source: Source) -> Box:
 
 
 def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
-    if border == "mirror" and not predictor.capabilities.exact:
+    if border == "mirror" and not predictor.capabilities.tiled:
         raise PlanError("a network that is not tiled exactly meets its own padding at the faces of the volume: use "
                         "--border zero")
     if border == "mirror":
@@ -242,6 +245,8 @@ def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
     can = predictor.capabilities
     if not can.exact:
         essence["tiling"] = can.tiling
+    if can.staged:
+        essence["execution"] = can.execution
     if can.passes is not None:
         essence["passes"] = [[asdict(each) for each in orientations] for orientations in can.passes.reductions]
     return essence

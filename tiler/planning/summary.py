@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 TILING = {
     "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
     "whole": "every input in one piece",
-    "stages": "in stages, exactly as the whole input in one pass; some tensors of the network are kept in memory",
 }
+STAGES = "in stages, exactly as the whole input in one pass; some tensors of the network are kept in memory"
 
 
 def rows_of(plan: Plan) -> dict[str, str]:
@@ -39,8 +39,10 @@ def rows_of(plan: Plan) -> dict[str, str]:
     }
     if estimate.passes > 1:
         rows["passes"] = f"{estimate.passes}; the first ones find what global layers need of every whole input"
-    if not plan.exact:
+    if plan.tiling in TILING:
         rows["tiling"] = TILING[plan.tiling]
+    if plan.staged:
+        rows["execution"] = STAGES
     if not estimate.exact:
         rows["note"] = "operations and memory were extrapolated from two small tiles"
     return rows

@@ -13,7 +13,8 @@ from tiler.ports.passes import Passes
 from tiler.ports.volumes import Array, Json
 
 Border = Literal["mirror", "zero"]
-Tiling = Literal["exact", "blend", "whole", "stages"]
+Tiling = Literal["exact", "blend", "whole"]
+Execution = Literal["tiles", "stages"]
 Meaning = Literal["probabilities", "labels"]
 
 
@@ -188,11 +189,13 @@ class Capabilities:
         "probabilities": a value for each class (scores, where the network has no head); "labels": one channel of
         class indices, from which objects can be made.
     tiling
-        "exact": exact tiles. If no tiling computes the network exactly: "blend", overlapping windows that are averaged;
-        "whole", every input in one piece; or "stages", every input in one piece too, but computed in several stages
-        that keep some of the network's tensors and give the same result as one pass.
-    inexact
-        Layer and reason why it cannot be tiled exactly; empty if it can.
+        "exact": the values of one pass over the whole input; "blend": overlapping windows that are averaged; "whole":
+        one plain pass over every input.
+    execution
+        How an exact predictor runs: "tiles" with context, or "stages", each of which computes one of the network's
+        tensors for the whole input.
+    untiled
+        Layer and reason why it cannot run in exact tiles; empty if it can.
     feeders
         Number of threads that may call it at the same time. A device, or a part of one, serves each of them; no result
         depends on which.
@@ -214,7 +217,8 @@ class Capabilities:
 
     meaning: Meaning = "probabilities"
     tiling: Tiling = "exact"
-    inexact: str = ""
+    execution: Execution = "tiles"
+    untiled: str = ""
     feeders: int = 1
     device_memory: int | None = None
     standardised: bool = False
@@ -226,8 +230,18 @@ class Capabilities:
 
     @property
     def exact(self) -> bool:
-        """Whether it is run in exact tiles."""
+        """Whether its values are those of one pass over the whole input."""
         return self.tiling == "exact"
+
+    @property
+    def tiled(self) -> bool:
+        """Whether it runs in exact tiles."""
+        return self.exact and self.execution == "tiles"
+
+    @property
+    def staged(self) -> bool:
+        """Whether it runs in stages."""
+        return self.execution == "stages"
 
     @property
     def blended(self) -> bool:
@@ -242,4 +256,4 @@ class Capabilities:
     @property
     def in_one_piece(self) -> bool:
         """Whether each network input is one tile: a slice, or the volume."""
-        return self.tiling in ("whole", "stages")
+        return self.whole or self.staged

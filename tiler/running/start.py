@@ -142,8 +142,7 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
     with output.lock(), closing(output.resume_journal()) as journal:
         plan = Plan.from_json(journal.header["plan"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
-        opened = open_request(request, {**stored, "tile": plan.tile, "block": plan.block, "border": plan.border,
-                                 "tune": False})
+        opened = open_request(request, {**stored, **_chosen_by(plan)})
         # The ports first: with another model the stored tile may not even be legal.
         check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
         check_same(plan.essence, opened.plan().essence, intent.same_input)
@@ -155,6 +154,12 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
         plan = plan.with_resources(None if wanted.get("batch") is AUTO else wanted.get("batch"), wanted.get("workers"))
         _check_finished_blocks(run_spec(opened, plan, output), intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
+
+
+def _chosen_by(plan: Plan) -> Json:
+    """Options that repeat the choices of a stored plan."""
+    chosen: dict[str, Any] = {"block": plan.block, "border": plan.border, "tune": False}
+    return {**chosen, "execution": "stages"} if plan.staged else {**chosen, "tile": plan.tile}
 
 
 def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, listener: Listener) -> None:

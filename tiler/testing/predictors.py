@@ -167,7 +167,7 @@ class PredictorConformance:
         assert isinstance(can, Capabilities)
         assert can.feeders >= 1
         assert not can.blended or can.soft is not None
-        assert can.exact == (not can.inexact)
+        assert can.tiled == (not can.untiled)
 
     def test_pickling_keeps_result_and_identity(self) -> None:
         import pickle

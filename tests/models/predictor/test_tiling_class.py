@@ -40,7 +40,7 @@ def whole(module, frame, size=(96, 128)):
 def test_attention_is_refused_in_tiles_by_name_with_what_could_be_done(esfpnet):
     _, options = esfpnet
     with pytest.raises(UnboundedContextError, match=r"blocks\.0\.attention .*tiling=.blend. .*tiling=.whole."):
-        tiler.segment(FRAME, "esfpnet-t", tiling="exact", **options, **CPU)
+        tiler.segment(FRAME, "esfpnet-t", execution="tiles", **options, **CPU)
 
 
 def test_attention_runs_in_stages_as_in_one_pass_unasked(esfpnet):
@@ -48,7 +48,7 @@ def test_attention_runs_in_stages_as_in_one_pass_unasked(esfpnet):
     found = np.asarray(tiler.segment(FRAME, "esfpnet-t", **options, **EXACT64))
     expected = whole(module, FRAME)
     assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-10 * np.ptp(expected)
-    assert tiler.plan(FRAME, "esfpnet-t", **options, **CPU).tiling == "stages"
+    assert tiler.plan(FRAME, "esfpnet-t", **options, **CPU).staged
 
 
 def test_frames_in_one_piece_are_the_plain_call_of_each(esfpnet):
@@ -137,7 +137,7 @@ INSTANCE = random_copy(Hourglass(Bottleneck(nn.InstanceNorm2d(4))), 0).float()
 
 def test_instance_norm_is_refused_in_tiles_by_name_and_run_by_consent():
     with pytest.raises(UnboundedContextError, match=r"bottleneck\.norm \(InstanceNorm2d\).*tiling=.blend."):
-        tiler.segment(GREY, INSTANCE, tiling="exact", **CPU)
+        tiler.segment(GREY, INSTANCE, execution="tiles", **CPU)
     exact = np.asarray(tiler.segment(GREY, INSTANCE, tiling="whole", **EXACT64))
     with torch.no_grad():
         expected = INSTANCE.double()(torch.from_numpy(GREY)[None, None].double())[0].numpy()
@@ -166,7 +166,7 @@ class Opaque(nn.Module):
 def test_an_opaque_module_is_named_in_tiles_and_exact_in_stages():
     module = random_copy(Hourglass(Opaque()), 0).float()
     with pytest.raises(ModelError, match=r"bottleneck \(Opaque\).*declare its footprint, or tiling=.blend."):
-        tiler.segment(GREY, module, tiling="exact", **CPU)
+        tiler.segment(GREY, module, execution="tiles", **CPU)
     one, staged = (tiler.segment(GREY, module, tiling=tiling, **EXACT64) for tiling in ("whole", None))
     np.testing.assert_allclose(staged, one, atol=1e-10)
 
@@ -194,6 +194,7 @@ def test_what_makes_no_sense_is_refused():
         (attention, {"tiling": "blend", "resize": 64}, "say --tiling whole"),
         (Classifier(), {"tiling": "blend"}, "of which nothing can be blended"),
         (Classifier(), {"tiling": "exact"}, "cannot be tiled"),
+        (Classifier(), {"execution": "stages"}, "no map"),
         (nn.Conv2d(1, 1, 3), {"tiling": "whole"}, "drops"),
         (attention, {"tiling": "whole", "average": "rot7"}, "--average d4"),
         (nn.Conv3d(1, 1, 3, padding=1), {"tiling": "whole", "resize": 64}, "takes volumes"),

@@ -15,6 +15,7 @@ from tiler.ports import Border, Tiling
 
 Head = Literal["softmax", "sigmoid", "none"]
 Ensemble = Literal["probabilities", "scores"]
+ExecutionName = Literal["auto", "tiles", "stages"]
 Average = Literal["none", "flip4", "rot4", "d4", "rot7"]
 
 
@@ -46,9 +47,13 @@ class ModelKeywords(TypedDict, total=False):
         help="Average over flips and rotations. rot7 resamples and needs one tile that covers the slice.")]
     tiling: Annotated[Tiling, Option(
         group="Model", parse=Choice(Tiling), of_model=True,
-        help="exact; stages, for networks that look at the whole of their input, exact too; blend averages overlapping "
-             "windows, an approximation; whole takes each input in one piece.",
-        otherwise="exact or stages, whichever the network allows, and whole for classifiers")]
+        help="exact gives the values of one pass over the whole input; blend averages overlapping windows, an "
+             "approximation; whole is one plain pass over each input.",
+        otherwise="exact, and whole for classifiers")]
+    execution: Annotated[ExecutionName, Option(
+        group="Model", parse=Choice(ExecutionName), default="auto", of_model=True,
+        help="How exact values are computed: in tiles with context, or in stages, for networks that look at the whole "
+             "of their input. With `tile`, auto means tiles.")]
     resize: Annotated[int | str | Sequence[int], Option(
         group="Model", parse=Sizes(2, auto=False), metavar="SIZE", example="352", of_model=True,
         help="With `tiling=whole`: size that slices are resized to, and their results back from.",
@@ -73,6 +78,7 @@ class ModelOptions:
     head: Head | None
     average: Average
     tiling: Tiling | None
+    execution: ExecutionName
     resize: Shape | None
     border: Border | None
     normalise: Rule
