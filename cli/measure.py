@@ -36,7 +36,7 @@ def measure(labels: str, images: tuple[str, ...], output: str | None, axes: str 
         told = {"objects": len(table["id"]), "columns": list(table), "output": output}
         click.echo(json.dumps(told))
     elif output is None:
-        from tiler.evaluation.measuring import csv_lines
+        from tiler.objects.table_files import csv_lines
 
         for line in csv_lines(table):
             click.echo(line, nl=False)

@@ -14,9 +14,10 @@ from skimage.measure import regionprops_table
 
 from tiler.errors import Interrupted, PlanError
 from tiler.evaluation import measuring
-from tiler.evaluation.measuring import Measured, measure_objects, named, write_csv
+from tiler.evaluation.measuring import Measured, measure_objects, named
 from tiler.geometry import Box, Grid
 from tiler.objects.measures import Measures, Total, compact
+from tiler.objects.table_files import write_csv
 from tiler.running.perform import Silent
 from tiler.sources import open_source
 

@@ -135,7 +135,8 @@ def measure(
         If the labels are not integers, an image has another size, or the file cannot be written; one line.
     """
     # Compiled loops: other commands need not wait for them.
-    from tiler.evaluation.measuring import Measured, check_table, measure_objects, named, write_csv
+    from tiler.evaluation.measuring import Measured, measure_objects, named
+    from tiler.objects.table_files import check_table, write_csv
 
     if output is not None:
         check_table(Path(output))
