@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import string
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,10 +28,16 @@ class Pair:
 
     source: str
     output: Place
+    table: str | None = None
+
+    def over(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of all inputs, with the table of this one."""
+        return {**options, "table": self.table} if self.table is not None else dict(options)
 
 
-def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = None) -> list[Pair]:
-    """One output for each input.
+def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = None,
+            table: str | None = None) -> list[Pair]:
+    """One output for each input, and one table if tables are wanted.
 
     Parameters
     ----------
@@ -40,6 +47,8 @@ def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = No
         A file, a folder, or a name with ``{stem}``; None for the working directory.
     suffix
         Format of outputs that get a name here, such as ``ome.tif``.
+    table
+        Table of objects: a file, or for several inputs a name with ``{stem}``.
 
     Raises
     ------
@@ -52,8 +61,30 @@ def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = No
         place_of(source)  # an address with credentials is refused before it is printed
     sources = list(_expanded(inputs))
     pairs = _by_template(sources, output, suffix) if output and "{" in output else _by_name(sources, output, suffix)
+    if table is not None:
+        pairs = _with_tables(pairs, table)
     _refuse_twins(pairs)
     return pairs
+
+
+def _with_tables(pairs: list[Pair], table: str) -> list[Pair]:
+    if len(pairs) > 1 and "{" not in table:
+        raise PlanError(f"{len(pairs)} inputs need a table each: a name with {{stem}}; {table} names one file",
+                        option="table")
+    return [replace(pair, table=_filled(table, pair.source, "table") if "{" in table else table) for pair in pairs]
+
+
+def _filled(template: str, source: str, option: str) -> str:
+    """A name with the stem of an input in the place of ``{stem}``."""
+    try:
+        names = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
+        if names == {"stem"}:
+            return template.format(stem=stem_of(source))
+    except (ValueError, LookupError):
+        pass
+    what = "an output" if option == "output" else f"a {option}"
+    raise PlanError(f"{template} cannot name {what}: {{stem}} stands for the name of each input, and nothing else in "
+                    "braces", option=option)
 
 
 def _expanded(inputs: tuple[str, ...]) -> Iterator[str]:
@@ -70,14 +101,7 @@ def _expanded(inputs: tuple[str, ...]) -> Iterator[str]:
 def _by_template(sources: list[str], output: str, suffix: str | None) -> list[Pair]:
     if suffix is not None and not output.lower().endswith(f".{suffix}"):
         output = f"{output}.{suffix}"
-    try:
-        names = {field for _, field, _, _ in string.Formatter().parse(output) if field is not None}
-        if names != {"stem"}:
-            raise ValueError(output)
-        return [Pair(source, place_of(output.format(stem=stem_of(source)))) for source in sources]
-    except (ValueError, LookupError):
-        raise PlanError(f"{output} is no name of outputs: {{stem}} stands for the name of each input, and nothing else "
-                        "in braces", option="output") from None
+    return [Pair(source, place_of(_filled(output, source, "output"))) for source in sources]
 
 
 def _by_name(sources: list[str], output: str | None, suffix: str | None) -> list[Pair]:
@@ -108,8 +132,9 @@ def stem_of(source: str) -> str:
 def _refuse_twins(pairs: list[Pair]) -> None:
     seen: dict[Place, str] = {}
     for pair in pairs:
-        target = pair.output.absolute()
-        if target in seen:
-            raise PlanError(f"{seen[target]} and {pair.source} would both be written to {pair.output}: "
-                            "run them apart with -o")
-        seen[target] = pair.source
+        for place in (pair.output, *([] if pair.table is None else [Path(pair.table)])):
+            target = place.absolute()
+            if target in seen:
+                raise PlanError(f"{seen[target]} and {pair.source} would both be written to {place}: "
+                                "run them apart with -o")
+            seen[target] = pair.source

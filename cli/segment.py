@@ -65,7 +65,7 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
     set_up_logging(talking["verbose"], talking["log_file"])
     if (options["verify"] or options["same_input"]) and not options["resume"]:
         raise click.UsageError("--verify and --same-input belong to --resume")
-    pairs = pair_up(inputs, output, suffix)
+    pairs = pair_up(inputs, output, suffix, options["table"])
     options = with_model_opened(options, len(pairs))
     if dry_run:
         return show_plans(pairs, options, talking["as_json"])
@@ -92,7 +92,7 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
-    pairs = pair_up(inputs, output, suffix)
+    pairs = pair_up(inputs, output, suffix, options["table"])
     return show_plans(pairs, with_model_opened(options, len(pairs)), talking["as_json"])
 
 
@@ -113,7 +113,7 @@ def with_model_opened(options: dict[str, Any], inputs: int) -> dict[str, Any]:
 def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int:
     wanted = {name: value for name, value in options.items() if name not in INTENT}
     for pair in pairs:
-        made = api.plan(pair.source, output=pair.output, **wanted)
+        made = api.plan(pair.source, output=pair.output, **pair.over(wanted))
         if as_json:
             told = {"source": pair.source, "output": str(pair.output), "disk_free": room_for(pair.output)}
             click.echo(json.dumps({**told, **made.to_json()}))
@@ -130,7 +130,7 @@ def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop:
     begun = time.monotonic()
     try:
         with listening(talking["quiet"]) as listener:
-            api.segment(pair.source, output=pair.output, listener=listener, stop=stop, **options)
+            api.segment(pair.source, output=pair.output, listener=listener, stop=stop, **pair.over(options))
     except Exception as error:
         log.debug("%s", traceback.format_exc())
         failure = error if isinstance(error, TilerError) else TilerError(unexpected(error))

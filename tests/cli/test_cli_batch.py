@@ -28,6 +28,20 @@ def test_a_name_with_stem_names_the_output_of_each_input(inputs):
     assert outputs(["b.tif"], "{stem}_cells", "ome.tif") == ["b_cells.ome.tif"]
 
 
+def test_a_table_belongs_to_each_input(inputs):
+    def tables(sources, table):
+        return [pair.table for pair in pair_up(tuple(sources), "out/", None, table)]
+
+    assert tables(["b.tif", "a.ome.tif"], "out/{stem}.csv") == ["out/b.csv", "out/a.csv"]
+    assert tables(["b.tif"], "cells.csv") == ["cells.csv"]
+    with pytest.raises(PlanError, match=r"2 inputs need a table each: a name with {stem}; t.csv names one file"):
+        tables(["b.tif", "a.ome.tif"], "t.csv")
+    with pytest.raises(PlanError, match="cannot name a table"):
+        tables(["b.tif"], "{x}.csv")
+    with pytest.raises(PlanError, match=r"would both be written to x.zarr"):
+        pair_up(("b.tif",), "x.zarr", None, "x.zarr")
+
+
 @pytest.mark.parametrize(("output", "suffix", "expected"), [
     (None, "tif", "b_segmented.tif"), (None, None, "b_segmented.zarr"), ("out/", "h5", "out/b_segmented.h5"),
     ("x.ome.tif", "ome.tif", "x.ome.tif"),

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops_table
 
+import tiler
 from tiler.errors import Interrupted, PlanError
 from tiler.evaluation import measuring
 from tiler.evaluation.measuring import Measured, measure_objects, named
 from tiler.geometry import Box, Grid
 from tiler.objects.measures import Measures, Total, compact
-from tiler.objects.table_files import write_csv
+from tiler.objects.table_files import write_table
 from tiler.running.perform import Silent
 from tiler.sources import open_source
 
@@ -114,7 +115,7 @@ def test_the_border_is_that_of_the_volume(place, touches):
 
 def test_a_table_reads_back_equal(tmp_path):
     columns = measured(many_objects(), RANDOM.random((9, 40, 50)))
-    write_csv(columns, tmp_path / "t.csv")
+    write_table(columns, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open() as file:
         heading, *rows = csv.reader(file)
     assert heading == list(columns)
@@ -123,7 +124,7 @@ def test_a_table_reads_back_equal(tmp_path):
 
 
 def test_no_objects_make_an_empty_table(tmp_path):
-    write_csv(measured(np.zeros((2, 3, 4), np.uint8)), tmp_path / "t.csv")
+    write_table(measured(np.zeros((2, 3, 4), np.uint8)), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().startswith("id,voxels,z,y,x,")
 
 
@@ -133,7 +134,7 @@ def test_images_of_one_name_have_columns_of_their_own():
 
 
 @pytest.mark.parametrize(("labels", "image", "message"), [
-    (np.ones((2, 3)), None, "1 channel.s. of float64: objects are measured in one channel of integers"),
+    (np.ones((2, 3)), None, "1 channel.s. of float64, .* the first volume has to hold labels"),
     (np.ones((2, 3), int), np.ones((2, 4)), r"image array has shape \(1, 2, 4\).*labels array have \(1, 2, 3\)"),
     (np.array([[-1]]), None, "negative numbers, which are no ids"),
 ])
@@ -147,3 +148,34 @@ def test_a_stop_leaves_no_table():
     stop.set()
     with pytest.raises(Interrupted, match="0 of 1 blocks"):
         measure_objects(Measured(open_source(np.ones((2, 3), np.uint8)), {}), 1, Silent(), stop)
+
+
+def test_a_region_is_measured_in_the_places_of_the_whole(monkeypatch):
+    monkeypatch.setattr(measuring, "BLOCK", 700)
+    labels = many_objects()
+    part = np.zeros_like(labels)
+    part[2:7, 10:33] = labels[2:7, 10:33]
+    found, told = tiler.measure(labels, roi="2:7,10:33,0:50"), tiler.measure(part)
+    for name in set(told) - {"touches_border"}:
+        np.testing.assert_array_equal(found[name], told[name])
+    assert found["touches_border"][found["z_start"] == 2].all()
+    with pytest.raises(PlanError, match=r"does not lie in array, which has \(9, 40, 50\) voxels"):
+        tiler.measure(labels, roi="2:12,10:33,0:50")
+
+
+@pytest.mark.parametrize(("labels", "warned"), [
+    (RANDOM.integers(1, 250, (2, 40, 50), np.uint8), 1),
+    (np.kron(np.arange(60).reshape(6, 10), np.ones((9, 9), int)), 0)])
+def test_grey_values_are_told_from_labels(labels, warned):
+    heard = Hearing()
+    tiler.measure(labels, listener=heard)
+    assert len(heard.warnings) == warned
+    assert all("looks like a grey image" in line for line in heard.warnings)
+
+
+class Hearing(Silent):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, message):
+        self.warnings.append(message)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 from tiler.api.types import Volume
 from tiler.evaluation.request import Choices
 from tiler.geometry import Box
-from tiler.options import Region, refuse_unknown
+from tiler.options import Region, parse_roi, refuse_unknown
 from tiler.ports import Array, Listener
 from tiler.running.perform import Silent
 from tiler.sources import open_source
@@ -95,6 +95,7 @@ def measure(
     labels: Volume,
     *images: Volume,
     output: str | Path | None = None,
+    roi: Region | str | Box | Sequence[slice] | None = None,
     axes: str | None = None,
     workers: int = 2,
     listener: Listener | None = None,
@@ -109,7 +110,10 @@ def measure(
     *images
         Volumes of the same size, such as the segmented image or probabilities, as for `open_volume`.
     output
-        CSV file to write; ``tiler measure`` writes the same.
+        ``.csv`` or ``.parquet`` file to write; ``tiler measure`` writes the same. Parquet needs pyarrow.
+    roi
+        Region to measure, as for `segment`: voxels outside it are not counted, and places are those in the whole
+        volume.
     axes
         Names of the axes of all volumes, if the files do not contain them.
     workers
@@ -136,12 +140,15 @@ def measure(
     """
     # Compiled loops: other commands need not wait for them.
     from tiler.evaluation.measuring import Measured, measure_objects, named
-    from tiler.objects.table_files import check_table, write_csv
+    from tiler.objects.table_files import check_table, write_table
 
     if output is not None:
         check_table(Path(output))
-    measured = Measured(open_source(labels, axes=axes), named([open_source(image, axes=axes) for image in images]))
+    region = None if roi is None else parse_roi(roi)
+    opened = [open_source(volume, axes=axes, time=None if region is None else region.time)
+              for volume in (labels, *images)]
+    measured = Measured(opened[0], named(opened[1:]), region)
     columns = measure_objects(measured, workers, listener or Silent(), stop or threading.Event())
     if output is not None:
-        write_csv(columns, Path(output))
+        write_table(columns, Path(output))
     return columns

@@ -11,7 +11,7 @@ from tiler.errors import SinkError
 from tiler.jobs.segment import checksum_of
 from tiler.ports import Array, InspectedSink, Json
 from tiler.running.journal import Journal
-from tiler.running.stage import Stage
+from tiler.running.stage import Stage, output_stage
 from tiler.sinks.inspection import unlike
 
 
@@ -71,14 +71,14 @@ def read_all(stages: Sequence[Stage], journal: Journal, finished: bool) -> Store
     Parameters
     ----------
     stages
-        The stages of the run; the last one writes the output.
+        The stages of the run.
     journal
         Its record.
     finished
         Whether the output is complete; temporary data of earlier stages are gone then.
     """
-    last, values, damaged = stages[-1], Values(), list[str]()
-    for stage in stages[-1:] if finished else stages:
+    last, values, damaged = output_stage(stages), Values(), list[str]()
+    for stage in [last] if finished else stages:
         noted = values if stage is last else Values()
         damaged += [stage.where(index) for index, record in sorted(journal.records(stage.name).items())
                     if not _gives_checksum(stage, index, record, noted)]

@@ -24,7 +24,7 @@ from tiler.running.journal import Journal
 from tiler.running.output import Output, State
 from tiler.running.output_state import check_same
 from tiler.running.run_spec import RunSpec
-from tiler.running.stage import Stage
+from tiler.running.stage import Stage, output_stage
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec
 
@@ -122,7 +122,7 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     journal = Journal.load(output.journal_place)
     header = journal.header
     plan = Plan.from_json(header["plan"])
-    stored = _options(header, moved) | {"tile": None, "block": None, "border": plan.border}
+    stored = _options(header, moved) | {"tile": None, "block": None, "border": plan.border, "table": None}
     ports = header["source"] if moved.source is None else moved.source, _model(header, moved)
     as_run = open_all(*ports, Options(), trust, stored)
     _check_ports(plan, as_run, moved)
@@ -130,8 +130,8 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     scored = open_all(*ports, Options(), trust, {**stored, **scores})
     run = run_spec(as_run, plan, output)
     stages = stages_of(run)
-    last = stages[-1]
-    assert last.sink is not None, "the last stage writes the output"
+    last = output_stage(stages)
+    assert last.sink is not None
     stored_voxels = read_all(stages, journal, state is State.FINISHED)
     damaged = stored_voxels.damaged
     check = Recomputation(run, journal, last.sink, scored.predictor)

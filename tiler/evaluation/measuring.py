@@ -14,11 +14,16 @@ import numpy as np
 from tiler.bounded_map import bounded_map
 from tiler.errors import Interrupted, PlanError
 from tiler.evaluation.pair import block_shape
-from tiler.geometry import Box, Grid
+from tiler.geometry import Box, Grid, Span
 from tiler.objects.columns import Columns, columns_of
 from tiler.objects.measures import Measures, Total
+from tiler.options import Region
 from tiler.ports import Listener, Source
 
+SAMPLE = (1, 256, 256)
+"""Voxels of the middle in which labels are told from grey values."""
+FEW = 200
+"""Pairs of voxels that say nothing yet."""
 BLOCK = 1 << 22
 """Voxels read at once by one worker."""
 
@@ -33,10 +38,13 @@ class Measured:
         One channel of integers; 0 is background.
     images
         Volumes of the same ``(z, y, x)`` shape, by the prefix of their columns.
+    roi
+        Region to measure, in whose voxels alone objects count; None for all.
     """
 
     labels: Source
     images: Mapping[str, Source]
+    roi: Region | None = None
 
     def check(self) -> None:
         """Refuse what cannot be measured, before a voxel is read.
@@ -48,8 +56,12 @@ class Measured:
         """
         labels = self.labels
         if labels.dtype.kind not in "iub" or labels.shape[0] > 1:
-            raise PlanError(f"{labels.name} holds {labels.shape[0]} channel(s) of {labels.dtype}: objects are measured "
-                            "in one channel of integers (segment with `kind=instances`)")
+            raise PlanError(f"{labels.name} holds {labels.shape[0]} channel(s) of {labels.dtype}, so that it looks "
+                            "like an image: the first volume has to hold labels, one channel of integers in which each "
+                            "number is an object (segment with `kind=instances`)")
+        if any(span.stop > size for span, size in zip(self.region.spans, labels.shape[1:], strict=True)):
+            raise PlanError(f"the region {self.region} does not lie in {labels.name}, which has {labels.shape[1:]} "
+                            "voxels (z, y, x)", option="roi")
         for image in self.images.values():
             if image.shape[1:] != labels.shape[1:]:
                 raise PlanError(f"the image {image.name} has shape {image.shape[1:]} (z, y, x), the labels "
@@ -59,8 +71,20 @@ class Measured:
 
     def blocks(self) -> Grid:
         """Whole units of the labels."""
+        return Grid(self.region, block_shape(self.labels.read_unit, self.region.shape, BLOCK))
+
+    @property
+    def region(self) -> Box:
         shape = self.labels.shape[1:]
-        return Grid(Box.of_shape(shape), block_shape(self.labels.read_unit, shape, BLOCK))
+        return Box.of_shape(shape) if self.roi is None else self.roi.within(shape)
+
+    def looks_grey(self) -> bool:
+        """Whether neighbours along x mostly differ in the middle of the region, as grey values do."""
+        middle = Box(tuple(_middle(span, side) for span, side in zip(self.region.spans, SAMPLE, strict=True)))
+        (values,) = self.labels.read(middle)
+        left, right = values[..., :-1], values[..., 1:]
+        inside = (left != 0) & (right != 0)
+        return inside.sum() > FEW and bool((left != right)[inside].mean() > 0.5)
 
     def table(self, box: Box) -> Measures:
         """Measures of one block."""
@@ -88,6 +112,9 @@ def measure_objects(measured: Measured, workers: int, listener: Listener, stop: 
         If something cannot be measured.
     """
     measured.check()
+    if measured.looks_grey():
+        listener.warn(f"{measured.labels.name} looks like a grey image, since most neighbouring voxels differ: the "
+                      "first volume has to hold labels, in which each number is an object, and images follow it")
     blocks = measured.blocks()
     listener.stage("measure")
     listener.started(len(blocks), 0)
@@ -99,7 +126,12 @@ def measure_objects(measured: Measured, workers: int, listener: Listener, stop: 
             listener.finished_block(done - 1, blocks[done - 1].voxels)
     if done < len(blocks):
         raise Interrupted(f"interrupted after {done} of {len(blocks)} blocks: nothing was measured")
-    return columns_of(total.result(), measured.labels.shape[1:], measured.labels.calibration, measured.channels())
+    return columns_of(total.result(), blocks.region, measured.labels.calibration, measured.channels())
+
+
+def _middle(span: Span, side: int) -> Span:
+    start = max(span.start, (span.start + span.stop - side) // 2)
+    return Span(start, min(span.stop, start + side))
 
 
 def named(images: Sequence[Source]) -> dict[str, Source]:

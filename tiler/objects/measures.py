@@ -7,18 +7,22 @@ sums of coordinates and bounding boxes are integers; means and variances are mer
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from tiler.geometry import Shape
+from tiler.geometry import Box, Shape
 from tiler.metrics.jit import compiled
 from tiler.ports import Array
 
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+VALUES = ("mean", "squares", "least", "most")
+"""Columns of `Values`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +102,19 @@ class Measures:
         return Measures(ids[first], np.add.reduceat(voxels, first), np.add.reduceat(sums, first),
                         np.minimum.reduceat(starts, first), np.maximum.reduceat(stops, first), images)
 
+    def arrays(self) -> dict[str, Array]:
+        """The table as arrays of its own, from which `of_arrays` makes it again."""
+        images = {name: np.array([getattr(values, name) for values in self.images]).reshape(-1, len(self.ids))
+                  for name in VALUES}
+        return {"ids": self.ids, "voxels": self.voxels, "sums": self.sums, "starts": self.starts, "stops": self.stops,
+                **images}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Array]) -> Measures:
+        images = zip(*(arrays[name] for name in VALUES), strict=True)
+        return cls(arrays["ids"], arrays["voxels"], arrays["sums"], arrays["starts"], arrays["stops"],
+                   tuple(Values(*columns) for columns in images))
+
     @property
     def _columns(self) -> tuple[Array, ...]:
         return self.ids, self.voxels, self.sums, self.starts, self.stops
@@ -107,11 +124,10 @@ class Measures:
         """``(n, 3)``: centroids z, y, x in voxels; the middle of the first voxel is 0."""
         return self.sums / self.voxels[:, None]
 
-    def touches(self, volume: Shape) -> npt.NDArray[np.bool_]:
-        """``(n,)``: whether an object touches the border of a volume ``(z, y, x)``; axes of length 1 are ignored."""
-        sizes = np.array(volume)
-        at_border = (self.starts == 0) | (self.stops == sizes)
-        found: npt.NDArray[np.bool_] = at_border[:, sizes > 1].any(axis=1)
+    def touches(self, region: Box) -> npt.NDArray[np.bool_]:
+        """``(n,)``: whether an object touches the border of a region; axes of length 1 are ignored."""
+        at_border = (self.starts == region.start) | (self.stops == region.stop)
+        found: npt.NDArray[np.bool_] = at_border[:, np.array(region.shape) > 1].any(axis=1)
         return found
 
 
@@ -125,7 +141,7 @@ def _values(index: Array, image: Array, count: int) -> Values:
 def _merged(one: Values, other: Values, order: Ints, first: Ints, voxels: Ints) -> Values:
     """Values of the rows of two tables: sorted by ``order``, the rows of one object begin at each ``first``."""
     mean, squares, least, most = (np.concatenate([getattr(one, name), getattr(other, name)])[order]
-                                  for name in ("mean", "squares", "least", "most"))
+                                  for name in VALUES)
     total = np.add.reduceat(voxels, first)
     rows = np.diff(np.append(first, len(voxels)))
     middle = np.add.reduceat(mean * voxels, first) / total

@@ -15,6 +15,7 @@ from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
 from tiler.objects.asked import check_rules, rules_of
 from tiler.objects.rules import Rules
+from tiler.objects.table_files import check_format
 from tiler.opening.models import OpenedModel, fixed_by, is_predictor, predictor_of, refuse_model_options
 from tiler.options import AUTO, Options, ResolvedOptions, parse_rule
 from tiler.planning.plan import Plan, Settings
@@ -67,8 +68,9 @@ class Opened:
             split = rules.memory(self.source.shape[1:] if self.region is None else self.region.shape)
         if self.part is not None:
             extra = {**extra, "part": self.part.to_json()}
-        return resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
+        plan = resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
                        tune=self.options.tune, split=split)
+        return replace(plan, table="" if self.options.table is None else str(self.options.table))
 
     def to_json(self) -> dict[str, Any]:
         """The known options, with which the same source and predictor can be opened again."""
@@ -99,6 +101,8 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     elif is_predictor(model):
         known = {"kind": model.capabilities.meaning, **known}
     resolved = options.over(known).resolved()
+    if resolved.table is not None:
+        check_format(resolved.table, "table")
     volume = open_source(source, axes=resolved.axes, channel=resolved.channel, missing=resolved.missing, trust=trust,
                          time=None if resolved.roi is None else resolved.roi.time)
     predictor = predictor_of(model, resolved, trust, volume)

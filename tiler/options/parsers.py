@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from tiler.errors import PlanError
@@ -135,6 +136,17 @@ class Volume:
         if not (hasattr(value, "shape") and hasattr(value, "dtype")):
             raise PlanError(f"{value!r} is neither a path nor an array", option=option)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """The path of a file to write, made absolute; no address of an object store."""
+
+    def __call__(self, value: Any, option: str) -> Path:
+        text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
+        if not isinstance(text, str) or not text or "://" in text:
+            raise PlanError(f"{value!r} is not the path of a file", option=option)
+        return Path(os.path.abspath(text))
 
 
 @dataclass(frozen=True, slots=True)

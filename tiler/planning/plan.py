@@ -106,7 +106,8 @@ class Plan:
 
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
     the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
-    estimates are not part of it: a run may resume with others.
+    estimates are not part of it: a run may resume with others. ``table`` is the file of the table of objects, if one is
+    written.
     """
 
     region: Box
@@ -126,6 +127,7 @@ class Plan:
     cache: int = 0
     tiling: Tiling = "exact"
     execution: Execution = "tiles"
+    table: str = ""
 
     def __str__(self) -> str:
         return as_text(rows_of(self))

@@ -37,6 +37,8 @@ def rows_of(plan: Plan) -> dict[str, str]:
         "peak memory": f"{size(estimate.peak_bytes)} of {size(plan.memory)}",
         "fingerprint": plan.fingerprint[:16],
     }
+    if plan.table:
+        rows["table of objects"] = plan.table
     if estimate.passes > 1:
         rows["passes"] = f"{estimate.passes}; the first ones find what global layers need of every whole input"
     if plan.tiling in TILING:

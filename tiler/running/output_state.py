@@ -67,6 +67,32 @@ def check_intent(output: Output, intent: Intent) -> None:
         raise SinkError(f"{output} has an unfinished run: {ways}")
 
 
+def check_table(table: Path | None, intent: Intent, stored: Json | None = None) -> None:
+    """Refuse to replace a table, or to resume a run with another one.
+
+    Parameters
+    ----------
+    table
+        The table that is asked for.
+    intent
+        What may happen to files that exist.
+    stored
+        Options of the run to resume.
+
+    Raises
+    ------
+    SinkError
+        The message says what to change.
+    """
+    if table is None:
+        return
+    if stored is None and not intent.overwrite and table.exists():
+        raise SinkError(f"{table} exists: `overwrite=True` replaces it, or choose another name", option="table")
+    if stored is not None and str(table) != stored.get("table"):
+        raise SinkError(f"the run to resume writes {stored.get('table', 'no table')}, not {table}: leave out `table`; "
+                        "tiler measure makes a table of a finished output")
+
+
 def check_same(stored: Json, now: Json, same_input: bool) -> None:
     """Compare the fields of ``now`` that can change the result with the stored ones.
 

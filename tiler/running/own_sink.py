@@ -12,7 +12,7 @@ from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
 from tiler.ports import Listener, OutputSpec, Sink
 from tiler.running.destination import InMemory
-from tiler.running.output_state import Intent
+from tiler.running.output_state import Intent, check_table
 from tiler.running.perform import Memo, perform
 from tiler.running.start import Request, executor_of, open_request, run_spec
 
@@ -38,6 +38,7 @@ def run_to_sink(request: Request, sink: Sink, listener: Listener, stop: threadin
     if request.intent != Intent():
         raise SinkError("a sink has no journal: `resume`, `overwrite`, `verify` and `same_input` are for paths")
     request.options.refuse(OF_ZARR, "a sink of your own decides how it stores voxels")
+    check_table(request.options.get("table"), request.intent)
     opened = open_request(request)
     plan = _aligned(opened, opened.plan(), sink)
     return perform(run_spec(opened, plan, IntoSink(sink)), Memo(), executor_of(plan, opened), listener, stop)

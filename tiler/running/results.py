@@ -14,6 +14,7 @@ from tiler.running.output_spec import network_spec
 from tiler.running.run_spec import Result, RunSpec
 from tiler.running.stage import Stage
 from tiler.running.stages import NetworkStage
+from tiler.running.table_stages import table_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,10 @@ class Instances:
         numbered = replace(wanted, dtype=run.dtype, kind=self.kind.name)
         grid = Grid(Box.of_shape(run.plan.region.shape), run.plan.block)
         stages = ObjectStages(rules, grid, run.output, numbered, run.part, run.plan.region.start)
-        return [network, *stages.of(network.output, run.output.sink(numbered))]
+        output = run.output.sink(numbered)
+        probability = None if rules.threshold is None else network.output
+        table = [] if run.table is None else table_stages(run.table, grid, run.output, numbered, output, probability)
+        return [network, *stages.of(network.output, output), *table]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """Largest difference between the probabilities of the best choice and of the stored background or foreground.

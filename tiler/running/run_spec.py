@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,8 @@ class RunSpec:
         Part of the volume that is segmented; None for all of it.
     dtype
         Dtype of the output, for results whose dtype does not come from the network.
+    table
+        Table of the objects to write; None for none.
     storage
         Options for the storage of a zarr output, by keyword.
     attributes
@@ -51,6 +54,7 @@ class RunSpec:
     rules: Rules | None = None
     part: Part | None = None
     dtype: np.dtype[Any] | None = None
+    table: Path | None = None
     storage: Json = field(default_factory=dict)
     attributes: Json = field(default_factory=dict)
 

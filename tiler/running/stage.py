@@ -83,16 +83,27 @@ class Stage(ABC):
         """
         return {}, {}
 
+    def is_there(self) -> bool:
+        """Whether files that the stage wrote beside its sink are still there."""
+        return True
+
     def where(self, index: int) -> str:
         """Name of a block in messages."""
         return f"block {index} at {self.grid[index]}"
+
+
+def output_stage(stages: Sequence[Stage]) -> Stage:
+    """The stage that writes the output: the last one with a sink."""
+    return next(stage for stage in reversed(stages) if stage.sink is not None)
 
 
 def is_sound(stage: Stage, index: int, record: Json) -> bool:
     """Whether the stored voxels of a block can be read and match the checksum of its record."""
     sink = stage.sink
     try:
-        return sink is None or checksum_of(map(sink.read, stage.stored(index))) == record["checksum"]
+        if sink is None:
+            return stage.is_there()
+        return bool(checksum_of(map(sink.read, stage.stored(index))) == record["checksum"])
     except DamagedError:
         return False
 
@@ -100,4 +111,6 @@ def is_sound(stage: Stage, index: int, record: Json) -> bool:
 def is_touched(stage: Stage, index: int, record: Json) -> bool:
     """Whether the files of a block changed after writing, as far as their stamps show."""
     sink = stage.sink
-    return "stamp" in record and sink is not None and stamped(sink, stage.stored(index)) != {"stamp": record["stamp"]}
+    if sink is None:
+        return not stage.is_there()
+    return "stamp" in record and stamped(sink, stage.stored(index)) != {"stamp": record["stamp"]}

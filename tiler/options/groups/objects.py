@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from tiler.options.declaring import Option
-from tiler.options.parsers import Among, Choice, Flag, Real, Whole
+from tiler.options.parsers import Among, Choice, Flag, NewFile, Real, Whole
 
 Split = Literal["none", "watershed"]
 Seeds = Literal["distance", "probability"]
@@ -52,6 +54,12 @@ class ObjectsKeywords(TypedDict, total=False):
         help="Join instances of a section and the next that overlap each other most, from this intersection over "
              "union on. Needs 4 or 8 as connectivity.",
         otherwise="sections stay apart")]
+    table: Annotated[str | os.PathLike[str], Option(
+        group="Objects", parse=NewFile(), metavar="FILE", example="cells.csv", of_output=True,
+        help="Write a row for each instance to this .csv or .parquet file, as `tiler measure` does: size, place, "
+             "sections, and the probability inside where instances are cut from one (`threshold`). For several "
+             "inputs a name with {stem}.",
+        otherwise="no table")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +76,4 @@ class ObjectsOptions:
     split_limit: int
     grow: int
     link: float | None
+    table: Path | None
