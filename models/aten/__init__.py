@@ -7,5 +7,6 @@
     operators   one table: for every operator its maps, and how a part is made
     program     from a wanted box backwards to what it needs, then forwards on exactly that
     stored      which tensors are kept whole between two stages
-    staged      the network run stage by stage, each tensor block by block
+    staged      the stages, their blocks, and what each block reads
+    staged_network  the network run stage by stage, each tensor block by block
 """

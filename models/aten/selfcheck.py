@@ -17,7 +17,8 @@ from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.aten.random_weights import random_copy
 from tiler.models.aten.record import record
 from tiler.models.aten.sizes import LEAST_SIDES, canvas_of, first_taken, least_periods
-from tiler.models.aten.staged import StagedNetwork, StagedPlan
+from tiler.models.aten.staged import StagedPlan
+from tiler.models.aten.staged_network import StagedNetwork
 
 TOLERANCE = 1e-10
 """Largest difference, as a share of the output's range."""

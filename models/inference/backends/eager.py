@@ -11,7 +11,8 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Box
-from tiler.models.aten.staged import StagedNetwork, StagedPlan
+from tiler.models.aten.staged import StagedPlan
+from tiler.models.aten.staged_network import StagedNetwork
 from tiler.models.cropping import Cropper
 from tiler.models.inference.backends import Setting
 from tiler.models.loading.returned import outputs_of

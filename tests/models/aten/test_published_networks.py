@@ -9,7 +9,7 @@ from torch import nn
 
 from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.aten.random_weights import random_copy
-from tiler.models.aten.staged import staged
+from tiler.models.aten.staged_network import staged
 
 
 @pytest.mark.slow

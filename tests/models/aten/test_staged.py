@@ -13,7 +13,8 @@ from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.modules import on_meta
 from tiler.models.aten.rule import RULES
 from tiler.models.aten.selfcheck import check_stages
-from tiler.models.aten.staged import StagedPlan, staged
+from tiler.models.aten.staged import StagedPlan
+from tiler.models.aten.staged_network import staged
 from tiler.models.aten.statistics import Moments, reduction
 from tiler.models.aten.stored import blocks_of
 
