@@ -31,7 +31,7 @@ KEPT_PROGRAMS = 1 << 12
 """Largest number of programs kept at a time: some 10 kB each."""
 
 
-@dataclass
+@dataclass(eq=False)
 class StagedPlan:
     """The plan for inputs of one shape, the same for every network of one architecture.
 

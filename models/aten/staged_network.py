@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -15,6 +15,12 @@ from tiler.models.aten.maps import Ranges, lengths, whole
 from tiler.models.aten.program import Boxed
 from tiler.models.aten.rule import cut
 from tiler.models.aten.staged import StagedPlan
+
+After = Callable[[torch.Tensor], torch.Tensor]
+
+
+def unchanged(block: torch.Tensor) -> torch.Tensor:
+    return block
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +82,30 @@ class StagedNetwork:
         self.device = next((tensor.device for tensor in named.values()), torch.device("cpu"))
         self._constants = dict(_constants(plan.graph, named, self.device))
 
-    def __call__(self, x: torch.Tensor, box: Ranges | None = None) -> torch.Tensor:
-        """The output, or a box of it, given as one range per axis."""
+    def __call__(self, x: torch.Tensor, box: Ranges | None = None, after: After = unchanged) -> torch.Tensor:
+        """The output, or a box of it.
+
+        Parameters
+        ----------
+        x
+            The input, contiguous.
+        box
+            One range per axis; None for the whole output.
+        after
+            Function of every block of the output, of the same size.
+        """
         plan, wanted = self.plan, whole(self.plan.shape) if box is None else box
         values: dict[int, Boxed] = {0: (x, whole(tuple(x.shape)))}
         output = plan.graph.output
         if output in values or output in self._constants:
-            return cut(*{**self._constants, **values}[output], wanted)
+            return after(cut(*{**self._constants, **values}[output], wanted))
         parts = (parts_of(plan, 0, cut(*values[0], block).contiguous()) for block in plan.blocks(0, values[0][1]))
         learned = learned_from(plan, 0, parts, self.device)
         extents = plan.extents(wanted)
         last = plan.last_readers(extents)
         for target, extent in extents.items():
-            values[target], found = self._stage(target, extent, values, learned)
+            then = after if target == output else unchanged
+            values[target], found = self._stage(target, extent, values, learned, then)
             learned |= found
             for number in last.get(target, ()):
                 values.pop(number, None)
@@ -108,24 +125,20 @@ class StagedNetwork:
         """
         return self.plan.program(target, block)({**self._constants, **learned.given, **leaves}, learned.known)
 
-    def _stage(self, target: int, extent: Ranges, leaves: Mapping[int, Boxed], learned: Learned
+    def _stage(self, target: int, extent: Ranges, leaves: Mapping[int, Boxed], learned: Learned, after: After
                ) -> tuple[Boxed, Learned]:
-        """A stored tensor with its statistics."""
-        blocks = self.plan.blocks(target, extent)
-        if len(blocks) == 1:
-            made = self.made(target, extent, leaves, learned)
-            found = learned_from(self.plan, target, [parts_of(self.plan, target, made)], self.device)
-            return (made.contiguous(), extent), found  # laid out as a tensor of several blocks is
-        out = torch.empty(lengths(extent), dtype=self.plan.graph.nodes[target].dtype, device=self.device)
-
-        def parts() -> Iterator[list[Any]]:
-            for block in blocks:
-                made = self.made(target, block, leaves, learned)
-                cut(out, extent, block).copy_(made)
-                yield parts_of(self.plan, target, made)
-
-        every = list(parts())
-        return (out, extent), learned_from(self.plan, target, every, self.device)
+        """A stored tensor with its statistics, which are those before ``after``."""
+        parts, out = list[list[Any]](), torch.empty(0)
+        for block in self.plan.blocks(target, extent):
+            made = self.made(target, block, leaves, learned)
+            parts.append(parts_of(self.plan, target, made))
+            made = after(made)
+            if block == extent:
+                out = made.contiguous()  # laid out as a tensor of several blocks is
+                break
+            out = out if parts[1:] else torch.empty(lengths(extent), dtype=made.dtype, device=made.device)
+            cut(out, extent, block).copy_(made)
+        return (out, extent), learned_from(self.plan, target, parts, self.device)
 
 
 def _constants(graph: Graph, named: Mapping[str, torch.Tensor], device: torch.device) -> Iterator[tuple[int, Boxed]]:

@@ -79,15 +79,14 @@ class TorchCrops:
         x = predictor.prepared(session, part)
         total: torch.Tensor | None = None
         for turn in turns:
-            scores = self._scores(session, turn.apply(x), self._turned(crop, turn, tile))
-            made = turn.undo(predictor.head(scores))
+            made = turn.undo(self._values(session, turn.apply(x), self._turned(crop, turn, tile)))
             total = made if total is None else total.add_(made)
         assert total is not None
         mean = total if len(turns) == 1 else total.div_(len(turns))
         return session.download(predictor.written(mean))
 
-    def _scores(self, session: Session, x: torch.Tensor, crop: Box) -> torch.Tensor:
-        return session.cropped(x, crop)
+    def _values(self, session: Session, x: torch.Tensor, crop: Box) -> torch.Tensor:
+        return self.predictor.head(session.cropped(x, crop))
 
     @property
     def _turns(self) -> Turns:

@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 
 from tiler.geometry import Box
+from tiler.models.aten.staged import StagedPlan
+from tiler.models.aten.staged_network import After, unchanged
 from tiler.models.inference.backends import CroppingRunner, Setting, StagingRunner, open_backend
 from tiler.models.inference.devices import device_errors, float32_products, memory_of, model_of, threads_of
 from tiler.models.inference.feeders import Feeder, Feeders, ways_to
@@ -62,9 +64,15 @@ class Session:
         """The scores in one box of the output, for networks and backends that can compute a box on its own."""
         return cast(CroppingRunner, self.feeder.runner).cropped(x, crop)
 
-    def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor:
+    def staged(self, x: torch.Tensor, plan: StagedPlan, crop: Box | None = None, after: After = unchanged
+               ) -> torch.Tensor:
         """The scores of one input ``(1, c, [z], y, x)``, or a box of them, computed stage by stage."""
-        return cast(StagingRunner, self.feeder.runner).staged(x, crop)
+        return self.staging.staged(x, plan, crop, after)
+
+    @property
+    def staging(self) -> StagingRunner:
+        """The network as one that runs in stages."""
+        return cast(StagingRunner, self.feeder.runner)
 
     def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
         """Reduce the inputs of global layers over a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""

@@ -151,7 +151,7 @@ def evaluator_of(
 ) -> Evaluator:
     """The evaluator of a network with that geometry."""
     if geometry.staged:
-        return Stages(StageOutline(loaded.meta, precision), geometry.untiled)
+        return Stages(StageOutline(loaded, precision), geometry.untiled)
     if not geometry.exact:
         return Inexact(geometry.tiling, geometry.untiled)
     if geometry.passes:

@@ -2,58 +2,72 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Box, Shape, Span
 from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.maps import whole
 from tiler.models.aten.staged import BLOCK_VOXELS, StagedPlan
-from tiler.models.cropping import Outline
 from tiler.models.cropping.predictor import TorchCrops
 from tiler.models.inference.network import Session
+from tiler.models.loading.loaded_model import LoadedModel
 from tiler.ports import Capabilities
 
 if TYPE_CHECKING:
     from tiler.models.predictor.torch_predictor import TorchPredictor
 
 
+KEPT_PLANS = 4
+"""Number of plans that a process keeps: those of one shape, of its quarter turn, and of a network before."""
+
+_plans: dict[str, StagedPlan] = {}
+_planning = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
 class StageOutline:
-    """Plans of a network's stages, by shape of its input. Pickling drops the recordings.
+    """Plans of a network's stages, by shape of its input. A process keeps the latest ones.
 
     Parameters
     ----------
-    meta
-        Function that returns the network without its values.
+    model
+        The network.
     dtype
         Number format of its activations.
     """
 
-    def __init__(self, meta: Callable[[], nn.Module], dtype: torch.dtype) -> None:
-        self._meta, self._dtype = meta, dtype
+    model: LoadedModel
+    dtype: torch.dtype
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._meta, self._dtype)
-
-    @lru_cache(maxsize=2)  # noqa: B019  an outline lives as long as its predictor
-    def plan(self, shape: tuple[int, ...]) -> StagedPlan:
-        """The plan for an input ``(1, c, [z], y, x)``.
+    def plan(self, shape: tuple[int, ...], voxels: int | None = None) -> StagedPlan:
+        """The plan for an input ``(1, c, [z], y, x)``, with blocks of at most this number of voxels.
 
         Raises
         ------
         ModelError
             If the network cannot be run in stages at that size.
         """
+        key = json.dumps([dict(self.model.identity), str(self.dtype), shape, voxels], sort_keys=True)
+        with _planning:
+            if key not in _plans:
+                made = self._plan(shape, voxels)
+                while len(_plans) >= KEPT_PLANS:
+                    del _plans[next(iter(_plans))]
+                _plans[key] = made
+            return _plans[key]
+
+    def _plan(self, shape: tuple[int, ...], voxels: int | None) -> StagedPlan:
         try:
             with torch.inference_mode(False), torch.no_grad():
-                return StagedPlan.of(self._meta().to(self._dtype), shape)
+                return StagedPlan.of(self.model.meta().to(self.dtype), shape, voxels)
         except NotStagedError as reason:
             raise ModelError(f"an input of {'x'.join(map(str, shape[2:]))} cannot be run in stages: {reason}: use "
                              "--tiling blend, an approximation, or --tiling whole") from reason
@@ -93,20 +107,23 @@ class Stages:
         return plan.peak(whole(plan.shape)) + image
 
     def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
-        return torch.cat([session.staged(each) for each in x.split(1)])
+        plan = self.outline.plan((1, *x.shape[1:]))
+        return torch.cat([session.staged(each, plan) for each in x.split(1)])
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:
-        return replace(base, execution="stages", untiled=self.untiled, crops=StagedCrops(predictor))
+        crops = StagedCrops(predictor, self.outline)
+        return replace(base, execution="stages", untiled=self.untiled, crops=crops)
 
 
 @dataclass(frozen=True, slots=True)
 class StagedCrops(TorchCrops):
     """`tiler.ports.Crops`: parts of a result, computed from the whole input only where they need it."""
 
-    outline: Outline | None = None
+    outline: StageOutline  # type: ignore[assignment]  # that of stages in place of that of crops
 
-    def _scores(self, session: Session, x: torch.Tensor, crop: Box) -> torch.Tensor:
-        return torch.cat([session.staged(each, crop) for each in x.split(1)])
+    def _values(self, session: Session, x: torch.Tensor, crop: Box) -> torch.Tensor:
+        plan = self.outline.plan((1, *x.shape[1:]))
+        return torch.cat([session.staged(each, plan, crop, self.predictor.head) for each in x.split(1)])
 
     def crop_flops(self, tile: Shape, crops: Sequence[Mapping[Span, int]]) -> float:
         """Operations of the crops, each counted as a pass over the whole input, which no crop exceeds by much."""

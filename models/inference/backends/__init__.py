@@ -18,6 +18,8 @@ import torch
 
 from tiler.errors import ModelError
 from tiler.geometry import Box
+from tiler.models.aten.staged import StagedPlan
+from tiler.models.aten.staged_network import After, StagedNetwork, unchanged
 from tiler.models.loading.loaded_model import LoadedModel
 
 Runner = Callable[[torch.Tensor], torch.Tensor]
@@ -33,7 +35,9 @@ class CroppingRunner(Protocol):
 class StagingRunner(Protocol):
     """A `Runner` that can run its network in stages."""
 
-    def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor: ...
+    def staged(self, x: torch.Tensor, plan: StagedPlan, crop: Box | None, after: After = unchanged) -> torch.Tensor: ...
+    def staged_input(self, x: torch.Tensor) -> torch.Tensor: ...
+    def stages(self, plan: StagedPlan) -> StagedNetwork: ...
 
 
 MODULES = {

@@ -12,13 +12,13 @@ from torch import nn
 from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models.aten.staged import StagedPlan
-from tiler.models.aten.staged_network import StagedNetwork
+from tiler.models.aten.staged_network import After, StagedNetwork, unchanged
 from tiler.models.cropping import Cropper
 from tiler.models.inference.backends import Setting
 from tiler.models.loading.returned import outputs_of
 
 KEPT_STAGES = 2
-"""Number of input shapes whose recordings are kept: one shape and its quarter turn."""
+"""Number of plans whose constants are kept: those of one shape and its quarter turn."""
 
 
 def version(device: torch.device) -> str:
@@ -56,16 +56,19 @@ class Eager:
         """The scores in a box of the output, for networks that `tiler.models.cropping` supports."""
         return self._cropper(self._laid_out(x), crop)
 
-    def staged(self, x: torch.Tensor, crop: Box | None = None) -> torch.Tensor:
-        """The scores of one input, or a box of them, computed in stages; see `tiler.models.aten.staged`."""
-        x = self._laid_out(x)
-        network = self._stages(tuple(x.shape))
-        return network(x, None if crop is None else network.plan.box(crop))
+    def staged(self, x: torch.Tensor, plan: StagedPlan, crop: Box | None, after: After = unchanged) -> torch.Tensor:
+        """The scores of one input, or a box of them, computed in stages; see `tiler.models.aten.staged_network`."""
+        return self.stages(plan)(self.staged_input(x), None if crop is None else plan.box(crop), after)
+
+    def staged_input(self, x: torch.Tensor) -> torch.Tensor:
+        """An input, or a part of one, as stages read it."""
+        return x.to(self.precision).contiguous()
 
     @lru_cache(maxsize=KEPT_STAGES)  # noqa: B019  a runner lives as long as its process
-    def _stages(self, shape: tuple[int, ...]) -> StagedNetwork:
+    def stages(self, plan: StagedPlan) -> StagedNetwork:
+        """The network in stages."""
         with torch.inference_mode(False):
-            return StagedNetwork(StagedPlan.of(self._meta(), shape), self.module)
+            return StagedNetwork(plan, self.module)
 
     @cached_property
     def _cropper(self) -> Cropper:
