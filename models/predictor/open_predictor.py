@@ -119,7 +119,8 @@ def open_predictor(
         orientations=orientations_of(options, plain),
         evaluator=evaluator_of(loaded, geometry, backend, options.average, precision),
         head=Activation(head or "none"),
-        written=written_as(options.kind, Values(names, head, smallest.ends), options.classes, options.dtype),
+        written=written_as(options.kind, Values(names, head, smallest.ends), options.classes, options.dtype,
+                           options.threshold),
     )
 
 

@@ -14,7 +14,7 @@ from tiler.models.predictor.heads import ClassRule, Head
 from tiler.models.predictor.scaling import fixed_scaling
 from tiler.ports import Execution, Tiling
 
-Kind = Literal["probabilities", "labels", "instances"]
+Kind = Literal["probabilities", "labels", "mask", "instances"]
 OUTPUT_TYPES = ("float32", "float16", "uint8", "float64")
 
 
@@ -41,8 +41,10 @@ class PredictorOptions:
     classes
         See `tiler.models.predictor.heads.choose`.
     kind
-        ``"probabilities"``, ``"labels"`` or ``"instances"``. Both labels and instances give uint8 class indices; the
-        engine turns them into instances.
+        ``"probabilities"``, ``"labels"``, ``"mask"`` or ``"instances"``. Both labels and instances give uint8 class
+        indices; the engine turns them into instances.
+    threshold
+        For a mask: lowest probability of its class; None for the more likely of two classes, or 0.5 for one.
     dtype
         Dtype of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
     ensemble
@@ -71,6 +73,7 @@ class PredictorOptions:
     head: Head | None = None
     classes: ClassRule = None
     kind: Kind = "probabilities"
+    threshold: float | None = None
     dtype: str = "float32"
     ensemble: MeanOf = "probabilities"
     average: str = "none"

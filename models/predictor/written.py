@@ -25,7 +25,7 @@ class Written(Protocol):
     Attributes
     ----------
     kind
-        "probabilities", "labels" or "instances", as the user gave it.
+        "probabilities", "labels", "mask" or "instances", as the user gave it.
     meaning
         See `tiler.ports.Capabilities`.
     channels
@@ -129,7 +129,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class OneClass:
-    """uint8: 1 where the probability of one class exceeds 0.5, else 0, independent of the other classes.
+    """uint8: 1 where the probability of one class exceeds a threshold, else 0, independent of the other classes.
 
     Parameters
     ----------
@@ -141,12 +141,15 @@ class OneClass:
         Number of input channels.
     kind
         "labels", or "instances" if the engine turns them into objects.
+    threshold
+        Lowest probability of the class.
     """
 
     name: str
     index: int
     channels: int
     kind: str = "labels"
+    threshold: float = THRESHOLD
 
     @property
     def meaning(self) -> Meaning:
@@ -165,7 +168,41 @@ class OneClass:
         return np.dtype(np.uint8)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return (values[:, self.index : self.index + 1] > THRESHOLD).to(torch.uint8)
+        return (values[:, self.index : self.index + 1] > self.threshold).to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """uint8: 255 where labels of two classes are 1, which every program shows as white, and 0 elsewhere."""
+
+    labels: Labels | OneClass
+
+    @property
+    def kind(self) -> str:
+        return "mask"
+
+    @property
+    def meaning(self) -> Meaning:
+        return "labels"
+
+    @property
+    def channels(self) -> int:
+        return self.labels.channels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.labels.names
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("mask",)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(np.uint8)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return self.labels(values) * KINDS["mask"].step
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,25 +235,29 @@ class Values:
                              "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
 
 
-def written_as(kind: str, values: Values, classes: ClassRule, dtype: str) -> Written:
+def written_as(kind: str, values: Values, classes: ClassRule, dtype: str, threshold: float | None = None) -> Written:
     """Choose the last step from the user's options.
 
     Parameters
     ----------
     kind
-        "probabilities", "labels" or "instances".
+        "probabilities", "labels", "mask" or "instances".
     values
         The network's values.
     classes
         See `tiler.models.predictor.heads.choose`; for labels, one class to threshold at 0.5.
     dtype
         Dtype of probabilities.
+    threshold
+        For a mask: lowest probability of its class.
 
     Raises
     ------
     ModelError
         If the classes do not exist, or the written values would have no meaning.
     """
+    if kind == "mask":
+        return Mask(_masked(values, classes, threshold))
     chosen = heads.choose(classes, values.names, values.head or "none")
     if KINDS[kind].ordered:
         if dtype == "uint8":
@@ -229,6 +270,19 @@ def written_as(kind: str, values: Values, classes: ClassRule, dtype: str) -> Wri
         raise ModelError(f"{kind} are made of all classes, or of one that is cut at {THRESHOLD}: name one, or leave "
                          "out --classes")
     return _best(kind, values)
+
+
+def _masked(values: Values, classes: ClassRule, threshold: float | None) -> Labels | OneClass:
+    """Labels of two classes: of the network's own, or of one class and the rest."""
+    if classes is None and len(values.names) == 2 and values.exclusive and threshold is None:
+        return Labels(values.names)
+    chosen = heads.choose(classes, values.names, values.head or "none")
+    if len(chosen) > 1:
+        raise ModelError(f"a mask shows one class, the network has {', '.join(values.names)}: name it (--classes)")
+    values.require_probabilities()
+    (index,) = chosen
+    return OneClass(values.names[index], index, len(values.names),
+                    threshold=THRESHOLD if threshold is None else threshold)
 
 
 def _best(kind: str, values: Values) -> Labels:

@@ -131,7 +131,7 @@ def test_small_objects_need_no_wide_numbers_though_they_are_split():
 
 @pytest.mark.parametrize(("net", "options", "message"), [
     (LabelNet(), {"threshold": 0.5}, "the opened model gives labels, instances are to be made of probabilities"),
-    (ProbabilityNet(), {}, "the predictor gives probabilities, of which no instances are made"),
+    (ProbabilityNet(), {}, "the predictor gives probabilities, which cannot become instances"),
     (ProbabilityNet(classes=("a", "b")), {"threshold": 0.5}, "made of one class, the network has a, b"),
     (LabelNet(classes=("a", "b", "c")), {"fill_holes": True}, "holes are filled in instances of one class"),
 ])

@@ -196,7 +196,7 @@ def test_consolidated_metadata_know_the_labels(image, ngff):
     ("array.zarr/labels/cells", {}, r"array\.zarr is not a zarr group; labels are added to"),
     ("old.zarr/labels/cells", {}, r"old\.zarr is OME-NGFF 0\.3 in zarr 2; labels are added to 0\.5 in zarr 3 and 0\.4"),
     ("image.zarr/labels/cells", {"ngff": "0.4"}, r"image\.zarr is OME-NGFF 0\.5, and so are its labels; got 0\.4"),
-    ("image.zarr/labels/cells", {"kind": "probabilities"}, "probabilities are none: say --as labels or --as instances"),
+    ("image.zarr/labels/cells", {"kind": "probabilities"}, "which probabilities cannot be: say --as labels"),
     ("image.zarr/labels/cells.tif", {}, r"is the place of a label image inside a zarr.*leave out \.tif"),
     ("image.zarr/labels/deeper/cells", {}, "outputs end in .zarr"),
     *((f"image.zarr/labels/{name}", {"overwrite": True}, f"a label image cannot be called {name}, since names that")

@@ -147,7 +147,7 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
 def _scores(as_run: Opened) -> dict[str, Any]:
     """Options that give the values behind labels and instances: the classes that were chosen, else all of them."""
     objects = dict.fromkeys(name for name, option in TABLE.items() if option.group == "Objects")
-    cut = as_run.rules is not None and as_run.rules.threshold is not None
+    cut = as_run.options.threshold is not None or (as_run.rules is not None and as_run.rules.threshold is not None)
     chosen = cut or as_run.options.classes is not None
     return {"kind": "probabilities", "dtype": None, **objects, **({} if chosen else {"classes": "all"})}
 

@@ -32,7 +32,7 @@ class Written:
     Parameters
     ----------
     kind
-        "probabilities", "labels" or "instances".
+        "probabilities", "labels", "mask" or "instances".
     classes
         Names of the channels, or of the values of labels.
     region
@@ -47,6 +47,11 @@ class Written:
     def names(self) -> Literal["channels", "values"] | None:
         """Whether the classes name the channels of the proposal, its values, or neither (None)."""
         return KINDS[self.kind].classes if self.kind in KINDS else None
+
+    @property
+    def step(self) -> int:
+        """Difference between the values of two classes."""
+        return KINDS[self.kind].step if self.kind in KINDS else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ def written_by_tiler(source: Any) -> Written:
         return Written()
     plan: Any = found.get("plan", {})
     model: Any = plan.get("essence", {}).get("model", {})
-    classes = model.get("names", ()) if found.get("kind") == "labels" else found.get("classes", ())
+    classes = model.get("names", ()) if found.get("kind") in ("labels", "mask") else found.get("classes", ())
     region = Box.between(*plan["region"]) if "region" in plan else None
     return Written(found.get("kind"), tuple(classes), region)
 
@@ -161,7 +166,8 @@ def meaning_of(name: str, channels: int, dtype: np.dtype[Any], written: Written,
 def _of_labels(name: str, written: Written, wish: Wish) -> tuple[Meaning, list[str]]:
     found = [number for number, word in enumerate(written.classes) if word.lower() in CELL]
     if len(found) == 1 and not wish.invert:
-        return Meaning(cell=found[0]), [f"{name} holds class labels: {found[0]} is {written.classes[found[0]]!r}"]
+        value = found[0] * written.step
+        return Meaning(cell=value), [f"{name} holds class labels: {value} is {written.classes[found[0]]!r}"]
     return Meaning(invert=wish.invert), [f"{name} holds class labels: every class above 0 is taken as cell"]
 
 

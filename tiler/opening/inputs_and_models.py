@@ -146,7 +146,8 @@ def _memory(options: ResolvedOptions) -> int | None:
 
 def _extra(options: ResolvedOptions) -> Json:
     """Settings of the steps after the model that can change the result."""
-    return {"kind": options.kind, "normalise": str(options.normalise), **options.storage}
+    cut = {"threshold": options.threshold} if options.kind == "mask" else {}
+    return {"kind": options.kind, "normalise": str(options.normalise), **options.storage, **cut}
 
 
 def _check_time(source: Source, predictor: Predictor) -> None:

@@ -62,7 +62,8 @@ def refuse_model_options(options: Options, model: Any) -> None:
     cut = meaning == "probabilities" and options.get("threshold") is not None
     possible = (meaning, "instances") if meaning == "labels" or cut else (meaning,)
     if kind not in (None, *possible):
-        raise PlanError(f"the predictor gives {meaning}, of which no {kind} are made: open the model with "
+        wanted = "a mask" if kind == "mask" else kind
+        raise PlanError(f"the predictor gives {meaning}, which cannot become {wanted}: open the model with "
                         f"tiler.open_model(..., `kind={kind}`), or leave out `kind`")
     if options.get("dtype") is not None and kind != "instances":
         raise PlanError("an opened predictor has the type of its output: give it to tiler.open_model", option="dtype")
@@ -134,6 +135,8 @@ def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[
                "kind": "labels" if options.kind == "instances" and cut_of(options) is None else
                "probabilities" if options.kind == "instances" else options.kind,
                "normalise": "volume" if options.normalise.measured else str(options.normalise)}
+    if options.kind == "mask":
+        chosen["threshold"] = options.threshold
     if options.kind == "probabilities":
         chosen["dtype"] = options.dtype
     if options.resize is not None:

@@ -106,10 +106,14 @@ class Options:
 def _check_kind(options: ResolvedOptions) -> None:
     kind: KindName = options.kind
     if options.dtype not in KINDS[kind].types:
-        raise PlanError(f"{kind} are written as {', '.join(KINDS[kind].types)}; got {options.dtype!r}", option="dtype")
+        raise PlanError(f"{'masks' if kind == 'mask' else kind} are written as {', '.join(KINDS[kind].types)}; got "
+                        f"{options.dtype!r}", option="dtype")
     for name, option in TABLE.items():
-        if option.group == "Objects" and not KINDS[kind].numbered and getattr(options, name) != option.default:
-            raise PlanError(f"{kind} have no objects: say `kind=instances`, or leave out `{name}`")
+        if option.group != "Objects" or KINDS[kind].numbered or getattr(options, name) == option.default:
+            continue
+        if (kind, name) != ("mask", "threshold"):
+            raise PlanError(f"{kind} {'has' if kind == 'mask' else 'have'} no objects: say `kind=instances`, or leave "
+                            f"out `{name}`")
     if options.average == "rot7" and options.border == "zero":
         raise PlanError("seven rotations are averaged with a mirrored border only", option="border")
 

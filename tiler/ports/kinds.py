@@ -22,6 +22,8 @@ class Kind:
         Names of the dtypes in which it can be written, the default first.
     dataset
         Path of its dataset in an HDF5 file, as CREMI has it (https://cremi.org/data/).
+    step
+        Difference between the values of two classes.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Kind:
     classes: Literal["channels", "values"] | None
     types: tuple[str, ...]
     dataset: str
+    step: int = 1
 
     @property
     def numbered(self) -> bool:
@@ -44,6 +47,7 @@ class Kind:
 KINDS = {kind.name: kind for kind in (
     Kind("probabilities", True, "channels", ("float32", "float16", "uint8", "float64"), "/volumes/probabilities"),
     Kind("labels", False, "values", ("uint8",), "/volumes/labels/classes"),
+    Kind("mask", False, "values", ("uint8",), "/volumes/labels/mask", 255),
     Kind("instances", False, None, ("uint32", "uint16", "uint64"), "/volumes/labels/neuron_ids"),
 )}
 """All kinds of results by name; `tiler.running.results` defines how each is made."""

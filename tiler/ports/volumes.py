@@ -120,7 +120,7 @@ class OutputSpec:
     shard
         ``(z, y, x)`` of the shards, None for none; is divided by ``chunk``, divides ``block`` likewise.
     kind
-        ``"probabilities"``, ``"labels"`` or ``"instances"``.
+        ``"probabilities"``, ``"labels"``, ``"mask"`` or ``"instances"``.
     ngff
         Version of OME-NGFF of a zarr output: ``"0.5"`` (zarr 3) or ``"0.4"`` (zarr 2, which has no shards).
     storage

@@ -47,6 +47,24 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask(Labels):
+    """255 where one class is, and 0 elsewhere.
+
+    Parameters
+    ----------
+    threshold
+        Lowest probability of the class; None for the more likely of two classes.
+    """
+
+    kind: Kind = KINDS["mask"]
+    threshold: float | None = None
+
+    def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
+        label, margin = _cut(computed, self.threshold)
+        return _worst(margin, (stored[0] > 0) != (label > 0))
+
+
+@dataclass(frozen=True, slots=True)
 class Instances:
     """Numbered objects made from labels; the labels are stored beside the output until the objects are numbered."""
 
@@ -73,10 +91,7 @@ class Instances:
         filled.
         """
         assert rules is not None
-        if rules.threshold is None:
-            label, margin = _best(computed)
-        else:
-            label, margin = computed[0] > rules.threshold, np.abs(computed[0] - rules.threshold)
+        label, margin = _cut(computed, rules.threshold)
         found = stored[0] > 0
         wrong = found != (label > 0)
         if rules.min_size > 1:
@@ -86,8 +101,20 @@ class Instances:
         return _worst(margin, wrong)
 
 
-RESULTS: dict[str, Result] = {each.kind.name: each for each in (Probabilities(), Labels(), Instances())}
+RESULTS: dict[str, Result] = {each.kind.name: each for each in (Probabilities(), Labels(), Mask(), Instances())}
 """Every kind of result by its name."""
+
+
+def result_of(kind: str, threshold: float | None) -> Result:
+    """A kind of result; only masks need to know their threshold."""
+    return Mask(threshold=threshold) if kind == "mask" else RESULTS[kind]
+
+
+def _cut(computed: Array, threshold: float | None) -> tuple[Array, Array]:
+    """What is foreground, (z, y, x), and how clearly so: above a threshold, or by the most likely class."""
+    if threshold is None:
+        return _best(computed)
+    return computed[0] > threshold, np.abs(computed[0] - threshold)
 
 
 def _best(probabilities: Array) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ from tiler.running.journal import Journal
 from tiler.running.output import Output, State
 from tiler.running.output_state import Intent, check_intent, check_known, check_same, check_table, refuse_own_input
 from tiler.running.perform import Memo, agrees_with, forget_unsound, perform
-from tiler.running.results import RESULTS
+from tiler.running.results import result_of
 from tiler.running.run_spec import RunSpec, room_of
 from tiler.running.stages import stages_of
 from tiler.sinks import check_output, ngff_of
@@ -191,7 +191,8 @@ def open_request(request: Request, stored: Json | None = None) -> Opened:
 
 def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
     """The specification of a run of this plan."""
-    return RunSpec(plan, opened.source, opened.predictor, output, RESULTS[opened.kind], opened.statistics,
+    return RunSpec(plan, opened.source, opened.predictor, output,
+                   result_of(opened.kind, opened.options.threshold), opened.statistics,
                    opened.rules, opened.part, opened.instance_dtype, opened.options.table,
                    opened.options.storage, attributes or {})
 

@@ -143,8 +143,8 @@ def image_over(output: Place, wanted: str | None, kind: str) -> Image:
     """
     image = Image.over(output)
     if KINDS[kind].ordered:
-        raise SinkError(f"{output} is the place of a label image, {kind} are none: say --as labels or --as instances, "
-                        "or choose another .zarr (-o)")
+        raise SinkError(f"{output} is the place of a label image, which {kind} cannot be: say --as labels, mask or "
+                        "instances, or choose another .zarr (-o)")
     if wanted is not None and wanted != image.version:
         raise SinkError(f"{image.place} is OME-NGFF {image.version}, and so are its labels; got {wanted}: leave out "
                         "--ngff")

@@ -45,7 +45,7 @@ def ome_attributes(name: str, spec: OutputSpec, layout: Layout, levels: Sequence
     if kind.classes == "channels" and len(classes) == spec.shape[0]:
         ome["omero"] = {"channels": _channels(spec, classes)}
     if not kind.ordered and not spec.channel_axis:
-        ome["image-label"] = _values(classes) if kind.classes == "values" else {}
+        ome["image-label"] = _values(classes, kind.step) if kind.classes == "values" else {}
     if spec.ngff == "0.5":
         return {"ome": {"version": spec.ngff, **ome}}
     for part in (image, *(ome[key] for key in ("omero", "image-label") if key in ome)):
@@ -78,12 +78,12 @@ def _channels(spec: OutputSpec, classes: Sequence[str]) -> list[dict[str, Any]]:
             for i, label in enumerate(classes)]
 
 
-def _values(classes: Sequence[str]) -> dict[str, Any]:
-    """Names and colours of the values of labels; background is clear."""
+def _values(classes: Sequence[str], step: int) -> dict[str, Any]:
+    """Names and colours of the values of labels, so far apart; background is clear."""
     return {
-        "colors": [{"label-value": i, "rgba": [*bytes.fromhex(_color(i)), 255 if i else 0]}
+        "colors": [{"label-value": i * step, "rgba": [*bytes.fromhex(_color(i)), 255 if i else 0]}
                    for i in range(len(classes))],
-        "properties": [{"label-value": i, "class": label} for i, label in enumerate(classes)],
+        "properties": [{"label-value": i * step, "class": label} for i, label in enumerate(classes)],
     }
 
 

@@ -80,8 +80,9 @@ def imagej_options(spec: OutputSpec) -> dict[str, Any]:
         metadata["finterval"] = interval
     if len(spec.classes) == spec.shape[0]:
         metadata["Labels"] = list(spec.classes) * spec.shape[1]
-    if KINDS[spec.kind].classes == "values":  # or a mask of 0 and 1 is black in 256 grey values
-        metadata |= {"min": 0.0, "max": float(max(1, spec.values - 1))}
+    kind = KINDS[spec.kind]
+    if kind.classes == "values":  # or a mask of 0 and 1 is black in 256 grey values
+        metadata |= {"min": 0.0, "max": float(max(1, spec.values - 1) * kind.step)}
     options = _imagej_sizes(spec.calibration)
     return {**options, "metadata": {**metadata, **options.get("metadata", {})}}
 

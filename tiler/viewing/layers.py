@@ -185,5 +185,5 @@ def _values(source: Any, written: Written) -> dict[str, Any]:
     """Take colours of labels from OME-NGFF metadata and values of classes from the provenance."""
     shown = attributes_of(source).get("image-label", {}).get("colors") or ()
     colors = {int(entry["label-value"]): "#" + bytes(entry["rgba"][:3]).hex() for entry in shown if "rgba" in entry}
-    classes = range(1, len(written.classes)) if written.names == "values" else ()
+    classes = [number * written.step for number in range(1, len(written.classes))] if written.names == "values" else ()
     return {"colors": colors, "values": tuple(classes)}

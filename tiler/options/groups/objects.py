@@ -26,8 +26,8 @@ class ObjectsKeywords(TypedDict, total=False):
         otherwise="6 for networks of volumes, 4 for networks of slices")]
     threshold: Annotated[float, Option(
         group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True, of_model=True,
-        help="Instances are where the probability is above this, of the second of two classes or of the one in "
-             "`classes`.",
+        help="Instances, or a mask, are where the probability is above this, of the second of two classes or of "
+             "the one in `classes`.",
         otherwise="where a class other than the first is the most likely one")]
     fill_holes: Annotated[bool, Option(
         group="Objects", parse=Flag(), default=False, of_output=True, otherwise="holes stay",

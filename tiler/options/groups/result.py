@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from tiler.options.declaring import Option
 from tiler.options.parsers import Choice, Compression, Items
 
-KindName = Literal["probabilities", "labels", "instances"]
+KindName = Literal["probabilities", "labels", "mask", "instances"]
 Ngff = Literal["0.5", "0.4"]
 OutputType = Literal["float32", "float16", "float64", "uint8", "uint16", "uint32", "uint64"]
 
@@ -19,17 +19,18 @@ class ResultKeywords(TypedDict, total=False):
 
     kind: Annotated[KindName, Option(
         group="Result", parse=Choice(KindName), flag="--as", default="probabilities", of_model=True,
-        help="What to write. Two classes give the probability of the second one as one channel.")]
+        help="What to write. Two classes give the probability of the second one as one channel; a mask is 255 where "
+             "the second of two classes is, or the one in `classes`, and 0 elsewhere.")]
     classes: Annotated[str | int | Sequence[str | int], Option(
         group="Result", parse=Items(), metavar="all|NAME", of_model=True,
-        help="Classes whose probabilities are written: all, or names or numbers. Labels and instances are made of all "
-             "classes, or of the one that is named here, which is cut at 0.5.",
+        help="Classes whose probabilities are written: all, or names or numbers. Labels, masks and instances are made "
+             "of all classes, or of the one that is named here, which is cut at 0.5 or at `threshold`.",
         otherwise="the second of two probabilities, else all")]
     dtype: Annotated[OutputType, Option(
         group="Result", parse=Choice(OutputType), of_model=True,
         help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p); instances in uint16, up to 65535 "
              "of them, open in Fiji with their voxel size.",
-        otherwise="float32 for probabilities, uint8 for labels, uint32 for instances")]
+        otherwise="float32 for probabilities, uint8 for labels and masks, uint32 for instances")]
     ngff: Annotated[Ngff, Option(
         group="Result", parse=Choice(Ngff), default="0.5", of_zarr=True, of_output=True,
         help="Version of OME-Zarr: 0.5 is zarr 3, 0.4 is zarr 2.")]
