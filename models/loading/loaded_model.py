@@ -19,6 +19,7 @@ from tiler.models.loading.code_hash import architecture_hash
 from tiler.models.loading.processing_steps import NO_STEPS, Measured, Steps
 from tiler.models.loading.weights import Normalisation, WeightsCard, read_card, state_hash
 from tiler.models.predictor.heads import Head
+from tiler.ports import UNSTATED, TrainedOn
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class LoadedModel:
         Head that belongs to the model; None if unknown.
     halo
         ``([z], y, x)`` voxels that, according to a package, must be cut off on every side; None if it states none.
+    trained_on
+        Kind of data that it was trained on, as far as its weights state it.
     """
 
     recipe: Recipe
@@ -67,6 +70,7 @@ class LoadedModel:
     measured: Measured | None = None
     head: Head | None = None
     halo: tuple[int, ...] | None = None
+    trained_on: TrainedOn = UNSTATED
 
     def build(self) -> nn.Module:
         """A new copy of the network on the CPU, in evaluation mode, without gradients, with its steps around it.
@@ -119,7 +123,8 @@ def foreign(
     if card is None:
         return LoadedModel(recipe, channels, ndim, None, None, identity, values=values)
     head = cast(Head | None, card.head)
-    return LoadedModel(recipe, channels, ndim, card.classes, card.normalisation, identity, values=values, head=head)
+    return LoadedModel(recipe, channels, ndim, card.classes, card.normalisation, identity, values=values, head=head,
+                       trained_on=card.trained_on)
 
 
 def warn_of_halo(model: LoadedModel, footprint: Footprint) -> None:

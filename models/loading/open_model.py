@@ -185,4 +185,5 @@ def _registered(entry: registry.ModelEntry, weights: Path | None) -> LoadedModel
     check_fits(path, module)
     channels, ndim = input_of(module, entry.name)
     identity = {"model": entry.name, "arguments": dict(card.arguments), "weights": recipe.sha256}
-    return LoadedModel(recipe, channels, ndim, card.classes, card.normalisation, identity, registered=True)
+    return LoadedModel(recipe, channels, ndim, card.classes, card.normalisation, identity, registered=True,
+                       trained_on=card.trained_on)

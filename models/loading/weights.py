@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from tiler.errors import ModelError, WeightsError
 from tiler.models.loading.weight_files import COUNTER, common_prefix, open_weights
+from tiler.ports import UNSTATED, TrainedOn
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class WeightsCard:
         Empty if unknown.
     head
         ``"softmax"`` or ``"sigmoid"``, which turns the network's output into probabilities; None if not stated.
+    trained_on
+        Size of the voxels, contrast and best threshold, as far as they are stated.
     """
 
     architecture: str
@@ -76,6 +79,7 @@ class WeightsCard:
     licence: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     head: str | None = None
+    trained_on: TrainedOn = UNSTATED
 
 
 def save_weights(
@@ -105,6 +109,7 @@ def save_weights(
         "licence": card.licence,
         "provenance": dict(card.provenance),
         **({} if card.head is None else {"head": card.head}),
+        **card.trained_on.to_json(),
     }
     tensors = {name: value.to(dtype).contiguous() for name, value in state.items() if not name.endswith(COUNTER)}
     # Not save_file, because only the owner may read its files.
@@ -139,6 +144,7 @@ def read_card(path: Path) -> WeightsCard | None:
             licence=fields["licence"],
             provenance=fields.get("provenance", {}),
             head=fields.get("head"),
+            trained_on=TrainedOn.from_json(fields),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the metadata of {path} are damaged ({error!r}): fetch the file again "

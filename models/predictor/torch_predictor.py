@@ -103,6 +103,7 @@ class TorchPredictor:
             feeders=self.network.feeders,
             device_memory=self.network.memory,
             standardised=self.scaling.standardised,
+            trained_on=self.model.trained_on,
             needs_statistics=self.scaling.waits,
             own_scaling=None if measures is None else OwnScaling(measures, replace(self, scaling=self.scaling.done())),
         )

@@ -17,12 +17,14 @@ from filelock import FileLock, Timeout
 from tiler.errors import JournalError, PlanError, SinkError
 from tiler.models.training.checkpoint import Checkpoint
 from tiler.models.training.data import Slice, fingerprint, read_pair, split, weights_of
+from tiler.models.training.kind_of_data import kind_of_data
 from tiler.models.training.listening import SilentTraining, TrainingListener
 from tiler.models.training.measure import steps_in
 from tiler.models.training.options import TrainingOptions, parse_slices, parse_time
 from tiler.models.training.own_code import own_function
 from tiler.models.training.planning import Prepared, prepare, prepare_again
 from tiler.models.training.preview import write_preview
+from tiler.models.training.provenance import About
 from tiler.models.training.record import Files
 from tiler.models.training.run import Run
 from tiler.models.training.settings import Settings
@@ -145,8 +147,8 @@ def _run(images: Any, labels: Any, options: TrainingOptions, stored: Checkpoint 
     for note in prepared.notes:
         listener.warn(note)
     run = Run(prepared.settings, prepared.module, _sampler(prepared, training), held_out,
-              licence=options.licence, files=files, listener=listener,
-              checkpoint_seconds=options.checkpoint_seconds)
+              about=About(options.licence, kind_of_data([stack for stack, _ in pairs_of(images, labels)], slices)),
+              files=files, listener=listener, checkpoint_seconds=options.checkpoint_seconds)
     if options.time is not None and stored is None:
         run.settle(steps_in(parse_time(options.time), run), options.validate_every)
     return run

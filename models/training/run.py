@@ -26,7 +26,7 @@ from tiler.models.training.listening import TrainingListener
 from tiler.models.training.objectives import objective_of, supervised
 from tiler.models.training.optimisation import MovingAverage, freeze_norm, make_optimiser, set_rate
 from tiler.models.training.planning import share_of
-from tiler.models.training.provenance import card_of
+from tiler.models.training.provenance import About, card_of
 from tiler.models.training.record import Files, Record
 from tiler.models.training.settings import Settings
 from tiler.models.training.tiles import Tiles, TileSampler
@@ -63,8 +63,8 @@ class Run:
         Draws the tiles.
     held_out
         Slices to validate on.
-    licence
-        Licence of the weights.
+    about
+        Licence and kind of data, for the card of the weights.
     files
         Files to write.
     listener
@@ -75,9 +75,9 @@ class Run:
 
     def __init__(
         self, settings: Settings, module: nn.Module, sampler: TileSampler, held_out: list[Slice],
-        *, licence: str, files: Files, listener: TrainingListener, checkpoint_seconds: float,
+        *, about: About, files: Files, listener: TrainingListener, checkpoint_seconds: float,
     ) -> None:
-        self.settings, self.sampler, self.held_out, self.licence = settings, sampler, held_out, licence
+        self.settings, self.sampler, self.held_out, self.about = settings, sampler, held_out, about
         self.files, self.listener, self.checkpoint_seconds = files, listener, checkpoint_seconds
         self.recipe = settings.recipe
         self.device = torch.device(settings.device)
@@ -219,7 +219,7 @@ class Run:
 
     def _write(self, path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype,
                best: dict[str, float] | None = None) -> None:
-        card = card_of(self.settings, len(self.sampler.slices), best, self.licence)
+        card = card_of(self.settings, len(self.sampler.slices), best, self.about.licence, self.about.trained_on)
         values = {name: value.detach().cpu() for name, value in state.items()}
         write_whole(path, lambda new: save_weights(new, values, card, dtype), "weights")
 

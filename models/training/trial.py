@@ -40,7 +40,7 @@ def rehearse_own(run: Run) -> None:
 def trial_of(run: Run) -> Run:
     """A copy of a run, with a constant learning rate and without validation, that does not affect the run."""
     settings = replace(run.settings, recipe=replace(run.recipe, warm_up=0, decay=0.0, frozen_norm=0.0))
-    return Run(settings, copy.deepcopy(run.module), run.sampler, [], licence=run.licence, files=run.files,
+    return Run(settings, copy.deepcopy(run.module), run.sampler, [], about=run.about, files=run.files,
                listener=SilentTraining(), checkpoint_seconds=float("inf"))
 
 

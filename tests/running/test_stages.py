@@ -253,15 +253,15 @@ def test_data_unlike_the_training_data_are_warned_about(expected, warned):
     assert any("`normalise=volume`" in message for message in heard.warnings) == warned
 
 
-@pytest.mark.parametrize(("rule", "warned"), [("volume:1,99", True), ("volume", False), ("weights", False)])
-def test_percentiles_are_questioned_where_weights_want_mean_and_deviation(rule, warned):
+def test_percentiles_are_refused_where_weights_want_mean_and_deviation():
     class Standardised(PoolingNet):
         capabilities = Capabilities(standardised=True)
 
-    for net, expected in ((Standardised(), warned), (PoolingNet(), False)):
-        listener = Recorder()
-        tiler.segment(VOLUME, net, normalise=rule, listener=listener)
-        assert any("maps percentiles to 0 and 1" in line for line in listener.warnings) == expected
+    for refusing in (tiler.plan, tiler.segment):
+        with pytest.raises(PlanError, match=r"maps percentiles to 0 and 1.*normalise=\"volume\""):
+            refusing(VOLUME, Standardised(), normalise="volume:1,99")
+    for rule in ("volume", "weights"):
+        tiler.plan(VOLUME, Standardised(), normalise=rule)
 
 
 def test_the_bundled_weights_want_mean_and_deviation():

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from tiler.errors import PlanError
-from tiler.geometry import Box, Grid, Shape, Span
+from tiler.geometry import Box, Grid, Shape
 from tiler.jobs.segment import finite
 from tiler.options import Rule, parse_rule
 from tiler.ports import Array, Json, Source
 
 BLOCK_VOXELS = 1 << 24
-SAMPLE_RADIUS = (0, 256, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +61,6 @@ class StatisticsJob:
 
     def write(self, index: int, result: list[Json]) -> Json:
         return {"channels": result}
-
-
-def strangeness(source: Source, region: Box, mean: tuple[float, ...], std: tuple[float, ...]) -> str | None:
-    """Warning if a sample of a region differs strongly from the training data of a network.
-
-    The sample is the middle of the middle slice; means further apart than two standard deviations, or
-    contrasts that differ by more than a factor of three, count as strong.
-    """
-    spans = [Span(centre - half, centre + half + 1).intersect(span) for span, centre, half in
-             zip(region.spans, [(s.start + s.stop) // 2 for s in region.spans], SAMPLE_RADIUS, strict=True)]
-    sample = finite(source.read(Box(tuple(spans))), "zero", source.name)
-    for channel, m, s in zip(sample, mean, std, strict=False):
-        found, spread = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
-        if abs(found - m) > 2 * s or not s / 3 <= spread <= 3 * s:
-            return (f"{source.name} has grey values of {found:.4g} +- {spread:.4g}, the network was trained on "
-                    f"{m:.4g} +- {s:.4g}: `normalise=volume` may serve better")
-    return None
 
 
 def is_countable(dtype: np.dtype[Any]) -> bool:

@@ -124,8 +124,18 @@ def _with_scaling(opened: Opened) -> Opened:
             slices = ScaledSlices(opened.source, own.measures, opened.options.nan)
             return replace(opened, source=slices, predictor=own.done)
         opened = replace(opened, options=replace(opened.options, normalise=parse_rule(own.measures.rule)))
+    elif opened.options.normalise.values and opened.options.normalise.measured:
+        _refuse_percentiles(opened)
     check_countable(opened.options.normalise, opened.source.dtype)
     return opened
+
+
+def _refuse_percentiles(opened: Opened) -> None:
+    """Refuse to map percentiles to 0 and 1 where a network expects a mean of 0 and a deviation of 1."""
+    if opened.predictor.capabilities.standardised:
+        raise PlanError(f"{opened.options.normalise} maps percentiles to 0 and 1, the weights were trained on grey "
+                        "values less their mean, divided by their deviation: use `normalise=volume`",
+                        option="normalise")
 
 
 def _settings(options: ResolvedOptions, region: Box | None) -> Settings:

@@ -24,6 +24,7 @@ from tiler.ports.predictors import (
     missing_in,
 )
 from tiler.ports.running import Executor, Finished, Job, Listener
+from tiler.ports.training import UNSTATED, Contrast, TrainedOn
 from tiler.ports.volumes import (
     UNWATCHED,
     Array,
@@ -43,12 +44,14 @@ from tiler.ports.volumes import (
 __all__ = [
     "KINDS",
     "PREDICTOR",
+    "UNSTATED",
     "UNWATCHED",
     "Array",
     "ArrayLike",
     "Border",
     "Calibration",
     "Capabilities",
+    "Contrast",
     "Cost",
     "Crops",
     "Execution",
@@ -75,6 +78,7 @@ __all__ = [
     "Tiling",
     "TorchModule",
     "Totals",
+    "TrainedOn",
     "Unwatched",
     "VolumeShape",
     "Watch",

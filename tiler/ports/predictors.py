@@ -10,6 +10,7 @@ import numpy as np
 
 from tiler.geometry import Box, Footprint, Shape, Span
 from tiler.ports.passes import Passes
+from tiler.ports.training import UNSTATED, TrainedOn
 from tiler.ports.volumes import Array, Json
 
 Border = Literal["mirror", "zero"]
@@ -203,6 +204,8 @@ class Capabilities:
         Bytes that each pass may take on its device; None if passes take the machine's own memory.
     standardised
         Whether the network was trained on grey values less their mean, divided by their deviation.
+    trained_on
+        The kind of data that the network was trained on, as far as its weights state it.
     needs_statistics
         Whether `with_statistics` must be called before the first batch.
     own_scaling
@@ -222,6 +225,7 @@ class Capabilities:
     feeders: int = 1
     device_memory: int | None = None
     standardised: bool = False
+    trained_on: TrainedOn = UNSTATED
     needs_statistics: bool = False
     own_scaling: OwnScaling | None = None
     crops: Crops | None = None

@@ -69,6 +69,13 @@ def steps(calibration: Calibration) -> dict[str, tuple[float, str]]:
     return {axis: (scale, unit) for axis, scale, unit in named if unit}
 
 
+def nanometres(calibration: Calibration) -> tuple[float | None, float, float] | None:
+    """``(z, y, x)`` of a voxel in nanometres; None without a unit of length in y and x. z alone may be None."""
+    known = {axis: abs(scale) * NANOMETRES[unit] for axis, (scale, unit) in steps(calibration).items()
+             if unit in NANOMETRES and scale}
+    return (known.get("z"), known["y"], known["x"]) if {"y", "x"} <= known.keys() else None
+
+
 def seconds_per_frame(calibration: Calibration) -> float | None:
     """Seconds between two time points; None without a time axis or a known unit."""
     scale, unit = steps(calibration).get("t", (1.0, ""))

@@ -11,7 +11,7 @@ from typing import Protocol
 from tiler.errors import Interrupted, SourceError, spelled_for_python
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
-from tiler.jobs.statistics import strangeness
+from tiler.jobs.kind_of_data import oddities
 from tiler.planning.resolve import as_loaded
 from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
 from tiler.running.run_spec import RunSpec, sinks_of
@@ -70,7 +70,8 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
     stages = stages_of(run)
     sinks = sinks_of(stages)
     inputs_before = _inputs(run, fresh=not record.records("created"))
-    _warn_if_strange(run, listener)
+    for warning in oddities(run.source, run.plan.region, run.predictor):
+        listener.warn(warning)
     if not record.records("created"):
         for sink in reversed(sinks):
             sink.create()
@@ -189,13 +190,3 @@ class _Progress:
     def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:
         self.record.append(name, finished.index, finished.record)
         self.listener.finished_block(finished.index, grid[finished.index].voxels)
-
-
-def _warn_if_strange(run: RunSpec, listener: Listener) -> None:
-    expected = run.predictor.expects
-    warning = expected and strangeness(run.source, run.plan.region, *expected)
-    if warning:
-        listener.warn(warning)
-    if ":" in (run.statistics or "") and run.predictor.capabilities.standardised:
-        listener.warn(f"--normalise {run.statistics} maps percentiles to 0 and 1, but the weights were trained on grey "
-                      "values less their mean, divided by their deviation: --normalise volume may serve better")

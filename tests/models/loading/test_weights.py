@@ -1,13 +1,17 @@
+import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tiler.errors import WeightsError
-from tiler.models import Normalisation, UNet, WeightsCard, describe, read_card, save_weights
+from tiler.models import Normalisation, UNet, WeightsCard, describe, load_model, read_card, save_weights
 from tiler.models.loading.weights import check_fits, file_hash, load_into, state_hash
+from tiler.ports import UNSTATED, TrainedOn
 
 
 def card_of(module: UNet) -> WeightsCard:
@@ -31,6 +35,27 @@ def stored(tmp_path):
 
 def test_card_survives(stored):
     assert read_card(stored) == card_of(narrow())
+
+
+@pytest.mark.parametrize("known", [
+    UNSTATED, TrainedOn((None, 4.0, 4.0), "dark", 0.6), TrainedOn((8.0, 8.0, 8.0)), TrainedOn(best_threshold=0.5)])
+def test_the_kind_of_data_survives(tmp_path, known):
+    path, module = tmp_path / "w.safetensors", narrow()
+    save_weights(path, module.state_dict(), replace(card_of(module), trained_on=known))
+    assert read_card(path).trained_on == known
+    assert load_model("unet", path).trained_on == known
+
+
+@pytest.mark.parametrize(("entry", "value"), [
+    ("voxel_size", {"unit": "parsec", "z": 1, "y": 1, "x": 1}), ("voxel_size", {"unit": "nanometer", "y": 1, "x": 1}),
+    ("voxel_size", {"unit": "nanometer", "z": None, "y": -1, "x": 1}), ("voxel_size", [4, 4]), ("contrast", "pale"),
+    ("best_threshold", 2), ("best_threshold", "high")])
+def test_a_damaged_kind_of_data_is_refused(stored, entry, value):
+    with safe_open(stored, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, stored, metadata | {entry: json.dumps(value)})
+    with pytest.raises(WeightsError, match=r"metadata of .* are damaged"):
+        read_card(stored)
 
 
 def test_values_survive_without_batch_counters(stored):
