@@ -93,7 +93,7 @@ MODEL = together(
 FACTORY = together(_declared(TABLE["model_args"]), _declared(TABLE["returns"]))
 """Arguments of a factory and the output to use, for commands without the other options."""
 INPUT = from_table("Input")
-RESULT = together(from_table("Result"), from_table("Objects"))
+RESULT = together(from_table("Result"), from_table("Storage"), from_table("Objects"))
 RESOURCES = from_table("Resources")
 
 

@@ -91,7 +91,7 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--border", "zero"], "--border mirror"),
     (["--min-size", "5"], "probabilities have no objects: say --as instances.*--min-size"),
     (["--as", "labels", "--classes", "all"], "labels are made of all classes.*leave out --classes"),
-    (["-o", "out.tif", "--ngff", "0.4"], "out.tif is not an OME-Zarr: leave out --ngff.*-o"),
+    (["-o", "out.tif", "--ngff", "0.4"], "out.tif: .tif outputs have no such choice: leave out --ngff.*-o"),
     (["-o", "s3://bucket/out.tif"], "outputs on object stores are .zarr; got .tif .-o"),
     (["--resume", "--overwrite"], "not both"),
     (["--log-file", "missing/log.txt"], "cannot write the log.*--log-file"),

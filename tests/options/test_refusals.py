@@ -29,7 +29,7 @@ class Unreadable:
     (np.float32, {"normalise": "volume:1,99"}, "percentiles need integers of up to 16 bits"),
     (np.uint32, {"normalise": "volume:1,99"}, "percentiles need integers of up to 16 bits"),
     (np.uint8, {"executor": "dask"}, "an array in memory cannot be written by other processes"),
-    (np.uint8, {"ngff": "0.4"}, "ngff= cannot be chosen here: an array in memory is no zarr"),
+    (np.uint8, {"ngff": "0.4"}, "ngff= cannot be chosen here: an array in memory has no files"),
 ])
 def test_a_result_in_memory(call, dtype, options, words):
     with pytest.raises(TilerError, match=words):
@@ -38,7 +38,7 @@ def test_a_result_in_memory(call, dtype, options, words):
 
 @pytest.mark.parametrize("call", [tiler.plan, tiler.segment])
 @pytest.mark.parametrize(("output", "options", "words"), [
-    ("out.tif", {"ngff": "0.4"}, "out.tif is not an OME-Zarr: leave out ngff="),
+    ("out.tif", {"ngff": "0.4"}, "out.tif: .tif outputs have no such choice: leave out ngff="),
     ("in.npy", {}, "is the input"),
     ("out.xyz", {}, "outputs end in"),
     ("in.zarr/labels/cells", {}, "in.zarr"),

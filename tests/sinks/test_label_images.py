@@ -85,7 +85,7 @@ def test_other_things_under_the_same_name_are_no_image(tmp_path, ome):
 def test_a_sink_looks_at_its_image_when_it_is_needed_and_once(tmp_path, monkeypatch):
     place = tmp_path / "image.zarr"
     sink = open_sink(place / "labels/cells", SPEC)  # there is nothing yet
-    check_output(place / "labels/cells", "0.5")
+    check_output(place / "labels/cells", ["ngff"])
     make_image(place, WHOLE)
     looks, look = [], Image.over.__func__
     monkeypatch.setattr(Image, "over", classmethod(lambda cls, output: looks.append(output) or look(cls, output)))

@@ -142,7 +142,8 @@ def _settings(options: ResolvedOptions, region: Box | None) -> Settings:
     return Settings(
         tile=None if options.tile is AUTO else options.tile, block=None if options.block is AUTO else options.block,
         batch=None if options.batch is AUTO else options.batch, memory=_memory(options), workers=options.workers,
-        readers=None if options.executor == "dask" else options.workers, region=region, border=options.border,
+        readers=None if options.executor == "dask" else options.workers, region=region,
+        chunk=options.chunk, shard=options.shard, border=options.border,
         nan=options.nan)
 
 

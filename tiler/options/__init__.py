@@ -5,7 +5,8 @@ from tiler.options.given import Options
 from tiler.options.groups.input import Nan
 from tiler.options.groups.model import Average, ExecutionName, Head
 from tiler.options.groups.resources import Backend, ExecutorName, Precision
-from tiler.options.groups.result import KindName, Ngff, OutputType
+from tiler.options.groups.result import KindName, OutputType
+from tiler.options.groups.storage import Ngff
 from tiler.options.normalising import Rule, parse_rule
 from tiler.options.regions import Region, parse_roi
 from tiler.options.table import TABLE, Keywords, ResolvedOptions
@@ -16,14 +17,14 @@ FREE = frozenset(option.name for option in TABLE.values() if option.free)
 OF_MODEL = frozenset(option.name for option in TABLE.values() if option.of_model)
 """Options that are fixed when a model is opened."""
 
-OF_ZARR = frozenset(option.name for option in TABLE.values() if option.of_zarr)
-"""Options that say how a zarr output is stored."""
+OF_STORAGE = frozenset(option.name for option in TABLE.values() if option.of_storage)
+"""Options that say how the voxels of an output are stored."""
 
 __all__ = [
     "AUTO",
     "FREE",
     "OF_MODEL",
-    "OF_ZARR",
+    "OF_STORAGE",
     "TABLE",
     "AutoType",
     "Average",

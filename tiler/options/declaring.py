@@ -76,8 +76,8 @@ class Option:
         Whether it cannot change a result: a run may be resumed with another value.
     of_model
         Whether it is fixed when the model is opened, so that it cannot be given with an opened model.
-    of_zarr
-        Whether it says how a zarr output is stored, so that it cannot be given for other outputs.
+    of_storage
+        Whether it says how the voxels of an output are stored, so that it can be given only for formats that have it.
     of_output
         Whether it needs a written output or a run of its own, so that it cannot be given for a lazy result.
     name
@@ -95,7 +95,7 @@ class Option:
     metavar: str = ""
     free: bool = False
     of_model: bool = False
-    of_zarr: bool = False
+    of_storage: bool = False
     of_output: bool = False
     name: str = ""
 

@@ -91,6 +91,7 @@ class Options:
         _check_kind(resolved)
         _check_dependents(resolved)
         _check_execution(resolved)
+        _check_storage(resolved)
         _check_resources(resolved)
         return resolved
 
@@ -145,6 +146,13 @@ def _check_execution(options: ResolvedOptions) -> None:
                         "leave out `execution`")
     if options.average == "rot7":
         raise PlanError("seven rotations are averaged over tiles: say `average=d4`, or leave out `execution`")
+
+
+def _check_storage(options: ResolvedOptions) -> None:
+    if options.levels == 1 and options.downsample is not None:
+        raise PlanError("`levels=none` makes no level: leave it out, or leave out `downsample`")
+    if isinstance(options.shard, tuple) and options.ngff != "0.5":
+        raise PlanError(f"OME-Zarr {options.ngff} has no shards: leave out `shard`, or say `ngff=0.5`")
 
 
 def _check_resources(options: ResolvedOptions) -> None:

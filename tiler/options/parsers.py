@@ -52,7 +52,7 @@ class Whole:
     def __call__(self, value: Any, option: str) -> int | AutoType:
         if self.auto and is_auto(value):
             return AUTO
-        number = _index(value)
+        number = index_of(value)
         if number is None or number < self.least or (self.most is not None and number > self.most):
             most = f" and at most {self.most}" if self.most else ""
             raise PlanError(f"{value!r} is not a whole number of at least {self.least}{most}", option=option)
@@ -66,7 +66,7 @@ class Among:
     numbers: tuple[int, ...]
 
     def __call__(self, value: Any, option: str) -> int:
-        number = _index(value)
+        number = index_of(value)
         if number is None or number not in self.numbers:
             raise PlanError(f"{value!r} is not one of {', '.join(map(str, self.numbers))}", option=option)
         return number
@@ -95,7 +95,7 @@ class Real:
         return f"of at least {self.least:g}" if math.isinf(self.most) else f"from {self.least:g} to {self.most:g}"
 
 
-def _index(value: Any) -> int | None:
+def index_of(value: Any) -> int | None:
     """An integer of any library, or a text of digits; None for all other values, including floats and booleans."""
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
         return int(value)
@@ -204,7 +204,7 @@ class Name:
     """A name or a number."""
 
     def __call__(self, value: Any, option: str) -> str:
-        number = _index(value)
+        number = index_of(value)
         if number is None and not (isinstance(value, str) and value):
             raise PlanError(f"{value!r} is neither a name nor a number", option=option)
         return str(value if number is None else number)
@@ -217,8 +217,8 @@ class Items:
     def __call__(self, value: Any, option: str) -> str | int | tuple[str | int, ...]:
         if isinstance(value, str) and value:
             return value
-        items = (value,) if _index(value) is not None else tuple(value) if isinstance(value, Sequence) else ()
-        if not items or any(not isinstance(item, str) and _index(item) is None for item in items):
+        items = (value,) if index_of(value) is not None else tuple(value) if isinstance(value, Sequence) else ()
+        if not items or any(not isinstance(item, str) and index_of(item) is None for item in items):
             raise PlanError(f"{value!r} is neither a name, a number nor a list of them", option=option)
         plain = tuple(item if isinstance(item, str) else operator.index(item) for item in items)
         return plain if isinstance(value, Sequence) else plain[0]
@@ -238,7 +238,7 @@ class Sizes:
             parts: Sequence[Any] = re.split(r"[x,]", value)
         else:
             parts = value if isinstance(value, Sequence) else [value]
-        sizes = tuple(_index(part) or 0 for part in parts)
+        sizes = tuple(index_of(part) or 0 for part in parts)
         if not 1 <= len(sizes) <= self.most or min(sizes) < 1:
             raise PlanError(f"{value!r} is not a size: give {self.advice}", option=option)
         return sizes
@@ -271,24 +271,6 @@ class ChoiceOrExecutor:
         if isinstance(value, Executor) and not isinstance(value, type):
             return value
         return self.names(value, option)
-
-
-LEVELS = {"blosc": range(10), "zstd": range(23), "gzip": range(10), "none": range(0)}
-"""Levels of each compression."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compression:
-    """A compression and its level: ``"blosc"``, ``"blosc:7"``, ``("blosc", 7)``; None is the library's level."""
-
-    def __call__(self, value: Any, option: str) -> tuple[str, int | None]:
-        parts = value.split(":") if isinstance(value, str) else value
-        if isinstance(parts, Sequence) and 1 <= len(parts) <= 2 and parts[0] in LEVELS:
-            name, level = parts[0], parts[1] if len(parts) == 2 else None
-            if level is None or _index(level) in LEVELS[name]:
-                return name, _index(level)
-        known = ", ".join(f"{name}:0 to {name}:{max(levels)}" for name, levels in LEVELS.items() if levels)
-        raise PlanError(f"{value!r} is not a compression: give {known}, a name alone, or none", option=option)
 
 
 def numbers(text: str, count: int) -> tuple[float, ...] | None:

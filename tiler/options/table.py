@@ -16,15 +16,17 @@ from tiler.options.groups.model import ModelKeywords, ModelOptions
 from tiler.options.groups.objects import ObjectsKeywords, ObjectsOptions
 from tiler.options.groups.resources import ResourcesKeywords, ResourcesOptions
 from tiler.options.groups.result import ResultKeywords, ResultOptions
+from tiler.options.groups.storage import StorageKeywords, StorageOptions
 from tiler.ports import KINDS, Executor
 
 
-class Keywords(ResultKeywords, ObjectsKeywords, ModelKeywords, InputKeywords, ResourcesKeywords, total=False):
+class Keywords(ResultKeywords, StorageKeywords, ObjectsKeywords, ModelKeywords, InputKeywords, ResourcesKeywords,
+               total=False):
     """Keywords of `tiler.segment`, `tiler.plan`, `tiler.lazy` and `tiler.open_model`, with the types they take."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResolvedOptions(ResultOptions, ObjectsOptions, ModelOptions, InputOptions, ResourcesOptions):
+class ResolvedOptions(ResultOptions, StorageOptions, ObjectsOptions, ModelOptions, InputOptions, ResourcesOptions):
     """Every option in its final type; None only if the model or the input decides.
 
     Planning, running, checking and lazy results read the user's options only from here.
@@ -37,8 +39,8 @@ class ResolvedOptions(ResultOptions, ObjectsOptions, ModelOptions, InputOptions,
 
     @property
     def storage(self) -> dict[str, Any]:
-        """Options for the storage of a zarr output, by keyword; undecided options are left out."""
-        values = {name: getattr(self, name) for name, option in TABLE.items() if option.of_zarr}
+        """How the voxels of the output are stored, by keyword; undecided options are left out."""
+        values = {name: getattr(self, name) for name, option in TABLE.items() if option.of_storage}
         return {name: value for name, value in values.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from tiler.errors import PlanError
 from tiler.geometry import Box, Footprint, Grid, Shape
@@ -37,6 +37,8 @@ class Settings:
         Threads of one process that read ahead, and as many that write behind.
     region
         Box of the volume to segment; None for all of it.
+    chunk, shard
+        Chunks and shards of the output, as `tile`; "none" forbids shards.
     border
         How voxels beyond the volume are filled; None for the model's own border.
     nan
@@ -50,6 +52,8 @@ class Settings:
     workers: int | None = None
     readers: int | None = None
     region: Box | None = None
+    chunk: Shape | None = None
+    shard: Shape | Literal["none"] | None = None
     border: Border | None = None
     nan: str = "refuse"
 
@@ -82,6 +86,8 @@ class Estimate:
     disk_bytes, temporary_bytes
         Disk space in bytes, before compression: of the output with its pyramid levels, and of the temporary files
         beside it until it is complete; 0 if no output was named.
+    chunk_cost
+        Share by which chosen chunks make the run dearer: more tiles and more context for the same tile.
     """
 
     blocks: int
@@ -98,6 +104,7 @@ class Estimate:
     seconds: float | None = None
     disk_bytes: int = 0
     temporary_bytes: int = 0
+    chunk_cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ class Plan:
     footprint: Footprint
     essence: Json
     estimate: Estimate
+    shard: Shape | None = None
     strip: Shape = (1, 1, 1)
     cache: int = 0
     tiling: Tiling = "exact"
@@ -194,8 +202,8 @@ class Plan:
         values = {field.name: content[field.name] for field in fields(cls) if field.name in content}
         for name in ("region", "canvas"):
             values[name] = None if values[name] is None else Box.between(*values[name])
-        for name in ("tile", "block", "chunk", "strip"):
-            if name in values:  # plans of earlier versions have no strip
+        for name in ("tile", "block", "chunk", "shard", "strip"):
+            if values.get(name) is not None:  # plans of earlier versions have no strip
                 values[name] = tuple(values[name])
         values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
         plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})

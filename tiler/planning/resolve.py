@@ -7,7 +7,7 @@ once: afterwards the plan is trusted, stored in the journal, and loaded again by
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanE
 from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
 from tiler.machine import anonymous_memory, available_memory
 from tiler.planning.block_order import Visit
+from tiler.planning.chunks import Grain, full_size
 from tiler.planning.plan import FORMAT, Estimate, Plan, Settings
 from tiler.planning.speed import speed_of
 from tiler.planning.tile_choice import MB, best_tile, block_for, least_tile, spell, tile_on_canvas
-from tiler.planning.workload import Budget, Choice, Workload, chunk_for
+from tiler.planning.workload import Budget, Choice, Workload
 from tiler.ports import Border, Json, Predictor, Source
 
 AXES = ("z", "y", "x")
@@ -59,7 +60,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     border = settings.border or predictor.border
     speed = speed_of(predictor, source, region) if tune else None
     load = Workload(source, predictor, region, _canvas(border, source, predictor), speed,
-                    settings.readers or LEAST)
+                    settings.readers or LEAST, grain_of(settings, predictor.footprint.flat))
     free = available_memory()
     budget = Budget(settings.memory or free // 2, anonymous_memory())
     # Explicit settings may take more than the default half of the memory, but not more than is available.
@@ -83,7 +84,8 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         region=region,
         tile=choice.tile,
         block=choice.block,
-        chunk=chunk_for(choice.block, region.shape),
+        chunk=load.grain.chunk_of(choice.block, region.shape),
+        shard=load.grain.shard_of(choice.block, region.shape),
         batch=choice.batch,
         strip=visit.strip,
         cache=visit.cache,
@@ -115,6 +117,8 @@ def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
     if load.predictor.capabilities.in_one_piece:
         return _in_one_piece(load, settings)
     block = _full(settings.block, load.predictor.footprint, "--block")
+    if block is not None:
+        load.grain.check(block, load.region.shape)
     wanted = _full(settings.tile, load.predictor.footprint, "--tile")
     tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)
     block = block or block_for(load, tile)
@@ -125,8 +129,9 @@ def _in_one_piece(load: Workload, settings: Settings) -> Choice:
     """Every network input as one tile, and the requested part of it as one block."""
     assert load.canvas is not None
     flat = load.predictor.footprint.flat
+    deep = load.grain.unit[0] if flat else load.region.shape[0]
     choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
-                    ((1,) if flat else load.region.shape[:1]) + load.region.shape[1:], settings.batch or 1)
+                    (deep, *load.region.shape[1:]), settings.batch or 1)
     for option, given, only in (("--tile", settings.tile, choice.tile), ("--block", settings.block, choice.block)):
         if _full(given, load.predictor.footprint, option) not in (None, only):
             raise GeometryError(f"{spell(given or ())} was asked for, this network takes every input in one piece of "
@@ -186,7 +191,17 @@ def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estima
         peak_bytes=peak,
         exact=one.exact,
         passes=len(load.sweeps(choice.tile, choice.block)) + 1,
+        chunk_cost=_chunk_cost(load, choice),
     )
+
+
+def _chunk_cost(load: Workload, choice: Choice) -> float:
+    """Share by which chosen chunks or shards make a run dearer than the blocks that tiler would take."""
+    if max(load.grain.unit) == 1 or load.predictor.capabilities.in_one_piece:
+        return 0.0
+    free = replace(load, grain=Grain())
+    own = free.effort(Choice(choice.tile, block_for(free, choice.tile), choice.batch))
+    return max(0.0, load.effort(choice) / own - 1)
 
 
 def _check_channels(source: Source, predictor: Predictor) -> None:
@@ -220,6 +235,14 @@ def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
         )
     volume = Box.of_shape(source.shape[1:])
     return Box(tuple(canvas_of(span, axis) for span, axis in zip(volume.spans, footprint.axes, strict=True)))
+
+
+def grain_of(settings: Settings, flat: bool) -> Grain:
+    """Chunks and shards that the user chose, along all axes."""
+    shard = settings.shard
+    if isinstance(shard, tuple):
+        shard = full_size(shard, flat, "shard")
+    return Grain(full_size(settings.chunk, flat, "chunk"), shard)
 
 
 def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | None:

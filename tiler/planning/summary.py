@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def rows_of(plan: Plan) -> dict[str, str]:
         "stride": by(plan.footprint.stride),
         "border": plan.border,
         "block, chunk": f"{by(plan.block)}, {by(plan.chunk)}",
+        "files": _files(plan),
         "blocks, tiles": f"{estimate.blocks}, {estimate.tiles}",
         "batch, workers": f"{plan.batch}, {plan.workers}",
         "to read, to decode": f"{size(estimate.bytes_read)}, {size(estimate.bytes_decoded)}",
@@ -48,6 +50,15 @@ def rows_of(plan: Plan) -> dict[str, str]:
     if not estimate.exact:
         rows["note"] = "operations and memory were extrapolated from two small tiles"
     return rows
+
+
+def _files(plan: Plan) -> str:
+    """Chunks of a block, and the price of those that were chosen."""
+    count = math.prod(-(-side // part) for side, part in zip(plan.block, plan.shard or plan.chunk, strict=True))
+    what = f"shards of {by(plan.shard)}" if plan.shard else "chunks"
+    cost = plan.estimate.chunk_cost
+    more = f"; {cost:.1%} more work than with blocks of tiler's choice" if cost else ""
+    return f"{count} {what} a block, each written once{more}"
 
 
 def as_text(rows: dict[str, str]) -> str:

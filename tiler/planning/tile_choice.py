@@ -11,6 +11,7 @@ import math
 
 from tiler.errors import MemoryBudgetError
 from tiler.geometry import Box, Shape
+from tiler.planning.chunks import LEAST_SIDES, is_handsome
 from tiler.planning.workload import Budget, Choice, Workload, bytes_out
 from tiler.ports import Predictor
 
@@ -53,19 +54,48 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Bu
     fitting.sort(key=needs.__getitem__)
     chosen = next(choice for choice in fitting if efforts[choice] <= SLACK * least_effort)
     near = (choice for choice in fitting if efforts[choice] <= DEARER * least_effort)
-    return next((choice for choice in (chosen, *near) if load.decodes_little(choice, budget)), chosen).tile
+    best = next((choice for choice in (chosen, *near) if load.decodes_little(choice, budget)), chosen)
+    return best.tile if block else _evened(load, best, SLACK * efforts[best], budget)
 
 
 def _candidates(load: Workload) -> list[Shape]:
-    """Tiles of growing size whose cores divide the region evenly, up to one tile for all of it."""
-    footprint, least = load.predictor.footprint, least_tile(load.predictor)
+    """Tiles of growing size whose cores divide the region evenly, up to one tile for all of it.
+
+    Where chunks were chosen, tiles whose cores are whole numbers of them are among these.
+    """
     tiles: dict[Shape, None] = {}
     for core in CORES:
-        cores = [_share(size, core) for size in load.region.shape]
-        if footprint.flat:
-            cores[0] = 1
-        tiles[tile_on_canvas(tuple(map(max, footprint.covering(tuple(cores)), least)), load.canvas)] = None
+        shares = tuple(_share(size, core) for size in load.region.shape)
+        tiles[_tile_of(load, shares)] = None
+        if max(load.grain.unit) > 1:
+            tiles[_tile_of(load, _rounded(shares, load.grain.unit, up=True))] = None
     return list(tiles)
+
+
+def _tile_of(load: Workload, cores: Shape) -> Shape:
+    """The tile that has these cores, or the least one."""
+    footprint, least = load.predictor.footprint, least_tile(load.predictor)
+    cores = (1, *cores[1:]) if footprint.flat else cores
+    return tile_on_canvas(tuple(map(max, footprint.covering(cores), least)), load.canvas)
+
+
+def _rounded(cores: Shape, units: Shape, *, up: bool) -> Shape:
+    """Cores as whole numbers of units; those that are smaller than their unit stay."""
+    return tuple(core if core < unit else (core + (unit - 1 if up else 0)) // unit * unit
+                 for core, unit in zip(cores, units, strict=True))
+
+
+def _evened(load: Workload, best: Choice, limit: float, budget: Budget) -> Shape:
+    """The tile, or a similar one of the same cost whose blocks have chunks that are powers of two."""
+    if max(load.grain.unit) > 1 or is_handsome(best.block, load.region.shape):
+        return best.tile
+    core = load.predictor.footprint.core(best.tile)
+    for up in (True, False):
+        tile = _tile_of(load, _rounded(core, LEAST_SIDES, up=up))
+        other = Choice(tile, block_for(load, tile), best.batch)
+        if is_handsome(other.block, load.region.shape) and load.fits(other, budget) and load.effort(other) <= limit:
+            return tile
+    return best.tile
 
 
 def least_tile(predictor: Predictor) -> Shape:
@@ -86,14 +116,22 @@ def block_for(load: Workload, tile: Shape) -> Shape:
     """A block of whole cores: at least 512 voxels wide, and as deep as the chunks that are decoded at once."""
     footprint, depth = load.predictor.footprint, load.source.read_unit[0]
     wanted = (depth if footprint.flat else BLOCK_SIDE, BLOCK_SIDE, BLOCK_SIDE)
-    sides = []
+    sides, cores = [], []
     for size, axis, full, length, side in zip(tile, footprint.axes, load.canvas_shape, load.region.shape, wanted,
                                               strict=True):
         core = length if size == full else axis.core(size)
-        sides.append(core * max(1, min(side, length) // core))
+        cores.append(core)
+        sides.append(core * _even_count(core, max(1, min(side, length) // core), length))
     if footprint.flat:
-        sides[0] = max(1, min(sides[0], BLOCK_BYTES // (bytes_out(load.predictor) * sides[1] * sides[2])))
-    return tuple(sides)
+        cores[0], sides[0] = 1, max(1, min(sides[0], BLOCK_BYTES // (bytes_out(load.predictor) * sides[1] * sides[2])))
+    return load.grain.aligned(tuple(sides), tuple(cores), load.region.shape)
+
+
+def _even_count(core: int, count: int, length: int) -> int:
+    """Number of cores of a block: up to twice as many if chunks are powers of two then."""
+    if core < LEAST_SIDES[-1] or core * count >= length:
+        return count
+    return next((more for more in range(count, 2 * count + 1) if core * more % LEAST_SIDES[-1] == 0), count)
 
 
 def tile_on_canvas(tile: Shape, canvas: Box | None) -> Shape:

@@ -12,6 +12,7 @@ from tiler.bounded_map import LEAST, Depths
 from tiler.geometry import Box, Grid, Shape, Span
 from tiler.planning.blend_windows import BlendedAxis
 from tiler.planning.block_order import AxisChunks, Visit, best_visit
+from tiler.planning.chunks import OPEN, Grain
 from tiler.planning.reads import AxisLayout, Traffic
 from tiler.planning.reduction_grid import Field, Sweep, sweeps_of
 from tiler.planning.speed import Speed
@@ -26,9 +27,6 @@ LIBRARIES = 64 << 20
 
 CODECS = 10
 """Chunks that zarr encodes or decodes at once."""
-
-CHUNK_SIDES = {True: (1, 512, 512), False: (16, 256, 256)}
-"""Shape of a chunk, by whether the block is one slice thick."""
 
 PINNED = 2
 """Host memory over bytes copied to and from devices: torch rounds pinned memory up to powers of two."""
@@ -71,6 +69,7 @@ class Workload:
     canvas: Box | None
     speed: Speed | None = None
     workers: int = LEAST
+    grain: Grain = OPEN
 
     @property
     def canvas_shape(self) -> Shape | tuple[None, ...]:
@@ -95,7 +94,7 @@ class Workload:
         return (self._depths.held * (math.prod(window) * voxel_in + math.prod(block) * voxel_out)
                 + self._fed(batch * voxel_in, batch * voxel_out, self.cost(choice.tile, choice.batch))
                 + _in_codecs(window, source.read_unit) * voxel_in
-                + _in_codecs(block, chunk_for(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
+                + _in_codecs(block, self.grain.chunk_of(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
 
     def _sweep_bytes(self, level: int, sweep: Sweep) -> int:
         """Windows ahead, one tile in the model, chunks in codecs."""
@@ -249,19 +248,6 @@ class Workload:
         if not self.predictor.footprint.flat:
             return self.cost(self._whole).flops
         return self.cost((1, *self._whole[1:])).flops * self._whole[0]
-
-
-def chunk_for(block: Shape, region: Shape) -> Shape:
-    """Chunks of a convenient size for viewers that divide a block; a single block may have any chunks."""
-    limits = CHUNK_SIDES[block[0] == 1]
-    return tuple(min(limit, length) if length <= side else _divisor(side, limit)
-                 for side, limit, length in zip(block, limits, region, strict=True))
-
-
-def _divisor(size: int, limit: int) -> int:
-    """The largest divisor up to the limit; the size itself if all divisors are too small."""
-    best = max(d for d in range(1, min(size, limit) + 1) if size % d == 0)
-    return best if best * 8 >= min(size, limit) else size
 
 
 def _in_codecs(box: Shape, chunk: Shape) -> int:

@@ -124,7 +124,7 @@ class OutputSpec:
     ngff
         Version of OME-NGFF of a zarr output: ``"0.5"`` (zarr 3) or ``"0.4"`` (zarr 2, which has no shards).
     storage
-        Options that say how a zarr output is stored, by keyword; those that are missing are left to the sink.
+        Options that say how the voxels are stored, by keyword; those that are missing are left to the sink.
     title
         Name of the image inside formats that store one: the input's name.
     values

@@ -21,7 +21,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -62,7 +62,8 @@ class Output(ABC):
         return open_sink(self.place, spec)
 
     def stage(self, spec: OutputSpec, name: StageName = "labels") -> Sink:
-        return open_sink(beside(self.place, STAGES[name]), spec)
+        kept = {key: value for key, value in spec.storage.items() if key == "compression"}
+        return open_sink(beside(self.place, STAGES[name]), replace(spec, storage=kept))
 
     def shelf(self, name: str) -> Shelf:
         return shelf_at(self.shelf_place / name)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import PurePath
 
-from tiler.geometry import Box, Shape
-from tiler.planning.plan import Plan
+from tiler.geometry import Box
 from tiler.ports import KINDS, Calibration, OutputSpec, Source
 from tiler.running.run_spec import RunSpec
-
-MANY_CHUNKS = 10_000
-"""Number of chunks from which those of a block share one shard, because more files slow down file systems."""
 
 
 def network_spec(run: RunSpec, kind: str) -> OutputSpec:
@@ -20,7 +15,6 @@ def network_spec(run: RunSpec, kind: str) -> OutputSpec:
     plan, predictor = run.plan, run.predictor
     channels = len(predictor.classes)
     depth, height, width = plan.region.shape
-    chunks = math.prod(-(-size // side) for size, side in zip(plan.region.shape, plan.chunk, strict=True))
     return OutputSpec(
         shape=(channels, depth, height, width),
         dtype=predictor.dtype,
@@ -29,7 +23,7 @@ def network_spec(run: RunSpec, kind: str) -> OutputSpec:
         channel_axis=channels > 1,
         block=plan.block,
         chunk=plan.chunk,
-        shard=_whole_chunks(plan) if chunks > MANY_CHUNKS else None,
+        shard=plan.shard,
         kind=kind,
         ngff=run.storage.get("ngff", "0.5"),
         storage=run.storage,
@@ -41,11 +35,6 @@ def network_spec(run: RunSpec, kind: str) -> OutputSpec:
 def title_of(name: str) -> str:
     """A name without folders and suffixes: ``stack`` of ``data/stack.ome.tif``."""
     return PurePath(name.rstrip("/")).name.split(".")[0] or name
-
-
-def _whole_chunks(plan: Plan) -> Shape:
-    """A block as a shard; along an axis that it covers completely, its chunks need not divide it."""
-    return tuple(-(-side // chunk) * chunk for side, chunk in zip(plan.block, plan.chunk, strict=True))
 
 
 def region_calibration(source: Source, region: Box) -> Calibration:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tiler.errors import AlignmentError, SinkError
 from tiler.opening import Opened
-from tiler.options import AUTO, OF_ZARR
+from tiler.options import AUTO, OF_STORAGE
 from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
 from tiler.ports import Listener, OutputSpec, Sink
@@ -37,7 +37,7 @@ def run_to_sink(request: Request, sink: Sink, listener: Listener, stop: threadin
     """
     if request.intent != Intent():
         raise SinkError("a sink has no journal: `resume`, `overwrite`, `verify` and `same_input` are for paths")
-    request.options.refuse(OF_ZARR, "a sink of your own decides how it stores voxels")
+    request.options.refuse(OF_STORAGE, "a sink of your own decides how it stores voxels")
     check_table(request.options.get("table"), request.intent)
     opened = open_request(request)
     plan = _aligned(opened, opened.plan(), sink)

@@ -40,7 +40,7 @@ class RunSpec:
     table
         Table of the objects to write; None for none.
     storage
-        Options for the storage of a zarr output, by keyword.
+        How the voxels of the output are stored, by keyword.
     attributes
         Provenance to store with the output.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from tiler.errors import PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
-from tiler.options import AUTO, FREE, OF_ZARR, Options
+from tiler.options import AUTO, FREE, OF_STORAGE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.planning.tile_choice import MB
@@ -60,7 +60,7 @@ def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
     if request.options.get("executor") == "dask":
         raise SinkError("an array in memory cannot be written by other processes: give `output`, or use "
                         "`executor=threads`")
-    request.options.refuse(OF_ZARR, "an array in memory is no zarr")
+    request.options.refuse(OF_STORAGE, "an array in memory has no files")
     opened = open_request(request)
     return opened, opened.plan()
 
@@ -76,7 +76,7 @@ def opened_for(request: Request, output: Output) -> tuple[Opened, Plan, Room]:
 
 def _check_place(request: Request, output: Output) -> None:
     refuse_own_input(request.source, output)
-    check_output(output.place, [name for name in request.options.given() if name in OF_ZARR])
+    check_output(output.place, [name for name in request.options.given() if name in OF_STORAGE])
 
 
 def _fitted(options: Options, model: Any, output: Output) -> Options:

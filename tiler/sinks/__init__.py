@@ -29,11 +29,24 @@ __all__ = ["FORMATS", "Format", "check_output",
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An output format: ``"module:class"`` that is called with path and spec, its suffixes, and how to install it."""
+    """An output format.
+
+    Parameters
+    ----------
+    sink
+        ``"module:class"`` that is called with path and spec.
+    suffixes
+        Suffixes of its names.
+    install
+        How to install what it needs.
+    storage
+        Options of storage that it has, by keyword.
+    """
 
     sink: str
     suffixes: tuple[str, ...]
     install: str = ""
+    storage: frozenset[str] = frozenset()
 
     def open(self, path: Place, spec: OutputSpec) -> Sink:
         try:
@@ -44,20 +57,22 @@ class Format:
 
 
 TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
+LABEL_STORAGE = frozenset({"ngff", "compression", "chunk", "shard", "fill_value"})
+PYRAMID = frozenset({"levels", "downsample"})
 FORMATS = (
-    Format("tiler.sinks.zarr:ZarrSink", (".zarr",)),
-    Format("tiler.sinks.ome_tiff:OmeTiffSink", (".ome.tif", ".ome.tiff")),
+    Format("tiler.sinks.zarr:ZarrSink", (".zarr",), storage=LABEL_STORAGE | PYRAMID),
+    Format("tiler.sinks.ome_tiff:OmeTiffSink", (".ome.tif", ".ome.tiff"), storage=frozenset({"levels"})),
     Format("tiler.sinks.tiff:TiffSink", (".tif", ".tiff")),
-    Format("tiler.sinks.hdf5:Hdf5Sink", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]"),
+    Format("tiler.sinks.hdf5:Hdf5Sink", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]", frozenset({"chunk"})),
     Format("tiler.sinks.npy:NpySink", (".npy",)),
-    Format("tiler.sinks.tensorstores:N5Sink", (".n5",), TENSORSTORE),
-    Format("tiler.sinks.tensorstores:PrecomputedSink", (".precomputed",), TENSORSTORE),
+    Format("tiler.sinks.tensorstores:N5Sink", (".n5",), TENSORSTORE, PYRAMID | {"compression", "chunk"}),
+    Format("tiler.sinks.precomputed:PrecomputedSink", (".precomputed",), TENSORSTORE, PYRAMID | {"chunk", "shard"}),
     Format("tiler.sinks.mrc:MrcSink", (".mrc",)),
 )
 
 
-LABELS = Format("tiler.sinks.labels:LabelSink", ())
-"""A label image inside an OME-Zarr image."""
+LABELS = Format("tiler.sinks.labels:LabelSink", (), storage=LABEL_STORAGE)
+"""A label image inside an OME-Zarr image, whose levels it has."""
 
 RESERVED = (".", "__", "zarr.json")
 """Beginnings of names that are zarr's own inside a group."""
@@ -89,24 +104,29 @@ def open_sink(output: str | os.PathLike[str] | Address | None, spec: OutputSpec)
     return _format_of(place).open(place, spec)
 
 
-def check_output(output: Place, of_zarr: Collection[str]) -> None:
-    """Refuse a name that no format has, and options of OME-Zarr for another format, before anything is opened.
+def check_output(output: Place, storage: Collection[str]) -> None:
+    """Refuse a name that no format has, and options of storage that its format lacks, before anything is opened.
 
     Parameters
     ----------
     output
         Where the result goes.
-    of_zarr
-        Names of the options that were given and say how a zarr is stored.
+    storage
+        Names of the options that were given and say how voxels are stored.
 
     Raises
     ------
     SinkError
         In one line.
     """
-    if _format_of(output) not in (FORMATS[0], LABELS) and of_zarr:
-        raise SinkError(f"{output} is not an OME-Zarr: leave out {' and '.join(f'`{name}`' for name in of_zarr)}, or "
-                        "choose a .zarr", option="output")
+    known = _format_of(output)
+    for name in storage:
+        if name not in known.storage:
+            others = " ".join(each.suffixes[0] for each in FORMATS if name in each.storage)
+            here = "the levels of a label image are those of its image" if known is LABELS else \
+                f"{known.suffixes[0]} outputs have no such choice"
+            raise SinkError(f"{output}: {here}: leave out `{name}`, which is for {others}, or choose one of these",
+                            option="output")
 
 
 def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:

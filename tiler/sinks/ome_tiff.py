@@ -51,7 +51,8 @@ class OmeTiffSink(StagedSink):
     def levels(self) -> Sequence[Level]:
         """Every level has as many pages."""
         levels = levels_of(self.spec, self.layout, halve_z=False)
-        return levels if max(self.layout.shape[-2:]) > LARGE_PLANE else levels[:1]
+        large = "levels" in self.spec.storage or max(self.layout.shape[-2:]) > LARGE_PLANE
+        return levels if large else levels[:1]
 
     def pieces(self, levels: Sequence[Level]) -> int:
         """Bands of pages."""

@@ -56,6 +56,8 @@ class Level:
 def levels_of(spec: OutputSpec, layout: Layout, *, halve_z: bool = True) -> tuple[Level, ...]:
     """All levels of an output, from the array itself to the first whose plane is small.
 
+    Their number and factors are those of the user, if chosen.
+
     y and x are halved each time; z is where its step is known to be no coarser than theirs, so that the voxels
     of a volume with thick slices become isotropic and stay so; time and channels never are.
 
@@ -65,13 +67,33 @@ def levels_of(spec: OutputSpec, layout: Layout, *, halve_z: bool = True) -> tupl
         False where all levels must have as many slices.
     """
     levels = [Level("0", layout.shape, (1,) * len(layout.shape))]
-    while max(levels[-1].shape[-2:]) > SMALL_PLANE:
+    count = spec.storage.get("levels")
+    while max(levels[-1].shape[-2:]) > SMALL_PLANE if count is None else len(levels) < count:
         finer = levels[-1]
-        steps = _steps(spec, layout, finer, halve_z)
-        levels.append(Level(str(len(levels)),
-                            tuple(-(-size // step) for size, step in zip(finer.shape, steps, strict=True)),
-                            tuple(factor * step for factor, step in zip(finer.factors, steps, strict=True))))
+        level = _coarser(finer, _chosen(spec, layout, finer, halve_z), str(len(levels)))
+        if level.shape == finer.shape:
+            if count is None:
+                break
+            raise SinkError(f"there are at most {len(levels)} levels, since the last of them cannot be made smaller: "
+                            f"got {count}", option="levels")
+        levels.append(level)
     return tuple(levels)
+
+
+def _coarser(finer: Level, steps: Shape, path: str) -> Level:
+    """The next level."""
+    return Level(path, tuple(-(-size // step) for size, step in zip(finer.shape, steps, strict=True)),
+                 tuple(factor * step for factor, step in zip(finer.factors, steps, strict=True)))
+
+
+def _chosen(spec: OutputSpec, layout: Layout, finer: Level, halve_z: bool) -> Shape:
+    """Voxels that become one: as the user chose, else by halving."""
+    chosen = spec.storage.get("downsample")
+    if chosen is None:
+        return _steps(spec, layout, finer, halve_z)
+    named = dict(zip("zyx", chosen, strict=True))
+    steps = tuple(named.get(axis, 1) for axis in layout.axes)
+    return tuple(step if size > 1 else 1 for step, size in zip(steps, finer.shape, strict=True))
 
 
 def bytes_of(levels: Sequence[Level], spec: OutputSpec) -> int:

@@ -1,12 +1,11 @@
-"""N5 and neuroglancer's precomputed volumes on a local disk, written by tensorstore block by block.
+"""Formats on a local disk that tensorstore writes block by block: their common base, and N5.
 
-Both are folders of one file a chunk, whose axes are named from the fastest on: x, y, z, then channels. A chunk of
-zeros is not stored: both formats take a chunk that is not there for zeros.
+N5 and precomputed volumes are folders of one file a chunk, whose axes are named from the fastest on: x, y, z, then
+channels. A chunk of zeros is not stored: both formats take a chunk that is not there for zeros.
 
 References
 ----------
-https://github.com/saalfeldlab/n5#file-system-specification,
-https://github.com/google/neuroglancer/blob/master/src/datasource/precomputed/volume.md
+https://github.com/saalfeldlab/n5#file-system-specification
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ import tensorstore
 
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
-from tiler.ports import KINDS, UNWATCHED, Array, Json, OutputSpec, Room, Watch
-from tiler.ports.units import NANOMETRES, SYMBOLS, steps
+from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
+from tiler.ports.units import SYMBOLS, steps
 from tiler.sinks.inspection import level_faults, mark_of, mark_of_folder, marks_of_files, pieces
 from tiler.sinks.layout import Index, Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
@@ -44,7 +43,7 @@ class Chunked:
 
     store: Any
     chunks: Shape
-    shards: None = None
+    shards: Shape | None = None
 
     @property
     def shape(self) -> Shape:
@@ -60,7 +59,11 @@ class Chunked:
         return found
 
     def __setitem__(self, index: Index, values: Array) -> None:
-        self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
+        if self.shards is None:
+            self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
+            return
+        with tensorstore.Transaction() as once:  # otherwise every chunk would rewrite its shard
+            self.store.with_transaction(once)[index].write(values).result()
 
 
 class TensorSink:
@@ -204,8 +207,12 @@ class TensorSink:
             store = tensorstore.open(described, open=True, create=create, read=True, write=True).result()
         except ValueError as error:
             raise SinkError(f"cannot write {self.name}: {str(error).split(' [')[0]}") from error
-        store = store[tensorstore.d[:].translate_to[0]]
-        return Chunked(self.view(store), self.chunks)
+        store = self.view(store[tensorstore.d[:].translate_to[0]])
+        return Chunked(store, self.chunks, self.shards_of(store))
+
+    def shards_of(self, store: Any) -> Shape | None:
+        """Shards of a level in the order of the layout's axes; None if its chunks are files."""
+        return None
 
     def _array(self) -> Chunked:
         with self._lock:
@@ -230,7 +237,8 @@ class N5Sink(TensorSink):
         factors = [int(factor) for factor in level.factors[::-1]]
         metadata: dict[str, Any] = {
             "dimensions": level.shape[::-1], "blockSize": self.chunks[::-1],
-            "dataType": np.dtype(self.spec.dtype).name, "compression": {"type": "gzip", "level": 1}, "axes": axes,
+            "dataType": np.dtype(self.spec.dtype).name, "axes": axes,
+            "compression": compression_of(*self.spec.storage.get("compression", ("gzip", 1))),
             "resolution": [known.get(axis, (1.0, ""))[0] * factor for axis, factor in zip(axes, factors, strict=True)],
             "units": [SYMBOLS.get(known[axis][1], known[axis][1]) if axis in known else "" for axis in axes]}
         if number:
@@ -249,55 +257,10 @@ class N5Sink(TensorSink):
             [int(factor) for factor in level.factors[::-1]] for level in levels]})
 
 
-class PrecomputedSink(TensorSink):
-    """A precomputed volume: an image, or a segmentation where the values are names, with its coarser scales."""
-
-    dtypes = ("uint8", "uint16", "uint32", "uint64", "float32")
-
-    def __init__(self, path: Path, spec: OutputSpec) -> None:
-        super().__init__(path, spec)
-        if "t" in spec.calibration.axes:
-            raise SinkError(f"{path}: a precomputed volume has no time: choose a time point (--roi t=0), or another "
-                            "format (-o)")
-
-    def described(self, folder: Path, levels: Sequence[Level], number: int) -> Json:
-        segmentation = not KINDS[self.spec.kind].ordered
-        packed = segmentation and np.dtype(self.spec.dtype).name in ("uint32", "uint64")
-        size, factors = (self._native(values, 1) for values in (levels[number].shape, levels[number].factors))
-        resolution = [side * factor for side, factor in zip(self._nanometres("scale", 1.0), factors, strict=True)]
-        scale: dict[str, Any] = {
-            "key": self.folder_of(levels, number), "size": size, "chunk_size": self._native(self.chunks, 1),
-            "resolution": resolution, "encoding": "compressed_segmentation" if packed else "raw",
-            "voxel_offset": [round(at / step) for at, step in
-                             zip(self._nanometres("offset", 0.0), resolution, strict=True)]}
-        if packed:
-            scale["compressed_segmentation_block_size"] = [8, 8, 8]
-        return {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "file", "path": f"{folder}/"},
-                "multiscale_metadata": {"type": "segmentation" if segmentation else "image",
-                                        "num_channels": self.spec.shape[0],
-                                        "data_type": np.dtype(self.spec.dtype).name},
-                "scale_metadata": scale}
-
-    def folder_of(self, levels: Sequence[Level], number: int) -> str:
-        """By the resolution in nanometres, as neuroglancer's own volumes are named."""
-        factors = self._native(levels[number].factors, 1)
-        sides = (side * factor for side, factor in zip(self._nanometres("scale", 1.0), factors, strict=True))
-        return "_".join(f"{side:g}" for side in sides)
-
-    def view(self, store: Any) -> Any:
-        """``(x, y, z, channel)`` on the layout's axes; an axis that the layout lacks has one voxel."""
-        kept = store[tuple(slice(None) if axis in self.layout.axes else 0 for axis in "xyzc")]
-        order = [axis for axis in "xyzc" if axis in self.layout.axes]
-        return kept[tensorstore.d[[order.index(axis) for axis in self.layout.axes]].transpose[:]]
-
-    def _native(self, values: Shape, missing: int) -> list[int]:
-        """One value each for x, y and z."""
-        named = dict(zip(self.layout.axes, values, strict=True))
-        return [int(named.get(axis, missing)) for axis in "xyz"]
-
-    def _nanometres(self, name: str, missing: float) -> list[float]:
-        """Scale or offset along x, y and z; where the unit is not known a voxel counts as one nanometre."""
-        known = self.spec.calibration
-        values = dict(zip(known.axes, getattr(known, name), strict=True))
-        factors = {axis: NANOMETRES.get(unit or "", 1.0) for axis, unit in zip(known.axes, known.units, strict=True)}
-        return [float(values.get(axis, missing) * factors.get(axis, 1.0)) for axis in "xyz"]
+def compression_of(name: str, level: int | None) -> Json:
+    """A compression as the metadata of N5 spell it."""
+    if name == "none":
+        return {"type": "raw"}
+    if name == "blosc":
+        return {"type": "blosc", "cname": "lz4", "clevel": 5 if level is None else level, "shuffle": 1}
+    return {"type": name, **({} if level is None else {"level": level})}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import zarr
 
 from tiler.errors import SinkError, TilerError
@@ -46,6 +47,8 @@ class ZarrSink:
         check_version(str(path), spec.ngff)
         self.spec = spec
         self.layout = Layout.of(spec)
+        self.fill_value = fill_value_of(spec)
+        self._check_depth()
         self.keeping = keeping_of(path)
         self.keeping.check()
         self._lock = threading.Lock()
@@ -167,7 +170,7 @@ class ZarrSink:
         if "compression" in self.spec.storage:
             name, strength = self.spec.storage["compression"]
             options["compressors"] = compressor(name, strength, version)
-        return group.create_array(level.path, shape=level.shape, dtype=self.spec.dtype, fill_value=0,
+        return group.create_array(level.path, shape=level.shape, dtype=self.spec.dtype, fill_value=self.fill_value,
                                   chunks=self.chunk,
                                   shards=self._shard and self._stored(self._shard, self.spec.shape[0]), **options)
 
@@ -179,6 +182,14 @@ class ZarrSink:
     def _depth(self, z: int) -> int:
         """Length of chunks along z: where z is time and depth, chunks may not straddle two time points."""
         return math.gcd(z, self.layout.sizes[-1]) if len(self.layout.sizes) > 1 else z
+
+    def _check_depth(self) -> None:
+        """Refuse chosen chunks or shards that would straddle two time points."""
+        for name in ("shard", "chunk"):
+            size = getattr(self.spec, name)
+            if name in self.spec.storage and size is not None and size[0] != self._depth(size[0]):
+                raise SinkError(f"{size[0]} sections do not divide the {self.layout.sizes[-1]} of a time point: choose "
+                                f"{self._depth(size[0])} along z, or a divisor", option=name)
 
     def _stored(self, chunk: Shape, channels: int) -> tuple[int, ...]:
         """A chunk in the array's axes."""
@@ -224,6 +235,24 @@ class ZarrSink:
         with self._lock:
             self._array = None
             self.keeping.close()
+
+
+def fill_value_of(spec: OutputSpec) -> Any:
+    """The value that stands for chunks that are not stored, in the dtype of the output.
+
+    Raises
+    ------
+    SinkError
+        If the dtype does not hold it.
+    """
+    chosen, dtype = spec.storage.get("fill_value", 0), np.dtype(spec.dtype)
+    value = float("nan") if chosen == "nan" else chosen
+    if dtype.kind == "f" or (dtype.kind in "iu" and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+                             and value == int(value)):
+        return dtype.type(value)
+    if chosen:
+        raise SinkError(f"voxels of {dtype.name} cannot be {chosen}", option="fill_value")
+    return dtype.type()
 
 
 def compressor(name: str, level: int | None, version: int) -> dict[str, Any] | None:

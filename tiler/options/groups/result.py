@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from tiler.options.declaring import Option
-from tiler.options.parsers import Choice, Compression, Items
+from tiler.options.parsers import Choice, Items
 
 KindName = Literal["probabilities", "labels", "mask", "instances"]
-Ngff = Literal["0.5", "0.4"]
 OutputType = Literal["float32", "float16", "float64", "uint8", "uint16", "uint32", "uint64"]
 
 
@@ -31,13 +30,6 @@ class ResultKeywords(TypedDict, total=False):
         help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p); instances in uint16, up to 65535 "
              "of them, open in Fiji with their voxel size.",
         otherwise="float32 for probabilities, uint8 for labels and masks, uint32 for instances")]
-    ngff: Annotated[Ngff, Option(
-        group="Result", parse=Choice(Ngff), default="0.5", of_zarr=True, of_output=True,
-        help="Version of OME-Zarr: 0.5 is zarr 3, 0.4 is zarr 2.")]
-    compression: Annotated[str | Sequence[Any], Option(
-        group="Result", parse=Compression(), metavar="NAME[:LEVEL]", example="blosc:7", of_zarr=True,
-        of_output=True, otherwise="zstd; blosc for OME-Zarr 0.4",
-        help="Compression of the chunks of a zarr: blosc, zstd, gzip or none.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,5 +39,3 @@ class ResultOptions:
     kind: KindName
     classes: str | int | tuple[str | int, ...] | None
     dtype: OutputType
-    ngff: Ngff
-    compression: tuple[str, int | None] | None
