@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tiler.errors import PlanError
@@ -88,7 +88,7 @@ def _region(slices: Any, roi: Any) -> Region | None:
         region = Region(((None, None),) * 3)
     if region.spans[0] != (None, None):
         raise PlanError(f"`slices` {slices} and `roi` {roi} both choose slices: give one of them")
-    return Region((parse_slices(slices), *region.spans[1:]), region.time)
+    return replace(region, spans=(parse_slices(slices), *region.spans[1:]))
 
 
 def parse_slices(value: Any) -> tuple[int | None, int | None]:

@@ -17,6 +17,7 @@ from tiler.objects.asked import check_rules, rules_of
 from tiler.objects.rules import Rules
 from tiler.objects.table_files import check_format
 from tiler.opening.models import OpenedModel, fixed_by, is_predictor, predictor_of, refuse_model_options
+from tiler.opening.regions import located
 from tiler.options import AUTO, Options, ResolvedOptions, parse_rule
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
@@ -107,7 +108,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
                          time=None if resolved.roi is None else resolved.roi.time)
     predictor = predictor_of(model, resolved, trust, volume)
     _check_time(volume, predictor)
-    box = None if resolved.roi is None else resolved.roi.within(volume.shape[1:])
+    box = None if resolved.roi is None else located(resolved.roi, volume)
     if box is not None and isinstance(volume, VolumeSource):
         volume.check_region(box, resolved.missing)
     unknown = fixed_by(model) if is_predictor(model) else frozenset[str]()

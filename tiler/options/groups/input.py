@@ -26,7 +26,8 @@ class InputKeywords(TypedDict, total=False):
         group="Input", parse=Items(), metavar="N[,N]", example="0,2", help="Channels to use.", otherwise="all")]
     roi: Annotated[str | Box | Sequence[slice] | Region, Option(
         group="Input", parse=parse_roi, metavar="Z,Y,X", example="0:5,100:600,50:450",
-        help="Region to segment, which equals that region of the whole result; t=3 chooses a time point.",
+        help="Region to segment, which equals that region of the whole result: voxels (negative ones from the end) or "
+             "coordinates such as z=0:2um,y=100nm:5um; @1 counts voxels of level 1; t=3 chooses a time point.",
         otherwise="the whole volume")]
     mask: Annotated[Any, Option(
         group="Input", parse=Volume(), metavar="FILE", example="tissue.tif", of_output=True,
