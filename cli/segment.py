@@ -16,10 +16,12 @@ from tiler.cli import completion
 from tiler.cli.batch import SUFFIXES, Pair, pair_up
 from tiler.cli.logs import printable, set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
+from tiler.cli.outcomes import Outcome, Turn, conclude
 from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
 from tiler.errors import Interrupted, TilerError
 from tiler.options import OF_MODEL
+from tiler.running.output import output_of
 
 log = logging.getLogger("tiler.cli")
 
@@ -59,7 +61,8 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
     Prints the path of each result. Several inputs are a batch job: the network is loaded once, and an input
     that fails does not stop the others.
 
-    With --json one object a line, as inputs are finished: source, output, seconds.
+    With --json one object a line, as inputs are finished: source, output, seconds, and objects and table where there
+    are any.
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
@@ -71,8 +74,9 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
         return show_plans(pairs, options, talking["as_json"])
     stop = threading.Event()
     with stoppable(stop):
-        outcomes = [_attempt(pair, options, talking, stop, len(pairs)) for pair in pairs]
-    return _conclude(pairs, outcomes)
+        outcomes = [_attempt(pair, options, talking, stop, Turn(number, len(pairs)))
+                    for number, pair in enumerate(pairs, 1)]
+    return conclude(outcomes, quiet=talking["quiet"] or talking["as_json"])
 
 
 @click.command(cls=GroupedCommand)
@@ -123,40 +127,23 @@ def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int
 
 
 def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop: threading.Event,
-             total: int) -> TilerError | None:
+             turn: Turn) -> Outcome:
     """One input; its failure is reported and returned, so that the next one has its turn."""
     if stop.is_set():
-        return Interrupted("not begun")
+        return Outcome(pair, Interrupted("not begun"))
     begun = time.monotonic()
     try:
-        with listening(talking["quiet"]) as listener:
+        with listening(talking["quiet"], turn.named(pair)) as listener:
             api.segment(pair.source, output=pair.output, listener=listener, stop=stop, **pair.over(options))
     except Exception as error:
         log.debug("%s", traceback.format_exc())
         failure = error if isinstance(error, TilerError) else TilerError(unexpected(error))
         log.error("%s: %s", pair.source, spelled(failure))
-        if total == 1:
+        if turn.total == 1:
             raise failure from error
         tell(f"tiler: {pair.source}: {spelled(failure)}")
-        return failure
+        return Outcome(pair, failure)
     log.info("%s -> %s", pair.source, pair.output)
-    _announce(pair, time.monotonic() - begun, talking["as_json"])
-    return None
-
-
-def _announce(pair: Pair, seconds: float, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"source": pair.source, "output": str(pair.output), "seconds": round(seconds, 3)}))
-    else:
-        click.echo(printable(str(pair.output)))
-
-
-def _conclude(pairs: list[Pair], outcomes: list[TilerError | None]) -> int:
-    """Say which inputs failed, as the last lines; the exit code says whether any did."""
-    failed = [(pair, error) for pair, error in zip(pairs, outcomes, strict=True) if error is not None]
-    if not failed:
-        return 0
-    tell(f"tiler: {len(failed)} of {len(pairs)} inputs failed:")
-    for pair, error in failed:
-        tell(f"  {pair.source}: {spelled(error)}")
-    return 130 if any(isinstance(error, Interrupted) for _, error in failed) else 1
+    outcome = Outcome(pair, None, time.monotonic() - begun, output_of(pair.output).objects)
+    click.echo(json.dumps(outcome.to_json()) if talking["as_json"] else printable(str(pair.output)))
+    return outcome

@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import ProgressColumn
 
-from tiler.cli.logs import spelled_text, tell
+from tiler.cli.logs import printable, spelled_text, tell
+from tiler.ports import Listener
 from tiler.running.bars import NOTHING_TO_DO, Bars, showing, spoken
 
 SILENCE = 5.0
@@ -72,11 +73,33 @@ class Quiet:
         tell(f"warning: {spelled_text(message)}")
 
 
+@dataclass
+class Named:
+    """A listener that hears the name of the input before that of each stage.
+
+    Parameters
+    ----------
+    listener
+        Shows progress.
+    name
+        Such as ``2 of 5, b.tif``.
+    """
+
+    listener: Listener
+    name: str
+
+    def stage(self, name: str) -> None:
+        self.listener.stage(name if name == "finished" else f"{self.name}: {name}")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listener, name)
+
+
 @contextmanager
-def listening(quiet: bool) -> Iterator[Any]:
-    """The listener that suits stderr: bars in a terminal, else lines."""
+def listening(quiet: bool, name: str = "") -> Iterator[Any]:
+    """The listener that suits stderr: bars in a terminal, else lines; with the name of an input of several."""
     with fitting(quiet, (Quiet, Lines, SpelledBars)) as listener:
-        yield listener
+        yield Named(listener, printable(name)) if name else listener
 
 
 @contextmanager

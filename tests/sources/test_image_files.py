@@ -6,6 +6,7 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 
 from tiler.errors import SourceError
 from tiler.geometry import Box
@@ -198,3 +199,14 @@ def test_a_slice_that_changes_while_it_is_read(change, tmp_path):
         png(tmp_path / "1.png", packed(VALUES[:5], 8), 8, 0, size=(21, 5))
     with pytest.raises(SourceError):
         source.read(Box.of_shape((3, *VALUES.shape)))
+
+
+def test_a_folder_of_volumes_says_what_to_type(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(SourceError, match=r"each file is a stack of its own, name the files: '.*\*\.tif'"):
+        open_source(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    np.save(other / "a.npy", np.zeros((2, 3)))
+    with pytest.raises(SourceError, match=r"holds 1 volumes of other formats, which have to be named: '.*\*\.npy'"):
+        open_source(other)

@@ -154,6 +154,12 @@ class Output(ABC):
                                 "yourself, or choose another output (-o)")
 
     @property
+    def objects(self) -> int | None:
+        """Number of objects in a finished output; None if it has none."""
+        counted = Journal.load(self.journal_place).records("merge") if self.has_journal else {}
+        return int(counted[0]["count"]) if counted else None
+
+    @property
     @abstractmethod
     def has_journal(self) -> bool: ...
 

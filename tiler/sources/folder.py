@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tiler.sources.tiff import TiffImage, open_tiff
 
 logger = logging.getLogger(__name__)
 TIFF = (".tif", ".tiff")
+VOLUMES = (".zarr", ".h5", ".hdf5", ".hdf", ".ims", ".npy", ".mrc", ".rec", ".map", ".st")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -100,15 +102,28 @@ def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage | TiffIma
             raise SourceError(f"{file} is a link to {file.readlink()}, which does not exist")
     names = in_order(path, [file.name for file in found if file.is_file()])
     if not names:
-        raise SourceError(f"{path} holds no images; known are {' '.join(SUFFIXES)}")
+        raise SourceError(f"{path} holds no images; known are {' '.join(SUFFIXES)}{_volumes_in(path)}")
     whole = _one_set(path, names, consent)
     return whole or _stack(path, names)
+
+
+def _volumes_in(path: Path) -> str:
+    """What to type for a folder of volumes of other formats; "" if there are none."""
+    suffixes = [file.suffix for file in sorted(path.iterdir()) if file.suffix.lower() in VOLUMES]
+    if not suffixes:
+        return ""
+    return f"; it holds {len(suffixes)} volumes of other formats, which have to be named: {_pattern(path, suffixes[0])}"
+
+
+def _pattern(path: Path, suffix: str) -> str:
+    return f"'{path}{os.sep}*{suffix}'"
 
 
 def _stack(path: Path, names: list[str]) -> FolderImage:
     first = _header(path / names[0])
     if set(first.axes) - set("yxsc"):
-        raise SourceError(f"{path / names[0]} has shape {first.shape}: the images of a folder are 2-D")
+        raise SourceError(f"{path / names[0]} has shape {first.shape}: the images of a folder are 2-D; if each file is "
+                          f"a stack of its own, name the files: {_pattern(path, Path(names[0]).suffix)}")
     _check_alike(path, names)
     header = Header(str(path), "z" + first.axes, (len(names), *first.shape), first.dtype, (1, *first.chunk),
                     (1.0, *first.scale), (None, *first.units), (0.0, *first.offset))
