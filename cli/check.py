@@ -55,9 +55,6 @@ def _lines(report: CheckReport) -> list[str]:
         how = f"tile {by(report.tile)}" if same else f"tile {by(report.other_tile)} instead of {by(report.tile)}"
         lines.append(f"windows: {report.windows} computed again with {how}, {report.share:.2%} of the voxels: largest "
                      f"difference {report.worst:.2g}, {verdict} the {report.allowed:.2g} allowed")
-        if report.passes:
-            lines.append(f"passes over whole inputs: {report.passes} blocks computed again, largest difference "
-                         f"{report.passes_worst:.2g} of the largest value")
         if report.seams is not None:
             lines.append(f"blended, an approximation: {report.seams}")
         lines += [f"  wrong: {where}" for where in report.wrong]

@@ -14,6 +14,8 @@ from tiler.cli import completion
 from tiler.cli.options import FACTORY, factory_options, json_option
 from tiler.models.zoo.registry import ModelEntry, describe, names
 
+_NEEDS = {"EXACT": "exact in tiles", "STAGES": "exact in stages", "WHOLE": "whole inputs"}
+
 
 @click.command()
 @click.argument("name", required=False, shell_complete=completion.models)
@@ -52,7 +54,7 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool, **factory
     report = probed(loaded.bare(), loaded.in_channels, loaded.ndim, stages=True)
     if report.footprint is not None:
         warn_of_halo(loaded, report.footprint)
-    sound = report.staging is not None or (report.proved and report.exactness in ("EXACT", "EXACT_2PASS"))
+    sound = report.staging is not None or (report.proved and report.exactness == "EXACT")
     click.echo(json.dumps({**asdict(report), "proved": report.proved}) if as_json else str(report))
     return 0 if sound else 1
 
@@ -60,7 +62,7 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool, **factory
 def _summary(entry: ModelEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
-        "exactness": entry.exactness,
+        "exactness": _NEEDS[entry.exactness],
         "description": entry.description,
         "weights": entry.weights.name if entry.weights else "none bundled",
         "source": entry.paper,

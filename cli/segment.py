@@ -92,7 +92,7 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     With --json one object a line for each input: source, output, disk_free (bytes; null on an object store), format,
     fingerprint, region, tile, block, chunk, batch, workers, memory, border, nan, canvas, footprint, strip, cache,
     essence (all that can change the result) and estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written,
-    flops, redundant, peak_bytes, exact, passes, decodes, seconds, disk_bytes, temporary_bytes).
+    flops, redundant, peak_bytes, exact, decodes, seconds, disk_bytes, temporary_bytes).
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])

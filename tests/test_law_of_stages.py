@@ -253,7 +253,7 @@ def test_a_film_is_each_of_its_frames(straight):
 
 @pytest.mark.parametrize(("name", "options"), [
     ("volumes", {}), ("shallow", {}), ("shallow", {"tiling": "whole"}), ("shallow", {"tiling": "blend", "tile": 16}),
-    ("gated", {})], ids=["stages", "shallow", "whole", "blend", "passes"])
+    ("gated", {})], ids=["stages", "shallow", "whole", "blend", "gated"])
 def test_a_film_of_volumes_is_never_mixed(name, options):
     with pytest.raises(PlanError, match="takes volumes: choose one"):
         tiler.segment(MOVIE, model(name), axes="tzyx", **options, **WIDE)

@@ -13,6 +13,7 @@ from tiler.models.aten.graph import Node
 from tiler.models.aten.maps import Along, Axes, Axis, Fixed, Range, Ranges, Spread, Step, Table, Window
 from tiler.models.aten.onednn import convolve
 from tiler.models.aten.rule import Part, Rule, all_of, cut, fitted, need, numbers, operator
+from tiler.models.aten.statistics import reduction
 
 
 def _moved(node: Node, steps: Sequence[Step], mixed: bool) -> Axes:
@@ -150,11 +151,22 @@ def adaptive_pool(node: Node) -> Rule:
     """Pool in bins whose borders follow from the size of the whole input."""
     need(not node.result, "it gives the places of the maxima")
     count = _axes_of(node)
+    if all(out == 1 for out in node.shape[-count:]):
+        return _pooled_whole(node, count)
     steps: list[Step] = []
     for size, out in zip(node.sizes[0][-count:], node.shape[-count:], strict=True):
         at = np.arange(out)
         steps.append(Table(at * size // out, -(-(at + 1) * size // out) - 1))
     return Rule((_moved(node, steps, mixed=False),), _bins)
+
+
+def _pooled_whole(node: Node, count: int) -> Rule:
+    """One bin: a statistic of the whole input."""
+    size = node.sizes[0]
+    kept = len(size) - count
+    source = Axes((*(Along(axis) for axis in range(kept)), *(Fixed(0, length) for length in size[kept:])), size)
+    how = "max" if "max" in node.op else "mean"
+    return Rule((source,), Part.call, statistic=reduction(how, size, range(kept, len(size)), node.shape))
 
 
 def _bins(part: Part) -> torch.Tensor:

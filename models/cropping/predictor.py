@@ -47,13 +47,10 @@ class CroppedTiles:
         # Convolutions of other lengths may round differently, by less than the tolerance.
         return {"crops": True}
 
-    def check(self) -> None:
-        """Do nothing: no step has to precede the first tile."""
-
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         return traced
 
-    def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
+    def scores(self, session: Session, x: torch.Tensor) -> torch.Tensor:
         return session(x)
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:

@@ -64,7 +64,7 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
     ModelError
         If the network has global layers or cannot be exported as a program, or if the description is invalid.
     """
-    if predictor.capabilities.passes or predictor.model.measured or predictor.model.steps != NO_STEPS:
+    if predictor.model.measured or predictor.model.steps != NO_STEPS:
         raise ModelError(f"{predictor.model.identity['model']} cannot become a package: only networks with a bounded "
                          "context, and without steps of another package, can (--model)")
     spec = library("bioimageio.spec")

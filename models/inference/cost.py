@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,6 @@ from torch.utils.flop_counter import flop_registry
 from tiler.errors import MemoryBudgetError
 from tiler.models.aten.observer import Observer
 from tiler.models.loading.loaded_model import LoadedModel
-from tiler.models.probe.inject import Site, Until, run_until
 
 Size = tuple[int, ...]
 
@@ -115,9 +114,7 @@ ENDS = {"_softmax": "softmax", "softmax": "softmax", "sigmoid": "sigmoid", "sigm
 """Operations that return probabilities."""
 
 
-def trace(
-    module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = False, until: Sequence[Site] = ()
-) -> Trace:
+def trace(module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = False) -> Trace:
     """Follow one pass through a module on the meta device, or on any other.
 
     Parameters
@@ -130,16 +127,11 @@ def trace(
         Number format of the input and the parameters.
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
-    until
-        Calls of global layers after which the pass ends; its output then has no shape.
     """
     # Not inference mode, in which convolutions stay hidden inside composite operations.
     with torch.no_grad(), _Watch(unfolded) as watch:
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         image = torch.zeros(shape, dtype=dtype, device=device)
-        if until:
-            run_until(Until(until), lambda: module(image))
-            return Trace(watch.flops, watch.peak, (*shape[:1], 0, *shape[2:]))
         output = module(image)
     return Trace(watch.flops, watch.peak, tuple(output.shape), ends=ENDS.get(watch.last, ""))
 
@@ -239,24 +231,24 @@ class Tracer:
 
     def __init__(self, model: LoadedModel, dtype: torch.dtype, unfolded: bool, small: tuple[Size, ...]) -> None:
         self._model, self._dtype, self._unfolded, self._small = model, dtype, unfolded, small
-        self._traces: dict[tuple[Size, tuple[Site, ...]], Trace] = {}
+        self._traces: dict[Size, Trace] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._model, self._dtype, self._unfolded, self._small)
 
-    def at(self, shape: Size, until: tuple[Site, ...] = ()) -> Trace:
-        """Trace one pass over an input of that shape, up to some calls of global layers if given."""
-        if (shape, until) not in self._traces:
+    def at(self, shape: Size) -> Trace:
+        """Trace one pass over an input of that shape."""
+        if shape not in self._traces:
             if self._solid is None:
-                found = self._trace(self._meta, shape, until)
+                found = self._trace(self._meta, shape)
             else:
-                found = extrapolate(shape, {size: self._trace(self._solid, size, until) for size in self._small})
-            self._traces[shape, until] = found
-        return self._traces[shape, until]
+                found = extrapolate(shape, {size: self._trace(self._solid, size) for size in self._small})
+            self._traces[shape] = found
+        return self._traces[shape]
 
-    def _trace(self, module: nn.Module, shape: Size, until: tuple[Site, ...] = ()) -> Trace:
+    def _trace(self, module: nn.Module, shape: Size) -> Trace:
         try:
-            return trace(module, shape, self._dtype, self._unfolded, until)
+            return trace(module, shape, self._dtype, self._unfolded)
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise

@@ -17,8 +17,7 @@ from tiler.models.aten.staged_network import After, unchanged
 from tiler.models.inference.backends import CroppingRunner, Setting, StagingRunner, open_backend
 from tiler.models.inference.devices import device_errors, float32_products, memory_of, model_of, threads_of
 from tiler.models.inference.feeders import Feeder, Feeders, ways_to
-from tiler.models.probe.inject import Answers, Injected, Site, reduced
-from tiler.ports import Array, Partial
+from tiler.ports import Array
 
 PLANNED = 0.8
 """Share of a device's free memory that plans use; the rest is for cuDNN's workspaces, whose size shapes do not show."""
@@ -47,18 +46,9 @@ class Session:
         """Wait for a tensor and return it as an array."""
         return self.feeder.download(values)
 
-    def __call__(self, x: torch.Tensor, answers: Answers | None = None) -> torch.Tensor:
-        """``(n, k, [z], y, x)``: the scores of ``(n, c, [z], y, x)``.
-
-        If earlier passes have computed the results of global layers, these layers use them.
-        """
-        runner = self.feeder.runner  # opened first, so that only the pass is counted
-        if not answers:
-            return runner(x)
-        with Injected(answers) as mode:
-            scores = runner(x)
-        mode.check()
-        return scores
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``(n, k, [z], y, x)``: the scores of ``(n, c, [z], y, x)``."""
+        return self.feeder.runner(x)
 
     def cropped(self, x: torch.Tensor, crop: Box) -> torch.Tensor:
         """The scores in one box of the output, for networks and backends that can compute a box on its own."""
@@ -74,11 +64,6 @@ class Session:
         """The network as one that runs in stages."""
         return cast(StagingRunner, self.feeder.runner)
 
-    def reduce(self, x: torch.Tensor, sites: Sequence[Site], part: Box, answers: Answers) -> Partial:
-        """Reduce the inputs of global layers over a part of ``(1, c, [z], y, x)``, in voxels on its own axes."""
-        runner = self.feeder.runner
-        return reduced(lambda: runner(x), sites, part, x.shape[2:], answers)
-
 
 class Network:
     """A model with its devices and backend. Cheap to create and to pickle; the first use builds the network.
@@ -89,15 +74,13 @@ class Network:
         The model to build, its device and its number format.
     backend
         Name of the backend that runs the network.
-    watched
-        Whether its operators are observed one by one, which global layers need.
     devices
         All devices that it runs on, of one type; None means only that of the setting.
     """
 
-    def __init__(self, setting: Setting, backend: str = "torch", watched: bool = False,
+    def __init__(self, setting: Setting, backend: str = "torch",
                  devices: Sequence[torch.device] | None = None) -> None:
-        self.setting, self.backend, self.watched = setting, backend, watched
+        self.setting, self.backend = setting, backend
         self.devices = tuple(devices or (setting.device,))
         self._feeders: Feeders | None = None
 
@@ -156,9 +139,7 @@ class Network:
         """
         with (
             self._opened().one() as feeder,
-            # In inference mode composite operators hide their parts, and so do fused ones.
-            torch.no_grad() if self.watched else torch.inference_mode(),
-            torch.jit.optimized_execution(not self.watched),  # type: ignore[attr-defined]
+            torch.inference_mode(),
             float32_products(self.setting.tf32),
             threads_of(self.setting.threads),
             device_errors(feeder.device, self.precision),

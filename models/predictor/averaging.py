@@ -18,8 +18,8 @@ import torch
 from tiler.errors import ModelError
 from tiler.geometry import Box, Footprint, Reach, Shape, Span
 
-Forward = Callable[[torch.Tensor, int], torch.Tensor]
-"""``(n, c, *tile) -> (n, k, *plain.output(tile))``, and the number of the orientation; two or three spatial axes."""
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""``(n, c, *tile) -> (n, k, *plain.output(tile))``; two or three spatial axes."""
 
 
 class Orientations(Protocol):
@@ -89,15 +89,6 @@ class Turn:
         for axis in self._flipped:
             spans[axis] = Span(sizes[axis] - spans[axis].stop, sizes[axis] - spans[axis].start)
         return Box(tuple(spans))
-
-    def phase(self, plain: Footprint) -> Shape:
-        """Phase of the stride grid of the network between `apply` and `undo`, in the frame of the image.
-
-        A flip moves the grid's distance from the start of a tile to its end; all tiles are in one size class.
-        """
-        _, y, x = ((axis.high - axis.low) % axis.stride for axis in plain.axes)
-        y, x = (y if self.flip_y else 0), (x if self.flip_x else 0)
-        return (0, x, y) if self.transpose else (0, y, x)
 
     @property
     def _flipped(self) -> list[int]:
@@ -208,9 +199,9 @@ def mean_over(
     """
     joint = union(plain, turns)
     total: torch.Tensor | None = None
-    for number, turn in enumerate(turns):
+    for turn in turns:
         own = turn.footprint(plain)
-        part = turn.undo(forward(turn.apply(x), number))
+        part = turn.undo(forward(turn.apply(x)))
         for axis in range(-1, 1 - x.ndim, -1):
             start = joint.shrink_low[axis] - own.shrink_low[axis]
             stop = part.shape[axis] - (joint.shrink_high[axis] - own.shrink_high[axis])

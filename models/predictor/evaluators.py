@@ -31,15 +31,11 @@ class Evaluator(Protocol):
     @property
     def copies(self) -> int: ...
 
-    def check(self) -> None:
-        """Raise `ModelError` if a step that must precede the first tile is missing."""
-        ...
-
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         """Peak bytes of all live tensors for an input of a shape; `traced` is the peak of one pass."""
         ...
 
-    def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
+    def scores(self, session: Session, x: torch.Tensor) -> torch.Tensor:
         """``(n, k, [z], y, x)``: the network's output for ``(n, c, [z], y, x)``, before any head."""
         ...
 
@@ -60,13 +56,10 @@ class WholeTiles:
     def copies(self) -> int:
         return 0
 
-    def check(self) -> None:
-        """Do nothing: no step has to precede the first tile."""
-
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         return traced
 
-    def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
+    def scores(self, session: Session, x: torch.Tensor) -> torch.Tensor:
         return session(x)
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:

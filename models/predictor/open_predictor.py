@@ -31,7 +31,6 @@ from tiler.models.predictor.evaluators import Evaluator, Inexact, WholeTiles
 from tiler.models.predictor.head_of import head_of
 from tiler.models.predictor.heads import Activation
 from tiler.models.predictor.options import PredictorOptions
-from tiler.models.predictor.passes import ToldTiles
 from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling, fixed_scaling
 from tiler.models.predictor.stages import StageOutline, Stages
@@ -40,7 +39,6 @@ from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images
 from tiler.models.predictor.written import Values, written_as
 from tiler.models.probe import ProbeReport, probe, prove
-from tiler.models.probe.passes import Pass
 
 __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
 
@@ -49,9 +47,6 @@ MEASURED = (32, 128, 128)
 LEAST_WINDOW = (1, 64, 64)
 """Smallest size at which networks without a context are traced; some need more than one stride."""
 
-
-MOST_PASSES = 4
-"""Largest number of passes over whole slices before the last; networks of slices that need more run in stages."""
 
 _latest_report: dict[str, ProbeReport] = {}
 _latest_staging: dict[str, Staging] = {}
@@ -112,7 +107,7 @@ def open_predictor(
     head = head_of(options, loaded, len(names), smallest.ends)
     return TorchPredictor(
         model=loaded,
-        network=Network(setting, backend, bool(geometry.passes), devices),
+        network=Network(setting, backend, devices),
         tracer=tracer,
         border="mirror" if options.average == "rot7" else geometry.border,
         scaling=_scaling(options, loaded),
@@ -155,8 +150,6 @@ def evaluator_of(
         return Stages(StageOutline(loaded, precision), geometry.untiled)
     if not geometry.exact:
         return Inexact(geometry.tiling, geometry.untiled)
-    if geometry.passes:
-        return ToldTiles(geometry.passes)
     crops = None if average == "rot7" else cropped_tiles(loaded, geometry.footprint, backend)
     return crops or WholeTiles()
 
@@ -186,9 +179,7 @@ def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
     if options.execution != "auto":
         return options.execution == "stages"
     exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
-    told = report.exactness == "EXACT_2PASS" and (report.proved or not report.proof)
-    told &= report.ndim == 3 or len(report.passes) <= MOST_PASSES
-    return (options.tiling in (None, "exact") and not exact and not told and options.resize is None
+    return (options.tiling in (None, "exact") and not exact and options.resize is None
             and options.average != "rot7" and can_be_staged(report))
 
 
@@ -234,9 +225,7 @@ def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptio
     if not geometry.exact and options.average == "rot7":
         raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
                          "--tiling")
-    if geometry.staged:
-        return _for_stages(options)
-    return _for_passes(options, geometry.passes) if geometry.passes else options
+    return _for_stages(options) if geometry.staged else options
 
 
 def _for_stages(options: PredictorOptions) -> PredictorOptions:
@@ -246,17 +235,6 @@ def _for_stages(options: PredictorOptions) -> PredictorOptions:
                          "torch")
     if options.resize is not None:
         raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
-    return replace(options, backend="torch")
-
-
-def _for_passes(options: PredictorOptions, passes: tuple[Pass, ...]) -> PredictorOptions:
-    """Check and return the options of a network with global layers, whose operators are observed one by one."""
-    if options.backend not in ("auto", "torch"):
-        raise ModelError(f"the network has {sum(len(each.sites) for each in passes)} global layers, which --backend "
-                         f"{options.backend} cannot be told the results of: use --backend torch")
-    if options.average == "rot7":
-        raise ModelError("the network has global layers, and a rotated slice has no whole input that they could be "
-                         "reduced over: use --average d4")
     return replace(options, backend="torch")
 
 

@@ -79,7 +79,7 @@ class Rotations:
         """``(n, k, *slice_shape)`` for ``x`` of ``(n, c, *outer)``: mean over the angles."""
         total: torch.Tensor | None = None
         for angle in ANGLES:
-            part = self._back(forward(self._turned(x, angle), 0), angle)
+            part = self._back(forward(self._turned(x, angle)), angle)
             total = part if total is None else total.add_(part)
         assert total is not None
         return total.div_(len(ANGLES))

@@ -97,16 +97,13 @@ class Stages:
     def copies(self) -> int:
         return 0
 
-    def check(self) -> None:
-        """Do nothing: no step has to precede the first tile."""
-
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         """Peak bytes of stored tensors, of one block's intermediates, and of the input."""
         plan = self.outline.plan(shape)
         image = math.prod(shape) * plan.graph.nodes[0].dtype.itemsize
         return plan.peak(whole(plan.shape)) + image
 
-    def scores(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
+    def scores(self, session: Session, x: torch.Tensor) -> torch.Tensor:
         plan = self.outline.plan((1, *x.shape[1:]))
         return torch.cat([session.staged(each, plan) for each in x.split(1)])
 

@@ -10,7 +10,6 @@ from tiler.geometry import Footprint, Reach
 from tiler.models.aten.graph import Size
 from tiler.models.aten.selfcheck import Staging
 from tiler.models.probe import ProbeReport, require_tiled
-from tiler.models.probe.passes import Pass
 from tiler.ports import Border, Tiling
 
 _POINT = Reach(0, 0, 0, 0, 1)
@@ -28,8 +27,6 @@ class Geometry:
         See `tiler.ports.Predictor`.
     tiling
         How the network runs.
-    passes
-        The passes before the last one.
     untiled
         Reason why it cannot be tiled exactly, if it cannot.
     as_map
@@ -41,7 +38,6 @@ class Geometry:
     footprint: Footprint
     border: Border
     tiling: Tiling = "exact"
-    passes: tuple[Pass, ...] = ()
     untiled: str = ""
     as_map: bool = False
     staging: Staging | None = None
@@ -99,15 +95,14 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
     UnboundedContextError, OutputShapeError, ModelError
         If the network cannot run in that way; the message names the layer and suggests a remedy.
     """
-    exact = report.exactness in ("EXACT", "EXACT_2PASS") and not (report.proof and not report.proved)
+    exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
     tiling = wanted or ("whole" if report.exactness == "WHOLE" else "exact")
     if tiling != "whole" and resize is not None:
         raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
     if tiling == "exact":
-        plain = require_tiled(report)
-        return Geometry(_coupled(report, plain.axes) if report.passes else plain, report.border, passes=report.passes)
+        return Geometry(require_tiled(report), report.border)
     if exact and tiling == "blend":
-        raise ModelError(f"{report.network} is {report.exactness}: it need not be blended, leave out --tiling blend")
+        raise ModelError(f"{report.network} is exact in tiles: it need not be blended, leave out --tiling blend")
     return _windowed(report, tiling, resize, sizes)
 
 

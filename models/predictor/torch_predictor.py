@@ -194,8 +194,8 @@ class TorchPredictor:
         x = session.upload(np.require(part, requirements=["C", "W"]))
         return self.scaling(x.to(self.network.exact_type))
 
-    def _oriented(self, session: Session, x: torch.Tensor, orientation: int) -> torch.Tensor:
-        values = self.head(self.evaluator.scores(session, x, orientation))
+    def _oriented(self, session: Session, x: torch.Tensor) -> torch.Tensor:
+        values = self.head(self.evaluator.scores(session, x))
         planes = (1,) if self.model.ndim == 2 else ()
         wanted = self.plain.output((*planes, *x.shape[2:]))[len(planes) :]
         channels = self.written.channels
@@ -215,4 +215,3 @@ class TorchPredictor:
                              f"the shape {batch.shape}: choose channels (--channel), or another --model")
         self.scaling.check()
         self.orientations.check(batch.shape[2:])
-        self.evaluator.check()

@@ -1,6 +1,6 @@
 """The probe: derive the footprint of a network from the operators that it runs, then prove it.
 
-`probe` reports and never refuses; `require_tiled` and `require_exact` refuse and name the layer. `derive` and `prove`
+`probe` reports and never refuses; `require_tiled` refuses and names the layer. `derive` and `prove`
 are the two halves of the probe; `prove` also tests a footprint that the user declares.
 """
 
@@ -16,10 +16,10 @@ from tiler.models.aten.selfcheck import check_stages
 from tiler.models.probe.derivation import Derivation, derive
 from tiler.models.probe.graph import Offence
 from tiler.models.probe.proof import prove
-from tiler.models.probe.report import Context, Exactness, ProbeReport, ProofPart, require_exact, require_tiled
+from tiler.models.probe.report import Context, Exactness, ProbeReport, ProofPart, require_tiled
 
 __all__ = ["Context", "Derivation", "Exactness", "Offence", "ProbeReport", "ProofPart", "derive", "probe", "prove",
-           "require_exact", "require_tiled"]
+           "require_tiled"]
 
 _prove = prove
 
@@ -53,12 +53,11 @@ def probe(
     report = ProbeReport(
         network=getattr(module, "original_name", type(module).__name__), ndim=ndim, footprint=found.footprint,
         context=found.context, exactness=found.exactness, border=found.border, in_channels=in_channels,
-        out_channels=found.out_channels, offending=found.offending, passes=found.passes)
+        out_channels=found.out_channels, offending=found.offending)
     if stages and found.exactness != "EXACT":
         with suppress(NotStagedError):
             report = replace(report, staging=check_stages(module, in_channels, ndim))
-    if not prove or found.footprint is None or found.exactness not in ("EXACT", "EXACT_2PASS"):
+    if not prove or found.footprint is None or found.exactness != "EXACT":
         return report
-    proof = _prove(module, found.footprint, in_channels, ndim, found.context, swallows=found.swallows,
-                   passes=found.passes)
+    proof = _prove(module, found.footprint, in_channels, ndim, found.context, swallows=found.swallows)
     return replace(report, proof=proof)

@@ -29,15 +29,12 @@ class Derived:
         Numbers of the nodes that the call reads, each with the maps of those axes that do not stay unchanged.
     kind, why
         How to report the layer if it needs a whole axis.
-    over
-        Dimensions of the input that the call reduces.
     """
 
     dims: Dims
     uses: Sequence[tuple[int, Mapping[int, Map]]]
     kind: Kind = "global"
     why: str = "depends on the whole input"
-    over: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

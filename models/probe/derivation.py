@@ -7,7 +7,7 @@ index maps back to the input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,7 +15,6 @@ from torch import nn
 
 from tiler.geometry import Footprint, Reach
 from tiler.models.probe.graph import Offence, Trace, axes_of
-from tiler.models.probe.passes import Pass, partly_global, passes_of
 from tiler.models.probe.report import Context, Exactness
 from tiler.models.probe.sizes import trace_in_phase
 from tiler.ports import Border
@@ -31,14 +30,12 @@ class Derivation:
     Parameters
     ----------
     footprint, context
-        Footprint over (z, y, x), rounded and unrounded; None if there is none. Global layers do not count: a network
-        with them gets the footprint of its last pass, in which their results are known.
+        Footprint over (z, y, x), rounded and unrounded; None if there is none. Layers that look at the whole input
+        do not count.
     exactness, border, out_channels, offending
         See `ProbeReport`.
     swallows
         Layers that may turn NaN into finite values.
-    passes
-        Passes before the last one, for EXACT_2PASS.
     """
 
     footprint: Footprint | None
@@ -48,7 +45,6 @@ class Derivation:
     out_channels: int
     offending: tuple[Offence, ...]
     swallows: tuple[Offence, ...]
-    passes: tuple[Pass, ...] = ()
 
 
 def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
@@ -80,16 +76,14 @@ def derive(module: nn.Module, in_channels: int, ndim: int = 2) -> Derivation:
         offences.append(Offence("the network", "size", "joins parts of different resolution at every size"))
     wrong = _wrong_output(trace)
     if wrong is not None:
-        return Derivation(None, None, "BLEND", "mirror", trace.shape[1], (wrong, *offences), tuple(trace.swallows))
+        return Derivation(None, None, "STAGES", "mirror", trace.shape[1], (wrong, *offences), tuple(trace.swallows))
     found = [(_ONE_SLICE, (0, 0))] * (3 - ndim) + [_axis(trace, axis) for axis in range(ndim)]
     footprint = Footprint.of([reach for reach, _ in found])
     lows, highs = zip(*(needed for _, needed in found), strict=True)
     border: Border = "zero" if footprint.keeps_size and trace.padded else "mirror"
-    offences += partly_global(trace) if _exactness(offences) == "EXACT_2PASS" else []
-    exactness = _exactness(offences)
-    passes = passes_of(trace, footprint) if exactness == "EXACT_2PASS" else ()
+    exactness: Exactness = "STAGES" if offences else "EXACT"
     return Derivation(footprint, Context(lows, highs), exactness, border, trace.shape[1], tuple(offences),
-                      tuple(trace.swallows), passes)
+                      tuple(trace.swallows))
 
 
 def _whole(trace: Trace) -> Derivation:
@@ -103,7 +97,7 @@ def _whole(trace: Trace) -> Derivation:
         shape = f"has shape {trace.shape}, without any axis of the image"
         offences.append(Offence("the output", "output", shape))
     channels = trace.shape[1] if len(trace.shape) > 1 else 1
-    return Derivation(None, None, "BLEND" if lost else "WHOLE", "mirror", channels, tuple(offences),
+    return Derivation(None, None, "STAGES" if lost else "WHOLE", "mirror", channels, tuple(offences),
                       tuple(trace.swallows))
 
 
@@ -181,9 +175,3 @@ def round_context(
     high += (in_phase_at - low - high) % stride
     return Reach(low, high, shrink_low, shrink_high, stride)
 
-
-def _exactness(offences: Iterable[Offence]) -> Exactness:
-    kinds: Sequence[str] = [offence.kind for offence in offences]
-    if not kinds:
-        return "EXACT"
-    return "EXACT_2PASS" if all(kind == "reduce" for kind in kinds) else "BLEND"

@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from tiler.models.probe.inject import CallSite
 from tiler.models.probe.maps import SAME, WHOLE, Map, Range, Whole
 
 UNIFORM = -1
 """Axis of a dimension along which a tensor is constant, so that it can be combined with any axis."""
 
-Kind = Literal["reduce", "global", "position", "size", "unknown", "output"]
-"""Reasons why a layer prevents exact tiling: a global mean or maximum, which two passes make exact; another dependence
-on the whole input; dependence on the position in it; on its size; an unknown operator; an output that is not a map of
-the input."""
+Kind = Literal["global", "position", "size", "unknown", "output"]
+"""Reasons why a layer prevents exact tiling: dependence on the whole input; on the position in it; on its size; an
+unknown operator; an output that is not a map of the input."""
 
 
 class Atom(NamedTuple):
@@ -72,6 +70,11 @@ class Node:
     down: tuple[int, ...]
 
     @property
+    def is_global(self) -> bool:
+        """Whether it needs a whole axis of the image."""
+        return any(isinstance(step, Whole) for edge in self.edges for step in edge.maps)
+
+    @property
     def signature(self) -> tuple[object, ...]:
         """Properties that must not change with the size of the input."""
         return self.op, self.layer, tuple(tuple(atom.axis for atom in dim) for dim in self.dims), self.edges
@@ -100,9 +103,6 @@ class Trace:
         Layers that prevent exact tiling, and layers that may turn NaN into finite values.
     strided, unequal
         Whether strided operators drop anything, and axes on which tensors of different scale are combined.
-    globals_, sites
-        Numbers of the nodes that need a whole axis, and the calls that made them, with the dimensions that each call
-        reduces.
     output, shape
         Number and shape of the output; None if the network raised ``error`` or returned no tensor.
     """
@@ -117,8 +117,6 @@ class Trace:
     unequal: set[int] = field(default_factory=set)
     padded: bool = False
     shape: tuple[int, ...] = ()
-    globals_: list[int] = field(default_factory=list)
-    sites: list[tuple[CallSite, tuple[int, ...]]] = field(default_factory=list)
 
     @property
     def ndim(self) -> int:
@@ -130,8 +128,6 @@ class Trace:
         edges = tuple(Edge(parent, self._maps(parent, maps, kept)) for parent, maps in uses)
         scale, down = zip(*(self._scale(edges, axis) for axis in range(self.ndim)), strict=True)
         node = Node(op, layer, dims, edges, scale, down)
-        if any(isinstance(m, Whole) for edge in edges for m in edge.maps):
-            self.globals_.append(len(self.nodes))
         self.nodes.append(node)
         return node
 
@@ -163,12 +159,12 @@ class Trace:
         present = [n.scale[axis].numerator for n in self.nodes if axis in axes_of(n.dims)]
         return math.lcm(*present)
 
-    def reach(self, axis: int, low: int, high: int, node: int | None = None) -> Range | None:
-        """Return the range of input indices that a range of a node's (by default the output's) indices needs.
+    def reach(self, axis: int, low: int, high: int) -> Range | None:
+        """Return the range of input indices that a range of the output's indices needs.
 
         Global edges do not count.
         """
-        last = self.output if node is None else node
+        last = self.output
         assert last is not None
         need: dict[int, Range | None] = {last: (low, high)}
         for number in range(last, 0, -1):
@@ -177,24 +173,6 @@ class Trace:
                 for edge in self.nodes[number].edges:
                     _walk_edge(need, wanted, edge, axis)
         return need.get(0)
-
-    def levels(self) -> list[list[int]]:
-        """Group the places in ``globals_`` by the number of passes that must come before them."""
-        behind: list[int] = []
-        levels: list[list[int]] = []
-        for number, node in enumerate(self.nodes):
-            level = max((behind[edge.parent] for edge in node.edges), default=0)
-            if number in self.globals_:
-                levels += [[]] * (level + 1 - len(levels))
-                levels[level] = [*levels[level], self.globals_.index(number)]
-                level += 1
-            behind.append(level)
-        return levels
-
-    def global_axes(self, number: int) -> set[int]:
-        """Return the axes that a node needs as a whole."""
-        return {axis for edge in self.nodes[number].edges
-                for axis, step in enumerate(edge.maps) if isinstance(step, Whole)}
 
 
 def _walk_edge(need: dict[int, Range | None], wanted: Range | None, edge: Edge, axis: int) -> None:

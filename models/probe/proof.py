@@ -6,17 +6,15 @@ On one axis, with a core of whole strides at 0 (low and high are unrounded in th
     control      NaN [==low-1====|core|===high===]              NaN arrives, one voxel nearer, each side in turn
     agreement        [===low===|core|===high===]                the core is the same from both tiles
              [stride|===low===|core|===high===|stride]
-    passes      the cells of global layers add up to the same over the core, from both tiles
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,11 +23,8 @@ from tiler.geometry import Box, Footprint
 from tiler.models.aten.modules import quiet
 from tiler.models.aten.random_weights import random_copy
 from tiler.models.probe.graph import Offence
-from tiler.models.probe.inject import CallSite, Injected, answers_of, reduced
-from tiler.models.probe.passes import Pass
 from tiler.models.probe.report import AXES, Context, ProofPart
 from tiler.models.probe.trace import trace_forward
-from tiler.ports import Partial
 
 TOLERANCE = 1e-10
 """Largest difference of two tiles, as a share of the output's range."""
@@ -48,7 +43,6 @@ def prove(
     context: Context | None = None,
     *,
     swallows: Sequence[Offence] | None = None,
-    passes: Sequence[Pass] = (),
 ) -> tuple[ProofPart, ...]:
     """Test a footprint on a float64 copy of the network with random weights, on the CPU.
 
@@ -66,8 +60,6 @@ def prove(
     swallows
         Layers that may turn NaN into finite values, so that both experiments with NaN prove nothing. None looks for
         them.
-    passes
-        Passes of global layers. Their results over the core of one tile are given to all tiles, as in the last pass.
 
     Returns
     -------
@@ -79,26 +71,24 @@ def prove(
     context = context and Context(context.low[axes], context.high[axes])
     try:
         with torch.no_grad(), quiet():
-            bench, agreement = _varied(module, footprint, in_channels, context, passes)
-            parts = (agreement, _cells(bench)) if passes else (agreement,)
+            bench, agreement = _varied(module, footprint, in_channels, context)
             if swallows is None:
                 swallows = trace_forward(bench.module, in_channels, footprint.smallest).swallows
             if swallows:
                 cannot = f"cannot prove: {swallows[0]}"
-                return ProofPart("context", False, cannot), ProofPart("control", False, cannot), *parts
-            return _context(bench), _control(bench), *parts
+                return ProofPart("context", False, cannot), ProofPart("control", False, cannot), agreement
+            return _context(bench), _control(bench), agreement
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError, ModelError) as error:
         reason = " ".join(str(error).split())[:300]
         return (ProofPart("run", False, f"the network fails on a tile that the footprint admits: {reason}"),)
 
 
 def _varied(
-    module: nn.Module, footprint: Footprint, in_channels: int, context: Context | None, passes: Sequence[Pass]
+    module: nn.Module, footprint: Footprint, in_channels: int, context: Context | None
 ) -> tuple[_Bench, ProofPart]:
     """Return a bench whose output varies, and the agreement of two tiles; narrow networks may need several draws."""
     for seed in range(_DRAWS):
-        bench = _Bench(random_copy(module, seed), footprint, in_channels, context, tuple(passes), {})
-        bench.learn()
+        bench = _Bench(random_copy(module, seed), footprint, in_channels, context)
         small, large = (bench.core(bench.image(tile), tile) for tile in (bench.tile(), bench.tile(more=1)))
         if not large.std() <= LEAST_SPREAD:
             break
@@ -113,8 +103,6 @@ class _Bench:
     footprint: Footprint
     in_channels: int
     context: Context | None
-    passes: tuple[Pass, ...]
-    known: dict[CallSite, torch.Tensor]
 
     @property
     def core_shape(self) -> tuple[int, ...]:
@@ -146,31 +134,12 @@ class _Bench:
 
     def core(self, image: torch.Tensor, tile: Box) -> torch.Tensor:
         """Return the network's output in the core when it sees ``image`` at ``tile``."""
-        with Injected(self.known) as mode:
-            output = self.module(image)
-        mode.check()
+        output = self.module(image)
         wanted = self.footprint.output(tile.shape)
         if tuple(output.shape[2:]) != wanted:
             raise ValueError(f"the output has shape {tuple(output.shape[2:])} where the footprint says {wanted}")
         origin = [a + shrink for a, shrink in zip(tile.start, self.footprint.shrink_low, strict=True)]
         return output[..., *Box.of_shape(self.core_shape).back(origin).slices]
-
-
-    def learn(self) -> None:
-        """Run the first passes over the core of the smallest tile."""
-        for number, each in enumerate(self.passes):
-            self.known.update(answers_of(each.sites, self.cells(number, self.tile())))
-
-    def cells(self, number: int, tile: Box) -> Partial:
-        """Return the statistics that a pass finds in the core when it sees ``tile``."""
-        image, part = self.image(tile), Box.of_shape(self.core_shape).back(tile.start)
-        sites = self.passes[number].sites
-        return reduced(lambda: self.module(image), sites, part, tile.shape, self._before(number))
-
-    def _before(self, number: int) -> dict[CallSite, torch.Tensor]:
-        """Return the results that are known when a pass begins."""
-        calls = [site.call for each in self.passes[:number] for site in each.sites]
-        return {call: self.known[call] for call in calls}
 
 
 def _context(bench: _Bench) -> ProofPart:
@@ -220,17 +189,6 @@ def _agreement(bench: _Bench, small: torch.Tensor, large: torch.Tensor) -> Proof
     return ProofPart("agreement", share <= TOLERANCE, f"tiles {_by(bench.tile().shape)} and "
                      f"{_by(bench.tile(more=1).shape)} differ by {share:.1e} of the range "
                      f"(standard deviation {spread:.2g})")
-
-
-def _cells(bench: _Bench) -> ProofPart:
-    """Compare the same core in two tiles of different size and origin, as global layers see it in each pass."""
-    worst = 0.0
-    for number, each in enumerate(bench.passes):
-        own = replace(bench, footprint=Footprint.of(each.footprint.axes[3 - len(bench.core_shape):]))
-        small, large = (own.cells(number, tile) for tile in (own.tile(), own.tile(more=1)))
-        for a, b in ((small.sums, large.sums), (small.maxima, large.maxima)):
-            worst = max(worst, float(np.abs(a - b).max(initial=0) / max(1.0, np.abs(b).max(initial=0))))
-    return ProofPart("passes", worst <= TOLERANCE, f"the cells of global layers in the core differ by {worst:.1e}")
 
 
 def _sides(bench: _Bench) -> str:

@@ -10,11 +10,12 @@ from tiler.errors import ModelError, OutputShapeError, UnboundedContextError
 from tiler.geometry import Footprint, Reach, Shape
 from tiler.models.aten.selfcheck import Staging
 from tiler.models.probe.graph import Offence
-from tiler.models.probe.passes import Pass
 from tiler.ports import Border
 
-Exactness = Literal["EXACT", "EXACT_2PASS", "BLEND", "WHOLE"]
+Exactness = Literal["EXACT", "STAGES", "WHOLE"]
 AXES = ("z", "y", "x")
+_STANDING = {"EXACT": "exact in tiles with context", "STAGES": "looks at its whole input: not exact in tiles",
+             "WHOLE": "one answer for its whole input"}
 _ALIKE = 6
 """Further layers with the same reason are counted instead of listed from this number on."""
 
@@ -55,9 +56,8 @@ class ProbeReport:
     context
         The same context unrounded; None if none was found.
     exactness
-        EXACT; EXACT_2PASS: a first pass computes global means or maxima, which a second pass uses (more passes if one
-        such layer depends on another); BLEND: no tiling is exact; WHOLE: the output has no axis of the image. This is
-        the derived class; see ``proved``.
+        EXACT: in tiles with context; STAGES: a layer looks at its whole input, so that only stages can be exact;
+        WHOLE: the output has no axis of the image. This is the derived class; see ``proved`` and ``staging``.
     border
         Default contents of the canvas beyond the volume.
     in_channels, out_channels
@@ -66,8 +66,6 @@ class ProbeReport:
         Layers because of which the network is not EXACT.
     proof
         Results of the experiments; empty if the footprint was only derived.
-    passes
-        Passes before the last one.
     staging
         Properties of its stages, if it is not EXACT but runs exactly in stages; None if it does not, or if the probe
         did not check.
@@ -83,32 +81,30 @@ class ProbeReport:
     out_channels: int
     offending: tuple[Offence, ...] = ()
     proof: tuple[ProofPart, ...] = ()
-    passes: tuple[Pass, ...] = ()
     staging: Staging | None = None
 
     @property
     def proved(self) -> bool:
         return bool(self.proof) and all(part.passed for part in self.proof)
 
-    def __str__(self) -> str:
-        standing = "" if not self.proof else ", proved" if self.proved else ", NOT PROVED"
-        channels = f"{self.in_channels} -> {self.out_channels} channels"
-        lines = [f"{self.network}: {self.exactness}{standing}; {channels}, border {self.border}"]
+    @property
+    def standing(self) -> str:
+        """What the network needs, in plain words."""
         if self.staging is not None:
-            lines = [f"{self.network}: {self.staging}; {channels}, border zero", f"  tiles: {self.exactness}{standing}"]
+            return str(self.staging)
+        return _STANDING[self.exactness] + ("" if not self.proof else ", proved" if self.proved else ", NOT PROVED")
+
+    def __str__(self) -> str:
+        channels = f"{self.in_channels} -> {self.out_channels} channels"
+        border = self.border if self.staging is None else "zero"
+        lines = [f"{self.network}: {self.standing}; {channels}, border {border}"]
         if self.footprint is not None and self.context is not None:
             pairs = zip(self.context.low, self.context.high, strict=True)
             rows = zip(AXES, self.footprint.axes, pairs, strict=True)
             lines += [_axis_line(name, reach, *needed) for name, reach, needed in list(rows)[3 - self.ndim:]]
-        lines += [f"  pass {number}: {self._pass_line(each)}" for number, each in enumerate(self.passes, 1)]
         lines += [f"  {line}" for line in _offence_lines(self.offending)]
         lines += [f"  {part}" for part in self.proof]
         return "\n".join(lines)
-
-    def _pass_line(self, each: Pass) -> str:
-        low, high = (_by(sides[3 - self.ndim:]) for sides in (each.footprint.low, each.footprint.high))
-        layers = f"{len(each.sites)} global layer{'s' if len(each.sites) > 1 else ''}"
-        return f"{layers} over the whole input, context {low} before and {high} after"
 
 
 def _offence_lines(offending: Iterable[Offence]) -> Iterator[str]:
@@ -124,10 +120,6 @@ def _offence_lines(offending: Iterable[Offence]) -> Iterator[str]:
             yield f"and {len(others)} more like it, the last one {others[-1].layer}"
 
 
-def _by(shape: Shape) -> str:
-    return "x".join(map(str, shape))
-
-
 def _axis_line(name: str, reach: Reach, low: int, high: int) -> str:
     start = reach.smallest % reach.stride
     sizes = f"{start} + {reach.stride} k" if reach.stride > 1 else "any"
@@ -136,8 +128,13 @@ def _axis_line(name: str, reach: Reach, low: int, high: int) -> str:
             f"tiles {sizes} from {reach.smallest}")
 
 
-def require_exact(report: ProbeReport) -> Footprint:
-    """Return the footprint of a network that can be tiled in one exact pass.
+_OTHERWISE = ("`tiling=blend` averages overlapping windows and measures how far that is off, `tiling=whole` gives it "
+              "every input in one piece")
+"""Advice for a network that no tiling computes exactly."""
+
+
+def require_tiled(report: ProbeReport) -> Footprint:
+    """Return the footprint of a network that can be tiled exactly.
 
     Raises
     ------
@@ -148,26 +145,7 @@ def require_exact(report: ProbeReport) -> Footprint:
     ModelError
         The footprint could not be derived, or its proof failed.
     """
-    if report.exactness == "EXACT_2PASS":
-        raise UnboundedContextError(f"{report.network} has no bounded context: {report.offending[0]}; exact in "
-                                    f"{len(report.passes) + 1} passes only")
-    return require_tiled(report)
-
-
-_OTHERWISE = ("`tiling=blend` averages overlapping windows and measures how far that is off, `tiling=whole` gives it "
-              "every input in one piece")
-"""Advice for a network that no tiling computes exactly."""
-
-
-def require_tiled(report: ProbeReport) -> Footprint:
-    """Return the footprint of the last pass of a network that can be tiled exactly, in any number of passes.
-
-    Raises
-    ------
-    OutputShapeError, UnboundedContextError, ModelError
-        See `require_exact`.
-    """
-    first = next((o for o in report.offending if o.kind != "reduce"), None)
+    first = next(iter(report.offending), None)
     if report.exactness == "WHOLE" or (first is not None and first.kind == "output"):
         raise OutputShapeError(f"{report.network} cannot be tiled: "
                                f"{first.reason if first else 'its output has no axis of the image'}; `tiling=whole` "

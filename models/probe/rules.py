@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, joined, plain
-from tiler.models.probe.graph import Dims, Kind, axes_of
+from tiler.models.probe.graph import Dims, axes_of
 from tiler.models.probe.maps import WHOLE, Map
 
 Rule = Callable[[Call], Sequence[Derived]]
@@ -38,10 +38,8 @@ _SORTING = _names("topk sort argsort")
 SWALLOWS = _SWALLOWING_POINTWISE | _SWALLOWING_REDUCTIONS | _SORTING
 """Operators that may turn NaN into finite values, so that a proof with NaN would prove nothing."""
 
-_TWO_PASS = _names("mean sum amax amin max min")
-"""Reductions that add up, or compare, over parts of the image, so that a first pass can compute them."""
-_REDUCTIONS = _TWO_PASS | _SWALLOWING_REDUCTIONS | _names("""
-    std var var_mean prod logsumexp norm linalg_vector_norm median aminmax
+_REDUCTIONS = _SWALLOWING_REDUCTIONS | _names("""
+    mean sum amax amin max min std var var_mean prod logsumexp norm linalg_vector_norm median aminmax
 """)
 
 
@@ -94,9 +92,7 @@ def reduction(call: Call) -> list[Derived]:
     over = {d % len(node.dims) for d in dims} or set(range(len(node.dims)))
     keep = call.args.get("keepdim", False)
     kept = [plain(1) if at in over else dim for at, dim in enumerate(node.dims) if keep or at not in over]
-    kind: Kind = "reduce" if call.op in _TWO_PASS else "global"
-    why = f"its {call.op} runs over the whole input"
-    return [Derived(tuple(kept), [(number, {})], kind, why, tuple(sorted(over)))]
+    return [Derived(tuple(kept), [(number, {})], "global", f"its {call.op} runs over the whole input")]
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",

@@ -91,8 +91,7 @@ def _reduced(call: Call, count: int) -> list[Derived]:
     """Pooling over the whole of the last dimensions."""
     number, node = call.source()
     dims = (*node.dims[:-count], *(plain(size) for size in call.outputs[0].shape[-count:]))
-    rank = len(node.dims)
-    return [Derived(dims, [(number, {})], "reduce", "pools its whole input", tuple(range(rank - count, rank)))]
+    return [Derived(dims, [(number, {})], "global", "pools its whole input")]
 
 
 @rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",

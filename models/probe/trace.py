@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -17,7 +16,6 @@ from tiler.models.aten.observer import Observer, operator_name
 from tiler.models.probe import layout_rules, spatial_rules  # noqa: F401 - they register their rules
 from tiler.models.probe.call import Call, Derived, NotUnderstoodError, elements, plain
 from tiler.models.probe.graph import Atom, Kind, Node, Offence, Trace, axes_of
-from tiler.models.probe.inject import CallSite
 from tiler.models.probe.maps import WHOLE
 from tiler.models.probe.rules import RULES, SWALLOWS
 
@@ -43,8 +41,6 @@ class _Recorder(Observer):
         self.trace, self.names, self.unwanted = trace, names, unwanted
         self.numbers: dict[int, int] = {id(image): 0}
         self.uniform: set[int] = set()
-        self.calls: Counter[str] = Counter()
-        self.site: CallSite = ("", 0)
         self.alive: list[torch.Tensor] = [image]  # an id stands for its tensor only while that lives
         dims = (plain(image.shape[0]), plain(image.shape[1]),
                 *((Atom(axis, size),) for axis, size in enumerate(image.shape[2:])))
@@ -58,8 +54,6 @@ class _Recorder(Observer):
         inputs = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
         self.alive += outputs
         op = operator_name(func)
-        self.site = op, self.calls[op]
-        self.calls[op] += 1
         if op in _UNIFORM_FACTORIES or op in _EMPTY_FACTORIES:
             self._forget(outputs, op in _UNIFORM_FACTORIES)
         elif any(id(t) in self.numbers for t in inputs):
@@ -111,12 +105,9 @@ class _Recorder(Observer):
     def _keep(self, call: Call, layer: str, found: list[Derived]) -> None:
         trace = self.trace
         for tensor, derived in zip(call.outputs, found, strict=False):
-            before = len(trace.globals_)
             self.numbers[id(tensor)] = len(trace.nodes)
-            trace.add(call.op, layer, derived.dims, derived.uses)
-            if len(trace.globals_) > before:
-                trace.sites.append((self.site, derived.over))
-            if len(trace.globals_) > before and derived.why:
+            node = trace.add(call.op, layer, derived.dims, derived.uses)
+            if node.is_global and derived.why:
                 self._offend(layer, derived.kind, derived.why)
         for tensor in call.outputs[len(found):]:
             # Indices and the like. Saved statistics have another shape, and nothing reads them in evaluation.

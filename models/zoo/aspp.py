@@ -24,8 +24,8 @@ class ASPP(nn.Module):
     in_channels, channels
         Channels of input and output.
     branch
-        Channels of each branch: 1x1, 3x3 at each rate, and the mean of the whole map. Because of the mean, tiling is
-        exact only in two passes.
+        Channels of each branch: 1x1, 3x3 at each rate, and the mean of the whole map. Because of the mean the network
+        runs in stages.
     rates
         Dilations. On a map smaller than a rate only the centre of that kernel sees data: 18 on the 14 x 14 map of a
         224 x 224 input.

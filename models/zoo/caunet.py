@@ -35,8 +35,7 @@ class CAUNet(UNet):
     The paper could not be obtained. A review describes a U-Net with CBAM and ASPP, trained with cross-entropy, but
     not their places, rates and channels. Chosen here: a same-padded U-Net with batch normalisation, a CBAM on each
     skip, and at the deepest level an ASPP as in DeepLabv3 with ``4 base`` channels per branch, projected to the
-    ``16 base`` of that level. The encoder has no gates, so no global layer depends on another one and two passes are
-    exact. Each gate in the encoder would need a further pass.
+    ``16 base`` of that level. The encoder has no gates.
 
     References
     ----------

@@ -15,7 +15,7 @@ class ChannelGate(nn.Module):
     """``(n, c, y, x) -> (n, c, y, x)``: each channel is multiplied by a weight computed from all channels.
 
     The global means and the global maxima of the channels pass through the same perceptron; the sigmoid of the sum
-    of both results is the weight. Global pooling makes tiling exact only in two passes.
+    of both results is the weight. Global pooling makes the network exact in stages.
 
     Parameters
     ----------

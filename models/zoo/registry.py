@@ -38,7 +38,7 @@ class ModelEntry:
     published
         Publication.
     exactness
-        How the network can be tiled: EXACT, EXACT_2PASS, BLEND or WHOLE; see `tiler.models.probe`.
+        How the network can be tiled: EXACT, STAGES or WHOLE; see `tiler.models.probe`.
     arguments
         Default arguments of the factory, which those of weights and user override.
     weights
@@ -130,13 +130,13 @@ _ALL = (
                arguments={"heads": "accurate"}),
     ModelEntry("unetpp-bilinear", _NESTED, "U-Net++ with interpolation and batch norm", _UNETPP,
                arguments={"up": "bilinear", "batch_norm": True}),
-    ModelEntry("unetpp-corners", _NESTED, "U-Net++ with aligned corners, as it is widespread", _UNETPP, "BLEND",
+    ModelEntry("unetpp-corners", _NESTED, "U-Net++ with aligned corners, as it is widespread", _UNETPP, "STAGES",
                {"up": "corners", "batch_norm": True}),
     ModelEntry("unet3plus", _FULL_SCALE, "UNet 3+: full-scale skips", _UNET3PLUS),
     ModelEntry("unet3plus-ds", _FULL_SCALE, "UNet 3+ with five supervised outputs", _UNET3PLUS,
                arguments={"deep_supervision": True}),
     ModelEntry("unet3plus-cgm", _FULL_SCALE, "UNet 3+ that first decides whether anything is there", _UNET3PLUS,
-               "EXACT_2PASS", {"deep_supervision": True, "classification": True}),
+               "STAGES", {"deep_supervision": True, "classification": True}),
     ModelEntry("fcn32s", _CONVOLUTIONAL, "FCN-32s on VGG-16", _FCN, arguments={"stride": 32}),
     ModelEntry("fcn32s-fixed", _CONVOLUTIONAL, "FCN-32s of which only the score layer is trained", _FCN,
                arguments={"stride": 32, "frozen_body": True}),
@@ -156,12 +156,12 @@ _ALL = (
     ModelEntry("cnn-full-resolution", "tiler.models.zoo.ciresan:FullResolutionNet",
                "convolutions only, nothing pooled: a baseline", _CIRESAN,
                left_open="never published: the reviews name such a baseline without its layers, all are chosen"),
-    ModelEntry("esfpnet-t", _PYRAMID, "ESFPNet-T, on a Mix Transformer B0, for video frames", _ESFPNET, "BLEND",
+    ModelEntry("esfpnet-t", _PYRAMID, "ESFPNet-T, on a Mix Transformer B0, for video frames", _ESFPNET, "STAGES",
                {"variant": "b0"}),
-    ModelEntry("esfpnet-s", _PYRAMID, "ESFPNet-S, on a Mix Transformer B2", _ESFPNET, "BLEND", {"variant": "b2"}),
-    ModelEntry("esfpnet-l", _PYRAMID, "ESFPNet-L, on a Mix Transformer B4", _ESFPNET, "BLEND", {"variant": "b4"}),
+    ModelEntry("esfpnet-s", _PYRAMID, "ESFPNet-S, on a Mix Transformer B2", _ESFPNET, "STAGES", {"variant": "b2"}),
+    ModelEntry("esfpnet-l", _PYRAMID, "ESFPNet-L, on a Mix Transformer B4", _ESFPNET, "STAGES", {"variant": "b4"}),
     ModelEntry("caunet", "tiler.models.zoo.caunet:CAUNet",
-               "U-Net with attention on its skips and atrous pooling", _CBAM, "EXACT_2PASS",
+               "U-Net with attention on its skips and atrous pooling", _CBAM, "STAGES",
                left_open="no paper could be obtained and no size was published: where CBAM and ASPP lie, and their "
                          "rates and channels, are chosen"),
     ModelEntry("gain-resnet50", "tiler.models.zoo.gain:GAINResNet50",

@@ -36,7 +36,7 @@ class UNet3Plus(nn.Module):
 
     Notes
     -----
-    Guidance takes a global maximum, so tiling is exact only in two passes. It should multiply probabilities by 0 or
+    Guidance takes a global maximum, so the network is exact in stages. It should multiply probabilities by 0 or
     1; the authors' code multiplies scores instead, which makes an empty slice 0.5 everywhere. Here scores are lowered
     by `ABSENT`, whose sigmoid is 0. A tie counts as absent. Guidance acts on `forward` only, because it has no
     gradient and a wrong "absent" would keep the decoder from learning [choice]. As published, bilinear interpolation

@@ -25,7 +25,6 @@ import tiler
 from tiler.errors import BlockFailed, Interrupted, PlanError, SinkError, TilerError
 from tiler.executors import cluster, open_executor
 from tiler.executors.dask import Dask, _Stream, run_block
-from tiler.testing.global_predictors import GatedNet
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (3, 61, 53), dtype=np.uint8)
@@ -176,12 +175,6 @@ def test_a_first_pass_runs_on_it_too(choice, tmp_path):
     output = tmp_path / "out.zarr"
     tiler.segment(VOLUME, PoolingNet(), output, normalise="volume", **choice)
     np.testing.assert_array_equal(read(output), tiler.segment(VOLUME, PoolingNet(), normalise="volume"))
-
-
-def test_passes_over_whole_inputs_run_on_it_too(choice, tmp_path):
-    output, net = tmp_path / "out.zarr", GatedNet(levels=2)
-    tiler.segment(VOLUME, net, output, block="16", tile="28", **choice)
-    np.testing.assert_array_equal(read(output), tiler.segment(VOLUME, net, executor="serial"))
 
 
 @dataclass(frozen=True)

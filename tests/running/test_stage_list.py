@@ -24,7 +24,6 @@ from tiler.running.stage import is_sound
 from tiler.running.stages import stages_of
 from tiler.running.start import run_spec
 from tiler.sinks import open_finished
-from tiler.testing.global_predictors import GatedNet
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(0, 250, (4, 37, 41), dtype=np.uint8)
@@ -38,7 +37,6 @@ def names(net, **options):
 def test_the_stages_of_a_run_depend_on_the_network_and_the_result():
     assert names(PoolingNet()) == ["model"]
     assert names(PoolingNet(), normalise="volume") == ["statistics", "model"]
-    assert names(GatedNet(levels=2)) == ["pass 1", "pass 2", "model"]
     assert names(LabelNet(), kind="instances", normalise="volume") == [
         "statistics", "model", "components", "merge", "instances"]
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tiler.geometry import Box, Shape, Span
 from tiler.jobs.blend import segment_job
-from tiler.jobs.reduce import ReductionJob, unpacked
 from tiler.jobs.seams import Seams, seams_of
 from tiler.jobs.segment import SegmentJob
 from tiler.planning.plan import Plan
-from tiler.planning.tile_choice import least_tile, tile_on_canvas
-from tiler.ports import Array, Partial, Predictor, Sink
+from tiler.planning.tile_choice import tile_on_canvas
+from tiler.ports import Array, Predictor, Sink
 from tiler.running.journal import Journal
 from tiler.running.run_spec import RunSpec
 from tiler.running.stage import Findings
-from tiler.running.stages import NETWORK, PassStage, completed, known_from, ready_predictor, stages_of
+from tiler.running.stages import NETWORK, completed, ready_predictor, stages_of
 
 STRIDES_AROUND = 2
 SMALLEST_WINDOW = 32
@@ -32,7 +30,7 @@ class Compared:
     worst: float
 
 
-def other_tile(plan: Plan, predictor: Predictor) -> Shape:
+def other_tile(plan: Plan) -> Shape:
     """A legal tile of another size, with a core as close as possible to two thirds of the original core."""
     if plan.essence["model"].get("average") == "rot7" or not plan.tiled:
         return plan.tile  # the tile covers the slice, or the result depends on the tile: no other is possible
@@ -42,11 +40,7 @@ def other_tile(plan: Plan, predictor: Predictor) -> Shape:
         cores.append(smaller if smaller != core else core + axis.stride)
     if plan.footprint.flat:
         cores[0] = 1
-    tile = tuple(map(max, plan.footprint.covering(tuple(cores)), least_tile(predictor)))
-    if tile == plan.tile:  # the smallest tile that has a core in the passes before the last one
-        tile = tuple(side + axis.stride * (axis.smallest > 1) for side, axis in
-                     zip(tile, plan.footprint.axes, strict=True))
-    return tile_on_canvas(tile, plan.canvas)
+    return tile_on_canvas(plan.footprint.covering(tuple(cores)), plan.canvas)
 
 
 def _window_at_a_corner(job: SegmentJob, index: int, random: np.random.Generator) -> Box:
@@ -91,10 +85,10 @@ class Recomputation:
             return []
         run, ran = replace(self.run, predictor=self.predictor), self.run.plan
         predictor = ready_predictor(run, self._found)
-        plan = replace(ran, tile=other_tile(ran, predictor), footprint=predictor.footprint)
+        plan = replace(ran, tile=other_tile(ran), footprint=predictor.footprint)
         random = np.random.default_rng(seed)
         chosen = random.permutation(sorted(records))[:windows]
-        as_run = segment_job(ran, run.source, predictor, self.sink, known_from(run, self._found))
+        as_run = segment_job(ran, run.source, predictor, self.sink)
         boxes = [_window_at_a_corner(as_run, int(index), random) for index in chosen]
         jobs = [replace(as_run, plan=replace(plan, region=box, block=box.shape)) for box in boxes]
         return [self._compare(box, job.compute(0, job.read(0))) for box, job in zip(boxes, jobs, strict=True)]
@@ -103,19 +97,6 @@ class Recomputation:
     def _found(self) -> Findings:
         """Results of the stages before the network's last pass."""
         return next(found for stage, found, _ in completed(stages_of(self.run), self.journal) if stage.name == NETWORK)
-
-    def passes_again(self, blocks: int, seed: int) -> Iterator[tuple[str, float]]:
-        """Some blocks of each pass over whole inputs, and the share by which they differ with other tiles."""
-        random, tile = np.random.default_rng(seed), other_tile(self.run.plan, self.predictor)
-        stages = stages_of(replace(self.run, predictor=self.predictor))
-        for stage, found, records in completed(stages, self.journal):
-            if not isinstance(stage, PassStage) or not self.journal.records(NETWORK):
-                continue
-            job = stage.job(found, records)
-            assert isinstance(job, ReductionJob)
-            for index in map(int, random.permutation(sorted(records))[:blocks]):
-                pairs = zip(unpacked(records[index]), job.again(index, tile), strict=True)
-                yield f"{job.where(index)} of {stage.name}", max(_apart(one, other) for one, other in pairs)
 
     def seams(self, seed: int) -> Seams | None:
         """Error of a blended output; None for instances, whose values no longer show it."""
@@ -132,8 +113,3 @@ class Recomputation:
             return Compared(box, 0.0)
         return Compared(box, self.run.result.difference(stored[:, inside], values[:, inside], self.run.rules))
 
-
-def _apart(one: Partial, other: Partial) -> float:
-    """Largest difference as a share of the largest value."""
-    pairs = ((one.sums, other.sums), (one.maxima, other.maxima))
-    return max(float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-300)) for a, b in pairs)

@@ -32,9 +32,6 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "
 STEP = {"uint8": 1.0, "float16": 1e-3}
 """Error that rounding to the output's dtype may add: one grey value, or the spacing of half precision below 1."""
 
-PASS_BLOCKS = 2
-"""Number of blocks of each pass over whole inputs that are computed again; they are larger than windows."""
-
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
@@ -62,10 +59,6 @@ class CheckReport:
         Largest difference found, and the largest difference allowed.
     wrong
         Windows that differ by more than that.
-    passes
-        Number of recomputed blocks of the passes over whole inputs, for networks with global layers.
-    passes_worst
-        Largest difference found in them, as a share of the largest value; it counts as wrong above the tolerance.
     seams
         Difference between a blended output and one with shifted windows; None for other outputs. A blended output
         is an approximation, so this difference does not make it unsound.
@@ -86,8 +79,6 @@ class CheckReport:
     worst: float
     allowed: float
     wrong: tuple[str, ...]
-    passes: int = 0
-    passes_worst: float = 0.0
     seams: Seams | None = None
 
     @property
@@ -136,12 +127,8 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     damaged = stored_voxels.damaged
     check = Recomputation(run, journal, last.sink, scored.predictor)
     compared = [] if damaged else check.compare(windows, seed)
-    shares = [] if damaged else list(check.passes_again(min(windows, PASS_BLOCKS), seed))
     report = _report(run, last, journal, stored_voxels, compared)
-    wrong = [where for where, share in shares if share > _tolerance(plan)]
-    return replace(report, wrong=(*report.wrong, *wrong), passes=len(shares),
-                   passes_worst=max((share for _, share in shares), default=0.0),
-                   seams=check.seams(seed) if windows and not damaged else None)
+    return replace(report, seams=check.seams(seed) if windows and not damaged else None)
 
 
 def _scores(as_run: Opened) -> dict[str, Any]:
@@ -197,7 +184,7 @@ def _report(run: RunSpec, last: Stage, journal: Journal, found: Stored, compared
         windows=len(compared),
         share=sum(window.box.voxels for window in compared) / run.plan.region.voxels,
         tile=run.plan.tile,
-        other_tile=other_tile(run.plan, run.predictor),
+        other_tile=other_tile(run.plan),
         worst=max((window.worst for window in compared), default=0.0),
         allowed=allowed,
         wrong=tuple(str(window.box) for window in compared if window.worst > allowed),

@@ -14,7 +14,7 @@ from tiler.geometry import Tile
 from tiler.jobs.segment import SegmentJob, Window
 from tiler.planning.blend_windows import Windows
 from tiler.planning.plan import Plan
-from tiler.ports import Array, Known, Predictor, Sink, Source
+from tiler.ports import Array, Predictor, Sink, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class BlendJob(SegmentJob):
 
 
 def segment_job(
-    plan: Plan, source: Source, predictor: Predictor, sink: Sink, known: Known | None = None
+    plan: Plan, source: Source, predictor: Predictor, sink: Sink
 ) -> SegmentJob:
     """The job of the last pass of a plan: exact tiles or blended windows, as the plan says."""
     if plan.blended:
         return BlendJob(plan, source, predictor, sink)
-    return SegmentJob(plan, source, predictor, sink, known)
+    return SegmentJob(plan, source, predictor, sink)

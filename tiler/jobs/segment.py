@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
@@ -19,7 +19,7 @@ from tiler.errors import OutputShapeError, SourceError
 from tiler.geometry import Box, Shape, Tile, hull, tiles_of
 from tiler.jobs.read_mirrored import read_mirrored
 from tiler.planning.plan import Plan
-from tiler.ports import Array, Crops, InspectedSink, Json, Known, Predictor, Sink, Source
+from tiler.ports import Array, Crops, InspectedSink, Json, Predictor, Sink, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,6 @@ class SegmentJob:
     source: Source
     predictor: Predictor
     sink: Sink
-    known: Known | None = None
 
     @property
     def feeders(self) -> int:
@@ -61,17 +60,7 @@ class SegmentJob:
         return tiles_of(plan.grid[index], plan.tile, plan.footprint, plan.canvas)
 
     def compute(self, index: int, window: Window) -> Array:
-        block = self.plan.grid[index]
-        passes = self.predictor.capabilities.passes
-        if self.known is None or passes is None:
-            return predict_window(window, block, self.predictor, self.plan.batch)
-        parts = []
-        for _, group in groupby(window.tiles, self.known.input_of):
-            tiles = list(group)
-            slab = Box((hull([tile.write for tile in tiles]).spans[0], *block.spans[1:]))
-            told = passes.with_totals(self.known.of(tiles[0]))
-            parts.append(predict_window(replace(window, tiles=tiles), slab, told, self.plan.batch))
-        return np.concatenate(parts, axis=1)
+        return predict_window(window, self.plan.grid[index], self.predictor, self.plan.batch)
 
     def write(self, index: int, result: Array) -> Json:
         box = self.plan.grid[index].back(self.plan.region.start)

@@ -65,10 +65,10 @@ class Estimate:
     Parameters
     ----------
     blocks, tiles
-        Number of each in the last pass.
+        Number of each.
     bytes_read, bytes_decoded, bytes_written
-        Sizes of the uncompressed voxels. Context that neighbouring blocks share is counted every time it is read,
-        in every pass. Decoded bytes count whole chunks; a chunk that stays in memory counts once.
+        Sizes of the uncompressed voxels. Context that neighbouring blocks share is counted every time it is read.
+        Decoded bytes count whole chunks; a chunk that stays in memory counts once.
     flops
         Floating-point operations of all forward passes.
     redundant
@@ -77,10 +77,8 @@ class Estimate:
         Peak memory in bytes, including the memory that the process used when planning began.
     exact
         Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
-    passes
-        Number of passes over the volume: more than one if the network has global layers.
     decodes
-        Mean number of times that a chunk is decoded in the last pass, if one process visits all blocks.
+        Mean number of times that a chunk is decoded, if one process visits all blocks.
     seconds
         Seconds that one process needs for all passes of the network; None if its speed was not measured.
     disk_bytes, temporary_bytes
@@ -99,7 +97,6 @@ class Estimate:
     redundant: float
     peak_bytes: int
     exact: bool
-    passes: int = 1
     decodes: float = 1.0
     seconds: float | None = None
     disk_bytes: int = 0

@@ -20,7 +20,7 @@ from tiler.planning.block_order import Visit
 from tiler.planning.chunks import Grain, full_size
 from tiler.planning.plan import FORMAT, Estimate, Plan, Settings
 from tiler.planning.speed import speed_of
-from tiler.planning.tile_choice import MB, best_tile, block_for, least_tile, spell, tile_on_canvas
+from tiler.planning.tile_choice import MB, best_tile, block_for, spell, tile_on_canvas
 from tiler.planning.workload import Budget, Choice, Workload
 from tiler.ports import Border, Json, Predictor, Source
 
@@ -157,32 +157,18 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
             else f"leaves no core: context takes {reach.low} + {reach.high}"
         )
         raise GeometryError(f"tile {size} in {name} {why}: {legal} (--tile)")
-    _check_passes(tile, load)
     return tile
-
-
-def _check_passes(tile: Shape, load: Workload) -> None:
-    """Refuse a tile that the passes before the last one cannot use."""
-    predictor, passes = load.predictor, load.predictor.capabilities.passes
-    if passes is not None and passes.of_slices and tile[0] != 1:
-        raise GeometryError(f"tile {tile[0]} in z: the network has global layers, so that it takes one slice at a time "
-                            "(--tile)")
-    for name, size, least, full in zip(AXES, tile, least_tile(predictor), load.canvas_shape, strict=True):
-        if size < least and size != full:
-            raise GeometryError(f"tile {size} in {name} leaves no core for the passes over the whole input that come "
-                                f"first: the smallest legal tile is {least} (--tile)")
 
 
 def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estimate:
     last, one, flops = load.traffic(choice.tile, choice.block), load.cost(choice.tile), load.flops(choice)
-    first = [traffic for traffic, _ in load.reducing(choice)]
     source, predictor = load.source, load.predictor
     voxel = source.shape[0] * source.dtype.itemsize
     return Estimate(
         blocks=len(Grid(load.region, choice.block)),
         tiles=last.tiles,
-        bytes_read=sum(each.read for each in [last, *first]) * voxel,
-        bytes_decoded=(visit.decoded + sum(each.decoded for each in first)) * voxel,
+        bytes_read=last.read * voxel,
+        bytes_decoded=visit.decoded * voxel,
         decodes=visit.decodes,
         seconds=load.seconds(choice),
         bytes_written=load.region.voxels * len(predictor.classes) * predictor.dtype.itemsize,
@@ -190,7 +176,6 @@ def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estima
         redundant=max(0.0, 1 - load.whole_pass() / max(flops, 1.0)),
         peak_bytes=peak,
         exact=one.exact,
-        passes=len(load.sweeps(choice.tile, choice.block)) + 1,
         chunk_cost=_chunk_cost(load, choice),
     )
 
@@ -270,8 +255,6 @@ def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:
         essence["tiling"] = can.tiling
     if can.staged:
         essence["execution"] = can.execution
-    if can.passes is not None:
-        essence["passes"] = [[asdict(each) for each in orientations] for orientations in can.passes.reductions]
     return essence
 
 

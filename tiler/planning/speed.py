@@ -80,8 +80,6 @@ def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
 
     Small runs ignore measurements, so that their tiles are the same on every machine.
     """
-    if predictor.capabilities.passes is not None:
-        return None
     largest = _tile(predictor, CORES[2])
     per_voxel = predictor.cost(largest, 1).flops / max(1, _voxels(predictor.footprint.core(largest)))
     if per_voxel * region.voxels < WORTH:

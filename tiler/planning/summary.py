@@ -41,8 +41,6 @@ def rows_of(plan: Plan) -> dict[str, str]:
     }
     if plan.table:
         rows["table of objects"] = plan.table
-    if estimate.passes > 1:
-        rows["passes"] = f"{estimate.passes}; the first ones find what global layers need of every whole input"
     if plan.tiling in TILING:
         rows["tiling"] = TILING[plan.tiling]
     if plan.staged:

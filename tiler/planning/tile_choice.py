@@ -13,7 +13,6 @@ from tiler.errors import MemoryBudgetError
 from tiler.geometry import Box, Shape
 from tiler.planning.chunks import LEAST_SIDES, is_handsome
 from tiler.planning.workload import Budget, Choice, Workload, bytes_out
-from tiler.ports import Predictor
 
 CORES = sorted({16 * round(2 ** (quarter / 4)) for quarter in range(33)})
 """Sides of the cores to try, from 16 to 4096, four per octave."""
@@ -73,10 +72,10 @@ def _candidates(load: Workload) -> list[Shape]:
 
 
 def _tile_of(load: Workload, cores: Shape) -> Shape:
-    """The tile that has these cores, or the least one."""
-    footprint, least = load.predictor.footprint, least_tile(load.predictor)
+    """The tile that has these cores."""
+    footprint = load.predictor.footprint
     cores = (1, *cores[1:]) if footprint.flat else cores
-    return tile_on_canvas(tuple(map(max, footprint.covering(cores), least)), load.canvas)
+    return tile_on_canvas(footprint.covering(cores), load.canvas)
 
 
 def _rounded(cores: Shape, units: Shape, *, up: bool) -> Shape:
@@ -96,14 +95,6 @@ def _evened(load: Workload, best: Choice, limit: float, budget: Budget) -> Shape
         if is_handsome(other.block, load.region.shape) and load.fits(other, budget) and load.effort(other) <= limit:
             return tile
     return best.tile
-
-
-def least_tile(predictor: Predictor) -> Shape:
-    """The smallest tile that has a core in every pass."""
-    footprints, passes = [predictor.footprint], predictor.capabilities.passes
-    if passes is not None:
-        footprints += [each.footprint for orientations in passes.reductions for each in orientations]
-    return tuple(max(sides) for sides in zip(*(each.smallest for each in footprints), strict=True))
 
 
 def _share(size: int, core: int) -> int:

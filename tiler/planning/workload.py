@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -14,9 +14,8 @@ from tiler.planning.blend_windows import BlendedAxis
 from tiler.planning.block_order import AxisChunks, Visit, best_visit
 from tiler.planning.chunks import OPEN, Grain
 from tiler.planning.reads import AxisLayout, Traffic
-from tiler.planning.reduction_grid import Field, Sweep, sweeps_of
 from tiler.planning.speed import Speed
-from tiler.ports import Capabilities, Cost, Passes, Predictor, Source
+from tiler.ports import Capabilities, Cost, Predictor, Source
 
 CALL_FLOPS = 2e7
 DECODE_FLOPS = 50.0
@@ -30,9 +29,6 @@ CODECS = 10
 
 PINNED = 2
 """Host memory over bytes copied to and from devices: torch rounds pinned memory up to powers of two."""
-
-FOUND_BYTES = 1 << 17
-"""Bytes of the statistics of one pass over one network input: some thousand channels, and their record."""
 
 BATCH_VOXELS = 1 << 19
 FEW_DECODES = 1.2
@@ -79,13 +75,10 @@ class Workload:
         return self.predictor.cost(tile, batch)
 
     def bytes(self, choice: Choice) -> int:
-        """Memory on this machine beyond that of the process: of its largest pass, with the collected statistics."""
-        sweeps = self.sweeps(choice.tile, choice.block)
-        needs = [self._sweep_bytes(level, orientations[0]) for level, orientations in enumerate(sweeps)]
-        return max(self._last_bytes(choice), *needs) + self._found_bytes if needs else self._last_bytes(choice)
+        """Memory on this machine beyond that of the process.
 
-    def _last_bytes(self, choice: Choice) -> int:
-        """Windows ahead, results behind, one batch in the model, chunks in codecs."""
+        It holds windows ahead, results behind, one batch in the model, and chunks in codecs.
+        """
         source, predictor = self.source, self.predictor
         block = tuple(map(min, choice.block, self.region.shape))
         window = tuple(layout.window(side) for layout, side in zip(self._layouts(choice.tile), block, strict=True))
@@ -95,14 +88,6 @@ class Workload:
                 + self._fed(batch * voxel_in, batch * voxel_out, self.cost(choice.tile, choice.batch))
                 + _in_codecs(window, source.read_unit) * voxel_in
                 + _in_codecs(block, self.grain.chunk_of(choice.block, self.region.shape)) * voxel_out + LIBRARIES)
-
-    def _sweep_bytes(self, level: int, sweep: Sweep) -> int:
-        """Windows ahead, one tile in the model, chunks in codecs."""
-        window, voxel = sweep.window, self.source.shape[0] * self.source.dtype.itemsize
-        tile = math.prod(sweep.field.tile) * voxel
-        return (self._depths.held * math.prod(window) * voxel
-                + self._fed(tile, 0, self._reduction_cost(level, sweep.field.tile))
-                + _in_codecs(window, self.source.read_unit) * voxel + LIBRARIES)
 
     def _fed(self, given: int, result: int, cost: Cost) -> int:
         """Memory of all simultaneous forward passes, each with its input and its result."""
@@ -124,34 +109,13 @@ class Workload:
 
     def pass_bytes(self, choice: Choice) -> int:
         """Memory of the largest pass, on the device where it runs."""
-        levels = range(len(self._can.passes.reductions)) if self._can.passes else ()
-        return max([self.cost(choice.tile, choice.batch).bytes,
-                    *(self._reduction_cost(level, choice.tile).bytes for level in levels)])
+        return self.cost(choice.tile, choice.batch).bytes
 
     def fits_devices(self, choice: Choice) -> bool:
         return self.device_memory is None or self.pass_bytes(choice) <= self.device_memory
 
     def fits(self, choice: Choice, budget: Budget) -> bool:
         return self.bytes(choice) <= budget.left and self.fits_devices(choice)
-
-    @property
-    def _found_bytes(self) -> int:
-        """Bytes of the statistics that the passes collect from all network inputs, in memory and in the journal."""
-        passes = self._passes
-        return FOUND_BYTES * (self.region.shape[0] if passes.of_slices else 1) * sum(map(len, passes.reductions))
-
-    @property
-    def _passes(self) -> Passes:
-        assert self._can.passes is not None
-        return self._can.passes
-
-    def _reduction_cost(self, level: int, tile: Shape) -> Cost:
-        return self._passes.reduction_cost(level, tile)
-
-    def sweeps(self, tile: Shape, block: Shape) -> list[list[Sweep]]:
-        """Sweeps before the last pass: for each pass, its orientations."""
-        depth = min(block[0], self.region.shape[0])
-        return sweeps_of(self.predictor, Field(self.source.shape, self.region, self.canvas, tile, depth))
 
     def batch_for(self, tile: Shape, block: Shape, budget: Budget) -> int:
         """Number of tiles per forward pass: enough to outweigh its overhead, and no more than fit into memory."""
@@ -163,12 +127,11 @@ class Workload:
 
     def effort(self, choice: Choice) -> float:
         """Cost of a choice in floating-point operations; other work counts as the operations that take as long."""
-        traffic = [self.traffic(choice.tile, choice.block), *(each for each, _ in self.reducing(choice))]
-        calls = sum(each.tiles for each in traffic)
-        decoding = sum(each.decoded for each in traffic) * self.source.shape[0] * DECODE_FLOPS
+        traffic = self.traffic(choice.tile, choice.block)
+        decoding = traffic.decoded * self.source.shape[0] * DECODE_FLOPS
         if self.speed is None:
-            return self.flops(choice) + calls * CALL_FLOPS + decoding
-        return self.speed.passes(self.flops(choice), calls) / self.speed.operation + decoding
+            return self.flops(choice) + traffic.tiles * CALL_FLOPS + decoding
+        return self.speed.passes(self.flops(choice), traffic.tiles) / self.speed.operation + decoding
 
     def seconds(self, choice: Choice) -> float | None:
         """Seconds of the passes, None if their speed was not measured; reading and writing overlap with them."""
@@ -176,26 +139,19 @@ class Workload:
             return None
         return self.speed.passes(self.flops(choice), self.traffic(choice.tile, choice.block).tiles)
 
-    def reducing(self, choice: Choice) -> Iterator[tuple[Traffic, Cost]]:
-        """For each orientation of each pass before the last: its totals, and the cost of one of its tiles."""
-        for level, orientations in enumerate(self.sweeps(choice.tile, choice.block)):
-            cost = self._reduction_cost(level, choice.tile)
-            yield from ((sweep.traffic(self.source.read_unit), cost) for sweep in orientations)
-
     def flops(self, choice: Choice) -> float:
         """Floating-point operations of all forward passes."""
         if self._can.crops is not None:
             spans = [self._axis_crops(*args) for args in self._by_axis(choice)]
             return self._can.crops.crop_flops(choice.tile, spans)
-        first = sum(traffic.tiles * cost.flops for traffic, cost in self.reducing(choice))
-        return first + self.traffic(choice.tile, choice.block).tiles * self.cost(choice.tile).flops
+        return self.traffic(choice.tile, choice.block).tiles * self.cost(choice.tile).flops
 
     def traffic(self, tile: Shape, block: Shape) -> Traffic:
-        """Totals over all blocks of the last pass."""
+        """Totals over all blocks."""
         return Traffic.product([self._axis_traffic(*args) for args in self._by_axis(Choice(tile, block))])
 
     def visit(self, choice: Choice, budget: Budget) -> Visit:
-        """Order in which the blocks of the last pass are visited, and the cache of chunks that they share."""
+        """Order in which the blocks are visited, and the cache of chunks that they share."""
         # A cache of voxels that need no decoding would only copy them.
         spare = budget.left - self.bytes(choice) if self._chunked else 0
         return best_visit(self.chunks(choice), self.source.shape[0] * self.source.dtype.itemsize, spare,
@@ -209,7 +165,7 @@ class Workload:
         return math.prod(self.source.read_unit) > 1
 
     def chunks(self, choice: Choice) -> list[AxisChunks]:
-        """Chunks that the blocks of the last pass read, along each axis."""
+        """Chunks that the blocks read, along each axis."""
         return [self._axis_chunks(*args) for args in self._by_axis(choice)]
 
     @cache  # noqa: B019  a workload lives as long as the planning of one run

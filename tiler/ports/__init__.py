@@ -5,7 +5,6 @@ process. `tiler.testing` holds the conformance suite of each port.
 """
 
 from tiler.ports.kinds import KINDS, Kind
-from tiler.ports.passes import Known, Partial, Passes, Reduction, Totals
 from tiler.ports.plugins import offered
 from tiler.ports.predictors import (
     PREDICTOR,
@@ -61,23 +60,18 @@ __all__ = [
     "Job",
     "Json",
     "Kind",
-    "Known",
     "Listener",
     "Meaning",
     "Measures",
     "OutputSpec",
     "OwnScaling",
-    "Partial",
-    "Passes",
     "Predictor",
-    "Reduction",
     "Room",
     "Sink",
     "Soft",
     "Source",
     "Tiling",
     "TorchModule",
-    "Totals",
     "TrainedOn",
     "Unwatched",
     "VolumeShape",

@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from tiler.geometry import Box, Footprint, Shape, Span
-from tiler.ports.passes import Passes
 from tiler.ports.training import UNSTATED, TrainedOn
 from tiler.ports.volumes import Array, Json
 
@@ -214,8 +213,6 @@ class Capabilities:
         Computes parts of an output; None if only whole tiles are computed.
     soft
         Values to average; needed if `tiling` is "blend".
-    passes
-        Passes before the last one, for a network with layers that look at its whole input; else None.
     """
 
     meaning: Meaning = "probabilities"
@@ -230,7 +227,6 @@ class Capabilities:
     own_scaling: OwnScaling | None = None
     crops: Crops | None = None
     soft: Soft | None = None
-    passes: Passes | None = None
 
     @property
     def exact(self) -> bool:

@@ -60,9 +60,6 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     if opened.predictor.capabilities.blended:
         raise PlanError("a lazy result is made of exact tiles, this one would be blended: write it with "
                         "tiler.segment, or take every input in one piece (--tiling whole)")
-    if opened.predictor.capabilities.passes is not None:
-        raise PlanError("the network has global layers, so that a pass over every whole input comes first, for which a "
-                        "lazy result cannot wait: write the result with tiler.segment")
     upstream = _dask_array(opened.source)
     plan = opened.plan()
     if upstream is not None and opened.options.block is AUTO and not opened.predictor.capabilities.in_one_piece:

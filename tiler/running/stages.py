@@ -1,9 +1,9 @@
-"""The stages of a run, one class each: statistics of the volume, passes over whole inputs, the network, numbering.
+"""The stages of a run, one class each: statistics of the volume, the network, numbering.
 
 ::
 
-    [statistics]  [pass 1, pass 2, ...]  model  [stages of objects]
-     of the volume  of global layers     writes  the last one writes
+    [statistics]    model   [stages of objects]
+     of the volume  writes   the last one writes
 
 `tiler.running.object_stages` lists those of objects: holes, splits, numbering and growth.
 
@@ -21,12 +21,11 @@ from typing import Protocol
 from tiler.geometry import Box, Grid
 from tiler.jobs.blend import segment_job
 from tiler.jobs.masked import MaskedJob
-from tiler.jobs.reduce import ReductionJob, stage_name
 from tiler.jobs.seams import note_of
 from tiler.jobs.segment import SegmentJob, checksum
 from tiler.jobs.statistics import Scaling, StatisticsJob, scaling
 from tiler.planning.workload import Choice, Workload
-from tiler.ports import Job, Json, Known, Listener, Predictor, Sink, Source
+from tiler.ports import Job, Json, Listener, Predictor, Sink, Source
 from tiler.running.run_spec import RunSpec
 from tiler.running.stage import Findings, Records, Stage
 from tiler.sources.cached import CachedSource
@@ -44,9 +43,7 @@ class Recorded(Protocol):
 def stages_of(run: RunSpec) -> list[Stage]:
     """The stages of a run in their order."""
     measured: list[Stage] = [] if run.statistics is None else [StatisticsStage(run)]
-    passes = run.predictor.capabilities.passes
-    levels = () if passes is None else range(len(passes.reductions))
-    return [*measured, *(PassStage(run, level) for level in levels), *run.result.stages(run)]
+    return [*measured, *run.result.stages(run)]
 
 
 def completed(stages: Sequence[Stage], record: Recorded) -> Iterator[tuple[Stage, Findings, Records]]:
@@ -64,15 +61,6 @@ def ready_predictor(run: RunSpec, found: Findings) -> Predictor:
     """The predictor, with the statistics of the volume if its normalisation needs them."""
     measured: Scaling | None = found.get(STATISTICS)
     return run.predictor if measured is None else run.predictor.with_statistics(measured.mean, measured.std)
-
-
-def known_from(run: RunSpec, found: Findings) -> Known | None:
-    """Results of the passes over whole inputs so far; None for a network without such passes."""
-    passes = run.predictor.capabilities.passes
-    if passes is None:
-        return None
-    known = [found[name] for name in map(stage_name, range(len(passes.reductions))) if name in found]
-    return known[-1] if known else Known({}, passes.of_slices)
 
 
 @dataclass(frozen=True)
@@ -98,35 +86,8 @@ class StatisticsStage(Stage):
 
 
 @dataclass(frozen=True)
-class PassStage(Stage):
-    """One pass over every whole input, for global layers of the network."""
-
-    run: RunSpec
-    level: int
-
-    @property
-    def name(self) -> str:  # type: ignore[override]  # it depends on the level
-        return stage_name(self.level)
-
-    @property
-    def grid(self) -> Sequence[Box]:
-        return self._job({}).blocks
-
-    def job(self, found: Findings, records: Records) -> Job:
-        return self._job(found)
-
-    def merge(self, found: Findings, records: Records) -> Known:
-        return self._job(found).merged(records)
-
-    def _job(self, found: Findings) -> ReductionJob:
-        predictor, known = ready_predictor(self.run, found), known_from(self.run, found)
-        assert known is not None, "only networks with such layers have this stage"
-        return ReductionJob(self.run.plan, self.run.source, predictor, known, self.level)
-
-
-@dataclass(frozen=True)
 class NetworkStage(Stage):
-    """The network's last pass, which writes its output block by block."""
+    """The network, which writes its output block by block."""
 
     run: RunSpec
     output: Sink
@@ -181,7 +142,7 @@ class NetworkStage(Stage):
 
     def _job(self, found: Findings, source: Source) -> SegmentJob:
         run = self.run
-        return segment_job(run.plan, source, ready_predictor(run, found), self.output, known_from(run, found))
+        return segment_job(run.plan, source, ready_predictor(run, found), self.output)
 
     def _cached_source(self) -> Source:
         """The source, with a cache if the plan has one."""

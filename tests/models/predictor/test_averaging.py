@@ -131,7 +131,7 @@ def _orient_back(x, k, flip):
 def test_lopsided_outputs_are_cropped_to_what_all_have():
     lopsided = Footprint((0, 3, 3), (0, 1, 1), (0, 3, 3), (0, 1, 1), (1, 1, 1))
 
-    def shift(x, turn):  # the value three before, and no more than what has one after
+    def shift(x):  # the value three before, and no more than what has one after
         return x[..., : x.shape[-2] - 4, : x.shape[-1] - 4]
 
     x = torch.rand(1, 1, 12, 12, dtype=torch.float64)
@@ -173,7 +173,7 @@ def rotated_mean(forward, image, plain=NARROW):
     footprint = rotations.footprint
     read = Box.between([-low for low in footprint.low], [-low + t for low, t in
                                                          zip(footprint.low, (1, *rotations.outer), strict=True)])
-    return rotations.mean(lambda turned, _: forward(turned), mirrored(image, read))
+    return rotations.mean(forward, mirrored(image, read))
 
 
 def test_rotating_there_and_back_keeps_a_smooth_image():

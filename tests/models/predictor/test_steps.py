@@ -20,7 +20,6 @@ from tiler.models.loading.weights import Normalisation
 from tiler.models.predictor.averaging import Turns
 from tiler.models.predictor.evaluators import Inexact, WholeTiles
 from tiler.models.predictor.heads import Activation
-from tiler.models.predictor.passes import ToldTiles
 from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling
 from tiler.models.predictor.written import Labels, OneClass, Probabilities, Values, written_as
@@ -31,7 +30,7 @@ CPU = PredictorOptions(device="cpu", threads=1)
 GREY = np.random.default_rng(0).integers(0, 255, (20, 24), dtype=np.uint8)
 STEPS = [Scaling("weights", Normalisation(255.0, (0.5,), (0.25,))), Turns(NARROW, "d4"), Rotations(NARROW, (9, 12)),
          Activation("softmax"), Probabilities(NAMES, (1,), np.dtype("f4")), Labels(NAMES), OneClass("cell", 1, 3),
-         WholeTiles(), Inexact("blend", "norm"), ToldTiles(())]
+         WholeTiles(), Inexact("blend", "norm")]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
@@ -70,7 +69,7 @@ def test_orientations_say_what_the_network_sees():
     with pytest.raises(OutputShapeError, match="seven rotations"):
         rotations.check((1, 20, 20))
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
-    assert torch.allclose(turns.mean(lambda each, _: each[..., 2:-2, 2:-2], x), x[..., 2:-2, 2:-2])
+    assert torch.allclose(turns.mean(lambda each: each[..., 2:-2, 2:-2], x), x[..., 2:-2, 2:-2])
 
 
 def test_what_is_written():

@@ -13,7 +13,7 @@ from torch import nn
 
 from tiler.geometry import Footprint
 from tiler.models.aten.modules import quiet
-from tiler.models.probe import Context, derive, probe, prove, require_exact
+from tiler.models.probe import Context, derive, probe, prove, require_tiled
 from tiler.models.probe.rules import POINTWISE
 from tiler.models.zoo.unet import UNet
 
@@ -29,7 +29,7 @@ def test_unets_are_proved(depth, padding):
     assert report.exactness == "EXACT"
     assert report.proved, str(report)
     assert [part.name for part in report.proof] == ["context", "control", "agreement"]
-    assert require_exact(report) == report.footprint
+    assert require_tiled(report) == report.footprint
 
 
 @pytest.mark.parametrize(("network", "ndim"), [

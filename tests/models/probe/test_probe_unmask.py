@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from networks import (
@@ -9,7 +11,6 @@ from networks import (
     Classifier,
     Coordinates,
     Gate,
-    GatedSkips,
     Hourglass,
     ImagePooling,
     Lambda,
@@ -21,7 +22,7 @@ from networks import (
 from torch import nn
 
 from tiler.errors import ModelError, OutputShapeError, UnboundedContextError
-from tiler.models.probe import derive, probe, prove, require_exact, require_tiled
+from tiler.models.probe import derive, probe, prove, require_tiled
 
 CORNERS = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 LAYERS = {
@@ -43,10 +44,10 @@ LAYERS = {
 def test_the_layer_is_named(name):
     network, named = LAYERS[name]
     report = probe(network, 1)
-    assert report.exactness == "BLEND"
+    assert report.exactness == "STAGES"
     assert not report.proof
     with pytest.raises(UnboundedContextError, match=named):
-        require_exact(report)
+        require_tiled(report)
 
 
 @pytest.mark.parametrize("name", ["instance norm", "group norm", "coordinates", "align_corners", "attention",
@@ -64,29 +65,15 @@ def test_the_proof_alone_finds_it(name):
 
 @pytest.mark.parametrize("network", [Hourglass(SqueezeExcite()), Hourglass(ImagePooling())],
                          ids=["squeeze-excite", "image pooling"])
-def test_global_pooling_is_exact_in_two_passes(network):
-    report = probe(network, 1)
-    assert report.exactness == "EXACT_2PASS"
-    assert report.proved, str(report)
+def test_global_pooling_is_exact_in_stages_only(network):
+    report = probe(network, 1, stages=True)
+    assert report.exactness == "STAGES"
+    assert report.staging.statistics == len(report.offending)
+    assert re.match(r"Hourglass: exact; \d statistics? of the whole input; 1 -> ", str(report))
     assert report.footprint == derive(Hourglass(), 1).footprint
-    assert require_tiled(report) == report.footprint
-    with pytest.raises(UnboundedContextError, match=r"bottleneck.*whole input; exact in 2 passes only"):
-        require_exact(report)
+    with pytest.raises(UnboundedContextError, match=r"bottleneck.*whole input"):
+        require_tiled(report)
     assert not all(part.passed for part in prove(network, report.footprint, 1, context=report.context))
-
-
-def test_global_layers_in_a_row_take_a_pass_each():
-    report = probe(Hourglass(nn.Sequential(SqueezeExcite(), SqueezeExcite())), 1)
-    assert report.exactness == "EXACT_2PASS"
-    assert [len(each.sites) for each in report.passes] == [2, 2]
-    assert report.proved, str(report)
-    assert "pass 2: 2 global layers over the whole input, context 4x4 before and 4x4 after" in str(report)
-
-
-def test_global_layers_side_by_side_are():
-    report = probe(GatedSkips(), 1)
-    assert report.exactness == "EXACT_2PASS"
-    assert report.proved, str(report)
 
 
 def test_parts_of_different_resolution_are_told():
@@ -100,7 +87,7 @@ def test_a_classifier_has_no_axis_left():
     report = probe(Classifier(), 1)
     assert report.exactness == "WHOLE"
     with pytest.raises(OutputShapeError, match=r"cannot be tiled.*\(1, 3\)|its mean"):
-        require_exact(report)
+        require_tiled(report)
 
 
 @pytest.mark.parametrize(("network", "said"), [
@@ -109,7 +96,7 @@ def test_a_classifier_has_no_axis_left():
 ], ids=["pooled", "grown"])
 def test_an_output_at_another_resolution_is_refused(network, said):
     with pytest.raises(OutputShapeError, match=said):
-        require_exact(probe(network, 1))
+        require_tiled(probe(network, 1))
 
 
 @pytest.mark.parametrize("swallow", [
@@ -124,7 +111,7 @@ def test_what_swallows_nan_cannot_be_proved(swallow):
     report = probe(Hourglass(swallow), 1)
     assert not report.proved
     with pytest.raises(ModelError, match=r"not proved.*cannot prove: bottleneck .* may swallow NaN"):
-        require_exact(report)
+        require_tiled(report)
     declared = prove(Hourglass(swallow), report.footprint, 1)
     assert "cannot prove" in declared[0].detail
 
@@ -135,9 +122,9 @@ def test_what_swallows_nan_cannot_be_proved(swallow):
 ], ids=["roll", "circular"])
 def test_what_is_not_understood_is_said(unknown, said):
     report = probe(Hourglass(unknown), 1)
-    assert report.exactness == "BLEND"
+    assert report.exactness == "STAGES"
     with pytest.raises(ModelError, match=f"cannot be derived: bottleneck .*{said}.*declare its footprint"):
-        require_exact(report)
+        require_tiled(report)
 
 
 def test_what_is_not_understood_can_be_declared_and_proved():
@@ -155,7 +142,7 @@ def test_what_is_not_understood_can_be_declared_and_proved():
 
 def test_the_report_reads_well():
     lines = str(probe(Hourglass(), 1)).splitlines()
-    assert lines[0] == "Hourglass: EXACT, proved; 1 -> 2 channels, border zero"
+    assert lines[0] == "Hourglass: exact in tiles with context, proved; 1 -> 2 channels, border zero"
     assert lines[1] == ("  y: context 6 before and 6 after (needs 5 and 5), drops 0 and 0, stride 2, "
                         "tiles 0 + 2 k from 14")
     assert all(line.startswith("  passed  ") for line in lines[3:])

@@ -67,7 +67,7 @@ def test_every_network_is_trained_and_its_file_is_enough_to_run_it(name, tmp_pat
     if name in DEEP:
         return
     axes = "zcyx" if images.ndim == 4 else "zyx"
-    consent = {"tiling": "whole"} if registry.describe(name).exactness == "BLEND" else {}
+    consent = {"tiling": "whole"} if registry.describe(name).exactness == "STAGES" else {}
     result = np.asarray(tiler.segment(images, name, weights=path, axes=axes, threads=1, **consent))
     assert result.shape == ((3, *LABELS.shape) if name == "gain-resnet50" else LABELS.shape)
     assert 0 <= np.min(result) < np.max(result) <= 1

@@ -1,6 +1,6 @@
 """The law, for every registered network that is EXACT: tiles of two sizes or three give one pass, in float64.
 
-Those of class EXACT_2PASS are in test_global_layers.py, those that are not exact in test_tiling.py.
+Those that run in stages are in test_zoo_stages.py.
 """
 
 from __future__ import annotations
