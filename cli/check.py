@@ -12,6 +12,7 @@ from tiler import api
 from tiler.checking.verify import CheckReport
 from tiler.cli import completion
 from tiler.cli.options import json_option
+from tiler.cli.waiting import waiting
 from tiler.planning.summary import by
 
 
@@ -36,7 +37,8 @@ def check(output: str, as_json: bool, **settings: Any) -> int:
     with what was written, then computes windows at the seams of tiles again with tiles of another size. Exit code 0
     says that all of it is sound.
     """
-    report = api.check(output, **settings)
+    with waiting():
+        report = api.check(output, **settings)
     if as_json:
         click.echo(json.dumps({**asdict(report), "sound": report.sound}))
     else:

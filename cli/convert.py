@@ -8,6 +8,7 @@ import click
 
 from tiler.cli import completion
 from tiler.cli.options import json_option
+from tiler.cli.waiting import waiting
 
 
 @click.command()
@@ -20,7 +21,8 @@ def convert(weights: str, output: str, overwrite: bool, as_json: bool) -> None:
 
     The file is read by torch's weights-only reader, so that no code in it runs.
     """
-    from tiler.models.loading.convert import convert_weights
+    with waiting(step="loading torch"):
+        from tiler.models.loading.convert import convert_weights
 
-    written = str(convert_weights(weights, output, overwrite=overwrite))
+        written = str(convert_weights(weights, output, overwrite=overwrite))
     click.echo(json.dumps({"weights": weights, "output": written}) if as_json else written)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tiler.cli.options import json_option
+from tiler.cli.waiting import waiting
 from tiler.planning.summary import size
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ def doctor(as_json: bool) -> int:
 
     Exit code 0 says that nothing does. Optional packages that are missing are no fault; what installs them is shown.
     """
-    from tiler.models.installation import examine
+    with waiting(step="loading torch"):
+        from tiler.models.installation import examine
 
-    found = examine()
+        found = examine()
     if as_json:
         click.echo(json.dumps({"sound": not found.problems, "problems": found.problems, **asdict(found)}))
     else:

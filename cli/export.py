@@ -9,6 +9,7 @@ import click
 
 from tiler.cli import completion
 from tiler.cli.options import FACTORY, factory_options, json_option
+from tiler.cli.waiting import waiting
 from tiler.options import TABLE
 from tiler.options.documents import words_of
 
@@ -33,11 +34,13 @@ def export(model: str, output: str, weights: str | None, trust: bool, head: Any,
 
     A package holds weights, normalisation, head, test images, and the sizes and halo that the network needs.
     """
-    from tiler.models.exporting.export import ExportOptions, export
-    from tiler.models.exporting.package import Imprint
-
-    imprint = Imprint(tuple(options["authors"]), options["licence"])
-    wanted = ExportOptions(head, imprint, options["overwrite"])
     arguments, returns = factory_options(options)
-    written = str(export(model, output, wanted, weights=weights, trust=trust, arguments=arguments, returns=returns))
+    with waiting(step="loading torch"):
+        from tiler.models.exporting.export import ExportOptions, export
+        from tiler.models.exporting.package import Imprint
+
+        imprint = Imprint(tuple(options["authors"]), options["licence"])
+        wanted = ExportOptions(head, imprint, options["overwrite"])
+        written = str(export(model, output, wanted, weights=weights, trust=trust, arguments=arguments,
+                             returns=returns))
     click.echo(json.dumps({"model": model, "output": written}) if as_json else written)

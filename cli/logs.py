@@ -7,16 +7,31 @@ import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import click
 
 from tiler.errors import MARKED, SinkError, TilerError
 
+_wipe: list[Callable[[], None]] = []
+"""Removes the status line, while there is one, before anything else is printed."""
+
+
+@contextmanager
+def wiping(wipe: Callable[[], None]) -> Iterator[None]:
+    """Call ``wipe`` before each line that is printed within the block."""
+    _wipe.append(wipe)
+    try:
+        yield
+    finally:
+        _wipe.remove(wipe)
+
 
 def tell(text: str) -> None:
     """Print a line on stderr. If its reader has gone, the run continues."""
+    for wipe in _wipe:
+        wipe()
     try:
         click.echo(printable(text), err=True)
     except OSError:

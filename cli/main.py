@@ -27,6 +27,7 @@ COMMANDS = {
     "train": ("tiler.cli.train:train", "Train a network on annotated slices."),
     "export": ("tiler.cli.export:export", "Write MODEL for other programs."),
     "convert": ("tiler.cli.convert:convert", "Write WEIGHTS (.pth, .pt, .ckpt) as safetensors."),
+    "sample": ("tiler.cli.sample:sample", "Write a small sample stack and its labels into FOLDER."),
     "doctor": ("tiler.cli.doctor:doctor", "Show what is installed and what the machine has"),
     "completion": ("tiler.cli.completion:completion", "Print the script with which a SHELL completes commands"),
 }
@@ -54,8 +55,17 @@ class LazyGroup(click.Group):
         command: click.Command = resolve_name(COMMANDS[cmd_name][0])
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, ...]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}: " +
+                     (f"did you mean {near[0]}?" if near else "tiler --help lists them all"))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(__version__, prog_name="tiler")
 def tiler() -> None:
     """Segment microscopy volumes of any size, exactly as if they had gone through the network at once.

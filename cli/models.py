@@ -10,9 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tiler.activity import doing
 from tiler.cli import completion
 from tiler.cli.options import FACTORY, factory_options, json_option
-from tiler.models.zoo.registry import ModelEntry, describe, names
+from tiler.cli.waiting import waiting
+from tiler.models.zoo.registry import ModelEntry, build, describe, names
 
 _NEEDS = {"EXACT": "exact in tiles", "STAGES": "exact in stages", "WHOLE": "whole inputs"}
 
@@ -23,7 +25,8 @@ _NEEDS = {"EXACT": "exact in tiles", "STAGES": "exact in stages", "WHOLE": "whol
              "doi, left_open, arguments, parameters, classes, geometry")
 def models(name: str | None, as_json: bool) -> None:
     """List the registered networks, or show all about one of them by NAME."""
-    facts = _facts(describe(name)) if name else [_summary(describe(each)) for each in names()]
+    with waiting():
+        facts = _facts(describe(name)) if name else [_summary(describe(each)) for each in names()]
     if as_json:
         click.echo(json.dumps(facts))
     elif isinstance(facts, dict):
@@ -46,17 +49,31 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool, **factory
     Exit code 0 says that the network runs exactly: in tiles whose proof succeeded, or in stages that give what one
     pass over the whole input gives.
     """
-    from tiler.models.loading.loaded_model import warn_of_halo
-    from tiler.models.loading.open_model import load_model
-    from tiler.models.probe import probe as probed
-
-    loaded = load_model(model, weights, trust, *factory_options(factory))
-    report = probed(loaded.bare(), loaded.in_channels, loaded.ndim, stages=True)
-    if report.footprint is not None:
-        warn_of_halo(loaded, report.footprint)
+    arguments = factory_options(factory)
+    with waiting(step="loading torch"):
+        report = _probed(model, weights, trust, arguments)
     sound = report.staging is not None or (report.proved and report.exactness == "EXACT")
     click.echo(json.dumps({**asdict(report), "proved": report.proved}) if as_json else str(report))
     return 0 if sound else 1
+
+
+def _probed(model: str, weights: str | None, trust: bool, arguments: tuple[Any, Any]) -> Any:
+    """The report of a network; one without bundled weights is probed with random values, which decide nothing."""
+    from tiler.models.loading.loaded_model import input_of, warn_of_halo
+    from tiler.models.loading.open_model import load_model
+    from tiler.models.probe import probe as probed
+
+    doing(f"loading {model}")
+    if weights is None and arguments == (None, None) and model in names() and describe(model).weights is None:
+        module = build(model)
+        doing(f"checking how {model} can be tiled")
+        return probed(module.eval(), *input_of(module, model), stages=True)
+    loaded = load_model(model, weights, trust, *arguments)
+    doing(f"checking how {model} can be tiled")
+    report = probed(loaded.bare(), loaded.in_channels, loaded.ndim, stages=True)
+    if report.footprint is not None:
+        warn_of_halo(loaded, report.footprint)
+    return report
 
 
 def _summary(entry: ModelEntry) -> dict[str, Any]:
@@ -71,6 +88,7 @@ def _summary(entry: ModelEntry) -> dict[str, Any]:
 
 def _facts(entry: ModelEntry) -> dict[str, Any]:
     """Description of a network with its default options; its footprint is derived, not proved."""
+    doing("loading torch")
     from tiler.models.probe import probe as probed
 
     module, classes = _default(entry)
@@ -94,8 +112,6 @@ def _default(entry: ModelEntry) -> tuple[Any, list[str]]:
         loaded = load_model(entry.name)
         return loaded.meta(), list(loaded.classes or ())
     import torch
-
-    from tiler.models.zoo.registry import build
 
     with torch.device("meta"):
         module = build(entry.name)

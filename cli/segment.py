@@ -19,6 +19,7 @@ from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedComm
 from tiler.cli.outcomes import Outcome, Turn, conclude
 from tiler.cli.table import plan_table, room_for
 from tiler.cli.talk import listening, stoppable
+from tiler.cli.waiting import waiting
 from tiler.errors import Interrupted, TilerError
 from tiler.options import OF_MODEL
 from tiler.running.output import output_of
@@ -28,6 +29,7 @@ log = logging.getLogger("tiler.cli")
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=completion.files),
     option("Result", "-o", "--output", metavar="OUTPUT|DIR", shell_complete=completion.files,
+           brief="such as out.zarr, out.tif, s3://bucket/out.zarr or a folder",
            help=".zarr, .tif, .ome.tif, .h5, .npy, .mrc, .n5 or .precomputed, s3:// or gs:// zarr, "
                 "IMAGE.zarr/labels/NAME (labels of an OME-Zarr image), a folder, or a name with {stem}, such as "
                 "'out/{stem}_cells.tif'. "
@@ -36,12 +38,14 @@ OUTPUT = together(
            help="Format of outputs whose names are not given. [default: zarr]"),
 )
 GOING_ON = together(
-    option("Result", "--resume", is_flag=True, help="Go on with an unfinished run."),
-    option("Result", "--overwrite", is_flag=True, help="Start anew and replace the output."),
+    option("Result", "--resume", is_flag=True,
+           brief="go on with an unfinished run", help="Go on with an unfinished run."),
+    option("Result", "--overwrite", is_flag=True,
+           brief="start anew and replace the output", help="Start anew and replace the output."),
     option("Result", "--verify", is_flag=True, help="With --resume: read the finished blocks again."),
     option("Result", "--same-input", is_flag=True,
            help="With --resume: accept a moved input or mask whose sampled blocks agree."),
-    option("Messages", "--dry-run", is_flag=True, help="Only show the plan."),
+    option("Messages", "--dry-run", is_flag=True, brief="only show the plan", help="Only show the plan."),
 )
 INTENT = ("resume", "overwrite", "verify", "same_input")
 TALKING = ("as_json", "quiet", "verbose", "log_file")
@@ -69,9 +73,9 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
     if (options["verify"] or options["same_input"]) and not options["resume"]:
         raise click.UsageError("--verify and --same-input belong to --resume")
     pairs = pair_up(inputs, output, suffix, options["table"])
-    options = with_model_opened(options, len(pairs))
+    options = with_model_opened(options, len(pairs), talking["quiet"])
     if dry_run:
-        return show_plans(pairs, options, talking["as_json"])
+        return show_plans(pairs, options, talking["as_json"], talking["quiet"])
     stop = threading.Event()
     with stoppable(stop):
         outcomes = [_attempt(pair, options, talking, stop, Turn(number, len(pairs)))
@@ -97,10 +101,11 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
     pairs = pair_up(inputs, output, suffix, options["table"])
-    return show_plans(pairs, with_model_opened(options, len(pairs)), talking["as_json"])
+    options = with_model_opened(options, len(pairs), talking["quiet"])
+    return show_plans(pairs, options, talking["as_json"], talking["quiet"])
 
 
-def with_model_opened(options: dict[str, Any], inputs: int) -> dict[str, Any]:
+def with_model_opened(options: dict[str, Any], inputs: int, quiet: bool) -> dict[str, Any]:
     """The options, with the model opened once where several inputs share it.
 
     A run that goes on opens the model with its own stored options. Rotations by seven angles depend on the size of the
@@ -111,13 +116,15 @@ def with_model_opened(options: dict[str, Any], inputs: int) -> dict[str, Any]:
     if alone:
         return given
     chosen = {name: given.pop(name) for name in OF_MODEL & given.keys()}
-    return {**given, "model": api.open_model(given["model"], trust=given["trust"], **chosen)}
+    with waiting(quiet):
+        return {**given, "model": api.open_model(given["model"], trust=given["trust"], **chosen)}
 
 
-def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool) -> int:
+def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool, quiet: bool) -> int:
     wanted = {name: value for name, value in options.items() if name not in INTENT}
     for pair in pairs:
-        made = api.plan(pair.source, output=pair.output, **pair.over(wanted))
+        with waiting(quiet):
+            made = api.plan(pair.source, output=pair.output, **pair.over(wanted))
         if as_json:
             told = {"source": pair.source, "output": str(pair.output), "disk_free": room_for(pair.output)}
             click.echo(json.dumps({**told, **made.to_json()}))

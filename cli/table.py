@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from tiler.cli.logs import printable
+from tiler.cli.logs import printable, spelled_text
 from tiler.machine import free_disk
 from tiler.planning.plan import Plan
-from tiler.planning.summary import as_text, rows_of, size
+from tiler.planning.summary import as_text, hints_of, rows_of, sentence_of, size
 from tiler.stores.address import Place
 
 
@@ -19,7 +19,8 @@ def plan_table(source: str, output: Place, plan: Plan) -> None:
     free = room_for(output)
     if free is not None:
         rows["free disk space"] = size(free)
-    click.echo(printable(as_text(rows)))
+    hints = [f"hint: {spelled_text(hint)}" for hint in hints_of(plan)]
+    click.echo(printable("\n".join([sentence_of(plan), as_text(rows), *hints])))
 
 
 def room_for(output: Place) -> int | None:

@@ -14,9 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import ProgressColumn
 
+from tiler.activity import watched_by
 from tiler.cli.logs import printable, spelled_text, tell
 from tiler.ports import Listener
-from tiler.running.bars import NOTHING_TO_DO, Bars, showing, spoken
+from tiler.running.bars import NOTHING_TO_DO, Bars, Progressed, showing, spoken
 
 SILENCE = 5.0
 """Seconds between two plain lines of progress."""
@@ -38,21 +39,36 @@ class Lines:
     done: int = 0
     voxels: int = 0
     begun: float = 0.0
-    spoken_at: float = field(default=0.0)
+    spoken_at: float = 0.0
+    progressed: Progressed = field(default_factory=Progressed)
 
     def stage(self, name: str) -> None:
-        self.name = name
+        self.name, self.progressed.tiles = name, None
         if name == "finished":
             tell(NOTHING_TO_DO)
 
+    def doing(self, step: str) -> None: ...
+
+    def expecting(self, tiles: int | None) -> None:
+        self.progressed.tiles = tiles
+
+    def computed(self, tiles: int, of: int) -> None:
+        """Say how far a long block is."""
+        self.progressed.compute(tiles, of)
+        if time.monotonic() - self.spoken_at >= SILENCE:
+            self.spoken_at = time.monotonic()
+            tell(f"{self.name}: {self.progressed.done} of {self.progressed.total} tiles")
+
     def started(self, total: int, done: int) -> None:
         self.total, self.done, self.voxels = total, done, 0
+        self.progressed.begin(total, done)
         self.begun = self.spoken_at = time.monotonic()
         if done:
             tell(f"{self.name}: {done} of {total} blocks were finished before")
 
     def finished_block(self, index: int, voxels: int) -> None:
         self.done, self.voxels = self.done + 1, self.voxels + voxels
+        self.progressed.finish()
         now = time.monotonic()
         if self.done == self.total or now - self.spoken_at >= SILENCE:
             self.spoken_at = now
@@ -110,10 +126,11 @@ def fitting(quiet: bool, kinds: tuple[Any, Any, Any], measure: ProgressColumn | 
     if quiet:
         yield silent()
     elif not console.is_terminal:
-        yield lines()
+        with watched_by(listener := lines()):
+            yield listener
     else:
-        with showing(console, measure) as progress:
-            yield bars(progress)
+        with showing(console, measure) as progress, watched_by(listener := bars(progress)):
+            yield listener
 
 
 @contextmanager

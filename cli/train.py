@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import Progress, TextColumn
 
+from tiler.activity import doing
 from tiler.cli.logs import set_up_logging, tell
 from tiler.cli.options import TALK, GroupedCommand, option, together
 from tiler.cli.talk import SILENCE, fitting, stoppable
@@ -27,25 +28,29 @@ LARGEST_SEED = 2**43 - 1
 
 OUTPUT = together(
     click.argument("inputs", nargs=-1, required=True, metavar="IMAGES LABELS [IMAGES LABELS]..."),
-    option("Result", "-o", "--output", required=True, metavar="FILE", help="Weights to write, .safetensors."),
+    option("Result", "-o", "--output", brief="weights to write, for example mine.safetensors", required=True,
+           metavar="FILE", help="Weights to write, .safetensors."),
     option("Result", "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
            help="Type of the values in the file."),
-    option("Result", "--classes", metavar="NAME,NAME",
+    option("Result", "--classes", brief="what 0 and other labels mean: membrane,cell", metavar="NAME,NAME",
            help="What 0 and other labels mean, or a name for each output channel. [default: background,object]"),
     option("Result", "--licence", metavar="TEXT", help="Licence of the weights, free text."),
-    option("Result", "--resume", is_flag=True, help="Continue an unfinished run."),
-    option("Result", "--overwrite", is_flag=True, help="Start again and replace an existing run."),
+    option("Result", "--resume", brief="continue an unfinished run", is_flag=True, help="Continue an unfinished run."),
+    option("Result", "--overwrite",
+           brief="start again and replace an existing run",
+           is_flag=True, help="Start again and replace an existing run."),
 )
 NETWORK = together(
-    option("Model", "--model", "-m", metavar="NAME",
+    option("Model", "--model", "-m", brief="a name (tiler models), smp:Unet or mine.py:make", metavar="NAME",
            help="Registered network, one of a library (smp:Unet, monai:DynUNet), or your own: file.py:factory or "
                 "package.module:factory, of slices or of volumes. [default: unet]"),
-    option("Model", "--base", type=click.IntRange(min=1),
+    option("Model", "--base", brief="channels of the first level, for example 16", type=click.IntRange(min=1),
            help="Channels of its first level. [default: 32 for unet, else as published]"),
-    option("Model", "--depth", type=click.IntRange(min=1), help="Number of its poolings. [default: as published]"),
+    option("Model", "--depth", brief="number of poolings, for example 4",
+           type=click.IntRange(min=1), help="Number of its poolings. [default: as published]"),
     option("Model", "--model-arg", "arguments", multiple=True, metavar="NAME=VALUE",
            help="Any other argument of the network or factory, such as dropout=0.5."),
-    option("Model", "--init", metavar="FILE",
+    option("Model", "--init", brief="weights to begin with, for example unet-isbi2012", metavar="FILE",
            help="Weights to begin with: a file, or the name of a network with bundled weights. Tensors that do not "
                 "fit, such as another head, begin at random. [default: random ones]"),
     option("Model", "--freeze", metavar="PREFIX", multiple=True,
@@ -55,27 +60,31 @@ NETWORK = together(
                 "the images]"),
 )
 TRAINING = together(
-    option("Training", "--recipe", metavar="NAME",
+    option("Training", "--recipe", brief="for example default or paper", metavar="NAME",
            help="default, paper (of the U-Net), unetpp, unet3plus, fcn, fcn-alexnet, fcn-googlenet, sliding-window or "
                 "esfpnet. [default: that of the network; default for the U-Net]"),
-    option("Training", "--loss", metavar="NAME",
+    option("Training", "--loss", brief="for example bce-dice, or mine.py:function", metavar="NAME",
            help="cross-entropy, bce-dice, bce-dice-of-batch, bce-dice-as-printed, full-scale, structure or "
                 "guided-attention; or your own function(scores, classes, weights): file.py:function. "
                 "[default: the recipe's]"),
     option("Training", "--augment", metavar="FILE.PY:FUNCTION",
            help="Your own function(image, classes, weights, random), applied after the recipe's augmentation."),
-    option("Training", "--steps", type=click.IntRange(min=1), help="Length of the run. [default: 5000]"),
-    option("Training", "--time", metavar="TIME",
+    option("Training", "--steps",
+           brief="length of the run, for example 5000",
+           type=click.IntRange(min=1), help="Length of the run. [default: 5000]"),
+    option("Training", "--time", brief="length as a time, for example 1h30m", metavar="TIME",
            help="Length as a time, such as 2h or 1h30m; converted to steps when the run begins."),
-    option("Training", "--validate", metavar="FIRST:LAST",
+    option("Training", "--validate", brief="slices to hold out, for example 25:30", metavar="FIRST:LAST",
            help="Slices to hold out, LAST not included. The weights that score best on them are kept."),
     option("Training", "--validate-every", metavar="N", type=click.IntRange(min=1),
            help="Steps between two validations. [default: a twentieth of the run]"),
     option("Training", "--cross-validate", "folds", metavar="K", type=click.IntRange(min=2),
            help="Instead train K times, each time holding out another part of the slices, and print the scores."),
-    option("Training", "--tile", metavar="SIZE", help="Side of a tile, or Z,Y,X for a network of volumes. "
+    option("Training", "--tile", brief="side of a tile, for example 252", metavar="SIZE",
+           help="Side of a tile, or Z,Y,X for a network of volumes. "
            "[default: the recipe's]"),
-    option("Training", "--batch", type=click.IntRange(min=1), help="Tiles a step. [default: the recipe's]"),
+    option("Training", "--batch", brief="tiles a step, for example 4",
+           type=click.IntRange(min=1), help="Tiles a step. [default: the recipe's]"),
     option("Training", "--weight-map", type=click.Choice(["none", "paper", "2019"]),
            help="Weights between touching objects. [default: the recipe's]"),
     option("Training", "--balance", type=click.Choice(["none", "inverse"]),
@@ -83,14 +92,16 @@ TRAINING = together(
     option("Training", "--set", "changes", multiple=True, metavar="FIELD=VALUE",
            help="Change any field of the recipe, such as learning_rate=5e-4, loss=bce-dice or "
                 "augmentation.elastic=5."),
-    option("Training", "--preview", metavar="FILE.PNG", type=click.Path(),
+    option("Training", "--preview", brief="draw augmented tiles into a picture", metavar="FILE.PNG", type=click.Path(),
            help="Before the first step, draw augmented tiles with their labels and weights."),
     option("Training", "--sanity", is_flag=True,
            help="First try for a minute whether the network can learn one batch of tiles by heart."),
-    option("Training", "--seed", type=click.IntRange(0, LARGEST_SEED), help="[default: 0]"),
+    option("Training", "--seed",
+           brief="of all random numbers, for example 1", type=click.IntRange(0, LARGEST_SEED), help="[default: 0]"),
 )
 MACHINE = together(
-    option("Resources", "--device", metavar="NAME", default="auto", show_default=True,
+    option("Resources", "--device",
+           brief="auto, cpu, cuda, cuda:1 or mps", metavar="NAME", default="auto", show_default=True,
            help="auto, cpu, cuda, cuda:1 or mps."),
     option("Resources", "--precision", type=click.Choice(["auto", "float32", "bfloat16"]),
            help="Precision of the convolutions. [default: the recipe's]"),
@@ -117,14 +128,15 @@ def train(inputs: tuple[str, ...], output: str, as_json: bool, quiet: bool, **op
     object. Prints the path of the weights; beside them come learning curves as CSV and SVG. With --cross-validate
     prints the path of a table of scores.
     """
-    from tiler.models.training import cross_validate
-    from tiler.models.training import train as trained
-
     set_up_logging(options.pop("verbose"), options.pop("log_file"))
     images, labels = paired(inputs)
     given = training_options(options)
     folds, stop = given.pop("folds", None), threading.Event()
     with stoppable(stop, at="step"), listening(quiet) as listener:
+        doing("loading torch")
+        from tiler.models.training import cross_validate
+        from tiler.models.training import train as trained
+
         if folds is not None:
             found = cross_validate(images, labels, output, folds, listener=listener, stop=stop, **given)
             print_folds(found, as_json)
@@ -209,6 +221,9 @@ class Quiet:
     """A listener that shows warnings only."""
 
     def started(self, total: int, done: int) -> None: ...
+    def doing(self, step: str) -> None: ...
+    def expecting(self, tiles: int | None) -> None: ...
+    def computed(self, tiles: int, of: int) -> None: ...
     def stepped(self, step: int, loss: float) -> None: ...
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
     def note(self, message: str) -> None: ...
@@ -251,12 +266,23 @@ class Bars(Quiet):
 
     progress: Progress
     bar: Any = None
+    total: int = 0
+
+    def doing(self, step: str) -> None:
+        if self.bar is None:
+            self.bar = self.progress.add_task(step, total=None, loss=float("nan"), count="")
+        elif not self.total:
+            self.progress.update(self.bar, description=step)
 
     def started(self, total: int, done: int) -> None:
-        self.bar = self.progress.add_task("training", total=total, completed=done, loss=float("nan"))
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+        self.total = total
+        self.bar = self.progress.add_task("training", total=total, completed=done, loss=float("nan"),
+                                          count=f"{done}/{total}")
 
     def stepped(self, step: int, loss: float) -> None:
-        self.progress.update(self.bar, completed=step, loss=loss)
+        self.progress.update(self.bar, completed=step, loss=loss, count=f"{step}/{self.total}")
 
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None:
         line = f"step {step}: {described(scores)}"

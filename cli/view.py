@@ -15,6 +15,7 @@ import click
 
 from tiler.cli.logs import tell
 from tiler.cli.options import json_option
+from tiler.cli.waiting import waiting
 from tiler.errors import PlanError
 
 INSTALL = "pip install 'em-tiler[view]'"
@@ -39,10 +40,11 @@ def view(image: str, results: tuple[str, ...], port: int, browser: bool, axes: s
     selects. Results that tiler did not write are shown by their values: integers as labels, numbers from 0 to 1
     as probabilities.
     """
-    serving, layers_of = _viewer()
-    layers = layers_of(image, image=True, axes=axes)
-    for result in results:
-        layers += layers_of(result, image=False)
+    with waiting(step="loading the viewer"):
+        serving, layers_of = _viewer()
+        layers = layers_of(image, image=True, axes=axes)
+        for result in results:
+            layers += layers_of(result, image=False)
     with _until_stopped() as stopped, serving(layers, port) as served:
         if as_json:
             shown = [{"name": layer.name, "kind": layer.kind, "shape": list(layer.array.shape)} for layer in layers]

@@ -68,6 +68,12 @@ class TilerError(Exception):
         return self.spelled(python_spelling)
 
 
+def marked_line(error: BaseException) -> str:
+    """The message of any error as one line, options still in backticks: for the message of another error."""
+    text = error.marked if isinstance(error, TilerError) else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
 def spelled_for_python(text: str) -> str:
     """A warning with its options as they stand in a call."""
     return MARKED.sub(lambda match: python_spelling(match[1], match[2]), text)
@@ -144,7 +150,7 @@ class PlanChangedError(JournalError):
         self.changed = dict(changed)
         differences = "; ".join(f"{name} was {old}, is now {new}" for name, (old, new) in changed.items())
         super().__init__(f"the run was planned differently: {differences} "
-                         "(give the same again, or --overwrite to start anew)")
+                         "(give the same again, or `overwrite=True` to start anew)")
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, tuple[Any, Any]]]]:
         return type(self), (self.changed,)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -41,6 +43,17 @@ def free_disk(path: Path) -> int:
     return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.is_dir())).free
 
 
+def cache_folder(name: str) -> Path:
+    """Return the folder for what this user's runs remember here, which may be deleted at any time."""
+    if sys.platform == "win32":
+        home = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        home = Path.home() / "Library" / "Caches"
+    else:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "tiler" / name
+
+
 def used_disk(path: Path) -> int:
     """Return the bytes that a file or folder takes on disk, 0 if it does not exist; reserved blocks count."""
     inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
@@ -53,6 +66,37 @@ def _taken(file: Path) -> int:
     except FileNotFoundError:  # removed in the meantime
         return 0
     return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+
+
+SHARE = 0.1
+"""Share of the processor time from which others count, and below which there is none left."""
+
+
+class Contention:
+    """Whether other processes took processor time that this one could have used, since the object was made.
+
+    It is known from the counters of the system: no core was idle, and processes other than this one used more than a
+    tenth of the time of our cores. Others on cores that this process shares by affinity alone are not noticed.
+    """
+
+    def __init__(self) -> None:
+        self._wall, self._own = time.monotonic(), time.process_time()
+        self._busy, self._idle = _processor_seconds()
+
+    @property
+    def found(self) -> bool:
+        wall, own = time.monotonic() - self._wall, time.process_time() - self._own
+        busy, idle = _processor_seconds()
+        others, unused = busy - self._busy - own, idle - self._idle
+        return others > SHARE * wall * cores() and unused < SHARE * wall * (psutil.cpu_count() or 1)
+
+
+def _processor_seconds() -> tuple[float, float]:
+    """Seconds that the cores of the system have worked and been idle."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # also counted as user time
+    return sum(times) - idle - guests, idle
 
 
 def cores() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from tiler.activity import doing
 from tiler.errors import ModelError
 from tiler.models.exporting.package import Imprint, write_package
 from tiler.models.exporting.program import write_program
@@ -69,9 +70,10 @@ def export(
     """
     path = Path(output)
     if path.suffix not in (PACKAGE, *PROGRAMS):
-        raise ModelError(f"{path} has no suffix of an export: {', '.join((PACKAGE, *PROGRAMS))} (-o)")
+        raise ModelError(f"{path} has no suffix of an export: {', '.join((PACKAGE, *PROGRAMS))}", option="output")
     if path.exists() and not options.overwrite:
-        raise ModelError(f"{path} exists: --overwrite replaces it, -o chooses another name")
+        raise ModelError(f"{path} exists: `overwrite=True` replaces it, `output` chooses another name")
+    doing(f"loading {model} and checking how it can be tiled")
     wanted = PredictorOptions(device="cpu", head=options.head, classes="all")
     predictor = open_predictor(model, weights=weights, trust=trust, arguments=arguments, returns=returns,
                                options=wanted)
@@ -81,6 +83,7 @@ def export(
     if not predictor.capabilities.tiled:
         raise ModelError(f"{model} cannot be written: other programs would run it in tiles, and it is "
                          f"exact in stages only ({predictor.capabilities.untiled}); tiler segment runs it")
+    doing(f"writing {path.name} and comparing it with the network")
     try:
         with replacing(path) as draft:
             if path.suffix == PACKAGE:
@@ -90,5 +93,5 @@ def export(
                 draft.write_bytes(write_program(PROGRAMS[path.suffix], loaded.bare(), loaded.in_channels,
                                                 predictor.plain, loaded.ndim))
     except OSError as error:
-        raise ModelError(f"cannot write {path}: {error.strerror or error} (-o)") from error
+        raise ModelError(f"cannot write {path}: {error.strerror or error}", option="output") from error
     return path

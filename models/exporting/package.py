@@ -66,7 +66,7 @@ def write_package(predictor: TorchPredictor, output: Path, imprint: Imprint) -> 
     """
     if predictor.model.measured or predictor.model.steps != NO_STEPS:
         raise ModelError(f"{predictor.model.identity['model']} cannot become a package: only networks with a bounded "
-                         "context, and without steps of another package, can (--model)")
+                         "context, and without steps of another package, can", option="model")
     spec = library("bioimageio.spec")
     with tempfile.TemporaryDirectory(prefix="tiler-") as name:
         folder = Path(name)
@@ -85,7 +85,7 @@ def _refusal(error: Any, imprint: Imprint) -> str:
     """The first validation error; all of them would fill a page, with every known licence."""
     first = error.errors()[0] if hasattr(error, "errors") else {"loc": ("",), "msg": str(error)}
     if first["loc"][0] == "license":
-        return f"the licence {imprint.licence!r} is none of SPDX: give one such as MIT or CC-BY-4.0 (--licence)"
+        return f"the licence {imprint.licence!r} is none of SPDX: give one such as MIT or CC-BY-4.0 (`licence`)"
     return " ".join(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".split())[:300]
 
 

@@ -49,11 +49,12 @@ def write_program(kind: str, module: nn.Module, channels: int, footprint: Footpr
             content, twin = WRITERS[kind](module, image)
             found, expected = twin(other), module(other)
         except Exception as error:  # each exporter and network raises its own errors
-            raise ModelError(f"the network cannot be written as {kind}: {first_line(error)[:200]} (-o)") from error
+            raise ModelError(f"the network cannot be written as {kind}: {first_line(error)[:200]}",
+                             option="output") from error
     if found.shape != expected.shape or float((found - expected).abs().max()) > TOLERANCE * float(
             expected.max() - expected.min()):
         raise ModelError(f"written as {kind} the network gives another result at another size than it was traced with: "
-                         "write it in another format (-o)")
+                         "write it in another format", option="output")
     return content
 
 

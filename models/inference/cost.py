@@ -254,7 +254,7 @@ class Tracer:
                 raise
             # The bytes of a map exceed torch's integers.
             raise MemoryBudgetError(f"an input of {'x'.join(map(str, shape[2:]))} needs more memory than any machine "
-                                    "has: lower --tile") from None
+                                    "has: lower `tile`") from None
 
     @cached_property
     def parameters(self) -> int:

@@ -28,12 +28,12 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(here[0] if name == "auto" else name)
     except RuntimeError as error:
-        raise ModelError(f"{name!r} is no device: it is auto, cpu, cuda, cuda:N, cuda:N,cuda:M or mps (--device)"
+        raise ModelError(f"{name!r} is no device: it is auto, cpu, cuda, cuda:N, cuda:N,cuda:M or mps", option="device"
                          ) from error
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)
     if device.type not in here or (device.type == "cuda" and device.index >= torch.cuda.device_count()):
-        raise ModelError(f"there is no device {name} here: available are {', '.join(here)} (--device)")
+        raise ModelError(f"there is no device {name} here: available are {', '.join(here)}", option="device")
     return device
 
 
@@ -50,14 +50,14 @@ def resolve_devices(names: str) -> tuple[torch.device, ...]:
         return devices
     if any(device.type != "cuda" for device in devices):
         raise ModelError(f"several devices are GPUs, such as cuda:0,cuda:1, got {names}: name one device, whose cores "
-                         "are shared by --threads (--device)")
+                         "are shared by `threads`", option="device")
     if len(set(devices)) < len(devices):
-        raise ModelError(f"{names} names a device twice: each is fed by several threads anyway (--device)")
+        raise ModelError(f"{names} names a device twice: each is fed by several threads anyway", option="device")
     models = {str(device): model_of(device) for device in devices}
     if len(set(models.values())) > 1:
         told = ", ".join(f"{device} is {model}" for device, model in models.items())
         raise ModelError(f"devices of different models round differently, so that the result would depend on which of "
-                         f"them computed what ({told}): name those of one model (--device)")
+                         f"them computed what ({told}): name those of one model", option="device")
     return devices
 
 
@@ -89,24 +89,25 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         If the precision is unknown, or the device does not support it.
     """
     if name not in get_args(Precision):
-        raise ModelError(f"{name!r} is no precision: it is float32, tf32, bfloat16, float16 or float64 (--precision)")
+        raise ModelError(f"{name!r} is no precision: it is float32, tf32, bfloat16, float16 or float64",
+                         option="precision")
     if name == "tf32":
         _require_tf32(device)
         return torch.float32
     if name == "float64" and device.type == "mps":
-        raise ModelError("mps has no float64: use --device cpu or --precision float32")
+        raise ModelError("mps has no float64: use `device=cpu` or `precision=float32`")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 
 def _require_tf32(device: torch.device) -> None:
     if device.type != "cuda":
-        raise ModelError(f"tf32 is a format of CUDA devices, {device} has none: use --precision float32, or a GPU "
-                         "(--device cuda)")
+        raise ModelError(f"tf32 is a format of CUDA devices, {device} has none: use `precision=float32`, or a GPU "
+                         "(`device=cuda`)")
     has = torch.cuda.get_device_capability(device)
     if has < TF32_SINCE:
         raise ModelError(f"{device} ({model_of(device)}, compute capability {has[0]}.{has[1]}) has no tf32, which came "
-                         f"with {TF32_SINCE[0]}.{TF32_SINCE[1]}: use --precision float32")
+                         f"with {TF32_SINCE[0]}.{TF32_SINCE[1]}: use `precision=float32`")
 
 
 class _Float32Products:
@@ -174,11 +175,11 @@ def device_errors(device: torch.device, precision: torch.dtype) -> Iterator[None
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise MemoryBudgetError(f"{device} has not enough memory for one batch: give a smaller --batch or --tile"
+        raise MemoryBudgetError(f"{device} has not enough memory for one batch: give a smaller `batch` or `tile`"
                                 ) from error
     except (RuntimeError, TypeError) as error:
         if "not implemented for" not in str(error):
             raise
         name = str(precision).removeprefix("torch.")
         raise ModelError(f"the network cannot run in {name} on {device} ({str(error).splitlines()[0]}): use "
-                         "--precision float32" + (" or bfloat16" if name == "float16" else "")) from error
+                         "`precision=float32`" + (" or bfloat16" if name == "float16" else "")) from error

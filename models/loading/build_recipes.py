@@ -42,7 +42,7 @@ class RegisteredRecipe:
 
     def build(self) -> nn.Module:
         if file_hash(self.weights) != self.sha256:
-            raise WeightsError(f"{self.weights} was changed while it was in use: start again (--weights)")
+            raise WeightsError(f"{self.weights} was changed while it was in use: start again", option="weights")
         module = self.meta()
         load_into(module, self.weights)
         return module
@@ -138,7 +138,7 @@ def _load_script(file: ModelFile) -> nn.Module:
         try:
             module: nn.Module = torch.jit.load(io.BytesIO(file.read()), map_location="cpu")
         except RuntimeError as error:
-            raise ModelError(f"{file} cannot be loaded as TorchScript: {first_line(error)} (--model)") from error
+            raise ModelError(f"{file} cannot be loaded as TorchScript: {first_line(error)}", option="model") from error
     return module
 
 

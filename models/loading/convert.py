@@ -39,9 +39,9 @@ def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool =
     """
     path, target = Path(source), Path(output)
     if target.suffix != ".safetensors":
-        raise ModelError(f"{target} is no .safetensors file (-o)")
+        raise ModelError(f"{target} is no .safetensors file", option="output")
     if target.exists() and not overwrite:
-        raise ModelError(f"{target} exists: --overwrite replaces it, -o chooses another name")
+        raise ModelError(f"{target} exists: `overwrite=True` replaces it, `output` chooses another name")
     with open_weights(path) as file:
         # Copied, since tensors that share memory cannot be stored as they are.
         tensors = {name: file.tensor(name).contiguous().clone() for name in file.shapes}
@@ -49,5 +49,5 @@ def convert_weights(source: str | Path, output: str | Path, *, overwrite: bool =
     try:
         replace_durably(target, save(tensors, metadata))
     except OSError as error:
-        raise ModelError(f"cannot write {target}: {error.strerror or error} (-o)") from error
+        raise ModelError(f"cannot write {target}: {error.strerror or error}", option="output") from error
     return target

@@ -80,7 +80,8 @@ def members_of(weights: object) -> tuple[str | Path, ...]:
     given = tuple(weights) if isinstance(weights, (tuple, list)) else (weights,)
     files = [each for item in given for each in (_inside(Path(item)) or [item])]
     if len({str(Path(file).resolve()) for file in files}) < len(files):
-        raise WeightsError(f"each member of an ensemble is another file, got {', '.join(map(str, files))} (--weights)")
+        raise WeightsError(f"each member of an ensemble is another file, got {', '.join(map(str, files))}",
+                           option="weights")
     return tuple(files)
 
 
@@ -124,7 +125,7 @@ def _head_of(model: LoadedModel, asked: Head | None) -> Head:
     head = asked or model.head or (model.registered and ("softmax" if len(model.classes or ()) > 1 else "sigmoid"))
     if not head:
         raise ModelError("it is not known how the scores of this network become probabilities, whose mean was asked "
-                         "for: say --head softmax or sigmoid, or none where they are probabilities already")
+                         "for: say `head=softmax` or sigmoid, or none where they are probabilities already")
     return head
 
 
@@ -132,5 +133,5 @@ def _check_alike(file: str | Path, one: LoadedModel, other_file: str | Path, oth
     for what in ("in_channels", "ndim", "classes", "normalisation", "head", "steps", "measured"):
         if getattr(one, what) != getattr(other, what):
             raise WeightsError(f"{file} and {other_file} differ in {what.replace('_', ' ')}: {getattr(one, what)} and "
-                               f"{getattr(other, what)}; members of an ensemble differ in their values alone "
-                               "(--weights)")
+                               f"{getattr(other, what)}; members of an ensemble differ in their values alone",
+                               option="weights")

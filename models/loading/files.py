@@ -52,7 +52,7 @@ class ModelFile:
         """
         content = content_of(self.path, self.member)
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ModelError(f"{self} was changed while it was in use: start again (--model)")
+            raise ModelError(f"{self} was changed while it was in use: start again", option="model")
         return content
 
 
@@ -81,9 +81,9 @@ def content_of(path: Path, member: str | None = None) -> bytes:
         with opened_zip(path) as archive:
             return archive.read(member)
     except KeyError as error:
-        raise ModelError(f"{path} holds no file {member} (--model)") from error
+        raise ModelError(f"{path} holds no file {member}", option="model") from error
     except UNREADABLE as error:
-        raise ModelError(f"cannot read {path}{f'/{member}' if member else ''}: {error} (--model)") from error
+        raise ModelError(f"cannot read {path}{f'/{member}' if member else ''}: {error}", option="model") from error
 
 
 @contextmanager
@@ -110,11 +110,12 @@ def check_members(name: str, packed: int, members: list[zipfile.ZipInfo]) -> Non
     """
     for member in members:
         if leads_out(member.filename):
-            raise ModelError(f"{name} is refused: the name {member.filename!r} in it leads out of the archive "
-                             "(--model)")
+            raise ModelError(f"{name} is refused: the name {member.filename!r} in it leads out of the archive",
+                             option="model")
     unpacked = sum(member.file_size for member in members)
     if unpacked > max(HARMLESS_BYTES, LARGEST_RATIO * packed):
-        raise ModelError(f"{name} is refused: its {packed} bytes unpack to {unpacked}, as a zip bomb's do (--model)")
+        raise ModelError(f"{name} is refused: its {packed} bytes unpack to {unpacked}, as a zip bomb's do",
+                         option="model")
 
 
 def leads_out(name: str) -> bool:

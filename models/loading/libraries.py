@@ -98,14 +98,14 @@ def find_network(prefix: str, name: str) -> Found:
         known += [each for each in dir(module) if callable(getattr(module, each)) and not each.startswith("_")]
     close = difflib.get_close_matches(name, known, cutoff=0.5)
     hint = f": did you mean {' or '.join(f'{prefix}:{each}' for each in close)}?" if close else ""
-    raise ModelError(f"{library.modules[0]} has no network {name!r}{hint} (--model)")
+    raise ModelError(f"{library.modules[0]} has no network {name!r}{hint}", option="model")
 
 
 def _imported(place: str, library: Library, wanted: str) -> ModuleType:
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
-        raise ModelError(f"--model {wanted} needs the package {error.name}: pip install '{library.install}'") from error
+        raise ModelError(f"`model={wanted}` needs the package {error.name}: pip install '{library.install}'") from error
     except Exception as error:  # a package that was built for another version of torch says so in many ways
         reason = " ".join(str(error).split())
         raise ModelError(f"{place} cannot be imported ({type(error).__name__}: {reason}): install versions that fit "
@@ -134,7 +134,7 @@ def build_network(prefix: str, name: str, given: Mapping[str, Any]) -> nn.Module
             reason = " ".join(str(error).split()) or "no message"
             takes = ", ".join(inspect.signature(found.factory).parameters)
             raise ModelError(f"{prefix}:{name} does not take these arguments ({type(error).__name__}: {reason}): it "
-                             f"has {takes} (--model-arg)") from error
+                             f"has {takes}", option="model_args") from error
     if not isinstance(made, nn.Module):
-        raise ModelError(f"{prefix}:{name} gives a {type(made).__name__}, a torch.nn.Module is needed (--model)")
+        raise ModelError(f"{prefix}:{name} gives a {type(made).__name__}, a torch.nn.Module is needed", option="model")
     return made

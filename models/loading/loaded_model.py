@@ -87,7 +87,7 @@ class LoadedModel:
         module = frozen(self.recipe.build())
         if self.values is not None and state_hash(module.state_dict()) != self.values:
             raise ModelError(f"{self.identity['model']} gives other weights each time it is called: let the "
-                             "factory load its weights, or give them as a safetensors file (--weights)")
+                             "factory load its weights, or give them as a safetensors file", option="weights")
         return module
 
     def meta(self) -> nn.Module:
@@ -156,13 +156,13 @@ def input_of(module: nn.Module, name: str) -> tuple[int, int]:
     ndim = getattr(module, "ndim", None)
     if first is None and (channels is None or ndim is None):
         raise ModelError(f"{name} has no convolution that tells its input channels and axes: give the module "
-                         "attributes in_channels and ndim (--model)")
+                         "attributes in_channels and ndim", option="model")
     if first is not None:
         weight: Any = first.weight
         channels = channels or weight.shape[1] * int(getattr(first, "groups", 1))
         ndim = ndim or weight.ndim - 2
     if channels is None or ndim not in (2, 3):
-        raise ModelError(f"{name} works on {ndim} axes, tiler runs networks of 2 or 3 (--model)")
+        raise ModelError(f"{name} works on {ndim} axes, tiler runs networks of 2 or 3", option="model")
     return int(channels), int(ndim)
 
 

@@ -72,7 +72,8 @@ def load_model(
         raise ModelError(_no_model(model))
     text = str(model)
     if not text:
-        raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file (--model)")
+        raise ModelError("the name of the model is empty: give a registered name (tiler models), or a file",
+                         option="model")
     if ":" in text and (parts := text.rpartition(":"))[2].isidentifier():
         given = arguments or _arguments_in(path)
         return _from_factory(FactoryRecipe(parts[0], parts[2], path, tuple(as_json(given).items()), output))
@@ -94,12 +95,12 @@ def _named(text: str, weights: str | Path | None, path: Path | None, trust: bool
         return load_package(Path(text), None if weights is None else str(weights), trust)
     if Path(text).is_file():
         if path is not None:
-            raise ModelError(f"{text} carries its own weights: leave out --weights {weights}")
+            raise ModelError(f"{text} carries its own weights: leave out `weights={weights}`")
         return open_file(Path(text), trust)
     if Path(text).suffix or Path(text).name != text:
         raise ModelError(f"there is no model file {text}: give a registered name ({', '.join(registry.names())}), "
-                         "package.module:factory, file.py:factory, or a TorchScript, ONNX, .pt2 or BioImage.IO package "
-                         "(--model)")
+                         "package.module:factory, file.py:factory, or a TorchScript, ONNX, .pt2 or BioImage.IO package",
+                         option="model")
     registry.describe(text)  # raises, naming the close matches
     raise AssertionError(text)
 
@@ -126,7 +127,7 @@ def _of_library(recipe: FactoryRecipe) -> LoadedModel:
     recipe = replace(recipe, returns=recipe.returns or found.returns)
     if recipe.weights is None and not found.trained(dict(recipe.arguments)):
         log.warning("the values of %s are random: what it says means nothing until it is given the weights that it was "
-                    "trained to (--weights)", name)
+                    "trained to (`weights`)", name)
     version = f"{found.module.partition('.')[0]} {package_version(found.module)}"
     return foreign(recipe, name, recipe.weights, _stated({"source": version}, recipe.returns))
 
@@ -145,7 +146,7 @@ def _stated(identity: Mapping[str, Any], returns: str | None) -> dict[str, Any]:
 def _refuse_arguments(arguments: Mapping[str, Any] | None, what: str) -> None:
     if arguments:
         raise ModelError(f"{what}, takes no {', '.join(arguments)}: arguments are for factories and networks of "
-                         "libraries (--model-arg)")
+                         "libraries", option="model_args")
 
 
 def _no_model(candidate: object) -> str:
@@ -153,9 +154,9 @@ def _no_model(candidate: object) -> str:
     name, lacks = type(candidate).__name__, missing_in(candidate)
     if len(lacks) > len(PREDICTOR) // 2:
         return (f"{name} is neither a model's name, a file, a torch.nn.Module nor a predictor (tiler.ports.Predictor): "
-                "give one of these (--model)")
+                "give one of these (`model`)")
     return (f"{name} is no predictor: it lacks {' and '.join(lacks)}, which every tiler.ports.Predictor has; "
-            "tiler.testing.predictors.PredictorConformance tests one (--model)")
+            "tiler.testing.predictors.PredictorConformance tests one (`model`)")
 
 
 def _weights_path(model: object, weights: str | Path | None) -> Path | None:
@@ -168,20 +169,21 @@ def _weights_path(model: object, weights: str | Path | None) -> Path | None:
 def _registered(entry: registry.ModelEntry, weights: Path | None) -> LoadedModel:
     path = weights or entry.weights
     if path is None:
-        raise WeightsError(f"model {entry.name} has no bundled weights: give a safetensors file (--weights)")
+        raise WeightsError(f"model {entry.name} has no bundled weights: give a safetensors file", option="weights")
     card = read_card(path)
     if card is None:
-        raise WeightsError(f"{path} does not say which network it belongs to: save it with "
-                           "tiler.models.save_weights, or give a factory as the model (--weights, --model)")
+        raise WeightsError(f"{path} does not say how {entry.name} was built, as files of tiler train do: give "
+                           "weights of another program with their own network, such as `model=file.py:factory` or "
+                           "smp:Unet, or save them with tiler.models.save_weights", option="weights")
     if card.architecture != entry.name:
         raise WeightsError(f"{path} are weights of {card.architecture} {dict(card.arguments)}, the model asked "
-                           f"for is {entry.name} (--weights, --model)")
+                           f"for is {entry.name}", option="weights")
     recipe = RegisteredRecipe(entry.factory, tuple(card.arguments.items()), path, file_hash(path))
     try:
         module = recipe.meta()
     except TypeError as error:
         raise WeightsError(f"{path} has arguments that {entry.name} does not take ({error}): update tiler, or use "
-                           "other weights (--weights)") from error
+                           "other weights", option="weights") from error
     check_fits(path, module)
     channels, ndim = input_of(module, entry.name)
     identity = {"model": entry.name, "arguments": dict(card.arguments), "weights": recipe.sha256}

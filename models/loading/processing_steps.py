@@ -76,7 +76,7 @@ class Measured:
 
     @property
     def rule(self) -> str:
-        """The value of ``--normalise`` for it."""
+        """The value of ``normalise`` for it."""
         return "volume" if self.percentiles is None else "volume:{:g},{:g}".format(*self.percentiles)
 
     def scaling(self, centre: Values, spread: Values) -> tuple[Values, Values]:

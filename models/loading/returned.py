@@ -1,4 +1,4 @@
-"""One output of a network that returns several: ``--returns out``, ``--returns 0``."""
+"""One output of a network that returns several: ``returns="out"``, ``returns=0``."""
 
 from __future__ import annotations
 

@@ -30,14 +30,15 @@ def call_factory(source: str, attribute: str, arguments: Mapping[str, Any] | Non
     made = getattr(import_source(source), attribute, None)
     name = f"{source}:{attribute}"
     if made is None:
-        raise ModelError(f"{source} has no {attribute!r}: name the function or class that builds the network "
-                         "(--model)")
+        raise ModelError(f"{source} has no {attribute!r}: name the function or class that builds the network",
+                         option="model")
     if not isinstance(made, nn.Module):
         made = guarded(f"{name} raised", partial(made, **(arguments or {}))) if callable(made) else made
     elif arguments:
-        raise ModelError(f"{name} is a module that is built already, and takes no {', '.join(arguments)} (--model-arg)")
+        raise ModelError(f"{name} is a module that is built already, and takes no {', '.join(arguments)}",
+                         option="model_args")
     if not isinstance(made, nn.Module):
-        raise ModelError(f"{name} gives a {type(made).__name__}, a torch.nn.Module is needed (--model)")
+        raise ModelError(f"{name} gives a {type(made).__name__}, a torch.nn.Module is needed", option="model")
     return made
 
 
@@ -47,7 +48,7 @@ def import_source(source: str) -> ModuleType:
         return guarded(f"cannot import {source}:", lambda: importlib.import_module(source))
     path = Path(source)
     if not path.is_file():
-        raise ModelError(f"there is no file {source} (--model)")
+        raise ModelError(f"there is no file {source}", option="model")
     return guarded(f"{source} raised", lambda: _import_file(path.resolve()))
 
 
@@ -79,7 +80,7 @@ def guarded(what: str, action: Callable[[], Any]) -> Any:
     except ModelError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{what} {type(error).__name__}: {first_line(error)} (--model)") from error
+        raise ModelError(f"{what} {type(error).__name__}: {first_line(error)}", option="model") from error
 
 
 def source_hash(module: ModuleType) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -88,19 +89,28 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
         If it cannot be read, or holds more than tensors.
     """
     head = _head(path)
+    if path.suffix in (".onnx", ".pt2") or (head.startswith(b"PK") and _is_network(path)):
+        raise WeightsError(f"{path} is a network with its weights: give it as `model`, and leave out `weights`")
     if head[8:] != b"{" and (head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] <= b"\x05")):
         yield TorchFile(load_pickled(path), str(path))
         return
     if head.startswith(b"\x89HDF"):
         raise WeightsError(f"{path} is an HDF5 file, as Keras writes it: tiler reads weights of torch, as safetensors "
-                           "or as torch.save writes them (--weights)")
+                           "or as torch.save writes them", option="weights")
     try:
         file = safe_open(path, "pt")
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}): it may be truncated, fetch it again "
-                           "(--weights)") from error
+        raise WeightsError(f"{path} is no whole safetensors file ({error}): it may be truncated, fetch it again",
+                           option="weights") from error
     with file as opened:
         yield SafeFile(opened)
+
+
+def _is_network(path: Path) -> bool:
+    """Whether a zip holds a BioImage.IO package or a program of torch."""
+    with suppress(OSError, BadZipFile), ZipFile(path) as archive:
+        return any(name.endswith(("bioimageio.yaml", "rdf.yaml")) or "/code/" in name for name in archive.namelist())
+    return False
 
 
 def _head(path: Path) -> bytes:
@@ -108,7 +118,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(9)
     except OSError as error:
-        raise WeightsError(f"cannot read weights {path}: {error.strerror or error} (--weights)") from error
+        raise WeightsError(f"cannot read weights {path}: {error.strerror or error}", option="weights") from error
 
 
 def load_pickled(path: Path) -> Any:
@@ -121,7 +131,7 @@ def load_pickled(path: Path) -> Any:
     """
     if Version(torch.__version__) < Version(SAFE_SINCE):
         raise WeightsError(f"{path} is a pickle, which torch reads safely since {SAFE_SINCE}, this is torch "
-                           f"{torch.__version__}: update torch, or convert the file elsewhere (--weights)")
+                           f"{torch.__version__}: update torch, or convert the file elsewhere", option="weights")
     scalar = np.float64(0).__reduce__()[0]
     harmless: list[Any] = [scalar, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))]
     try:
@@ -136,7 +146,7 @@ def load_pickled(path: Path) -> Any:
             ModelError) as error:
         raise WeightsError(f"{path} is a pickle that is not read ({_reason(error)}): tiler runs no code of a file, and "
                            "reads tensors alone; save the network's state_dict, or convert it to safetensors where you "
-                           "trust it (--weights)") from error
+                           "trust it", option="weights") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -163,8 +173,8 @@ def weights_in(content: Any, name: str) -> dict[str, torch.Tensor]:
     found = known or (next(iter(inside.values())) if len(inside) == 1 else None)
     if found is None:
         keys = f"has {', '.join(map(str, content))[:200]}" if isinstance(content, Mapping) else "has no names"
-        raise WeightsError(f"it is not clear where the weights are in {name}, which {keys}: save the state_dict alone "
-                           "(--weights)")
+        raise WeightsError(f"it is not clear where the weights are in {name}, which {keys}: save the state_dict alone",
+                           option="weights")
     return dict(found)
 
 

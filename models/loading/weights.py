@@ -44,7 +44,7 @@ class Normalisation:
         """
         if len(self.mean) not in (1, channels):
             raise ModelError(f"a normalisation has one mean and std, or one per channel ({channels}), got "
-                             f"{len(self.mean)} (--normalise)")
+                             f"{len(self.mean)}", option="normalise")
         return self
 
 
@@ -132,7 +132,7 @@ def read_card(path: Path) -> WeightsCard | None:
         fields = {key: json.loads(value) for key, value in stored.items()}
         if fields["tiler_format"] != FORMAT:
             raise WeightsError(f"{path} has weights format {fields['tiler_format']}, this version of tiler reads "
-                               f"{FORMAT}: update tiler (--weights)")
+                               f"{FORMAT}: update tiler", option="weights")
         scaling = fields["normalisation"]
         return WeightsCard(
             architecture=fields["architecture"],
@@ -147,8 +147,8 @@ def read_card(path: Path) -> WeightsCard | None:
             trained_on=TrainedOn.from_json(fields),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"the metadata of {path} are damaged ({error!r}): fetch the file again "
-                           "(--weights)") from error
+        raise WeightsError(f"the metadata of {path} are damaged ({error!r}): fetch the file again",
+                           option="weights") from error
 
 
 def load_into(module: torch.nn.Module, path: Path) -> None:
@@ -197,9 +197,9 @@ def check_fits(path: Path, module: torch.nn.Module) -> str:
     arguments = getattr(module, "arguments", None)
     if card and isinstance(arguments, Mapping) and (difference := _differing(card.arguments, arguments)):
         raise WeightsError(f"{path} are weights of {card.architecture} {difference[0]}, the model asked for has "
-                           f"{difference[1]} (--weights, --model)")
-    raise WeightsError(f"{path} are not weights of the model asked for: {_mismatch(found, wanted)} "
-                       "(--weights, --model)")
+                           f"{difference[1]}", option="weights")
+    raise WeightsError(f"{path} are not weights of the model asked for: {_mismatch(found, wanted)}",
+                       option="weights")
 
 
 def file_hash(path: Path) -> str:

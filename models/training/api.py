@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from tiler.activity import doing
 from tiler.errors import JournalError, PlanError, SinkError
 from tiler.models.training.checkpoint import Checkpoint
 from tiler.models.training.data import Slice, fingerprint, read_pair, split, weights_of
@@ -91,11 +92,13 @@ def train(
     """
     chosen, files = TrainingOptions(**options), _files(Path(output))
     stored = _stored(files, resume, overwrite)
+    doing("reading the images and building the network")
     run = _run(images, labels, chosen, stored, files, listener or SilentTraining())
     _require_room(run, files)
     if chosen.preview is not None:
         write_preview(run.sampler, Path(chosen.preview))
     with _alone(files):
+        doing("trying out a step")
         if stored is None:
             files.best.unlink(missing_ok=True)
             rehearse_own(run)
@@ -113,9 +116,9 @@ def train(
 
 def _files(output: Path) -> Files:
     if output.suffix != ".safetensors":
-        raise PlanError(f"weights are written as NAME.safetensors, got {output} (-o)")
+        raise PlanError(f"weights are written as NAME.safetensors, got {output}", option="output")
     if not output.parent.is_dir():
-        raise SinkError(f"there is no folder {output.parent} for {output.name} (-o)")
+        raise SinkError(f"there is no folder {output.parent} for {output.name}", option="output")
     return Files(output)
 
 
@@ -124,11 +127,11 @@ def _stored(files: Files, resume: bool, overwrite: bool) -> Checkpoint | None:
     there = files.checkpoint.exists()
     if resume:
         if not there:
-            raise PlanError(f"there is no run to resume in {files.folder}: leave out --resume")
+            raise PlanError(f"there is no run to resume in {files.folder}: leave out `resume=True`")
         return Checkpoint.load(files.checkpoint)
     if (there or files.weights.exists()) and not overwrite:
         found = files.folder if there else files.weights
-        raise PlanError(f"{found} already exists: resume it (--resume) or replace it (--overwrite)")
+        raise PlanError(f"{found} already exists: resume it (`resume=True`) or replace it", option="overwrite")
     return None
 
 
@@ -170,7 +173,7 @@ def _sampler(prepared: Prepared, training: Sequence[Slice]) -> TileSampler:
 
 
 def _own_augmentation(name: str) -> OwnAugmentation | None:
-    return checked_augmentation(own_function(name, "--augment"), name) if name else None
+    return checked_augmentation(own_function(name, "augment"), name) if name else None
 
 
 def pairs_of(images: Any, labels: Any) -> list[tuple[Any, Any]]:
@@ -186,8 +189,8 @@ def pairs_of(images: Any, labels: Any) -> list[tuple[Any, Any]]:
 def _require_two_classes(slices: Sequence[Slice]) -> None:
     share = np.mean([item.classes.mean() for item in slices])
     if share in (0, 1):
-        raise PlanError(f"the slices to train on hold {'objects' if share else 'background'} only: validate on others "
-                        "(--validate)")
+        raise PlanError(f"the slices to train on hold {'objects' if share else 'background'} only: validate on others",
+                        option="validate")
 
 
 def _require_room(run: Run, files: Files) -> None:
@@ -197,7 +200,7 @@ def _require_room(run: Run, files: Files) -> None:
     free = shutil.disk_usage(files.weights.parent).free
     if free < needed:
         raise SinkError(f"{files.weights.parent} has {free / 1e6:.0f} MB free, checkpoints and weights of this run "
-                        f"need {needed / 1e6:.0f} MB: make room or write elsewhere (-o)")
+                        f"need {needed / 1e6:.0f} MB: make room or write elsewhere", option="output")
 
 
 @contextmanager
@@ -208,7 +211,7 @@ def _alone(files: Files) -> Iterator[None]:
         with FileLock(files.folder / "lock", timeout=0):
             yield
     except Timeout:
-        raise JournalError(f"another process trains into {files.folder}: wait for it, or write elsewhere "
-                           "(-o)") from None
+        raise JournalError(f"another process trains into {files.folder}: wait for it, or write elsewhere",
+                           option="output") from None
     except FileExistsError as error:
-        raise SinkError(f"cannot make the folder {files.folder}: {error.strerror} (-o)") from error
+        raise SinkError(f"cannot make the folder {files.folder}: {error.strerror}", option="output") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ class Start:
 
 
 def start_of(init: str | Path | None) -> Start | None:
-    """The weights that ``--init`` names: a file, bundled weights, or a network that has bundled weights.
+    """The weights that ``init`` names: a file, bundled weights, or a network that has bundled weights.
 
     Raises
     ------
@@ -62,10 +61,10 @@ def start_of(init: str | Path | None) -> Start | None:
 
 def _file_of(init: str | Path) -> Path:
     if str(init) not in registry.names() or Path(init).exists():
-        return registry.weights_file(init, "--init")
+        return registry.weights_file(init, "init")
     bundled = registry.describe(str(init)).weights
     if bundled is None:
-        raise WeightsError(f"{init} has no bundled weights: give a safetensors file (--init)")
+        raise WeightsError(f"{init} has no bundled weights: give a safetensors file", option="init")
     return bundled
 
 
@@ -98,11 +97,11 @@ def begin_with(network: Network, start: Start) -> tuple[str, ...]:
 
 
 def _as_init(read: Callable[[], T]) -> T:
-    """Name ``--init`` in errors of functions that read weights for all commands."""
+    """Name ``init`` in errors of functions that read weights for all commands."""
     try:
         return read()
     except WeightsError as error:
-        raise WeightsError(re.sub(r"\(--weights[^)]*\)", "(--init)", str(error))) from error
+        raise WeightsError(*error.args, option="init") from error
 
 
 @torch.no_grad()
@@ -154,4 +153,4 @@ def _load_shared(module: nn.Module, path: Path, card: WeightsCard) -> None:
             ours[name].copy_(value)
         elif name in parameters or name not in ours:  # kernels of interpolation differ and are not parameters
             raise WeightsError(f"{path} are weights of {card.architecture} {dict(card.arguments)}, whose {name} does "
-                               f"not fit the network that is to be trained (--init)")
+                               "not fit the network that is to be trained", option="init")

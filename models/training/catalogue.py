@@ -61,14 +61,14 @@ rate. Of 3e-4, 1e-3 and 1e-2 the first ended with the lowest loss on the bundled
 base 16); the last diverged within 60 steps.
 
 ``unetpp``: Adam at 3e-4 (AdamW without decay is Adam) and half the cross-entropy plus 1 - Dice of every head, the best
-weights by validation. Batch and tile are chosen; the authors' code also has dropout (``--set dropout=0.5``).
+weights by validation. Batch and tile are chosen; the authors' code also has dropout (``changes={"dropout": 0.5}``).
 
 ``unet3plus``: stochastic gradient descent on tiles of 320, focal + MS-SSIM + IoU of every side output. Rate, momentum
 and batch are chosen; it sees the channels that the images have, not three adjacent slices as in the paper.
 
-``fcn``: the authors' "heavy" learning, one image a step with momentum 0.99, after a classifier (``--init``). Their
+``fcn``: the authors' "heavy" learning, one image a step with momentum 0.99, after a classifier (``init``). Their
 loss is a sum over the pixels of an image, tiler's a mean, and rate and decay are those of the sum. FCN-16s and 8s begin
-with the weights of the coarser network (``--init``), at a hundredth of its rate. ``fcn-alexnet`` and
+with the weights of the coarser network (``init``), at a hundredth of its rate. ``fcn-alexnet`` and
 ``fcn-googlenet``: their bodies' own rates, 20 images a step. Biases learn twice as fast. Tiles are not deformed.
 
 ``sliding-window``: as many pixels of membrane as of the rest, and flips. All pixels of a dense tile count, balanced by
@@ -123,7 +123,7 @@ def recipe(name: str | Recipe = "default", **changes: Any) -> Recipe:
         If the recipe or field does not exist, or a value is impossible.
     """
     if not isinstance(name, Recipe) and name not in RECIPES:
-        raise PlanError(f"there is no recipe {name!r}: known are {', '.join(RECIPES)} (--recipe)")
+        raise PlanError(f"there is no recipe {name!r}: known are {', '.join(RECIPES)}", option="recipe")
     made = name if isinstance(name, Recipe) else RECIPES[name]
     for path, value in changes.items():
         if value is not None:
@@ -136,12 +136,12 @@ def _with(whole: Any, path: str, value: Any) -> Any:
     name, _, rest = path.partition(".")
     known = [entry.name for entry in fields(whole)]
     if name not in known:
-        raise PlanError(f"a recipe has no field {path}: there are {', '.join(known)} (--set)")
+        raise PlanError(f"a recipe has no field {path}: there are {', '.join(known)}", option="changes")
     old = getattr(whole, name)
     if rest and is_dataclass(old):
         return replace(whole, **{name: _with(old, rest, value)})
     if rest or not _of_one_kind(old, value):
-        raise PlanError(f"{path} of a recipe cannot be {value!r}, it is {old!r} by default (--set)")
+        raise PlanError(f"{path} of a recipe cannot be {value!r}, it is {old!r} by default", option="changes")
     return replace(whole, **{name: value})
 
 

@@ -72,10 +72,11 @@ class Checkpoint:
                 # Copied, because the next checkpoint replaces the mapped file.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise JournalError(f"{path} is not a complete checkpoint ({error}): start again (--overwrite)") from error
+            raise JournalError(f"{path} is not a complete checkpoint ({error}): start again",
+                               option="overwrite") from error
         if about["format"] != FORMAT:
             raise JournalError(f"{path} has checkpoint format {about['format']}, this version of tiler reads "
-                               f"{FORMAT}: start again (--overwrite), or resume with the version that wrote it")
+                               f"{FORMAT}: start again (`overwrite=True`), or resume with the version that wrote it")
         return cls(about["step"], tensors, about["settings"], about["record"])
 
 
@@ -93,7 +94,7 @@ def write_whole(path: Path, write: Callable[[Path], object], what: str) -> None:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SinkError(f"cannot write {what} {path}: {reason}; the last one remains valid, free some space and "
-                        "use --resume") from error
+                        "use `resume=True`") from error
 
 
 def pack(module: nn.Module, optimiser: torch.optim.Optimizer, average: Mapping[str, torch.Tensor]) -> dict[

@@ -78,7 +78,7 @@ def cross_validate(
     Parameters
     ----------
     images, labels, resume, overwrite, listener, stop, options
-        See `tiler.models.train`. With ``resume`` finished folds are kept, and the others are trained.
+        See `tiler.models.train`. With ``resume=True`` finished folds are kept, and the others are trained.
     output
         ``NAME.safetensors``: the weights of the folds are ``NAME.fold1.safetensors`` and so on, the scores
         ``NAME.folds.csv``. No weights of that name itself are written: train on all slices for those.
@@ -91,7 +91,7 @@ def cross_validate(
         If there are fewer slices than folds, or slices to validate on are given too.
     """
     if options.get("validate") is not None:
-        raise PlanError("cross-validation holds out every slice once: leave out --validate (--cross-validate)")
+        raise PlanError("cross-validation holds out every slice once: leave out `validate`", option="folds")
     output, done = Path(output), []
     for number, held_out in enumerate(ranges_of(slices_in(images, labels), folds), start=1):
         path = output.with_name(f"{output.stem}.fold{number}.safetensors")
@@ -118,7 +118,8 @@ def ranges_of(slices: int, folds: int) -> list[tuple[int, int]]:
         If there are fewer slices than folds, or fewer than two folds.
     """
     if not 2 <= folds <= slices:
-        raise PlanError(f"{slices} slices cannot be held out in {folds} folds: give 2 to {slices} (--cross-validate)")
+        raise PlanError(f"{slices} slices cannot be held out in {folds} folds: give 2 to {slices}",
+                        option="folds")
     edges = [slices * number // folds for number in range(folds + 1)]
     return list(itertools.pairwise(edges))
 

@@ -148,10 +148,10 @@ def split(slices: Sequence[Slice], validate: tuple[int, int] | None) -> tuple[li
     first, last = validate
     if not 0 <= first < last <= len(slices):
         raise PlanError(f"validation slices {first}:{last} are no range within the {len(slices)} slices given "
-                        f"(0:{len(slices)}) (--validate)")
+                        f"(0:{len(slices)})", option="validate")
     if last - first == len(slices):
-        raise PlanError(f"validation slices {first}:{last} are all that there are: leave some to train on "
-                        "(--validate)")
+        raise PlanError(f"validation slices {first}:{last} are all that there are: leave some to train on",
+                        option="validate")
     return [*slices[:first], *slices[last:]], list(slices[first:last])
 
 

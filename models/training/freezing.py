@@ -30,12 +30,12 @@ def freeze(module: nn.Module, prefixes: Sequence[str]) -> None:
         if not any(begins(name, prefix) for name in names):
             known = list(dict.fromkeys(name.partition(".")[0] for name in names))
             near = difflib.get_close_matches(prefix, known, n=1) or known
-            raise PlanError(f"no parameter's name begins with {prefix!r}: there are {', '.join(near)} (--freeze)")
+            raise PlanError(f"no parameter's name begins with {prefix!r}: there are {', '.join(near)}", option="freeze")
     for name, parameter in module.named_parameters():
         if any(begins(name, prefix) for prefix in prefixes):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in module.parameters()):
-        raise PlanError("every parameter of the network is frozen: leave some to train (--freeze)")
+        raise PlanError("every parameter of the network is frozen: leave some to train", option="freeze")
 
 
 def begins(name: str, prefix: str) -> bool:

@@ -149,9 +149,10 @@ def arguments_of(name: str, given: Mapping[str, Any], recipe: Recipe, in_channel
            "ndim": "tiler trains networks of 3 axes or"}
     for key, value in given.items():
         if key not in known:
-            raise ModelError(f"{name} has no {key}: it has {', '.join(known)} (--model-arg)")
+            raise ModelError(f"{name} has no {key}: it has {', '.join(known)}", option="arguments")
         if value != needed.get(key, value):
-            raise ModelError(f"{key} of {name} cannot be {value}, {why[key]} {needed[key]}; leave it out (--model-arg)")
+            raise ModelError(f"{key} of {name} cannot be {value}, {why[key]} {needed[key]}; leave it out",
+                             option="arguments")
     width = {"base": _WIDTHS[name]} if name in _WIDTHS else {}
     open_ones = {key: getattr(recipe, key) for key in _OF_RECIPE if key in known}
     return {**width, **open_ones, **entry.arguments, **(otherwise or {}), **given, **needed}
@@ -168,5 +169,6 @@ def build(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
         try:
             module: nn.Module = registry.build(name, **arguments)
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{name} does not take these arguments: {first_line(error)} (--model-arg)") from error
+            raise ModelError(f"{name} does not take these arguments: {first_line(error)}",
+                             option="arguments") from error
     return module

@@ -135,16 +135,16 @@ def objective_of(name: str) -> Objective:
     """
     if name in OBJECTIVES:
         return OBJECTIVES[name]
-    function, title = own_function(name, "--loss"), Path(name).name
+    function, title = own_function(name, "loss"), Path(name).name
 
     def loss(scores: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         cost = function(scores, classes, weights)
         if not isinstance(cost, torch.Tensor) or cost.numel() != 1:
             given = f"a tensor {tuple(cost.shape)}" if isinstance(cost, torch.Tensor) else f"a {type(cost).__name__}"
-            raise ModelError(f"{title} returns {given}, a loss is one number as a tensor (--loss)")
+            raise ModelError(f"{title} returns {given}, a loss is one number as a tensor", option="loss")
         if not cost.requires_grad and scores.requires_grad:
-            raise ModelError(f"{title} returns a number that has no gradient: compute it from the scores by torch "
-                             "(--loss)")
+            raise ModelError(f"{title} returns a number that has no gradient: compute it from the scores by torch",
+                             option="loss")
         return cost
 
     return _of_heads(loss, None, weighted=True)

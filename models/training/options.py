@@ -97,15 +97,15 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.time is not None:
-            raise PlanError("give the length of a run either in steps or as time (--steps, --time)")
+            raise PlanError("give the length of a run either in steps or as time (`steps`, `time`)")
         for name in ("steps", "base", "depth", "threads", "validate_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise PlanError(f"{name} is at least 1, got {value} (--{name.replace('_', '-')})")
+                raise PlanError(f"{name} is at least 1, got {value}", option=name)
         if self.dtype not in ("float32", "float16"):
-            raise PlanError(f"weights are stored as float32 or float16, got {self.dtype!r} (--dtype)")
+            raise PlanError(f"weights are stored as float32 or float16, got {self.dtype!r}", option="dtype")
         if self.seed is not None and self.seed < 0:
-            raise PlanError(f"a seed is not negative, got {self.seed} (--seed)")
+            raise PlanError(f"a seed is not negative, got {self.seed}", option="seed")
 
 
 def parse_slices(value: Any) -> tuple[int, int] | None:
@@ -123,7 +123,8 @@ def parse_slices(value: Any) -> tuple[int, int] | None:
     try:
         first, last = (int(part) for part in (value.split(":") if isinstance(value, str) else value))
     except (TypeError, ValueError):
-        raise PlanError(f"{value!r} is no range of slices: give 20:25 for slices 20 to 24 (--validate)") from None
+        raise PlanError(f"{value!r} is not a range of slices: give 20:25 for slices 20 to 24",
+                        option="validate") from None
     return first, last
 
 
@@ -142,5 +143,5 @@ def parse_time(value: str | float) -> float:
         whole = "".join(number + unit for number, unit in parts) == re.sub(r"\s", "", value)
         seconds = sum(float(number) * SECONDS[unit] for number, unit in parts) if whole else 0.0
     if not seconds > 0:
-        raise PlanError(f"{value!r} is no time: give 2h, 90min or 1h30m (--time)")
+        raise PlanError(f"{value!r} is no time: give 2h, 90min or 1h30m", option="time")
     return seconds

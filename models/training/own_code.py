@@ -30,7 +30,7 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
     name
         ``"file.py:function"`` or ``"package.module:function"``.
     option
-        Which option names it, for messages: ``"--loss"``.
+        Which option names it, for messages: ``"loss"``.
 
     Raises
     ------
@@ -41,9 +41,9 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
     try:
         found = getattr(import_source(source), attribute, None)
     except ModelError as error:
-        raise ModelError(str(error).replace("(--model)", f"({option})")) from error
+        raise ModelError(*error.args, option=option) from error
     if not callable(found):
-        raise ModelError(f"{Path(source).name} has no function {attribute!r} ({option})")
+        raise ModelError(f"{Path(source).name} has no function {attribute!r}", option=option)
     return guarded_function(found, Path(name).name, option)
 
 
@@ -53,5 +53,5 @@ def guarded_function(function: Callable[..., Any], title: str, option: str) -> C
         try:
             return function(*arguments)
         except Exception as error:
-            raise ModelError(f"{title} raised {type(error).__name__}: {first_line(error)} ({option})") from error
+            raise ModelError(f"{title} raised {type(error).__name__}: {first_line(error)}", option=option) from error
     return call

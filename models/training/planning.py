@@ -148,8 +148,8 @@ def _network_again(before: Settings) -> Network:
 
 def _require_own(network: Network, in_channels: int) -> None:
     if network.in_channels != in_channels:
-        raise ModelError(f"{network.title} takes {network.in_channels} channels, the images have {in_channels} "
-                         "(--model)")
+        raise ModelError(f"{network.title} takes {network.in_channels} channels, the images have {in_channels}",
+                         option="model")
 
 
 def _class_names(options: TrainingOptions, network: Network) -> tuple[str, ...]:
@@ -158,8 +158,8 @@ def _class_names(options: TrainingOptions, network: Network) -> tuple[str, ...]:
     if network.out_channels <= 2 or len(names) == network.out_channels:
         return names
     if options.classes:
-        raise PlanError(f"{network.title} gives {network.out_channels} channels, {len(names)} names were given "
-                        "(--classes)")
+        raise PlanError(f"{network.title} gives {network.out_channels} channels, {len(names)} names were given",
+                        option="classes")
     return tuple(map(str, range(network.out_channels)))
 
 
@@ -178,7 +178,7 @@ def _given_normalisation(rule: str | Normalisation) -> Normalisation:
         return rule
     made = fixed_scaling("0,1" if rule == "none" else rule)
     if made is None:
-        raise PlanError(f"a normalisation for training is MEAN,STD or none, got {rule!r} (--normalise)")
+        raise PlanError(f"a normalisation for training is MEAN,STD or none, got {rule!r}", option="normalise")
     return made
 
 

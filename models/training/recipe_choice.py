@@ -59,21 +59,21 @@ def loss_for(network: Network) -> str:
     losses = {1: "bce-dice", 2: "cross-entropy"}
     if network.out_channels not in losses:
         raise PlanError(f"{network.title} gives {network.out_channels} channels, tiler's losses are for 1 (object) "
-                        "or 2 (background and object): give a loss of your own (--loss file.py:function)")
+                        "or 2 (background and object): give a loss of your own (`loss=file.py:function`)")
     return losses[network.out_channels]
 
 
 def _require_fitting_loss(made: Recipe, title: str, own: Network | None) -> None:
     objective = objective_of(made.loss)
     if made.weights != WeightMap() and not objective.weighted:
-        raise PlanError(f"the loss {made.loss} gives pixels no weights: leave out --weight-map and --balance, or take "
-                        "another one (--loss cross-entropy)")
+        raise PlanError(f"the loss {made.loss} gives pixels no weights: leave out `weight_map` and `balance`, or take "
+                        "another one (`loss=cross-entropy`)")
     if own is None and objective.guides != (registry.describe(title).exactness == "WHOLE"):
         raise PlanError(f"{title} is not trained by {made.loss}: guided-attention is for classifiers of whole images, "
-                        f"all other losses are for networks that segment; its own is {own_loss(title)} (--loss)")
+                        f"all other losses are for networks that segment; its own is {own_loss(title)}", option="loss")
     if own is not None and (objective.guides or objective.channels not in (None, own.out_channels)):
         raise PlanError(f"{title} gives {own.out_channels} channels, the loss {made.loss} needs {objective.channels}: "
-                        "take another loss (--loss)")
+                        "take another loss", option="loss")
 
 
 def fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tuple[Recipe, Window]:
@@ -81,17 +81,17 @@ def fitted(made: Recipe, options: TrainingOptions, rehearsal: Rehearsal) -> tupl
     objective, ndim = objective_of(made.loss), rehearsal.network.ndim
     if ndim == 2 and made.planes:
         raise GeometryError(f"{rehearsal.network.title} takes slices, a tile of {made.planes} planes was asked for: "
-                            "give the size of a tile as one number (--tile)")
+                            "give the size of a tile as one number", option="tile")
     if ndim == 3 and objective.planar:
         raise PlanError(f"the loss {made.loss} is for networks of slices, {rehearsal.network.title} takes volumes: "
-                        "take another loss (--loss)")
+                        "take another loss", option="loss")
     fixed = "tile" in (options.changes or {}) or isinstance(options.recipe, Recipe)
     tile, planes = rehearsal.fitted(made.tile, made.planes, fixed=fixed)
     made = replace(made, tile=tile, planes=planes)
     window, least = rehearsal.require(tile, planes), objective.least
     if min(window.size) < least:
         raise GeometryError(f"the loss {made.loss} needs outputs of at least {least} px, a tile of {made.tile} gives "
-                            f"{window.size[-1]}: train on larger tiles (--tile)")
+                            f"{window.size[-1]}: train on larger tiles", option="tile")
     return made, window
 
 

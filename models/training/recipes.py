@@ -98,15 +98,15 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(self.optimiser in ("adamw", "sgd"), f"an optimiser is adamw or sgd, got {self.optimiser!r}")
         _require(self.precision in ("auto", "float32", "bfloat16"),
-                 f"a precision for training is auto, float32 or bfloat16, got {self.precision!r} (--precision)")
-        _require(self.batch >= 1, f"a step needs at least one tile, got {self.batch} (--batch)")
+                 f"a precision for training is auto, float32 or bfloat16, got {self.precision!r} (`precision`)")
+        _require(self.batch >= 1, f"a step needs at least one tile, got {self.batch} (`batch`)")
         _require(self.learning_rate > 0,
-                 f"a learning rate is positive, got {self.learning_rate} (--set learning_rate=...)")
+                 f"a learning rate is positive, got {self.learning_rate} (`changes`)")
         _require(self.loss in ("auto", *OBJECTIVES) or ":" in self.loss,
                  f"there is no loss {self.loss!r}: known are auto, {', '.join(OBJECTIVES)}; your own is "
-                 "file.py:function (--loss)")
+                 "file.py:function (`loss`)")
         _require(not self.augment or ":" in self.augment,
-                 f"an augmentation of your own is file.py:function, got {self.augment!r} (--augment)")
+                 f"an augmentation of your own is file.py:function, got {self.augment!r} (`augment`)")
         for name in ("momentum", "decay", "average", "frozen_norm", "dropout"):
             _require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1, got {getattr(self, name)}")
         _require(min(self.weight_decay, self.warm_up, self.clip, self.bias_rate, self.planes) >= 0,

@@ -60,7 +60,7 @@ class Rehearsal:
             self._output(shape, self.batch, training=True)
         except Exception as error:  # any layer may raise
             raise ModelError(f"{self.network.title} cannot be trained with {self.batch} tiles of {_titled(shape)} px a "
-                             f"step: {first_line(error)} (--batch, --tile)") from error
+                             f"step: {first_line(error)} (`batch`, `tile`)") from error
         return window
 
     def nearest(self, tile: int) -> int:
@@ -110,7 +110,7 @@ class Rehearsal:
         which = {0: "there is no legal tile near it", 1: "the nearest legal tile is"}.get(
             len(near), "the nearest legal tiles are")
         return GeometryError(f"tile {_titled(self._shape(tile, planes))} does not fit the network: "
-                             f"{' '.join([which, ' and '.join(near)]).strip()} (--tile)")
+                             f"{' '.join([which, ' and '.join(near)]).strip()}", option="tile")
 
     def _first(self, tiles: Iterable[int]) -> int | None:
         return next((tile for tile in tiles if self._window((tile, tile)) is not None), None)
@@ -143,7 +143,7 @@ class Rehearsal:
         if found is None:
             found = probe(network.module, network.in_channels, network.ndim, prove=False).footprint
         if found is None:
-            raise ModelError(f"the position of the output of {network.title} in its input is not known (--model)")
+            raise ModelError(f"the position of the output of {network.title} in its input is not known", option="model")
         return found
 
 

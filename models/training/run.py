@@ -136,7 +136,7 @@ class Run:
                     saved = time.monotonic()
                 if stop.is_set() and self.step < self.settings.steps:
                     raise Interrupted(f"stopped after {self.step} of {self.settings.steps} steps; the same command "
-                                      "with --resume continues")
+                                      "with `resume=True` continues")
 
     def _tiles(self) -> Iterator[Tiles]:
         """Tiles of the remaining steps, drawn ahead; several threads feed an accelerator."""
@@ -158,8 +158,8 @@ class Run:
         """One step of the optimiser."""
         loss = self.gradients(tiles)
         if not math.isfinite(loss):
-            raise ModelError(f"the loss became {loss} in step {self.step + 1}: train with a lower learning rate "
-                             "(--set learning_rate=...)")
+            raise ModelError(f"the loss became {loss} in step {self.step + 1}: train with a lower learning_rate",
+                             option="changes")
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
         set_rate(self.optimiser, self.recipe.rate(self.step, self.settings.steps))

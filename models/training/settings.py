@@ -106,7 +106,7 @@ class Settings:
         earliest = steps - round(self.recipe.decay * steps)
         if done > last:
             raise PlanError(f"the learning rate falls since step {last}: a run of {self.steps} steps can no longer "
-                            f"be made one of {steps} (--steps)")
+                            f"be made one of {steps}", option="steps")
         if done > earliest:
             raise PlanError(f"{done} steps are done: a run of {steps} steps would have lowered its learning rate "
-                            f"since step {earliest}; give more steps (--steps)")
+                            f"since step {earliest}; give more steps", option="steps")

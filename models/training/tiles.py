@@ -66,7 +66,7 @@ def checked_augmentation(function: Callable[..., object], name: str) -> OwnAugme
         shapes = [image.shape, classes.shape, weights.shape]
         if not isinstance(found, tuple) or [np.shape(part) for part in found] != shapes:
             raise ModelError(f"{title} must return image, classes and weights of the shapes "
-                             f"{', '.join(map(str, shapes))} (--augment)")
+                             f"{', '.join(map(str, shapes))}", option="augment")
         varied, truth, weight = (np.ascontiguousarray(part, dtype)
                                  for part, dtype in zip(found, (np.float32, np.uint8, np.float32), strict=True))
         return varied, truth, weight

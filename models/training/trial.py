@@ -69,6 +69,6 @@ def overfit(run: Run, say: Callable[[str], None]) -> None:
     first, last = trial.record.losses[0], min(trial.record.losses[-10:])
     outcome = f"the loss of one batch of tiles went from {first:.4g} to {last:.4g} in {trial.step} steps"
     if last > LEARNT * first:
-        raise PlanError(f"{outcome}: the network does not learn even these by heart; look at the labels (--preview), "
-                        "try another learning rate (--set learning_rate=...) or loss (--loss), or leave out --sanity")
+        raise PlanError(f"{outcome}: the network does not learn even these by heart; look at the labels (`preview`), "
+                        "try another learning_rate (`changes`) or loss (`loss`), or leave out `sanity=True`")
     say(f"{outcome}: the network can learn")

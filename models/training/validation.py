@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tiler.api import open_model, plan, segment
-from tiler.errors import PlanError, TilerError, UnboundedContextError
+from tiler.errors import PlanError, TilerError, UnboundedContextError, marked_line
 from tiler.metrics import Isbi2012
 from tiler.models.training.data import Slice, runs_of
 from tiler.models.training.settings import Settings
@@ -90,11 +90,12 @@ def require_validation(weights: Path, settings: Settings, slices: Sequence[Slice
     model = Path(settings.model).name
     if settings.out_channels > 2:
         raise PlanError(f"{model} cannot be validated: it gives {settings.out_channels} channels, the scores are of "
-                        "background and object; train without (--validate)")
+                        "background and object; train without", option="validate")
     if settings.model in registry.names() and registry.describe(settings.model).exactness == "WHOLE":
         raise PlanError(f"{model} cannot be validated: it says what a whole image shows, which scores of segmentation "
-                        "do not measure; train without (--validate)")
+                        "do not measure; train without", option="validate")
     try:
         _call(weights, settings, slices)
     except TilerError as error:
-        raise PlanError(f"{model} cannot be validated: {error}; train without (--validate)") from error
+        raise PlanError(f"{model} cannot be validated: {marked_line(error)}; train without",
+                        option="validate") from error

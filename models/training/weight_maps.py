@@ -49,9 +49,9 @@ class WeightMap:
 
     def __post_init__(self) -> None:
         if self.balance not in ("none", "inverse"):
-            raise PlanError(f"a class balance is none or inverse, got {self.balance!r} (--balance)")
+            raise PlanError(f"a class balance is none or inverse, got {self.balance!r}", option="balance")
         if self.border not in ("none", "paper", "2019"):
-            raise PlanError(f"a weight map is none, paper or 2019, got {self.border!r} (--weight-map)")
+            raise PlanError(f"a weight map is none, paper or 2019, got {self.border!r}", option="weight_map")
         if self.sigma <= 0 or self.w0 < 0:
             raise PlanError(f"a weight map needs w0 >= 0 and sigma > 0, got {self.w0} and {self.sigma}")
 

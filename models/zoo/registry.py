@@ -72,7 +72,7 @@ class BundledWeights:
     Parameters
     ----------
     name
-        What ``--weights`` and ``--init`` take; also that of the file and of its model card.
+        What ``weights`` and ``init`` take; also that of the file and of its model card.
     model
         Registered name of their network.
     description
@@ -210,7 +210,7 @@ def bundled_weights() -> tuple[BundledWeights, ...]:
     return tuple(_WEIGHTS[name] for name in sorted(_WEIGHTS))
 
 
-def weights_file(given: str | Path, option: str = "--weights") -> Path:
+def weights_file(given: str | Path, option: str = "weights") -> Path:
     """The file that bundled weights of a name are in, or the path that is given.
 
     A file of that path wins over a name.
@@ -232,7 +232,7 @@ def weights_file(given: str | Path, option: str = "--weights") -> Path:
         return _WEIGHTS[name].path
     if name == path.stem and not path.exists():
         raise WeightsError(f"there are no weights {name!r}: bundled are {', '.join(sorted(_WEIGHTS))}; your own are a "
-                           f"safetensors file ({option})")
+                           "safetensors file", option=option)
     return path
 
 

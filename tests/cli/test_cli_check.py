@@ -105,7 +105,7 @@ def test_the_numbers_of_a_check(segment, tiler):
 
 @pytest.mark.parametrize(("name", "words"), [
     ("nope.zarr", "nope.zarr does not exist: there is nothing to check"),
-    ("stack.tif", "there is no journal stack.tif.journal")])
+    ("stack.tif", "stack.tif has no journal (stack.tif.journal): only what tiler segment wrote")])
 def test_what_is_no_output_is_not_checked(tiler, name, words):
     outcome = tiler("check", name)
     assert (outcome.code, len(outcome.lines)) == (1, 1)

@@ -137,8 +137,8 @@ def test_models_that_are_none(tiler, networks, model, words, made):
     ("unet", "pickle.pkl", "pickle.pkl is a pickle.*--weights"),
     ("unet", "state.pt", "state.pt.*--weights"),
     ("unet", "short.safetensors", "no whole safetensors file.*truncated.*--weights"),
-    ("unet", "other.safetensors", "are weights of vgg.*asked for is unet.*--weights, --model"),
-    ("{networks}:Net", "other.safetensors", "are not weights of the model asked for.*--weights, --model"),
+    ("unet", "other.safetensors", "are weights of vgg.*asked for is unet.*--weights"),
+    ("{networks}:Net", "other.safetensors", "are not weights of the model asked for.*--weights"),
 ])
 def test_weights_that_are_unsafe_or_of_another_network(tiler, networks, model, weights, words, made):
     refused(tiler("segment", "stack.tif", "-m", model.format(networks=networks), "-w", made / weights), words)

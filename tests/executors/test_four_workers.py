@@ -109,7 +109,7 @@ def test_a_killed_scheduler_leaves_a_run_that_resume_finishes(network, expected,
     source, output = files
     with commands(source.parent) as (address, scheduler):
         heard = Killing(lambda: scheduler.send_signal(signal.SIGKILL))
-        with pytest.raises(TilerError, match=r"scheduler was lost.*--resume"):
+        with pytest.raises(TilerError, match=r"scheduler was lost.*resume="):
             tiler.segment(source, network, output, executor="dask", scheduler=address, listener=heard, **OPTIONS)
     done = Journal.load(output.with_name("out.npy.journal")).records("model")
     assert 10 <= len(done) < BLOCKS

@@ -26,7 +26,7 @@ VOLUME = np.random.default_rng(0).integers(0, 255, (3, 40, 37), dtype=np.uint8)
     ("tile", 572, (572,)), ("tile", "1x572x572", (1, 572, 572)), ("tile", [1, 2, 3], (1, 2, 3)), ("tile", "auto", AUTO),
     ("tile", np.int64(4), (4,)), ("block", "64,64", (64, 64)), ("resize", "352x480", (352, 480)),
     ("batch", "4", 4), ("batch", np.uint8(4), 4), ("batch", "auto", AUTO), ("workers", "3", 3), ("threads", "2", 2),
-    ("memory", "8GiB", 8 << 30), ("memory", "0.5kB", 500), ("memory", 10**9, 10**9),
+    ("memory", "8GiB", 8 << 30), ("memory", "1.5MB", 1_500_000), ("memory", 10**9, 10**9),
     ("normalise", "volume", Rule("volume")), ("normalise", "volume:1,99", Rule("volume", (1.0, 99.0))),
     ("normalise", "125,45.5", Rule("fixed", (125.0, 45.5))), ("channel", 1, 1), ("channel", [0, 2], (0, 2)),
     ("min_size", 0, 0), ("tune", False, False), ("executor", Serial(), Serial()),

@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 import pytest
 
-from tiler import api
+from tiler import api, machine
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.planning import speed as tuning
@@ -49,7 +49,8 @@ class Slow(PoolingNet):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(tuning.sys, "platform", "linux")
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.setattr(machine.Contention, "found", False)
     return tmp_path
 
 
@@ -178,3 +179,25 @@ def test_no_tune_measures_nothing(home, monkeypatch):
     assert not calls
     assert api.plan(image, Slow()).estimate.seconds
     assert len(calls) == 1
+
+
+def test_what_was_measured_under_load_is_not_kept(home, monkeypatch):
+    calls = counted(monkeypatch)
+    monkeypatch.setattr(machine.Contention, "found", True)
+    for _ in range(2):
+        assert speed_of(Slow(), SOURCE, REGION) is not None
+    assert len(calls) == 2
+    monkeypatch.setattr(machine.Contention, "found", False)
+    for _ in range(2):
+        speed_of(Slow(), SOURCE, REGION)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(("others", "idle", "found"), [(0.0, 1.0, False), (1.5, 0.0, True), (1.5, 30.0, False)])
+def test_others_on_a_full_machine_are_noticed(monkeypatch, others, idle, found):
+    """The counters of the system say whether other processes took time that this one could have used."""
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(machine.time, "process_time", iter([0.0, 2.0]).__next__)
+    monkeypatch.setattr(machine.time, "monotonic", iter([0.0, 2.0]).__next__)
+    monkeypatch.setattr(machine, "_processor_seconds", iter([(0.0, 0.0), (2.0 + others, idle)]).__next__)
+    assert machine.Contention().found is found

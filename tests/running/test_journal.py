@@ -60,7 +60,7 @@ def test_any_other_damage_is_refused_and_its_line_named(tmp_path, data):
     place = data.draw(st.integers(0, len(content) - 2))
     content[place] ^= data.draw(st.sampled_from([1, 2, 4, 64]))
     path.write_bytes(bytes(content))
-    with pytest.raises(JournalError, match=r"damaged at line \d+.*--overwrite"):
+    with pytest.raises(JournalError, match=r"damaged at line \d+.*overwrite="):
         Journal.load(path)
 
 
@@ -78,7 +78,7 @@ def test_a_missing_journal_and_an_unknown_format_are_one_line(tmp_path):
     with pytest.raises(JournalError, match="no journal"):
         Journal.load(tmp_path / "none.journal")
     (tmp_path / "empty.journal").write_bytes(b"")
-    with pytest.raises(JournalError, match=r"is empty: start anew with --overwrite"):
+    with pytest.raises(JournalError, match=r"is empty: start anew with overwrite="):
         Journal.load(tmp_path / "empty.journal")
     Journal.create(tmp_path / "newer.journal", {"format": {}}).close()
     with pytest.raises(JournalError, match=r"has format \{\}, this version reads 1"):
@@ -98,7 +98,7 @@ def test_a_lock_that_cannot_be_made_is_not_taken_for_another_run(tmp_path, monke
         raise Timeout(lock.lock_file)
 
     monkeypatch.setattr(FileLock, "acquire", give_up)
-    with pytest.raises(SinkError, match=r"cannot write .*out.zarr: nothing can be made in .*\(-o\)"), \
+    with pytest.raises(SinkError, match=r"cannot write .*out.zarr: nothing can be made in .*\(output=\)"), \
             output_of(tmp_path / "out.zarr").lock():
         pass
     with pytest.raises(SinkError, match=f"nothing can be made in {re.escape(str(tmp_path))} ") as refusal, \
@@ -142,7 +142,7 @@ def test_a_journal_on_a_full_disk_is_one_line(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(JournalError, match=r"cannot write the journal .*No space left on device.*--resume goes on"):
+    with pytest.raises(JournalError, match=r"cannot write the journal .*No space left on device.*resume=True goes on"):
         journal.append("model", 0, {})
     journal.close()
     with pytest.raises(JournalError, match=r"cannot write the journal of .*No space left on device"):

@@ -114,7 +114,7 @@ def test_the_plan_counts_the_memory_of_the_largest_split(connectivity, voxels, s
     options = {"kind": "instances", "threshold": 0.5, "split": "watershed", "connectivity": connectivity}
     plan = tiler.plan(volume, ProbabilityNet(), memory="4GiB", **options)
     assert plan.estimate.peak_bytes >= 120 * voxels
-    with pytest.raises(MemoryBudgetError, match=r"splitting the largest objects needs .* lower --split-limit"):
+    with pytest.raises(MemoryBudgetError, match=r"splitting the largest objects needs .* lower split_limit="):
         tiler.plan(volume, ProbabilityNet(), memory="1GiB", **options)
     tiler.plan(volume, ProbabilityNet(), memory="1GiB", split_limit=10**6, **options)
 

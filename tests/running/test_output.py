@@ -19,7 +19,7 @@ def test_a_folder_of_somebody_else_is_never_deleted(tmp_path, name, ending):
     folder = tmp_path / f"{name}{ending}"
     folder.mkdir()
     (folder / "thesis.txt").write_text("the only copy")
-    with pytest.raises(SinkError, match=r"was not written by tiler, so --overwrite does not delete it.*\(-o\)"):
+    with pytest.raises(SinkError, match=r"was not written by tiler, so overwrite=True does not delete it.*\(output=\)"):
         tiler.segment(VOLUME, PoolingNet(), tmp_path / name, overwrite=True)
     assert (folder / "thesis.txt").read_text() == "the only copy"
 

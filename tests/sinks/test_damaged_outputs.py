@@ -26,7 +26,7 @@ def test_a_truncated_output_is_one_line(tmp_path, name, share):
     os.truncate(tmp_path / name, int(share * (tmp_path / name).stat().st_size))
     message = refused(SinkError, lambda: open_sink(tmp_path / name, SPEC).read(Box.of_shape(SPEC.shape[1:])))
     assert str(tmp_path / name) in message
-    assert "--overwrite" in message
+    assert "overwrite=" in message
 
 
 @pytest.mark.parametrize("name", ["out.npy", "out.tif", "out.h5", "out.zarr"])

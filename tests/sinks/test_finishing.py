@@ -90,7 +90,7 @@ def test_a_run_is_stopped_while_it_finishes_and_resumed(name, tmp_path):
     np.save(tmp_path / "volume.npy", volume)
     call = (tmp_path / "volume.npy", LabelNet(), tmp_path / name)
     listener = Listening()
-    with pytest.raises(Interrupted, match="finished blocks were put together; the same command with --resume"):
+    with pytest.raises(Interrupted, match="finished blocks were put together; the same command with resume="):
         tiler.segment(*call, tile="62", block="1x200x40", listener=listener, stop=listener.stop)
     (stage, total), first = listener.told[-2:]
     assert (stage, first) == ("finish", 0)

@@ -134,7 +134,7 @@ def test_a_stopped_run_is_resumed_and_nothing_is_listed_before(image, ngff, tmp_
     assert names(image / "labels") == ["cells.partial"]
     assert [path.name for path in tmp_path.glob("*.stage.zarr*")] == ["image.zarr.labels.cells.stage.zarr.partial"]
     yaozarrs.validate_zarr_store(str(image))
-    with pytest.raises(SinkError, match="has an unfinished run: --resume"):
+    with pytest.raises(SinkError, match="has an unfinished run: resume="):
         tiler.segment(image, LabelNet(), place, kind="instances")
     again = Stopping()
     tiler.segment(image, LabelNet(), place, resume=True, listener=again)
@@ -164,7 +164,7 @@ def test_a_name_in_use_is_refused_and_replaced_on_demand(image, ngff):
     place = image / "labels/cells"
     for name in ("cells", "others"):
         tiler.segment(image, LabelNet(), image / "labels" / name, kind="labels", **CHOICES)
-    with pytest.raises(SinkError, match="cells exists: --overwrite replaces it, -o chooses another name"):
+    with pytest.raises(SinkError, match="cells exists: overwrite=True replaces it, output= chooses another name"):
         tiler.segment(image, LabelNet(), place, kind="instances", **CHOICES)
     tiler.segment(image, LabelNet(), place, kind="instances", overwrite=True, **CHOICES)
     assert tiler.open_volume(place).dtype == "uint32"
@@ -196,7 +196,7 @@ def test_consolidated_metadata_know_the_labels(image, ngff):
     ("array.zarr/labels/cells", {}, r"array\.zarr is not a zarr group; labels are added to"),
     ("old.zarr/labels/cells", {}, r"old\.zarr is OME-NGFF 0\.3 in zarr 2; labels are added to 0\.5 in zarr 3 and 0\.4"),
     ("image.zarr/labels/cells", {"ngff": "0.4"}, r"image\.zarr is OME-NGFF 0\.5, and so are its labels; got 0\.4"),
-    ("image.zarr/labels/cells", {"kind": "probabilities"}, "which probabilities cannot be: say --as labels"),
+    ("image.zarr/labels/cells", {"kind": "probabilities"}, "which probabilities cannot be: say kind=.labels"),
     ("image.zarr/labels/cells.tif", {}, r"is the place of a label image inside a zarr.*leave out \.tif"),
     ("image.zarr/labels/deeper/cells", {}, "outputs end in .zarr"),
     *((f"image.zarr/labels/{name}", {"overwrite": True}, f"a label image cannot be called {name}, since names that")

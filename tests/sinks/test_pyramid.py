@@ -228,7 +228,7 @@ def test_version_04_is_zarr_2_with_nested_chunks_and_no_shards(tmp_path):
 
 
 def test_other_versions_are_refused(tmp_path):
-    with pytest.raises(SinkError, match=r"OME-NGFF is written as 0\.5 or 0\.4; got 0\.3 \(--ngff\)"):
+    with pytest.raises(SinkError, match=r"OME-NGFF is written as 0\.5 or 0\.4; got 0\.3 \(ngff=\)"):
         open_sink(tmp_path / "out.zarr", replace(EXAMPLES["a stack"], ngff="0.3"))
 
 

@@ -36,7 +36,7 @@ def test_a_run_is_stopped_resumed_and_checked_over_a_bad_line(server):
     with server.failing(share=0.05) as faults:
         with pytest.raises(Interrupted):
             tiler.segment(source, PoolingNet(), output, listener=listener, stop=listener.stop, **CHOICES)
-        with pytest.raises(SinkError, match="has an unfinished run: --resume"):
+        with pytest.raises(SinkError, match="has an unfinished run: resume="):
             tiler.segment(source, PoolingNet(), output, **CHOICES)
         tiler.segment(source, PoolingNet(), output, resume=True, listener=again)
         report = tiler.check(output, model=PoolingNet(), windows=2)

@@ -70,13 +70,13 @@ def test_a_killed_run_is_resumed(server, source, output, local):
     script = Path(__file__).with_name("killed_run.py")
     killed = subprocess.run([sys.executable, script, source, output, "12"], check=False, capture_output=True)
     assert killed.returncode == -9
-    with pytest.raises(SinkError, match="has an unfinished run: --resume"):
+    with pytest.raises(SinkError, match="has an unfinished run: resume="):
         tiler.segment(source, PoolingNet(), output, **CHOICES)
     listener = Stopping()
     tiler.segment(source, PoolingNet(), output, resume=True, listener=listener, **CHOICES)
     assert BLOCKS - 12 - 1 <= listener.blocks <= BLOCKS - 12  # the last block may be durable and not yet counted
     np.testing.assert_array_equal(read(output), local)
-    with pytest.raises(SinkError, match="exists: --overwrite"):
+    with pytest.raises(SinkError, match="exists: overwrite="):
         tiler.segment(source, PoolingNet(), output, **CHOICES)
 
 

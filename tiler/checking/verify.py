@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tiler.activity import doing
 from tiler.checking.recompute import Compared, Recomputation, other_tile
 from tiler.checking.stored import Stored, read_all
-from tiler.errors import SinkError
+from tiler.errors import JournalError, SinkError
 from tiler.geometry import Shape
 from tiler.jobs.seams import Seams
 from tiler.opening import Opened, OpenedModel, open_all
@@ -110,6 +111,9 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     state = output.state
     if state is State.NOTHING:
         raise SinkError(f"{output} does not exist: there is nothing to check")
+    if not output.has_journal:
+        raise JournalError(f"{output} has no journal ({output.journal_place}): only what tiler segment wrote can be "
+                           "checked, as long as its journal lies beside it")
     journal = Journal.load(output.journal_place)
     header = journal.header
     plan = Plan.from_json(header["plan"])
@@ -123,9 +127,11 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     stages = stages_of(run)
     last = output_stage(stages)
     assert last.sink is not None
+    doing("reading every block")
     stored_voxels = read_all(stages, journal, state is State.FINISHED)
     damaged = stored_voxels.damaged
     check = Recomputation(run, journal, last.sink, scored.predictor)
+    doing("computing windows again")
     compared = [] if damaged else check.compare(windows, seed)
     report = _report(run, last, journal, stored_voxels, compared)
     return replace(report, seams=check.seams(seed) if windows and not damaged else None)

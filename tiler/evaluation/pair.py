@@ -1,12 +1,12 @@
 """A proposal and labels that are aligned with each other, read by region.
 
 Regions are given in coordinates of the larger volume. A volume that has exactly the shape of the region *is* the
-region, so that a proposal segmented with ``--roi`` can be compared with labels of the whole stack.
+region, so that a proposal segmented with ``roi`` can be compared with labels of the whole stack.
 
 ::
 
     labels      |------------------------------|   30 slices
-    region               [=========]               --slices 10:15
+    region               [=========]               slices 10:15
     proposal             [=========]               5 slices: taken whole
 """
 

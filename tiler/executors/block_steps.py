@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tiler.errors import BlockFailed
+from tiler.errors import BlockFailed, marked_line
 from tiler.ports import Finished, Job
 
 Numbered = tuple[int, Any]
@@ -69,5 +69,4 @@ def _blamed(job: Job, index: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise BlockFailed(index, job.where(index), " ".join(reason.split())) from error
+        raise BlockFailed(index, job.where(index), marked_line(error)) from error

@@ -53,7 +53,7 @@ def _local(workers: int, threads: int) -> Iterator[Client]:
                         "needed: pip install 'em-tiler[dask]'") from error
     except (TimeoutError, RuntimeError, OSError) as error:
         raise PlanError(f"{workers} dask workers could not be started ({_line(error)}): a script needs "
-                        'if __name__ == "__main__" around what it runs (--workers)') from error
+                        'if __name__ == "__main__" around what it runs', option="workers") from error
     with cluster, Client(cluster, set_as_default=False) as client:
         client.register_plugin(_Deaf())
         yield client
@@ -66,13 +66,13 @@ def _remote(scheduler: str) -> Iterator[Client]:
         client = Client(**where, timeout=TIMEOUT, set_as_default=False)
     except (TimeoutError, OSError, ValueError) as error:
         raise PlanError(f"no dask scheduler answers at {scheduler} ({_line(error)}): start one with `dask scheduler`, "
-                        "or leave out --scheduler to use processes of this machine") from error
+                        "or leave out `scheduler` to use processes of this machine") from error
     with client:
         try:
             client.wait_for_workers(1, timeout=TIMEOUT)
         except TimeoutError as error:
             raise PlanError(f"the dask scheduler at {scheduler} has no workers: start some with "
-                            f"`dask worker {scheduler}` (--scheduler)") from error
+                            f"`dask worker {scheduler}`", option="scheduler") from error
         yield client
 
 
@@ -114,7 +114,7 @@ def _compare(there: Versions, here: Versions, who: str, how: str) -> None:
     for name, version in there.items():
         if version != here[name]:
             raise PlanError(f"{who} has {name} {version}, {how} {here[name]}: results could differ, install the same "
-                            "versions (--scheduler)")
+                            "versions", option="scheduler")
 
 
 def _reporter() -> Callable[[], Versions]:

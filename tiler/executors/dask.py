@@ -22,7 +22,7 @@ import dask
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
 
-from tiler.errors import BlockFailed, PlanError, TilerError
+from tiler.errors import BlockFailed, PlanError, TilerError, marked_line
 from tiler.executors.block_steps import compute, computing, read, until, write
 from tiler.executors.cluster import Versions, check_here, check_workers, connected, versions
 from tiler.ports import Finished, Job
@@ -98,12 +98,12 @@ class _Stream:
             finished: Finished = future.result()
         except (CancelledError, CommClosedError) as error:  # the latter if it had finished but was not fetched
             raise TilerError("the dask scheduler was lost, or the run was cancelled there; finished blocks stay so: "
-                             "the same command with --resume goes on (--scheduler)") from error
+                             "the same command with `resume=True` goes on", option="scheduler") from error
         except BlockFailed as error:
             self.failure = self.failure or error
         except KilledWorker as error:
             self._blame(index, error, "every worker that had it died, most likely for lack of memory: give them more, "
-                                      "or a smaller --memory, --tile or --block")
+                                      "or a smaller `memory`, `tile` or `block`")
         except Exception as error:
             self._blame(index, error, self._reason(error))
         else:
@@ -115,8 +115,8 @@ class _Stream:
         try:
             check_workers(self.client)
         except TilerError as found:
-            return str(found)
-        return " ".join(str(error).split()) or type(error).__name__
+            return marked_line(found)
+        return marked_line(error)
 
     def _blame(self, index: int, error: Exception, reason: str) -> None:
         failure = BlockFailed(index, self.job.where(index), reason)
@@ -138,7 +138,7 @@ def check_reach(job: Job, workers: Iterable[str]) -> None:
     sink = getattr(job, "sink", None)
     if isinstance(sink, MappedSink) and len(hosts) > 1:
         raise PlanError(f"{sink.name} is written through a memory map, which works on one machine; the workers are on "
-                        f"{', '.join(hosts)}: write .zarr (-o)")
+                        f"{', '.join(hosts)}: write .zarr", option="output")
 
 
 def _itself(job: Job) -> Job:

@@ -15,6 +15,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from tiler.activity import computed
 from tiler.errors import OutputShapeError, SourceError
 from tiler.geometry import Box, Shape, Tile, hull, tiles_of
 from tiler.jobs.read_mirrored import read_mirrored
@@ -83,6 +84,7 @@ def predict_window(window: Window, block: Box, predictor: Predictor, batch: int)
         predicted = _whole(views, tiles, predictor) if crops is None else _cropped(views, tiles, predictor, crops)
         for tile, result in zip(tiles, predicted, strict=True):
             out[(slice(None), *tile.write.back(block.start).slices)] = result
+        computed(len(tiles), len(window.tiles))
     return out
 
 
@@ -128,7 +130,7 @@ def finite(data: Array, rule: str, name: str) -> Array:
         return data
     if rule != "zero":
         raise SourceError(f"{name} has voxels that are not finite in float32 ({int(bad.sum())} of them in one window): "
-                          "give --nan zero to take them as 0")
+                          "give `nan=zero` to take them as 0")
     return np.where(bad, data.dtype.type(0), data)
 
 

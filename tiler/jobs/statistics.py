@@ -1,4 +1,4 @@
-"""Statistics of a whole volume, block by block: the first pass of ``--normalise volume``.
+"""Statistics of a whole volume, block by block: the first pass of ``normalise="volume"``.
 
 They cover the whole volume, even if only a region is segmented, in blocks that depend only on the source, so that no
 choice of tile or block changes them. Integers of up to 16 bits are counted in an exact histogram; for other types, the

@@ -6,8 +6,12 @@ numba takes a second to import, so it is imported by the first call of a loop an
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
+
+from tiler.machine import cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -15,8 +19,8 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def compiled(function: Function) -> Function:
     """Compile a function at its first call; it releases the interpreter's lock.
 
-    numba caches compiled code in ``NUMBA_CACHE_DIR``, beside the source or in the user's cache folder. If none of
-    them is writable (a read-only installation), numba refuses to cache and the function is compiled in each process.
+    Compiled code is cached in ``NUMBA_CACHE_DIR``, or in the user's cache folder, never beside the source. If that is
+    not writable, the function is compiled in each process.
     """
     return cast(Function, Loop(function))
 
@@ -40,7 +44,23 @@ class Loop:
                 names[name] = names[name].dispatcher
         import numba
 
+        with _cached_for_user(numba.config):
+            try:
+                return numba.njit(cache=True, nogil=True)(self._function)
+            except (RuntimeError, OSError):
+                return numba.njit(nogil=True)(self._function)
+
+
+_configuring = threading.Lock()
+
+
+@contextmanager
+def _cached_for_user(config: Any) -> Iterator[None]:
+    """The user's cache folder as that of numba, unless another one is set; functions of other packages keep theirs."""
+    with _configuring:
+        before = config.CACHE_DIR
+        config.CACHE_DIR = before or str(cache_folder("numba"))
         try:
-            return numba.njit(cache=True, nogil=True)(self._function)
-        except RuntimeError:
-            return numba.njit(nogil=True)(self._function)
+            yield
+        finally:
+            config.CACHE_DIR = before

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tiler.activity import doing
 from tiler.errors import PlanError
 from tiler.geometry import Box
 from tiler.jobs.masked import Part, part_of
@@ -24,6 +25,7 @@ from tiler.planning.resolve import resolve
 from tiler.ports import KINDS, Json, Predictor, Source
 from tiler.sources import open_source
 from tiler.sources.volume import VolumeSource
+from tiler.stores.address import names_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     resolved = options.over(known).resolved()
     if resolved.table is not None:
         check_format(resolved.table, "table")
+    doing(f"reading {source if names_place(source) else type(source).__name__}")
     volume = open_source(source, axes=resolved.axes, channel=resolved.channel, missing=resolved.missing, trust=trust,
                          time=None if resolved.roi is None else resolved.roi.time)
     predictor = predictor_of(model, resolved, trust, volume)

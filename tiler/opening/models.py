@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tiler.activity import doing
 from tiler.errors import PlanError
 from tiler.objects.asked import cut_of
 from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions
@@ -113,8 +116,12 @@ def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Sour
     if is_predictor(model):
         found: Predictor = model
         return found
+    if "torch" not in sys.modules:
+        doing("loading torch")
     # Torch is imported here and nowhere else.
     models = importlib.import_module("tiler.models.predictor.open_predictor")
+    name = model if isinstance(model, (str, Path)) else type(model).__name__
+    doing(f"loading {name} and checking how it can be tiled")
     opened: Predictor = models.open_predictor(model, weights=options.weights, trust=trust,
                                               arguments=options.model_args, returns=options.returns,
                                               options=models.PredictorOptions(**_predictor_options(options, source)))

@@ -72,6 +72,8 @@ class Option:
         One-letter name on the command line.
     metavar
         Placeholder of the value in ``--help``.
+    brief
+        A few words for ``--help`` of an option for everyday use; the others are shown by ``--help-all`` alone.
     free
         Whether it cannot change a result: a run may be resumed with another value.
     of_model
@@ -93,6 +95,7 @@ class Option:
     flag: str = ""
     short: str = ""
     metavar: str = ""
+    brief: str = ""
     free: bool = False
     of_model: bool = False
     of_storage: bool = False

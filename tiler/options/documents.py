@@ -13,7 +13,7 @@ from tiler.options.table import TABLE
 
 Function = TypeVar("Function", bound=Any)
 
-FLAGS = {"output": "-o"}
+FLAGS = {"output": "-o", "arguments": "--model-arg", "changes": "--set", "folds": "--cross-validate"}
 """Command-line names of parameters outside the table, if they are not ``--name``."""
 
 

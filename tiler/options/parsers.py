@@ -258,7 +258,10 @@ class Bytes:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", str(value).lower())
         if match is None or match[2] not in UNITS or float(match[1]) <= 0:
             raise PlanError(f"{value!r} is not an amount of memory: give bytes, or 500MB, 8GiB", option=option)
-        return int(float(match[1]) * UNITS[match[2]])
+        amount = int(float(match[1]) * UNITS[match[2]])
+        if amount < UNITS["m"]:
+            raise PlanError(f"{value!r} is {amount} bytes of memory: give a unit, as in {match[1]}GiB", option=option)
+        return amount
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from html import escape
 from typing import Any, Literal
 
-from tiler.errors import PlanError
+from tiler.errors import PlanError, spelled_for_python
 from tiler.geometry import Box, Footprint, Grid, Shape
 from tiler.planning.block_order import in_strips
-from tiler.planning.summary import as_html, as_text, rows_of
+from tiler.planning.summary import as_html, as_text, hints_of, rows_of, sentence_of
 from tiler.ports import Border, Execution, Json, Room, Tiling
 
 FORMAT = 1
@@ -135,10 +136,11 @@ class Plan:
     table: str = ""
 
     def __str__(self) -> str:
-        return as_text(rows_of(self))
+        return spelled_for_python("\n".join([sentence_of(self), as_text(rows_of(self)), *hints_of(self)]))
 
     def _repr_html_(self) -> str:
-        return as_html(rows_of(self))
+        return f"<p>{escape(sentence_of(self))}</p>{as_html(rows_of(self))}" + "".join(
+            f"<p>{escape(spelled_for_python(hint))}</p>" for hint in hints_of(self))
 
     @property
     def tiled(self) -> bool:
@@ -205,7 +207,7 @@ class Plan:
         values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
         plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})
         if plan.fingerprint != content["fingerprint"]:
-            raise PlanError("the stored plan does not match its fingerprint: start anew with --overwrite")
+            raise PlanError("the stored plan does not match its fingerprint: start anew with `overwrite=True`")
         return plan
 
     def with_room(self, room: Room) -> Plan:

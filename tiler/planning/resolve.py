@@ -25,9 +25,9 @@ from tiler.planning.workload import Budget, Choice, Workload
 from tiler.ports import Border, Json, Predictor, Source
 
 AXES = ("z", "y", "x")
-ADVICE = {"tiles": "raise --memory or lower --tile, --block or --batch",
-          "whole": "raise --memory, or let every slice be resized (--resize)",
-          "stages": "raise --memory, or average overlapping windows (--tiling blend)"}
+ADVICE = {"tiles": "raise `memory` or lower `tile`, `block` or `batch`",
+          "whole": "raise `memory`, or let every slice be resized (`resize`)",
+          "stages": "raise `memory`, or average overlapping windows (`tiling=blend`)"}
 """Advice if a tile, or an input in one piece, does not fit into memory."""
 
 
@@ -79,7 +79,7 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         raise MemoryBudgetError(
             f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs "
             f"{load.pass_bytes(choice) // MB + 1} MB of a device, {(load.device_memory or 0) // MB} MB are there for "
-            "each thread that feeds it: lower --tile or --batch")
+            "each thread that feeds it: lower `tile` or `batch`")
     return Plan(
         region=region,
         tile=choice.tile,
@@ -106,7 +106,7 @@ def _check_split(split: int, used: int, limit: int) -> None:
     """Refuse to split objects so large that this would not fit into memory."""
     if split and used + split > limit:
         raise MemoryBudgetError(f"splitting the largest objects needs {(used + split) // MB + 1} MB, there are "
-                                f"{limit // MB} MB: raise --memory or lower --split-limit")
+                                f"{limit // MB} MB: raise `memory` or lower `split_limit`")
 
 
 def _piece(predictor: Predictor) -> str:
@@ -116,10 +116,10 @@ def _piece(predictor: Predictor) -> str:
 def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
     if load.predictor.capabilities.in_one_piece:
         return _in_one_piece(load, settings)
-    block = _full(settings.block, load.predictor.footprint, "--block")
+    block = _full(settings.block, load.predictor.footprint, "block")
     if block is not None:
         load.grain.check(block, load.region.shape)
-    wanted = _full(settings.tile, load.predictor.footprint, "--tile")
+    wanted = _full(settings.tile, load.predictor.footprint, "tile")
     tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)
     block = block or block_for(load, tile)
     return Choice(tile, block, settings.batch or load.batch_for(tile, block, budget))
@@ -132,10 +132,10 @@ def _in_one_piece(load: Workload, settings: Settings) -> Choice:
     deep = load.grain.unit[0] if flat else load.region.shape[0]
     choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
                     (deep, *load.region.shape[1:]), settings.batch or 1)
-    for option, given, only in (("--tile", settings.tile, choice.tile), ("--block", settings.block, choice.block)):
+    for option, given, only in (("tile", settings.tile, choice.tile), ("block", settings.block, choice.block)):
         if _full(given, load.predictor.footprint, option) not in (None, only):
             raise GeometryError(f"{spell(given or ())} was asked for, this network takes every input in one piece of "
-                                f"{spell(only)}: leave out {option}")
+                                f"{spell(only)}: leave it out", option=option)
     return choice
 
 
@@ -156,7 +156,7 @@ def _legal(wanted: Shape, load: Workload) -> Shape:
             if not reach.in_phase(size)
             else f"leaves no core: context takes {reach.low} + {reach.high}"
         )
-        raise GeometryError(f"tile {size} in {name} {why}: {legal} (--tile)")
+        raise GeometryError(f"tile {size} in {name} {why}: {legal}", option="tile")
     return tile
 
 
@@ -193,7 +193,7 @@ def _check_channels(source: Source, predictor: Predictor) -> None:
     if source.shape[0] != predictor.in_channels:
         raise PlanError(
             f"{source.name} has {source.shape[0]} channels, the network takes "
-            f"{predictor.in_channels}: choose with --channel"
+            f"{predictor.in_channels}: choose with `channel`"
         )
 
 
@@ -202,21 +202,21 @@ def _region(region: Box | None, source: Source) -> Box:
     if region is None:
         return volume
     if not volume.contains(region) or not region.voxels:
-        raise GeometryError(f"region {region} does not lie in the volume {volume} of {source.name} (--roi)")
+        raise GeometryError(f"region {region} does not lie in the volume {volume} of {source.name}", option="roi")
     return region
 
 
 def _canvas(border: Border, source: Source, predictor: Predictor) -> Box | None:
     if border == "mirror" and not predictor.capabilities.tiled:
         raise PlanError("a network that is not tiled exactly meets its own padding at the faces of the volume: use "
-                        "--border zero")
+                        "`border=zero`")
     if border == "mirror":
         return None
     footprint = predictor.footprint
     if not footprint.keeps_size:
         raise PlanError(
             "a zero border needs a network that keeps its size; this one drops "
-            f"{footprint.shrink_low} and {footprint.shrink_high} voxels: use --border mirror"
+            f"{footprint.shrink_low} and {footprint.shrink_high} voxels: use `border=mirror`"
         )
     volume = Box.of_shape(source.shape[1:])
     return Box(tuple(canvas_of(span, axis) for span, axis in zip(volume.spans, footprint.axes, strict=True)))
@@ -235,7 +235,8 @@ def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | Non
     if sizes is None:
         return None
     if len(sizes) not in (1, 2, 3) or min(sizes) < 1:
-        raise AlignmentError(f"one, two or three sizes of at least 1 are needed, got {spell(sizes)} ({option})")
+        raise AlignmentError(f"one, two or three sizes of at least 1 are needed, got {spell(sizes)}",
+                             option=option)
     if len(sizes) == 1:
         return (1 if footprint.flat else sizes[0], sizes[0], sizes[0])
     return (1,) * (3 - len(sizes)) + tuple(sizes)

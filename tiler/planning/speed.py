@@ -1,5 +1,7 @@
 """Speed of a network on this machine: measured in a few seconds and stored for later runs.
 
+A measurement is not stored if other processes took part of the processor meanwhile (`Contention`).
+
 Passes are timed on tiles of growing size. Seconds are interpolated over operations on logarithmic axes; beyond the
 largest tile they are proportional to the operations.
 """
@@ -9,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from tiler.activity import doing
 from tiler.geometry import Box, Shape, Span
-from tiler.machine import cores
+from tiler.machine import Contention, cache_folder, cores
 from tiler.ports import Array, Predictor, Source
 from tiler.stores.durable import replace_durably
 from tiler.version import __version__
@@ -84,12 +85,23 @@ def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
     per_voxel = predictor.cost(largest, 1).flops / max(1, _voxels(predictor.footprint.core(largest)))
     if per_voxel * region.voxels < WORTH:
         return None
-    path = _folder() / f"{_key(predictor)}.json"
+    path = cache_folder("speed") / f"{_key(predictor)}.json"
     speed = _kept(path)
     if speed is None:
-        speed = measure(predictor, source, region.shape)
-        log.info("measured: %s", ", ".join(f"{flops:.2g} operations in {seconds:.3g} s"
-                                           for flops, seconds in speed.points))
+        speed = _measured(predictor, source, region, path)
+    return speed
+
+
+def _measured(predictor: Predictor, source: Source, region: Box, path: Path) -> Speed:
+    """Measure, and store what was measured while the machine was free."""
+    doing(f"measuring how fast the network runs here, up to {SECONDS:.0f} s")
+    contention = Contention()
+    speed = measure(predictor, source, region.shape)
+    log.info("measured: %s", ", ".join(f"{flops:.2g} operations in {seconds:.3g} s"
+                                       for flops, seconds in speed.points))
+    if contention.found:
+        log.info("not kept for later runs, since other processes took part of the processor meanwhile")
+    else:
         _keep(path, speed)
     return speed
 
@@ -175,17 +187,6 @@ def _key(predictor: Predictor) -> str:
     machine = [platform.node(), platform.machine(), platform.processor(), cores()]
     content = [__version__, np.__version__, machine, predictor.capabilities.feeders, dict(predictor.identity)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _folder() -> Path:
-    """Cache folder of this user on this system."""
-    if sys.platform == "win32":
-        home = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        home = Path.home() / "Library" / "Caches"
-    else:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "tiler" / "speed"
 
 
 def _kept(path: Path) -> Speed | None:

@@ -1,4 +1,4 @@
-"""A plan as text: its figures in rows."""
+"""A plan as text: a sentence, its figures in rows, and hints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,46 @@ TILING = {
     "whole": "every input in one piece",
 }
 STAGES = "in stages, exactly as the whole input in one pass; some tensors of the network are kept in memory"
+
+
+SHORT = 5e12
+"""Operations of a run that takes less than a minute on two processor cores or more."""
+
+WASTE = 0.5
+"""Share of the operations that are spent on context from which a hint is given."""
+
+
+def sentence_of(plan: Plan) -> str:
+    """One sentence that says what will happen: ``8 sections of 512 x 512, 1 tile each, under a minute, ...``."""
+    depth, height, width = plan.region.shape
+    flat = plan.footprint.flat
+    what = f"{depth} section{'s' * (depth > 1)} of {height} x {width}" if flat else \
+        f"{depth} x {height} x {width} voxels"
+    disk = plan.estimate.disk_bytes + plan.estimate.temporary_bytes
+    return (f"{what}, {_tiles(plan, depth if flat else 1)}, {_time(plan)}, {size(plan.estimate.peak_bytes)} of memory, "
+            f"{size(disk)} of disk")
+
+
+def _tiles(plan: Plan, inputs: int) -> str:
+    tiles = plan.estimate.tiles
+    each = tiles // inputs if tiles % inputs == 0 else 0
+    counted = f"{each or tiles} tile{'s' * ((each or tiles) > 1)}"
+    return f"{counted} each" if each and inputs > 1 else counted
+
+
+def _time(plan: Plan) -> str:
+    seconds = plan.estimate.seconds
+    if seconds is not None:
+        return f"about {duration(seconds)}"
+    return "probably under a minute" if plan.estimate.flops < SHORT else "probably a few minutes"
+
+
+def hints_of(plan: Plan) -> list[str]:
+    """Advice on options that would help this run; each option in backticks."""
+    if plan.estimate.redundant <= WASTE:
+        return []
+    return [f"{plan.estimate.redundant:.0%} of the operations only compute the context of tiles: larger tiles need "
+            "less, with more `memory`, or with a larger `tile` or `block`"]
 
 
 def rows_of(plan: Plan) -> dict[str, str]:

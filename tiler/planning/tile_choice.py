@@ -40,14 +40,14 @@ def best_tile(load: Workload, block: Shape | None, batch: int | None, budget: Bu
         least = min(choices, key=load.pass_bytes)
         raise MemoryBudgetError(
             f"a device has {(load.device_memory or 0) // MB} MB for a pass, too little: the least that would do is "
-            f"{load.pass_bytes(least) // MB + 1} MB, with tile {spell(least.tile)} (--device, --batch)")
+            f"{load.pass_bytes(least) // MB + 1} MB, with tile {spell(least.tile)} (`device`, `batch`)")
     needs = {choice: load.bytes(choice) for choice in on_device}
     fitting = [choice for choice in on_device if needs[choice] <= budget.left]
     if not fitting:
         least = min(on_device, key=needs.__getitem__)
         raise MemoryBudgetError(
             f"a memory budget of {budget.bytes // MB} MB is too small: the least that would do is "
-            f"{(budget.used + needs[least]) // MB + 1} MB, with tile {spell(least.tile)} (--memory)")
+            f"{(budget.used + needs[least]) // MB + 1} MB, with tile {spell(least.tile)}", option="memory")
     efforts = {choice: load.effort(choice) for choice in fitting}
     least_effort = min(efforts.values())
     fitting.sort(key=needs.__getitem__)

@@ -148,7 +148,7 @@ class Measures(Protocol):
 
     @property
     def rule(self) -> str:
-        """Rule as in ``--normalise``: ``volume`` or ``volume:LOW,HIGH``."""
+        """Rule as in ``normalise``: ``volume`` or ``volume:LOW,HIGH``."""
         ...
 
     @property

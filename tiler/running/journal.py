@@ -115,18 +115,18 @@ def _parse(path: Place, lines: list[bytes]) -> tuple[Json, Records, list[bytes]]
     if lines and not lines[-1].endswith(b"\n"):
         lines = lines[:-1]
     if not lines:
-        raise JournalError(f"journal {path} is empty: start anew with --overwrite")
+        raise JournalError(f"journal {path} is empty: start anew with `overwrite=True`")
     header, *rest = [_content(line, number, path) for number, line in enumerate(lines, 1)]
     if header.get("format") != FORMAT:
         raise JournalError(f"journal {path} has format {header.get('format')!r}, this version reads {FORMAT}: "
-                           "start anew with --overwrite")
+                           "start anew with `overwrite=True`")
     records: Records = {}
     for number, entry in enumerate(rest, 2):
         try:
             _take(entry, records)
         except (KeyError, TypeError) as error:
             raise JournalError(f"journal {path} makes no sense at line {number} ({error}): "
-                               "start anew with --overwrite") from None
+                               "start anew with `overwrite=True`") from None
     return header, records, lines
 
 
@@ -141,8 +141,8 @@ def _take(entry: dict[str, Any], records: Records) -> None:
 def _content(line: bytes, number: int, path: Place) -> dict[str, Any]:
     text, _, crc = line.rstrip(b"\n").rpartition(b"\t")
     if crc != b"%08x" % zlib.crc32(text):
-        raise JournalError(f"journal {path} is damaged at line {number}: start anew with --overwrite")
+        raise JournalError(f"journal {path} is damaged at line {number}: start anew with `overwrite=True`")
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise JournalError(f"journal {path} makes no sense at line {number}: start anew with --overwrite")
+        raise JournalError(f"journal {path} makes no sense at line {number}: start anew with `overwrite=True`")
     return content

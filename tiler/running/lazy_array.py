@@ -59,7 +59,7 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
     _check(opened.options)
     if opened.predictor.capabilities.blended:
         raise PlanError("a lazy result is made of exact tiles, this one would be blended: write it with "
-                        "tiler.segment, or take every input in one piece (--tiling whole)")
+                        "tiler.segment, or take every input in one piece (`tiling=whole`)")
     upstream = _dask_array(opened.source)
     plan = opened.plan()
     if upstream is not None and opened.options.block is AUTO and not opened.predictor.capabilities.in_one_piece:

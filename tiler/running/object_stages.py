@@ -198,7 +198,7 @@ class NumberingStage(Stage):
             about["split"], too_large = found["split"]
             if too_large:
                 listener.warn(f"{too_large} objects stay whole, since their boxes hold more than "
-                              f"{self.rules.split.limit} voxels (--split-limit)")
+                              f"{self.rules.split.limit} voxels (`split_limit`)")
         return {"objects": about}, {}
 
 

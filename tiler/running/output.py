@@ -118,7 +118,7 @@ class Output(ABC):
         """
         if not (is_unfinished(self.place) or is_whole(self.place)):
             raise JournalError(f"there is a journal of {self}, but the unfinished output is gone: start anew with "
-                               "--overwrite")
+                               "`overwrite=True`")
         return Journal.reopen(self.journal_place)
 
     def discard(self) -> None:
@@ -150,8 +150,8 @@ class Output(ABC):
             return
         for folder in self._folders():
             if not self._is_own(folder):
-                raise SinkError(f"{folder} was not written by tiler, so --overwrite does not delete it: remove it "
-                                "yourself, or choose another output (-o)")
+                raise SinkError(f"{folder} was not written by tiler, so `overwrite=True` does not delete it: remove it "
+                                "yourself, or choose another output", option="output")
 
     @property
     def objects(self) -> int | None:
@@ -218,12 +218,12 @@ class LocalOutput(Output):
             lock.acquire()
         except Timeout:
             if not path.exists():  # filelock takes a lock that cannot be made for one that is held
-                raise SinkError(f"cannot write {self}: nothing can be made in {path.parent} (-o)") from None
-            raise JournalError(f"another run is writing {self}: wait for it, or choose another -o") from None
+                raise SinkError(f"cannot write {self}: nothing can be made in {path.parent}", option="output") from None
+            raise JournalError(f"another run is writing {self}: wait for it, or choose another `output`") from None
         except (FileExistsError, NotADirectoryError):
-            raise SinkError(f"cannot write {self}: its folder {path.parent} is a file (-o)") from None
+            raise SinkError(f"cannot write {self}: its folder {path.parent} is a file", option="output") from None
         except OSError as error:
-            raise SinkError(f"cannot write {self}: {error.strerror or error} (-o)") from error
+            raise SinkError(f"cannot write {self}: {error.strerror or error}", option="output") from error
         try:
             yield
         finally:

@@ -36,11 +36,11 @@ def refuse_own_input(source: object, output: Output) -> None:
         return
     given, wanted = place_of(source).resolve(), output.place.resolve()  # type: ignore[arg-type]  # one of these
     if given == wanted:
-        raise SinkError(f"{output} is the input: choose another output (-o)")
+        raise SinkError(f"{output} is the input: choose another output", option="output")
     if wanted in given.parents:
-        raise SinkError(f"{output} holds the input {source}: choose another output (-o)")
+        raise SinkError(f"{output} holds the input {source}: choose another output", option="output")
     if not is_label(output.place) and any(folder == given and folder.suffix == ".zarr" for folder in wanted.parents):
-        raise SinkError(f"{output} lies inside the input {source}: choose another output (-o)")
+        raise SinkError(f"{output} lies inside the input {source}: choose another output", option="output")
 
 
 def check_intent(output: Output, intent: Intent) -> None:
@@ -49,21 +49,21 @@ def check_intent(output: Output, intent: Intent) -> None:
     Raises
     ------
     SinkError
-        If the output exists and neither --resume nor --overwrite was given, or it cannot be resumed.
+        If the output exists and neither ``resume`` nor ``overwrite`` is set, or it cannot be resumed.
     """
     if intent.resume and intent.overwrite:
-        raise SinkError("give --resume or --overwrite, not both")
+        raise SinkError("give `resume=True` or `overwrite=True`, not both")
     if intent.overwrite:
         output.check_replaceable()
         return
     state = output.state
     if state is State.FOREIGN and intent.resume:
-        raise SinkError(f"{output} exists and has no journal, so it cannot be resumed: --overwrite replaces it")
+        raise SinkError(f"{output} exists and has no journal, so it cannot be resumed: `overwrite=True` replaces it")
     if state in (State.FOREIGN, State.FINISHED) and not intent.resume:
-        raise SinkError(f"{output} exists: --overwrite replaces it, -o chooses another name")
+        raise SinkError(f"{output} exists: `overwrite=True` replaces it, `output` chooses another name")
     if state is State.UNFINISHED and not intent.resume:
-        ways = "--resume goes on with it, --overwrite starts anew" if output.has_journal else \
-            "its journal is gone, so only --overwrite, which starts anew, is left"
+        ways = "`resume=True` goes on with it, `overwrite=True` starts anew" if output.has_journal else \
+            "its journal is gone, so only `overwrite=True`, which starts anew, is left"
         raise SinkError(f"{output} has an unfinished run: {ways}")
 
 

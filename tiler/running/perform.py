@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tiler.activity import expecting
 from tiler.errors import Interrupted, SourceError, spelled_for_python
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
@@ -166,8 +167,8 @@ class _Finishing:
         self.listener.finished_block(self.done, voxels)
         self.done += 1
         if self.stop.is_set() and self.done < self.total:
-            raise Interrupted("stopped while the finished blocks were put together; the same command with --resume "
-                              "goes on")
+            raise Interrupted("stopped while the finished blocks were put together; the same command with "
+                              "`resume=True` goes on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +181,13 @@ class _Progress:
         """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
         done, grid = self.record.records(stage.name), stage.grid
         self.listener.stage(stage.name)
+        expecting(stage.tiles)
         self.listener.started(len(grid), len(done))
         todo = (index for index in stage.order if index not in done)
         for finished in executor.run(job, todo, self.stop):
             self._note(stage.name, finished, grid)
         if len(self.record.records(stage.name)) < len(grid):
-            raise Interrupted("stopped between two blocks; the same command with --resume goes on")
+            raise Interrupted("stopped between two blocks; the same command with `resume=True` goes on")
 
     def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:
         self.record.append(name, finished.index, finished.record)

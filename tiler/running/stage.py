@@ -30,11 +30,14 @@ class Stage(ABC):
         Whether each block needs the result of the block before it, so that blocks run one by one in this process.
     reads_input
         Whether its blocks are computed from the input, so that recomputing some of them detects a changed input.
+    tiles
+        Number of tiles of all its blocks, for progress; None if it does not run the network tile by tile.
     """
 
     name: str
     sequential = False
     reads_input = True
+    tiles: int | None = None
 
     @property
     @abstractmethod

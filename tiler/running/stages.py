@@ -94,6 +94,10 @@ class NetworkStage(Stage):
     name = NETWORK
 
     @property
+    def tiles(self) -> int:  # type: ignore[override]  # it depends on the plan
+        return self.run.plan.estimate.tiles
+
+    @property
     def grid(self) -> Grid:
         return self.run.plan.grid
 

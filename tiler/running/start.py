@@ -132,7 +132,7 @@ def _check_room(room: Room, output: Output, listener: Listener) -> None:
         return
     if room.reserved and room.output > free:
         raise SinkError(f"{output} takes {room.output // MB + 1} MB, {free // MB} MB are free: choose another disk or "
-                        "a compressed format, .zarr, .ome.tif or .h5 (-o), or a region (--roi)")
+                        "a compressed format, .zarr, .ome.tif or .h5 (`output`), or a region", option="roi")
     if needed > free:
         listener.warn(f"{output} takes up to {needed // MB + 1} MB while it is made, depending on how well it can be "
                       f"compressed; {free // MB} MB are free")

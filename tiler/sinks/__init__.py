@@ -222,14 +222,15 @@ def _format_of(path: Place) -> Format:
         _check_label_name(path)
         return LABELS
     if is_address(path) and not path.name.lower().endswith(FORMATS[0].suffixes):
-        raise SinkError(f"{path}: outputs on object stores are .zarr; got {path.suffix or 'no suffix'} (-o)")
+        raise SinkError(f"{path}: outputs on object stores are .zarr; got {path.suffix or 'no suffix'}",
+                        option="output")
     for known in FORMATS:
         if path.name.lower().endswith(known.suffixes):
             return known
     if path.suffix.lower().removeprefix(".") in (found := offered("sinks")):
         return Format(found[path.suffix.lower().removeprefix(".")], (path.suffix.lower(),))
     supported = " ".join(suffix for known in FORMATS for suffix in known.suffixes)
-    raise SinkError(f"{path}: outputs end in {supported}; got {path.suffix or 'no suffix'} (-o)")
+    raise SinkError(f"{path}: outputs end in {supported}; got {path.suffix or 'no suffix'}", option="output")
 
 
 def _check_label_name(path: Place) -> None:
@@ -238,8 +239,8 @@ def _check_label_name(path: Place) -> None:
     others = tuple(suffix for known in FORMATS[1:] for suffix in known.suffixes)
     if name.endswith(others):
         raise SinkError(f"{path} is the place of a label image inside a zarr, which is zarr itself: leave out "
-                        f"{path.suffix}, or choose another folder (-o)")
+                        f"{path.suffix}, or choose another folder", option="output")
     if name.endswith((PARTIAL, REPLACED)) or name.startswith(RESERVED):
         raise SinkError(f"{path}: a label image cannot be called {path.name}, since names that end in {PARTIAL} or "
                         f"{REPLACED} are those of what is not whole, and names that begin with . or __ or are "
-                        "zarr.json belong to zarr: choose another name (-o)")
+                        "zarr.json belong to zarr: choose another name", option="output")

@@ -78,5 +78,5 @@ def _find(token: str) -> ArraySink:
     try:
         return _living[token]
     except KeyError:
-        raise SinkError("a result in memory cannot be written from another process: give an output path (-o), "
-                        "or use threads (--executor)") from None
+        raise SinkError("a result in memory cannot be written from another process: give an output path (`output`), "
+                        "or use threads", option="executor") from None

@@ -71,7 +71,8 @@ class Image:
             return cls._described(place, group)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise SinkError(f"cannot write {output}: the description of the levels of {place} makes no sense "
-                            f"({' '.join(str(error).split()) or type(error).__name__}): choose another .zarr (-o)") \
+                            f"({' '.join(str(error).split()) or type(error).__name__}): choose another .zarr",
+                            option="output") \
                 from error
 
     @classmethod
@@ -81,11 +82,12 @@ class Image:
         ome = attributes.get("ome", attributes)
         multiscales = ome.get("multiscales") if isinstance(ome, Mapping) else None
         if not multiscales or not isinstance(multiscales[0], Mapping):
-            raise SinkError(f"{place} is not an OME-Zarr image, so labels cannot be added: choose another .zarr (-o)")
+            raise SinkError(f"{place} is not an OME-Zarr image, so labels cannot be added: choose another .zarr",
+                            option="output")
         version = str(ome.get("version") or multiscales[0].get("version") or {2: "0.4", 3: "0.5"}[zarr_format])
         if ZARR_FORMATS.get(version) != zarr_format:
             raise SinkError(f"{place} is OME-NGFF {version} in zarr {zarr_format}; labels are added to 0.5 in zarr 3 "
-                            "and 0.4 in zarr 2: choose another .zarr (-o)")
+                            "and 0.4 in zarr 2: choose another .zarr", option="output")
         axes = tuple(str(axis["name"]) for axis in multiscales[0]["axes"])
         return cls(place, version, axes, _steps(group, multiscales[0]["datasets"], len(axes)))
 
@@ -128,8 +130,8 @@ def _group(output: Place, place: Place) -> zarr.Group:
     except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError) as error:
         missing = isinstance(place, Path) and not place.exists()
         told = "does not exist" if missing else "is not a zarr group"
-        raise SinkError(f"cannot write {output}: {place} {told}; labels are added to an OME-Zarr image that is there "
-                        "(-o)") from error
+        raise SinkError(f"cannot write {output}: {place} {told}; labels are added to an OME-Zarr image that is there",
+                        option="output") from error
 
 
 def image_over(output: Place, wanted: str | None, kind: str) -> Image:
@@ -143,11 +145,11 @@ def image_over(output: Place, wanted: str | None, kind: str) -> Image:
     """
     image = Image.over(output)
     if KINDS[kind].ordered:
-        raise SinkError(f"{output} is the place of a label image, which {kind} cannot be: say --as labels, mask or "
-                        "instances, or choose another .zarr (-o)")
+        raise SinkError(f"{output} is the place of a label image, which {kind} cannot be: say `kind=labels`, mask or "
+                        "instances, or choose another .zarr", option="output")
     if wanted is not None and wanted != image.version:
         raise SinkError(f"{image.place} is OME-NGFF {image.version}, and so are its labels; got {wanted}: leave out "
-                        "--ngff")
+                        "`ngff`")
     image.listing.check()
     return image
 

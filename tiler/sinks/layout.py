@@ -139,7 +139,7 @@ def check_array(name: str, spec: OutputSpec, layout: Layout, array: Any) -> None
     if tuple(array.shape) != tuple(layout.shape) or np.dtype(array.dtype) != np.dtype(spec.dtype):
         raise DamagedError(f"{name} is damaged: it holds {np.dtype(array.dtype).name} of shape {tuple(array.shape)}, "
                            f"{np.dtype(spec.dtype).name} of shape {tuple(layout.shape)} was written: start anew with "
-                           "--overwrite")
+                           "`overwrite=True`")
 
 
 def check_block(name: str, spec: OutputSpec, box: Box, data: Array) -> None:

@@ -111,7 +111,7 @@ class Listing:
         except Timeout:
             reason = f"another run holds {path}" if path.exists() else f"nothing can be made in {path.parent}"
             raise SinkError(f"the list of labels of {self.image} cannot be changed, {reason}: go on later with "
-                            "--resume") from None
+                            "`resume=True`") from None
         try:
             yield
         finally:

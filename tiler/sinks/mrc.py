@@ -33,10 +33,10 @@ class MrcSink(MappedSink):
         super().__init__(path, spec)
         if spec.channel_axis:
             raise SinkError(f"{path}: an MRC file has no channels, the result has {spec.shape[0]}: choose one class "
-                            "(--classes), or another format (-o)")
+                            "(`classes`), or another format", option="output")
         if np.dtype(spec.dtype).name not in MODES:
             raise SinkError(f"{path}: an MRC file holds {', '.join(MODES)}, the result is {np.dtype(spec.dtype).name} "
-                            "(--dtype): choose another format (-o)")
+                            "(`dtype`): choose another format", option="output")
         self._mode, self._stored = MODES[np.dtype(spec.dtype).name]
 
     def allocate(self, path: Path) -> None:

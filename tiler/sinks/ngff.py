@@ -26,7 +26,7 @@ def check_version(name: str, version: str) -> None:
         If it is neither 0.5 nor 0.4.
     """
     if version not in ZARR_FORMATS:
-        raise SinkError(f"{name}: OME-NGFF is written as {' or '.join(ZARR_FORMATS)}; got {version} (--ngff)")
+        raise SinkError(f"{name}: OME-NGFF is written as {' or '.join(ZARR_FORMATS)}; got {version}", option="ngff")
 
 
 def ome_attributes(name: str, spec: OutputSpec, layout: Layout, levels: Sequence[Level],

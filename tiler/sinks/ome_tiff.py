@@ -41,7 +41,7 @@ class OmeTiffSink(StagedSink):
     def __init__(self, path: Path, spec: OutputSpec) -> None:
         if np.dtype(spec.dtype).name not in OME_TYPES:
             raise SinkError(f"{path}: OME-TIFF holds {', '.join(OME_TYPES)}; got {np.dtype(spec.dtype).name}: write "
-                            ".tif, .h5 or .zarr (-o)")
+                            ".tif, .h5 or .zarr", option="output")
         super().__init__(path, spec)
 
     def staged(self, spec: OutputSpec) -> OutputSpec:

@@ -41,8 +41,8 @@ class PrecomputedSink(TensorSink):
     def __init__(self, path: Path, spec: OutputSpec) -> None:
         super().__init__(path, spec)
         if "t" in spec.calibration.axes:
-            raise SinkError(f"{path}: a precomputed volume has no time: choose a time point (--roi t=0), or another "
-                            "format (-o)")
+            raise SinkError(f"{path}: a precomputed volume has no time: choose a time point (`roi=t=0`), or another "
+                            "format", option="output")
         self.bits = None if spec.shard is None else self._bits(spec.shard)
 
     @property

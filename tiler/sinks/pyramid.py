@@ -116,7 +116,7 @@ def levels_by(layout: Layout, factors: Sequence[Shape]) -> tuple[Level, ...]:
         if math.prod(group) > GROUP:
             raise SinkError(f"one voxel of level {level.path} covers {'x'.join(map(str, group))} of level "
                             f"{finer.path}, more than {GROUP} voxels: give the image levels between them, or choose "
-                            "another .zarr (-o)")
+                            "another .zarr", option="output")
     return levels
 
 

@@ -69,7 +69,7 @@ class Target:
         """
         if self.path.is_symlink() and not self.path.exists():
             raise SinkError(f"cannot write {self.path}: it is a link that leads nowhere: remove it, or choose another "
-                            "output (-o)")
+                            "output", option="output")
         nearest = next((parent for parent in self.path.parents if parent.exists()), None)
         if nearest is not None and not nearest.is_dir():
             raise SinkError(f"cannot write {self.path}: {nearest} is a file, not a folder")
@@ -127,8 +127,8 @@ def readable(path: Path | str) -> Iterator[None]:
         raise
     except Exception as error:  # the libraries of the formats raise whatever they like
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DamagedError(f"{path} is damaged or truncated ({reason}): run tiler segment again with --overwrite") \
-            from error
+        raise DamagedError(f"{path} is damaged or truncated ({reason}): run tiler segment again with "
+                           "`overwrite=True`") from error
 
 
 def remove(path: Path) -> None:

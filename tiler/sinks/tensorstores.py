@@ -87,7 +87,7 @@ class TensorSink:
         self.target.check_parent()
         if np.dtype(spec.dtype).name not in self.dtypes:
             raise SinkError(f"{path}: this format holds {', '.join(self.dtypes)}, the result is "
-                            f"{np.dtype(spec.dtype).name} (--dtype): choose another format (-o)")
+                            f"{np.dtype(spec.dtype).name} (`dtype`): choose another format", option="output")
         self._lock = threading.Lock()
         self._opened: tuple[Path, Chunked] | None = None
 

@@ -207,7 +207,7 @@ class ZarrSink:
                     raise
                 except (LookupError, TypeError, OSError, ValueError) as error:
                     raise SinkError(f"{self.name} is not an output of tiler, or its metadata are damaged "
-                                    f"({' '.join(str(error).split())}): start anew with --overwrite") from error
+                                    f"({' '.join(str(error).split())}): start anew with `overwrite=True`") from error
                 check_array(self.name, self.spec, self.layout, found)
                 self._array = found.with_config(KEEP_EMPTY)
             return self._array

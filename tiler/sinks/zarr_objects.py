@@ -56,7 +56,8 @@ class Objects:
 
     def check(self) -> None:
         if not self.address.writable:
-            raise SinkError(f"{self.address}: {self.address.scheme}:// is read, not written: give s3:// or gs:// (-o)")
+            raise SinkError(f"{self.address}: {self.address.scheme}:// is read, not written: give s3:// or gs://",
+                            option="output")
         asking()
 
     def prepare(self) -> None:

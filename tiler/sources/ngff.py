@@ -163,7 +163,7 @@ def refuse_unfinished(name: str, attributes: Mapping[str, Any]) -> None:
         If it is unfinished.
     """
     if mapping_of(attributes.get("tiler")).get("unfinished"):
-        raise SourceError(f"{name} is an output that is not finished: a run with `resume` goes on with it")
+        raise SourceError(f"{name} is an output that is not finished: a run with `resume=True` goes on with it")
 
 
 def refuse_plate(name: str, attributes: Mapping[str, Any]) -> None:

@@ -87,7 +87,7 @@ class FileLines:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise JournalError(f"cannot write the journal {self._path}: {error.strerror or error}; what it holds stays "
-                               "valid: the same command with --resume goes on") from error
+                               "valid: the same command with `resume=True` goes on") from error
 
     def close(self) -> None:
         if self._file is not None:
@@ -96,4 +96,4 @@ class FileLines:
 
 def no_journal(place: Place) -> JournalError:
     """The error for a missing journal."""
-    return JournalError(f"there is no journal {place}: nothing can be resumed or checked; --overwrite starts anew")
+    return JournalError(f"there is no journal {place}: nothing can be resumed or checked; `overwrite=True` starts anew")

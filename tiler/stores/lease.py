@@ -68,12 +68,12 @@ class _Holder:
         if said is not None and said.alive:
             raise JournalError(f"another run is writing {output}, process {said.process} on {said.host}, last heard "
                                f"of {said.age:.0f} s ago (after {EXPIRES:.0f} s it counts as dead): wait for it, or "
-                               "choose another -o")
+                               "choose another `output`")
         try:
             self._mark = put_if(self.address, self._content(), None if found is None else found.mark)
         except Taken:
-            raise JournalError(f"another run has just begun to write {output}: wait for it, or choose another -o") \
-                from None
+            raise JournalError(f"another run has just begun to write {output}: wait for it, or choose another "
+                               "`output`") from None
 
     def renew(self) -> None:
         """Until it is released; a store that does not answer is asked again at the next turn."""

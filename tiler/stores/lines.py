@@ -32,7 +32,7 @@ class ObjectLines:
             raise no_journal(self._address)
         if keys != [f"{number:09d}" for number in range(len(keys))]:
             raise JournalError(f"journal {self._address} is damaged: objects of it are missing: start anew with "
-                               "--overwrite")
+                               "`overwrite=True`")
         found = get_all([self._address / key for key in keys])
         return [each.content for each in found if each is not None]
 

@@ -55,8 +55,8 @@ class MemoryShelf:
     sets: dict[str, dict[str, Array]] = field(default_factory=dict)
 
     def __reduce__(self) -> str:
-        raise SinkError("what is kept in memory cannot be seen by another process: give an output path (-o), or use "
-                        "threads (--executor)")
+        raise SinkError("what is kept in memory cannot be seen by another process: give an output path (`output`), or "
+                        "use threads", option="executor")
 
     def put(self, name: str, arrays: Mapping[str, Array]) -> None:
         self.sets[name] = {key: array.copy() for key, array in arrays.items()}
@@ -112,7 +112,7 @@ class ObjectShelf:
 def lost(place: Place, reason: object) -> SinkError:
     """The refusal of a run that needs a set which is gone or damaged."""
     return SinkError(f"{place}, which a stage of this run left for the next, cannot be read "
-                     f"({' '.join(str(reason).split())}): --overwrite starts the run anew")
+                     f"({' '.join(str(reason).split())}): `overwrite=True` starts the run anew")
 
 
 def packed(arrays: Mapping[str, Array]) -> bytes:

@@ -97,11 +97,11 @@ def open_backend(name: str) -> Backend:
         If the backend is unknown or not installed.
     """
     if name not in MODULES:
-        raise ModelError(f"{name!r} is no backend: it is one of {', '.join(NAMES)} (--backend)")
+        raise ModelError(f"{name!r} is no backend: it is one of {', '.join(NAMES)}", option="backend")
     try:
         backend = cast(Backend, import_module(MODULES[name]))
     except ModuleNotFoundError as error:
-        raise ModelError(f"--backend {name} needs the package {error.name}: pip install "
+        raise ModelError(f"`backend={name}` needs the package {error.name}: pip install "
                          f"'em-tiler[{name.partition(':')[0]}]'") from error
     return backend
 

@@ -1,4 +1,4 @@
-"""Find the fastest backend on this machine by a short measurement, for ``--backend auto``."""
+"""Find the fastest backend on this machine by a short measurement, for ``backend="auto"``."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def open_runner(setting: Setting) -> Runner:
     module = place(setting)
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(f"{setting.model.identity['model']} is TorchScript, which torch.compile does not take: "
-                         "use --backend torch or openvino")
+                         "use `backend=torch` or openvino")
     compiled = Eager(cast(nn.Module, torch.compile(module, dynamic=False)), setting.precision, setting.model.meta)
 
     def run(x: torch.Tensor) -> torch.Tensor:
@@ -40,6 +40,6 @@ def open_runner(setting: Setting) -> Runner:
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"torch.compile fails on {setting.model.identity['model']} ({reason}): "
-                             "use --backend torch") from error
+                             "use `backend=torch`") from error
 
     return run

@@ -100,5 +100,5 @@ def scores(result: Any) -> torch.Tensor:
     """
     if not isinstance(result, torch.Tensor):
         raise ModelError(f"the network returns {outputs_of(result)}, one tensor is needed: name the output that holds "
-                         "the scores (--returns)")
+                         "the scores", option="returns")
     return result

@@ -123,7 +123,7 @@ class Exported:
         except Exception as error:  # exporters and runtimes may raise any error
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(f"{self._name} cannot run {self._setting.model.identity['model']} ({reason}): "
-                             "use --backend torch") from error
+                             "use `backend=torch`") from error
 
     def _check(self, found: Array, expected: Array) -> None:
         """Compare with torch on noise; this also finds branches on values, of which an export keeps one side."""
@@ -133,7 +133,7 @@ class Exported:
             worst = float(np.abs(found - expected).max() / (np.ptp(expected) or 1))
         if not worst <= bound:
             raise ModelError(f"{self._name} differs from torch by {worst:.1e} of the range in "
-                             f"{precision}, {bound:g} is allowed: use --backend torch")
+                             f"{precision}, {bound:g} is allowed: use `backend=torch`")
 
 
 def to_onnx(module: nn.Module, image: torch.Tensor, any_length: bool = False) -> bytes:

@@ -28,21 +28,21 @@ def version(device: torch.device) -> str:
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
     """Raise for anything but float32 or TF32 on a CPU, or on a GPU that the installed package supports."""
     if device.type not in PROVIDERS:
-        raise ModelError(f"ONNX Runtime runs on the CPU and on CUDA devices here, not on {device}: use --device cpu or "
-                         "--backend torch")
+        raise ModelError(f"ONNX Runtime runs on the CPU and on CUDA devices here, not on {device}: use `device=cpu` or "
+                         "`backend=torch`")
     require(PROVIDERS[device.type], precision)
 
 
 def require(provider: str, precision: torch.dtype) -> None:
     """Raise if the installed package lacks the provider, or runs it only in another precision."""
     if precision != torch.float32:
-        raise ModelError(f"ONNX Runtime runs in float32 here, not in {name_of(precision)}: use --backend torch, "
-                         "or --precision float32")
+        raise ModelError(f"ONNX Runtime runs in float32 here, not in {name_of(precision)}: use `backend=torch`, "
+                         "or `precision=float32`")
     offered = onnxruntime.get_available_providers()
     if provider not in offered:
         raise ModelError(f"the installed onnxruntime {onnxruntime.__version__} has no {provider}, only "
                          f"{', '.join(offered)}: put onnxruntime-gpu in its place (pip uninstall onnxruntime, then pip "
-                         "install onnxruntime-gpu), or use --device cpu or --backend torch")
+                         "install onnxruntime-gpu), or use `device=cpu` or `backend=torch`")
 
 
 def open_runner(setting: Setting) -> Runner:

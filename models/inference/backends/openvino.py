@@ -21,12 +21,12 @@ def version(device: torch.device) -> str:
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
     """Raise for anything but float32 and bfloat16 on a CPU that supports them."""
     if device.type != "cpu":
-        raise ModelError(f"OpenVINO runs on the CPU here, not on {device}: use --device cpu or --backend torch")
+        raise ModelError(f"OpenVINO runs on the CPU here, not on {device}: use `device=cpu` or `backend=torch`")
     if precision not in HINTS:
         raise ModelError(f"OpenVINO runs in float32 or bfloat16 here, not in {name_of(precision)}: use "
-                         "--backend torch, or another --precision")
+                         "`backend=torch`, or another `precision`")
     if precision == torch.bfloat16 and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise ModelError("this processor has no bfloat16: use --precision float32")
+        raise ModelError("this processor has no bfloat16: use `precision=float32`")
 
 
 def open_runner(setting: Setting) -> Runner:

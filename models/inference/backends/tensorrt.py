@@ -26,13 +26,13 @@ def version(device: torch.device) -> str:
 def check(device: torch.device, precision: torch.dtype, tf32: bool) -> None:
     """Raise for anything but a CUDA device with TF32, or with float32 if the environment disables TF32."""
     if device.type != "cuda":
-        raise ModelError(f"TensorRT runs on CUDA devices, not on {device}: use --device cuda, or --backend torch")
+        raise ModelError(f"TensorRT runs on CUDA devices, not on {device}: use `device=cuda`, or `backend=torch`")
     require(TENSORRT, precision)
     # The provider has no option for it (onnxruntime issue 26029), and libraries read the variable when they load, so
     # that it cannot be set here.
     if not tf32 and os.environ.get(SWITCH) != "0":
         raise ModelError(f"TensorRT takes TF32 for float32 unless {SWITCH}=0 is set when the process starts: set it, "
-                         "or use --precision tf32, or --backend onnxruntime")
+                         "or use `precision=tf32`, or `backend=onnxruntime`")
 
 
 def open_runner(setting: Setting) -> Runner:

@@ -38,9 +38,9 @@ def open_monai(path: Path, weights: str | None, trust: bool) -> LoadedModel:
         If the bundle is incomplete, describes its network by code, or a library is missing.
     """
     if weights is not None:
-        raise ModelError(f"{path} carries its own weights: leave out --weights {weights}")
+        raise ModelError(f"{path} carries its own weights: leave out `weights={weights}`")
     if not (path / CONFIG).is_file():
-        raise ModelError(f"{path} is a bundle without {CONFIG}: tiler reads configurations in JSON (--model)")
+        raise ModelError(f"{path} is a bundle without {CONFIG}: tiler reads configurations in JSON", option="model")
     config = read_json(path / CONFIG)
     loaded = _network(config, path) if (path / STATE).is_file() else open_file(_script(path), trust)
     scaled = processing_of(config, path)
@@ -51,7 +51,7 @@ def open_monai(path: Path, weights: str | None, trust: bool) -> LoadedModel:
 
 def _script(path: Path) -> Path:
     if not (path / SCRIPT).is_file():
-        raise ModelError(f"{path} has neither {STATE} nor {SCRIPT} (--model)")
+        raise ModelError(f"{path} has neither {STATE} nor {SCRIPT}", option="model")
     return path / SCRIPT
 
 
@@ -59,12 +59,12 @@ def _network(config: Mapping[str, Any], path: Path) -> LoadedModel:
     described = need(config, "network_def", path / CONFIG)
     if not isinstance(described, Mapping):
         raise ModelError(f"{path / CONFIG} describes its network by code, {described!r}: export it as {SCRIPT}, which "
-                         "runs with --trust (--model)")
+                         "runs with `trust=True`", option="model")
     described = {key: _plain(value, config, path) for key, value in described.items()}
     target = str(described.pop("_target_", "")).removeprefix(NETS)
     if not target.isidentifier():
-        raise ModelError(f"{path / CONFIG} names the network {target!r}, which is not one of monai.networks.nets "
-                         "(--model)")
+        raise ModelError(f"{path / CONFIG} names the network {target!r}, which is not one of monai.networks.nets",
+                         option="model")
     find_network("monai", target)
     arguments = {key: value for key, value in described.items() if not key.startswith("_")}
     recipe = FactoryRecipe("monai", target, (path / STATE).resolve(), tuple(arguments.items()))
@@ -75,7 +75,7 @@ def _plain(value: Any, config: Mapping[str, Any], path: Path) -> Any:
     """A value with its references resolved; an expression would be code."""
     if isinstance(value, str) and value.startswith("$"):
         raise ModelError(f"{path / CONFIG} holds the expression {value!r}, and tiler runs no code of a bundle: write "
-                         "its value there (--model)")
+                         "its value there", option="model")
     if isinstance(value, str) and value.startswith("@"):
         return _plain(_referred(value[1:], config, path), config, path)
     if isinstance(value, list):
@@ -93,7 +93,7 @@ def _referred(name: str, config: Mapping[str, Any], path: Path) -> Any:
         elif isinstance(found, Mapping) and part in found:
             found = found[part]
         else:
-            raise ModelError(f"{path / CONFIG} refers to {name!r}, which it does not hold (--model)")
+            raise ModelError(f"{path / CONFIG} refers to {name!r}, which it does not hold", option="model")
     return found
 
 

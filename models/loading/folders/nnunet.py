@@ -49,7 +49,7 @@ class NnunetRecipe:
         members = []
         for path, sha256 in self.checkpoints:
             if file_hash(path) != sha256:
-                raise ModelError(f"{path} was changed while it was in use: start again (--model)")
+                raise ModelError(f"{path} was changed while it was in use: start again", option="model")
             network = self._network()
             load_into(network, path)
             members.append(network)
@@ -107,8 +107,8 @@ def _configuration(known: Mapping[str, Any], name: str, path: Path) -> dict[str,
     if name not in known and len(known) == 1:
         name = next(iter(known))
     if name not in known:
-        raise ModelError(f"{path} is no folder of a configuration: its name ends in __ and one of "
-                         f"{', '.join(known)} (--model)")
+        raise ModelError(f"{path} is not the folder of a configuration: the name of one ends in __ and "
+                         f"{', '.join(known)}", option="model")
     own = dict(known[name])
     parent = own.pop("inherits_from", None)
     return own if parent is None else {**_configuration(known, parent, path), **own}
@@ -118,10 +118,10 @@ def _check(plans: Mapping[str, Any], configuration: Mapping[str, Any], path: Pat
     order = list(plans.get("transpose_forward", [0, 1, 2]))
     if order != sorted(order):
         raise ModelError(f"{path} was trained with axes in the order {order}: transpose the images so that they are in "
-                         "the order of the network, which tiler does not do (--model)")
+                         "the order of the network, which tiler does not do", option="model")
     if configuration.get("previous_stage"):
         raise ModelError(f"{path} is the second network of a cascade, which is given the result of the first: tiler "
-                         "runs one network (--model)")
+                         "runs one network", option="model")
 
 
 def _classes(labels: Mapping[str, Any]) -> tuple[tuple[str, ...], Any]:
@@ -138,12 +138,12 @@ def _folds(path: Path, weights: str | None) -> tuple[tuple[Path, str], ...]:
     found = {each.name: file for each in sorted(path.glob("fold_*")) for name in reversed(CHECKPOINTS)
              if (file := each / name).is_file()}
     if not found:
-        raise ModelError(f"{path} has no fold_N/{CHECKPOINTS[0]} (--model)")
+        raise ModelError(f"{path} has no fold_N/{CHECKPOINTS[0]}", option="model")
     numbered = [name for name in found if name != "fold_all"] or list(found)
     wanted = numbered if weights is None else [name.strip() for name in weights.split(",")]
     for name in wanted:
         if name not in found:
-            raise ModelError(f"{path} has no {name}: it has {', '.join(found)} (--weights)")
+            raise ModelError(f"{path} has no {name}: it has {', '.join(found)}", option="weights")
     return tuple((found[name].resolve(), file_hash(found[name])) for name in wanted)
 
 

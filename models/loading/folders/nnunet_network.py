@@ -37,13 +37,13 @@ def _found(name: str, package: str) -> Any:
     module, _, attribute = name.rpartition(".")
     if module != package and not module.startswith(f"{package}."):
         raise ModelError(f"the plans name {name}, which is not part of {package}: networks of your own are given as "
-                         "file.py:factory (--model)")
+                         "file.py:factory", option="model")
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise ModelError(f"a folder of nnU-Net needs the package {error.name}: pip install '{INSTALL}'") from error
     except AttributeError as error:
-        raise ModelError(f"this version of {package} has no {name}: update it (--model)") from error
+        raise ModelError(f"this version of {package} has no {name}: update it", option="model") from error
 
 
 def _of_old_plans(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _of_old_plans(configuration: Mapping[str, Any]) -> dict[str, Any]:
         strides, decoder = configuration["pool_op_kernel_sizes"], configuration["n_conv_per_stage_decoder"]
     except KeyError as error:
         raise ModelError(f"the plans of nnU-Net have no {error}: they are damaged, or of a version that tiler does not "
-                         "read (--model)") from error
+                         "read", option="model") from error
     ndim = len(kernels[0])
     blocks = "n_blocks_per_stage" if "Residual" in name else "n_conv_per_stage"
     return {

@@ -62,7 +62,8 @@ def _ct(plans: Mapping[str, Any], channels: int, name: str) -> Scaled:
     found = plans.get("foreground_intensity_properties_per_channel", {})
     properties = [found.get(str(channel)) for channel in range(channels)]
     if any(each is None for each in properties):
-        raise ModelError(f"{name} states no foreground_intensity_properties_per_channel for each channel (--model)")
+        raise ModelError(f"{name} states no foreground_intensity_properties_per_channel for each channel",
+                         option="model")
     mean, std = (tuple(float(each[key]) for each in properties) for key in ("mean", "std"))
     std = tuple(max(value, 1e-8) for value in std)
     low, high = (tuple((float(each[key]) - m) / s for each, m, s in zip(properties, mean, std, strict=True))

@@ -24,16 +24,17 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {' '.join(str(error).split())} (--model)") from error
+        raise ModelError(f"cannot read {path}: {' '.join(str(error).split())}", option="model") from error
     if not isinstance(content, Mapping):
-        raise ModelError(f"{path} holds a {type(content).__name__}, an object with names is needed (--model)")
+        raise ModelError(f"{path} holds a {type(content).__name__}, an object with names is needed", option="model")
     return content
 
 
 def need(content: Mapping[str, Any], name: str, path: Path) -> Any:
     """A required value of an object."""
     if name not in content:
-        raise ModelError(f"{path} has no {name!r}: it is damaged, or of a version that tiler does not read (--model)")
+        raise ModelError(f"{path} has no {name!r}: it is damaged, or of a version that tiler does not read",
+                         option="model")
     return content[name]
 
 

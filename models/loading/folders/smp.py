@@ -28,7 +28,7 @@ def open_smp(path: Path, weights: str | None, trust: bool) -> LoadedModel:
         If the folder is incomplete, or the library is not installed.
     """
     if weights is not None:
-        raise ModelError(f"{path} carries its own weights: leave out --weights {weights}")
+        raise ModelError(f"{path} carries its own weights: leave out `weights={weights}`")
     config = dict(read_json(path / CONFIG))
     name = str(need(config, "_model_class", path / CONFIG))
     find_network("smp", name)
@@ -36,6 +36,6 @@ def open_smp(path: Path, weights: str | None, trust: bool) -> LoadedModel:
     arguments = {key: value for key, value in config.items() if not key.startswith("_")} | {"encoder_weights": None}
     file = next((path / each for each in WEIGHTS if (path / each).is_file()), None)
     if file is None:
-        raise ModelError(f"{path} has no weights: neither {' nor '.join(WEIGHTS)} (--model)")
+        raise ModelError(f"{path} has no weights: neither {' nor '.join(WEIGHTS)}", option="model")
     recipe = FactoryRecipe("smp", name, file.resolve(), tuple(arguments.items()))
     return foreign(recipe, path.name, recipe.weights, {"source": f"smp:{name}"})

@@ -28,7 +28,7 @@ def open_file(path: Path, trust: bool) -> LoadedModel:
         If the file is none of these, or is not trusted.
     """
     if path.suffix == ".safetensors":
-        raise ModelError(f"{path} holds weights, not a network: give it as --weights, with --model NAME")
+        raise ModelError(f"{path} holds weights, not a network: give it as `weights`, with the network as `model`")
     if path.suffix == ".onnx":
         file = find(path)
         return foreign(OnnxRecipe(file), path.name, None, {"source": file.sha256})
@@ -38,8 +38,8 @@ def open_file(path: Path, trust: bool) -> LoadedModel:
         return foreign(ExportedRecipe(file), path.name, None, {"source": file.sha256})
     code = [name for name in _archive(path) if "/code/" in name and name.endswith(".py")]
     if not code:
-        raise ModelError(f"{path} is a torch archive without a program (a state dict?): give it as --weights, "
-                         "with the network as --model")
+        raise ModelError(f"{path} is a torch archive without a program (a state dict?): give it as `weights`, "
+                         "with the network as `model`")
     file = _trusted(path, trust, "a TorchScript program: loading it would run its pickled objects and "
                                  f"{len(code)} source files, such as {code[0]}")
     return foreign(ScriptRecipe(file), path.name, None, {"source": file.sha256})
@@ -52,11 +52,11 @@ def _archive(path: Path) -> list[str]:
             return archive.namelist()
     except UNREADABLE as error:
         raise ModelError(f"{path} is no TorchScript or torch.export file ({error}); a Python file needs its factory: "
-                         "file.py:factory (--model)") from error
+                         "file.py:factory", option="model") from error
 
 
 def _trusted(path: Path, trust: bool, what: str) -> ModelFile:
     file = find(path)
     if not trust:
-        raise ModelError(f"{path} (sha256 {file.sha256[:12]}) is {what}; if you trust who made it, say --trust")
+        raise ModelError(f"{path} (sha256 {file.sha256[:12]}) is {what}; if you trust who made it, say `trust=True`")
     return file

@@ -32,8 +32,8 @@ class ExportedRecipe:
         except ModelError:
             raise
         except Exception as error:  # a bad archive, schema or pickle may raise any error
-            raise ModelError(f"{self.file} cannot be loaded as a torch.export program: {first_line(error)} "
-                             "(--model)") from error
+            raise ModelError(f"{self.file} cannot be loaded as a torch.export program: {first_line(error)}",
+                             option="model") from error
 
     def meta(self) -> nn.Module:
         return self.build().to("meta")
@@ -70,7 +70,8 @@ class Program(nn.Module):
         super().__init__()
         inputs = program.graph_signature.user_inputs
         if len(inputs) != 1:
-            raise ModelError(f"a torch.export program with {len(inputs)} inputs was given, one is needed (--model)")
+            raise ModelError(f"a torch.export program with {len(inputs)} inputs was given, one is needed",
+                             option="model")
         shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == inputs[0])
         self.in_channels, self.ndim = int(shape[1]), len(shape) - 2
         if program.range_constraints:

@@ -46,7 +46,7 @@ class OnnxRecipe:
         except ModelError:
             raise
         except Exception as error:  # protobuf's and the checker's own, and files of weights that lie elsewhere
-            raise ModelError(f"{self.file} is no whole ONNX file: {first_line(error)} (--model)") from error
+            raise ModelError(f"{self.file} is no whole ONNX file: {first_line(error)}", option="model") from error
         return OnnxNetwork(model, str(self.file))
 
     def meta(self) -> nn.Module:
@@ -65,7 +65,7 @@ def onnx_library() -> Any:
         import_module("onnx.reference")
         return import_module("onnx")
     except ModuleNotFoundError as error:
-        raise ModelError("ONNX files need the package onnx: pip install 'em-tiler[onnx]' (--model)") from error
+        raise ModelError("ONNX files need the package onnx: pip install 'em-tiler[onnx]'", option="model") from error
 
 
 class OnnxNetwork(nn.Module):
@@ -93,12 +93,12 @@ class OnnxNetwork(nn.Module):
         inputs = [each.name for each in graph.input if each.name not in constants]
         if len(inputs) != 1 or len(graph.output) != 1:
             raise ModelError(f"{name} has {len(inputs)} inputs and {len(graph.output)} outputs, one of each is "
-                             "needed (--model)")
+                             "needed", option="model")
         self.image, self.result = inputs[0], graph.output[0].name
         shape = shapes.get(self.image, ())
         if len(shape) not in INPUT_RANKS or not isinstance(shape[1], int):
             raise ModelError(f"{name} takes an input of shape {list(shape)}, (n, channels, [z], y, x) with a known "
-                             "number of channels is needed (--model)")
+                             "number of channels is needed", option="model")
         self.in_channels, self.ndim = shape[1], len(shape) - 2
         self.constants = constants
         opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
@@ -138,7 +138,7 @@ class Operator(nn.Module):
         super().__init__()
         if node.op_type not in OPERATORS and node.op_type not in HOST_ONLY:
             raise ModelError(f"{name} has the operator {node.op_type}, which tiler does not read: give the network "
-                             "as TorchScript or as a factory (--model)")
+                             "as TorchScript or as a factory", option="model")
         onnx = import_module("onnx")
         self.original_name = node.op_type  # from which the probe reads the type of a layer
         self.inputs, self.outputs = list(node.input), list(node.output)
@@ -158,7 +158,7 @@ class Operator(nn.Module):
             return self.host({name: value for name, value in zip(self.inputs, given, strict=True) if name})
         if self.original_name not in OPERATORS:
             raise ModelError(f"{self.original_name} of values of the image is not understood: give the network as "
-                             "TorchScript or as a factory (--model)")
+                             "TorchScript or as a factory", option="model")
         if self.original_name in WEIGHTED:  # weights that the graph computes
             image = next(value for value in given if isinstance(value, torch.Tensor))
             given = [value if value is None else like(value, image) for value in given]

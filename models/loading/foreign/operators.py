@@ -35,7 +35,7 @@ def operator(*names: str) -> Callable[[Function], Function]:
 
 def not_read(what: str) -> ModelError:
     return ModelError(f"the ONNX file has {what}, which tiler does not read: give the network as TorchScript, or as "
-                      "a factory (--model)")
+                      "a factory", option="model")
 
 
 def like(value: Any, x: torch.Tensor) -> torch.Tensor:

@@ -40,20 +40,20 @@ class Contents:
             If it lies outside the package, is missing, or its hash differs from the yaml's.
         """
         if leads_out(name):
-            raise ModelError(f"{self.root} is refused: its {self.yaml} names {name!r}, which leads out of the package "
-                             "(--model)")
+            raise ModelError(f"{self.root} is refused: its {self.yaml} names {name!r}, which leads out of the package",
+                             option="model")
         beside = str(PurePosixPath(self.yaml).parent / name)
         found = find(self.root, beside) if self.zipped else find(self._inside(beside))
         if sha256 is not None and found.sha256 != sha256:
             raise ModelError(f"{found} has sha256 {found.sha256[:12]}, {self.yaml} says {str(sha256)[:12]}: the "
-                             "package is damaged or was changed, fetch it again (--model)")
+                             "package is damaged or was changed, fetch it again", option="model")
         return found
 
     def _inside(self, name: str) -> Path:
         """A path below the folder, with links resolved."""
         path = (self.root / name).resolve()
         if not path.is_relative_to(self.root.resolve()):
-            raise ModelError(f"{self.root} is refused: {name} is a link that leads out of the package (--model)")
+            raise ModelError(f"{self.root} is refused: {name} is a link that leads out of the package", option="model")
         return path
 
 
@@ -73,7 +73,7 @@ def open_contents(path: Path) -> Contents:
         with opened_zip(path) as archive:
             return Contents(path, _description(archive.namelist(), path), zipped=True)
     except UNREADABLE as error:
-        raise ModelError(f"{path} is no whole zip: {error} (--model)") from error
+        raise ModelError(f"{path} is no whole zip: {error}", option="model") from error
 
 
 def _description(names: list[str], path: Path) -> str:
@@ -82,4 +82,8 @@ def _description(names: list[str], path: Path) -> str:
         last = PurePosixPath(name).name
         if last in NAMES or last.endswith(SUFFIXES):
             return name
-    raise ModelError(f"{path} holds no {NAMES[0]}, so it is no BioImage.IO package (--model)")
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder without a network: a BioImage.IO package holds {NAMES[0]}, results of "
+                         "nnU-Net plans.json, networks of segmentation_models_pytorch config.json, a MONAI bundle the "
+                         "folders configs and models", option="model")
+    raise ModelError(f"{path} holds no {NAMES[0]}, so it is no BioImage.IO package", option="model")

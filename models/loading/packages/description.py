@@ -97,7 +97,7 @@ def describe(contents: Contents) -> Description:
     described = _validated(content, contents)
     if len(described.inputs) != 1 or len(described.outputs) != 1:
         raise ModelError(f"{described.name} has {len(described.inputs)} inputs and {len(described.outputs)} outputs, "
-                         "tiler runs networks with one of each (--model)")
+                         "tiler runs networks with one of each", option="model")
     given, made = described.inputs[0], described.outputs[0]
     ids = [str(axis.id) for axis in given.axes if axis.type == "space"]
     before, measured = preprocessing(given.preprocessing, (*ids, "channel"))
@@ -110,19 +110,19 @@ def describe(contents: Contents) -> Description:
 def _parsed(contents: Contents) -> Mapping[str, Any]:
     text = contents.file(contents.yaml.rpartition("/")[2]).read()
     if len(text) > LARGEST_YAML:
-        raise ModelError(f"{contents.yaml} of {contents.root} has {len(text)} bytes, which no description needs "
-                         "(--model)")
+        raise ModelError(f"{contents.yaml} of {contents.root} has {len(text)} bytes, which no description needs",
+                         option="model")
     yaml = library("ruyaml").YAML(typ="safe")
     try:
         content = yaml.load(text)
     except Exception as error:  # each part of a YAML parser raises its own errors
-        raise ModelError(f"{contents.yaml} of {contents.root} is no YAML: {' '.join(str(error).split())[:200]} "
-                         "(--model)") from error
+        raise ModelError(f"{contents.yaml} of {contents.root} is no YAML: {' '.join(str(error).split())[:200]}",
+                         option="model") from error
     if not _bounded(content):
         raise ModelError(f"{contents.yaml} of {contents.root} has more than {MOST_NODES} values once its aliases are "
-                         "followed, which no description needs (--model)")
+                         "followed, which no description needs", option="model")
     if not isinstance(content, dict) or content.get("type", "model") != "model" or "weights" not in content:
-        raise ModelError(f"{contents.yaml} of {contents.root} describes no model (--model)")
+        raise ModelError(f"{contents.yaml} of {contents.root} describes no model", option="model")
     return content
 
 
@@ -149,7 +149,7 @@ def _validated(content: Mapping[str, Any], contents: Contents) -> Any:
         first = next(error for detail in described.validation_summary.details for error in detail.errors)
         where = ".".join(map(str, first.loc)) or "it"
         raise ModelError(f"{contents.yaml} of {contents.root} is not valid: {where}: "
-                         f"{' '.join(first.msg.split())[:200]} (--model)")
+                         f"{' '.join(first.msg.split())[:200]}", option="model")
     return described
 
 
@@ -165,8 +165,8 @@ def library(name: str) -> Any:
         with quiet():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ModelError(f"BioImage.IO packages need {error.name}: pip install 'em-tiler[bioimageio]' "
-                         "(--model)") from error
+        raise ModelError(f"BioImage.IO packages need {error.name}: pip install 'em-tiler[bioimageio]'",
+                         option="model") from error
 
 
 @contextmanager
@@ -186,13 +186,13 @@ def _tensor(described: Any) -> Tensor:
     for axis in described.axes:
         if axis.type not in ("batch", "channel", "space"):
             raise ModelError(f"the package has an axis {axis.id} of type {axis.type}, tiler knows batch, channel and "
-                             "space (--model)")
+                             "space", option="model")
         letters += str(axis.id) if axis.type == "space" else axis.type[0]
         if axis.type == "channel":
             channels = tuple(str(name) for name in axis.channel_names)
     tensor = Tensor(letters, channels)
     if tensor.ndim not in (2, 3) or not {"y", "x"} <= set(letters):
-        raise ModelError(f"the package has the axes {letters!r}, tiler runs networks of (z), y and x (--model)")
+        raise ModelError(f"the package has the axes {letters!r}, tiler runs networks of (z), y and x", option="model")
     return tensor
 
 

@@ -62,7 +62,7 @@ def _chosen(described: Description, contents: Contents, wanted: str | None, trus
     formats = {each.format: each for each in described.weights}
     if wanted is not None and wanted not in formats:
         raise ModelError(f"{described.name} has weights in {', '.join(formats) or 'no format that tiler reads'}, "
-                         f"--weights {wanted} is none of them")
+                         f"`weights={wanted}` is none of them")
     asked = (wanted,) if wanted is not None else FORMATS
     safe = first_of([name for name in asked if trust or name in HARMLESS], described.weights)
     if safe is not None:
@@ -72,8 +72,8 @@ def _chosen(described: Description, contents: Contents, wanted: str | None, trus
         elsewhere = ", ".join(each.source for each in described.weights if not each.local)
         raise ModelError(f"{contents.root} comes without weights that tiler reads"
                          f"{f' (it names {elsewhere}, and tiler fetches nothing)' if elsewhere else ''}: put "
-                         "torchscript, onnx or pytorch_state_dict weights into the package (--model)")
-    raise ModelError(f"{described.name}: {_danger(barred, contents)}; if you trust who made it, say --trust")
+                         "torchscript, onnx or pytorch_state_dict weights into the package", option="model")
+    raise ModelError(f"{described.name}: {_danger(barred, contents)}; if you trust who made it, say `trust=True`")
 
 
 def _danger(chosen: Weights, contents: Contents) -> str:

@@ -40,7 +40,7 @@ def preprocessing(described: Sequence[Any], axes: Sequence[str]) -> tuple[tuple[
             continue
         if measured is not None:
             raise ModelError(f"the package scales by statistics twice, the second time by {each.id}: tiler takes those "
-                             "of its input alone (--model)")
+                             "of its input alone", option="model")
         measured = _measured(each, axes, _gain(each.id, steps))
         steps = []
     return tuple(steps), measured
@@ -57,7 +57,7 @@ def postprocessing(described: Sequence[Any]) -> tuple[tuple[Step, ...], Head | N
     for each in described:
         if each.id in MEASURES:
             raise ModelError(f"the package applies {each.id} to the whole output, which tiler cannot do block by "
-                             "block: use a package without it (--model)")
+                             "block: use a package without it", option="model")
     steps = tuple(step for each in described for step in _step(each))
     if len(steps) == 1 and steps[0].kind in ("sigmoid", "softmax"):
         return (), steps[0].kind  # type: ignore[return-value]
@@ -70,7 +70,7 @@ def _measured(described: Any, axes: Sequence[str], gain: Values) -> Measured:
     *space, channel = axes
     if chosen is not None and not set(space) <= chosen:
         raise ModelError(f"the package applies {described.id} over {sorted(chosen)} alone: statistics of all axes in "
-                         f"space, {space}, are needed (--model)")
+                         f"space, {space}, are needed", option="model")
     percentiles = MEASURES[described.id](kwargs)
     joint = chosen is None or channel in chosen
     return Measured(percentiles, tuple(kwargs.eps / each for each in gain), joint,
@@ -80,7 +80,7 @@ def _measured(described: Any, axes: Sequence[str], gain: Values) -> Measured:
 def _percentiles(kwargs: Any) -> tuple[float, float]:
     if kwargs.reference_tensor is not None:
         raise ModelError(f"the package scales by statistics of the tensor {kwargs.reference_tensor}: tiler takes those "
-                         "of its input alone (--model)")
+                         "of its input alone", option="model")
     return float(kwargs.min_percentile), float(kwargs.max_percentile)
 
 
@@ -97,12 +97,12 @@ def _gain(name: str, steps: Sequence[Step]) -> Values:
         given = dict(step.arguments)
         if step.kind not in ("linear", "standard"):
             raise ModelError(f"the package applies {name} after {step.kind}: tiler takes statistics of its input "
-                             "alone (--model)")
+                             "alone", option="model")
         factors = given["gain"] if step.kind == "linear" else tuple(1 / std for std in given["std"])
         length = max(len(gain), len(factors))
         gain = tuple(a * b for a, b in zip(_of(gain, length), _of(factors, length), strict=True))
     if min(gain) <= 0:
-        raise ModelError(f"the package turns grey values around before {name}, which tiler cannot undo (--model)")
+        raise ModelError(f"the package turns grey values around before {name}, which tiler cannot undo", option="model")
     return gain
 
 
@@ -114,11 +114,12 @@ def _step(described: Any) -> list[Step]:
     """At most one step."""
     if described.id not in STEPS:
         raise ModelError(f"the package applies {described.id}, which tiler does not know: it knows "
-                         f"{', '.join([*STEPS, *MEASURES])} (--model)")
+                         f"{', '.join([*STEPS, *MEASURES])}", option="model")
     kwargs = getattr(described, "kwargs", None)
     axis = getattr(kwargs, "axis", None)
     if axis is not None and str(axis) not in ("channel", "c"):
-        raise ModelError(f"the package applies {described.id} along {axis}: tiler does so along channels (--model)")
+        raise ModelError(f"the package applies {described.id} along {axis}: tiler does so along channels",
+                         option="model")
     return STEPS[described.id](kwargs)
 
 
@@ -138,7 +139,7 @@ def _standard(kwargs: Any) -> list[Step]:
 
 def _clip(kwargs: Any) -> list[Step]:
     if kwargs.min_percentile is not None or kwargs.max_percentile is not None:
-        raise ModelError("the package clips at percentiles, tiler clips at values (--model)")
+        raise ModelError("the package clips at percentiles, tiler clips at values", option="model")
     bounds = [None if bound is None or math.isinf(bound) else float(bound) for bound in (kwargs.min, kwargs.max)]
     return [Step("clip", tuple(zip(("low", "high"), bounds, strict=True)))]
 
@@ -148,8 +149,8 @@ def _cast(kwargs: Any) -> list[Step]:
     if kwargs.dtype in ("float32", "float64"):
         return []
     if kwargs.dtype not in WHOLE_TYPES:
-        raise ModelError(f"the package casts to {kwargs.dtype}: tiler casts to floats and integers of up to 32 bits "
-                         "(--model)")
+        raise ModelError(f"the package casts to {kwargs.dtype}: tiler casts to floats and integers of up to 32 bits",
+                         option="model")
     return [Step("whole", (("dtype", kwargs.dtype),))]
 
 

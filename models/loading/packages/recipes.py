@@ -51,10 +51,10 @@ class Architecture:
         """
         made: Callable[..., Any] | None = getattr(self._module(), self.callable, None)
         if made is None:
-            raise ModelError(f"{self.source} has no {self.callable!r}, which the package names (--model)")
+            raise ModelError(f"{self.source} has no {self.callable!r}, which the package names", option="model")
         network = guarded(f"{self} raised", lambda: made(**dict(self.arguments)))
         if not isinstance(network, nn.Module):
-            raise ModelError(f"{self} gives a {type(network).__name__}, a torch.nn.Module is needed (--model)")
+            raise ModelError(f"{self} gives a {type(network).__name__}, a torch.nn.Module is needed", option="model")
         return network
 
     def _module(self) -> ModuleType:
@@ -79,7 +79,8 @@ class StateDictRecipe:
         try:
             network.load_state_dict(read_tensors(self.file), strict=self.strict)
         except (RuntimeError, TypeError, AttributeError) as error:
-            raise ModelError(f"{self.file} does not fit {self.architecture}: {first_line(error)} (--model)") from error
+            raise ModelError(f"{self.file} does not fit {self.architecture}: {first_line(error)}",
+                             option="model") from error
         return network
 
     def meta(self) -> nn.Module:
@@ -105,8 +106,8 @@ def read_tensors(file: ModelFile) -> Any:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (*UNREADABLE, pickle.UnpicklingError, LookupError, AttributeError, TypeError, AssertionError) as error:
         raise ModelError(f"{file} is refused: it holds more than tensors, and loading that could run code "
-                         f"({first_line(error)[:100]}): convert it to safetensors where you trust it "
-                         "(--model)") from error
+                         f"({first_line(error)[:100]}): convert it to safetensors where you trust it",
+                         option="model") from error
 
 
 def _safetensors(file: ModelFile, content: bytes) -> Any:
@@ -117,7 +118,7 @@ def _safetensors(file: ModelFile, content: bytes) -> Any:
         return load(content)
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{file} is no whole safetensors file ({first_line(error)[:100]}): it may be truncated, fetch "
-                         "it again (--model)") from error
+                         "it again", option="model") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class Ordered(nn.Module):
         kept = [self.usual.index(axis) for axis in self.given]
         missing = tuple(at for at, axis in enumerate(self.usual) if axis not in self.given)
         if any(x.shape[at] != 1 for at in missing):
-            raise ModelError(f"the package's network takes the axes {self.given}, one input at a time: use --batch 1")
+            raise ModelError(f"the package's network takes the axes {self.given}, one input at a time: use `batch=1`")
         y = self.network(x.permute(*kept, *missing).flatten(len(kept) - 1) if missing else x.permute(kept))
         for axis in self.usual:
             if axis not in self.made:

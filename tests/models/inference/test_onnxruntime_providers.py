@@ -115,8 +115,8 @@ def test_a_package_without_the_provider_is_one_line_with_what_to_install(offerin
 
 
 @pytest.mark.parametrize(("backend", "device", "message"), [
-    ("onnxruntime", "mps", "on the CPU and on CUDA devices here, not on mps.*--device cpu"),
-    ("onnxruntime:tensorrt", "cpu", "TensorRT runs on CUDA devices, not on cpu.*--device cuda"),
+    ("onnxruntime", "mps", "on the CPU and on CUDA devices here, not on mps.*device=.cpu"),
+    ("onnxruntime:tensorrt", "cpu", "TensorRT runs on CUDA devices, not on cpu.*device=.cuda"),
 ])
 def test_other_devices_are_refused(offering, backend, device, message):
     offering(TENSORRT, CUDA, CPU)
@@ -128,7 +128,7 @@ def test_tensorrt_takes_tf32_for_float32_unless_the_process_was_told_not_to(offe
     offering(TENSORRT, CUDA, CPU)
     check = open_backend("onnxruntime:tensorrt").check
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    with pytest.raises(ModelError, match=r"NVIDIA_TF32_OVERRIDE=0.*--precision tf32, or --backend onnxruntime"):
+    with pytest.raises(ModelError, match=r"NVIDIA_TF32_OVERRIDE=0.*precision=.tf32, or backend=.onnxruntime"):
         check(SECOND, torch.float32, False)
     check(SECOND, torch.float32, True)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")

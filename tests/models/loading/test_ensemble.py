@@ -89,7 +89,7 @@ def test_an_ensemble_of_a_network_of_ones_own_is_proved_and_run(tmp_path):
     single = [tiler.segment(IMAGE, model, weights=file, head="softmax") for file in weights]
     np.testing.assert_allclose(tiler.segment(IMAGE, model, weights=weights, head="softmax"), np.mean(single, axis=0),
                                rtol=0, atol=1e-6)
-    with pytest.raises(ModelError, match="say --head"):
+    with pytest.raises(ModelError, match="say head="):
         tiler.plan(IMAGE, model, weights=weights)
 
 

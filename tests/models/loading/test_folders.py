@@ -121,7 +121,7 @@ def test_several_folds_are_averaged_before_the_head_as_nnunet_does(tmp_path):
         alone = network(1)(x).softmax(1)[0].numpy()
     assert np.abs(found - expected).max() < 1e-5
     assert np.abs(np.asarray(tiler.segment(GREY, path, weights="fold_1", **CPU)) - alone).max() < 1e-5
-    with pytest.raises(ModelError, match=r"no fold_4: it has fold_0, fold_1, fold_all.*--weights"):
+    with pytest.raises(ModelError, match=r"no fold_4: it has fold_0, fold_1, fold_all.*weights="):
         load_model(path, "fold_4")
 
 

@@ -51,7 +51,7 @@ def refusal(*args, **kwargs) -> str:
     with pytest.raises(ModelError) as caught:
         load_model(*args, **kwargs)
     assert "\n" not in str(caught.value)
-    assert "--" in str(caught.value) or "=)" in str(caught.value), "it names the option to change"
+    assert "=" in str(caught.value) or "--" in str(caught.value), "it names the option to change"
     return str(caught.value)
 
 
@@ -172,7 +172,7 @@ def test_module_instance_is_copied_and_left_alone():
 def test_script_runs_only_where_it_is_trusted(script, monkeypatch):
     monkeypatch.setattr(torch.jit, "load", lambda *args, **kwargs: pytest.fail("it was loaded"))
     message = refusal(script)
-    assert "--trust" in message
+    assert "trust=" in message
     assert "code/__torch__" in message
 
 
@@ -188,7 +188,7 @@ def test_other_files_as_models_are_refused(tmp_path, source):
     torch.save({"a": torch.zeros(1)}, tmp_path / "state.pt")
     assert "without a program" in refusal(tmp_path / "state.pt", trust=True)
     (tmp_path / "w.safetensors").write_bytes(b"x")
-    assert "--weights" in refusal(tmp_path / "w.safetensors")
+    assert "weights=" in refusal(tmp_path / "w.safetensors")
 
 
 def test_input_from_attributes_where_there_is_no_convolution():

@@ -85,7 +85,7 @@ def test_a_harmful_pickle(tmp_path, canary, save, trust):
         (tmp_path / name).write_bytes(content)
         refusal(tmp_path / name, trust=trust)
     message = refusal(package_of_values(tmp_path / "pack", content), trust=trust)
-    assert ("more than tensors" if trust else "--trust") in message
+    assert ("more than tensors" if trust else "trust=") in message
 
 
 def test_a_harmful_pickle_in_an_exported_program(tmp_path, canary):
@@ -93,7 +93,7 @@ def test_a_harmful_pickle_in_an_exported_program(tmp_path, canary):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/data/sample_inputs/model.pt", torch_saved(Harmful(canary)))
     message = refusal(path)
-    assert "--trust" in message
+    assert "trust=" in message
     assert sha(path.read_bytes())[:12] in message
 
 
@@ -107,14 +107,14 @@ def test_a_torchscript_file(tmp_path, monkeypatch):
         message = refusal(path)
         assert name in message
         assert sha(content)[:12] in message
-        assert "--trust" in message
+        assert "trust=" in message
 
 
 def test_the_code_of_a_package(tmp_path, canary):
     code = CODE.format(before=f"import os; os.mkdir({str(canary)!r})").encode()
     folder = package_of_values(tmp_path / "pack", state_of(small()), code)
     message = refusal(folder)
-    for part in ("Small", "code.py", sha(code)[:12], "would run", "--trust"):
+    for part in ("Small", "code.py", sha(code)[:12], "would run", "trust="):
         assert part in message
     (folder / "code.py").write_bytes(code + b"# changed")
     assert "damaged or was changed" in refusal(folder, trust=True)

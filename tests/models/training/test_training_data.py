@@ -99,7 +99,7 @@ def test_split_takes_the_range_out():
 
 @pytest.mark.parametrize("wrong", [(3, 6), (2, 2), (4, 2), (-1, 2), (0, 5)])
 def test_ranges_that_cannot_be_held_out_are_refused(wrong):
-    with pytest.raises(PlanError, match="--validate"):
+    with pytest.raises(PlanError, match="validate="):
         split(list("abcde"), wrong)
 
 

@@ -226,9 +226,9 @@ def test_bundled_weights_are_begun_with_by_name():
 
 def test_weights_of_another_network_are_no_beginning(mine):
     save_file({"0.weight": torch.zeros(4, 1, 3, 3), "other": torch.zeros(9)}, "x.safetensors")
-    with pytest.raises(WeightsError, match=r"are not weights of the model .*\(--init\)"):
+    with pytest.raises(WeightsError, match=r"are not weights of the model .*\(init=\)"):
         run("w.safetensors", "planar", init="x.safetensors")
-    with pytest.raises(WeightsError, match=r"unetpp has no bundled weights.*\(--init\)"):
+    with pytest.raises(WeightsError, match=r"unetpp has no bundled weights.*\(init=\)"):
         run("w.safetensors", "planar", init="unetpp")
 
 
@@ -244,15 +244,15 @@ def test_frozen_parts_stay_as_they_are(mine):
 @pytest.mark.parametrize(("model", "options", "error", "says"), [
     ("planar", {"base": 4}, ModelError, "planar raised TypeError.* unexpected keyword argument 'base'"),
     ("two_channels", {}, ModelError, "mine.py:two_channels takes 2 channels, the images have 1"),
-    ("three", {}, PlanError, r"gives 3 channels, tiler's losses are for 1 .*--loss file.py:function"),
+    ("three", {}, PlanError, r"gives 3 channels, tiler's losses are for 1 .*loss=.file.py:function"),
     ("planar", {"loss": "bce-dice"}, PlanError, "gives 2 channels, the loss bce-dice needs 1"),
-    ("planar", {"loss": "mine.py:none"}, ModelError, r"mine.py has no function 'none' \(--loss\)"),
-    ("planar", {"loss": "none.py:f"}, ModelError, r"there is no file .*none.py \(--loss\)"),
-    ("planar", {"loss": "mine.py:broken"}, ModelError, r"mine.py:broken raised ValueError: no such thing \(--loss\)"),
+    ("planar", {"loss": "mine.py:none"}, ModelError, r"mine.py has no function 'none' \(loss=\)"),
+    ("planar", {"loss": "none.py:f"}, ModelError, r"there is no file .*none.py \(loss=\)"),
+    ("planar", {"loss": "mine.py:broken"}, ModelError, r"mine.py:broken raised ValueError: no such thing \(loss=\)"),
     ("planar", {"loss": "mine.py:pixelwise"}, ModelError, r"pixelwise returns a tensor \(2, 24, 24\), a loss is one"),
-    ("planar", {"augment": "mine.py:cropped"}, ModelError, r"must return image, classes and weights .*--augment"),
+    ("planar", {"augment": "mine.py:cropped"}, ModelError, r"must return image, classes and weights .*augment="),
     ("planar", {"augment": "mine.py"}, PlanError, "file.py:function, got 'mine.py'"),
-    ("planar", {"freeze": ("enc",)}, PlanError, r"no parameter's name begins with 'enc': there are 0, 1.*--freeze"),
+    ("planar", {"freeze": ("enc",)}, PlanError, r"no parameter's name begins with 'enc': there are 0, 1.*freeze="),
     ("planar", {"freeze": ("0", "1", "4", "5", "8", "9")}, PlanError, "every parameter of the network is frozen"),
     ("planar", {"normalise": "volume"}, PlanError, "MEAN,STD or none, got 'volume'"),
     ("volume", {"changes": {"tile": 25}}, GeometryError, "tile 25 x 25 x 25 does not .* are .*24 x 24 and .*26 x 26"),

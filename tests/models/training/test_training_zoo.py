@@ -112,23 +112,23 @@ def test_a_finer_network_begins_with_a_coarser_one(tmp_path):
     one, other = load_file(coarse), load_file(fine)
     assert all(torch.allclose(one[key], other[key], rtol=0, atol=1e-20) for key in one if key != "last.weight")
     assert other["score_finer.0.weight"].abs().max() < 1e-20
-    with pytest.raises(WeightsError, match=r"does not fit the network .*\(--init\)"):
+    with pytest.raises(WeightsError, match=r"does not fit the network .*\(init=\)"):
         train(IMAGES, LABELS, tmp_path / "c.safetensors", init=coarse, **small("fcn16s", base=2))
 
 
 def test_weights_to_begin_with_are_named_by_their_own_option(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"PK\x03\x04 a pickle")
     for name in ("bad", "none"):
-        with pytest.raises(WeightsError, match=r"\(--init\)") as caught:
+        with pytest.raises(WeightsError, match=r"\(init=\)") as caught:
             train(IMAGES, LABELS, tmp_path / "w.safetensors", init=tmp_path / f"{name}.safetensors", **small("unetpp"))
-        assert "--weights" not in str(caught.value)
+        assert "weights=" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "options", "error", "says"), [
     ("gain-resnet50", {"changes": {"loss": "cross-entropy"}}, PlanError, "not trained by cross-entropy: .* guided-att"),
     ("unetpp", {"changes": {"loss": "guided-attention"}}, PlanError, "for classifiers of whole .* its own is bce-dice"),
-    ("own.py:net", {}, ModelError, r"there is no file .*own.py \(--model\)"),
-    ("unetpp", {"arguments": {"rates": [1]}}, ModelError, r"unetpp has no rates: it has in_channels, .*--model-arg"),
+    ("own.py:net", {}, ModelError, r"there is no file .*own.py \(model=\)"),
+    ("unetpp", {"arguments": {"rates": [1]}}, ModelError, r"unetpp has no rates: it has in_channels, .*arguments="),
     ("fcn8s", {"depth": 3}, ModelError, "fcn8s has no depth"),
     ("unetpp", {"arguments": {"classes": 2}}, ModelError, "classes of unetpp cannot be 2, the loss bce-dice needs 1"),
     ("esfpnet-t", {"arguments": {"in_channels": 3}}, ModelError, "the images have 1"),

@@ -54,7 +54,7 @@ def test_bundled_weights_are_found_by_name(tmp_path, monkeypatch):
 
 
 def test_unknown_weights_are_one_line_with_what_is_bundled():
-    with pytest.raises(WeightsError, match=r"no weights 'unet-isbi': bundled are .*unet-isbi2012.*\(--weights\)"):
+    with pytest.raises(WeightsError, match=r"no weights 'unet-isbi': bundled are .*unet-isbi2012.*\(weights=\)"):
         models.load_model("unet", "unet-isbi")
     with pytest.raises(WeightsError, match=r"cannot read weights .*unet-isbi\.safetensors"):
         models.load_model("unet", "unet-isbi.safetensors")

@@ -20,17 +20,21 @@ class InputKeywords(TypedDict, total=False):
     """Input options as the user may give them; each one may be left out."""
 
     axes: Annotated[str, Option(
-        group="Input", parse=Text(), metavar="AXES", example="tyx", help="Names of the input's axes.",
+        group="Input", parse=Text(), metavar="AXES", example="tyx", brief="names of the axes, for example tyx",
+        help="Names of the input's axes.",
         otherwise="as the file says")]
     channel: Annotated[str | int | Sequence[int | str], Option(
-        group="Input", parse=Items(), metavar="N[,N]", example="0,2", help="Channels to use.", otherwise="all")]
+        group="Input", parse=Items(), metavar="N[,N]", example="0,2", brief="channels to use, for example 0,2",
+        help="Channels to use.", otherwise="all")]
     roi: Annotated[str | Box | Sequence[slice] | Region, Option(
         group="Input", parse=parse_roi, metavar="Z,Y,X", example="0:5,100:600,50:450",
+        brief="region, for example 0:5,100:600,50:450",
         help="Region to segment, which equals that region of the whole result: voxels (negative ones from the end) or "
              "coordinates such as z=0:2um,y=100nm:5um; @1 counts voxels of level 1; t=3 chooses a time point.",
         otherwise="the whole volume")]
     mask: Annotated[Any, Option(
         group="Input", parse=Volume(), metavar="FILE", example="tissue.tif", of_output=True,
+        brief="segment only where this volume is not 0",
         help="Segment only where this volume is not 0, write 0 elsewhere, and skip blocks that are 0 throughout. It "
              "may be coarser: it is placed by scale and offset where both have units, else by its size.",
         otherwise="everything is segmented")]

@@ -24,6 +24,7 @@ class ModelKeywords(TypedDict, total=False):
 
     weights: Annotated[str | os.PathLike[str] | Sequence[str | os.PathLike[str]], Option(
         group="Model", parse=Files(), short="-w", metavar="FILE[,FILE]", of_model=True,
+        brief="weights of your own, for example mine.safetensors",
         help="Weights as a safetensors, .pth, .pt or .ckpt file; several files or a folder of them are an ensemble. "
              "For a BioImage.IO package: onnx, torchscript or pytorch_state_dict.",
         otherwise="the weights that belong to the model")]
@@ -44,9 +45,11 @@ class ModelKeywords(TypedDict, total=False):
         help="Function that follows the last layer.", otherwise="the one that belongs to the model")]
     average: Annotated[Average, Option(
         group="Model", parse=Choice(Average), default="none", of_model=True,
+        brief="over flips and rotations, for example d4",
         help="Average over flips and rotations. rot7 resamples and needs one tile that covers the slice.")]
     tiling: Annotated[Tiling, Option(
         group="Model", parse=Choice(Tiling), of_model=True,
+        brief="exact, or blend or whole as other programs do",
         help="exact gives the values of one pass over the whole input; blend averages overlapping windows, an "
              "approximation; whole is one plain pass over each input.",
         otherwise="exact, and whole for classifiers")]
@@ -63,6 +66,7 @@ class ModelKeywords(TypedDict, total=False):
         otherwise="the border that belongs to the model")]
     normalise: Annotated[str, Option(
         group="Model", parse=parse_rule, default="weights", metavar="RULE", example="volume:1,99", of_model=True,
+        brief="of grey values: weights, volume or MEAN,STD",
         help="Normalisation of grey values: weights (as stored with the weights), volume (mean and deviation of the "
              "whole volume), volume:LOW,HIGH (percentiles, of integers up to 16 bits) or MEAN,STD.")]
 

@@ -18,7 +18,8 @@ class ObjectsKeywords(TypedDict, total=False):
     """Object options as the user may give them; each one may be left out."""
 
     min_size: Annotated[int, Option(
-        group="Objects", parse=Whole(0), default=0, of_output=True, help="Size of the smallest instance in voxels.")]
+        group="Objects", parse=Whole(0), default=0, of_output=True, brief="smallest object in voxels, for example 30",
+        help="Size of the smallest instance in voxels.")]
     connectivity: Annotated[int, Option(
         group="Objects", parse=Among((4, 8, 6, 18, 26)), of_output=True,
         help="Voxels that touch: 4 or 8 in the same section, so that each section has instances of its own; 6, 18 or "
@@ -26,6 +27,7 @@ class ObjectsKeywords(TypedDict, total=False):
         otherwise="6 for networks of volumes, 4 for networks of slices")]
     threshold: Annotated[float, Option(
         group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True, of_model=True,
+        brief="probability of an object, for example 0.6",
         help="Instances, or a mask, are where the probability is above this, of the second of two classes or of "
              "the one in `classes`.",
         otherwise="where a class other than the first is the most likely one")]
@@ -34,6 +36,7 @@ class ObjectsKeywords(TypedDict, total=False):
         help="Fill background that has no way to the border of its section, or of the volume.")]
     split: Annotated[Split, Option(
         group="Objects", parse=Choice(Split), default="none", of_output=True, of_model=True,
+        brief="watershed splits objects that touch",
         help="Split instances that touch: watershed floods each from its seeds.")]
     seeds: Annotated[Seeds, Option(
         group="Objects", parse=Choice(Seeds), default="distance", of_output=True, of_model=True,
@@ -51,6 +54,7 @@ class ObjectsKeywords(TypedDict, total=False):
         help="Voxels along x by which instances grow into the background around them.")]
     link: Annotated[float, Option(
         group="Objects", parse=Real(0, 1), metavar="OVERLAP", example="0.25", of_output=True,
+        brief="join sections that overlap, for example 0.25",
         help="Join instances of a section and the next that overlap each other most, from this intersection over "
              "union on. Needs 4 or 8 as connectivity.",
         otherwise="sections stay apart")]

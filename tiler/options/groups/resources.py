@@ -31,12 +31,15 @@ class ResourcesKeywords(TypedDict, total=False):
         help="Number of tiles that go through the model at once.")]
     memory: Annotated[int | str | AutoType, Option(
         group="Resources", parse=Bytes(), default="auto", metavar="SIZE", example="8GiB", free=True,
+        brief="memory to use, for example 8GiB",
         help="Memory that the run may take; auto is half of what is available.")]
     workers: Annotated[int | str, Option(
         group="Resources", parse=Whole(1), default=2, metavar="N", example="4", free=True, of_output=True,
+        brief="threads that read and write, for example 4",
         help="Threads that read ahead, and as many that write behind; processes of dask.")]
     executor: Annotated[ExecutorName | Executor, Option(
         group="Resources", parse=ChoiceOrExecutor(Choice(ExecutorName)), default="threads", free=True, of_output=True,
+        brief="dask runs blocks in several processes",
         help="What runs the blocks; dask uses several processes or machines and writes to a file.")]
     scheduler: Annotated[str, Option(
         group="Resources", parse=Text(), metavar="ADDRESS", example="tcp://10.0.0.1:8786", free=True, of_output=True,
@@ -47,12 +50,14 @@ class ResourcesKeywords(TypedDict, total=False):
         help="Time the network for a few seconds where there is much to do, and remember the result.")]
     device: Annotated[str, Option(
         group="Resources", parse=Text(), default="auto", metavar="NAME", example="cuda:0,cuda:1", of_model=True,
+        brief="auto, cpu, cuda, cuda:1 or mps",
         help="auto, cpu, cuda, cuda:1 or mps; several GPUs share the blocks.")]
     precision: Annotated[Precision, Option(
         group="Resources", parse=Choice(Precision), default="float32", of_model=True,
         help="Precision of the network; tf32 needs a CUDA device.")]
     backend: Annotated[Backend, Option(
         group="Resources", parse=Choice(Backend), default="torch", of_model=True,
+        brief="library that runs the network, for example openvino",
         help="Library that runs the network; auto measures which is the fastest.")]
     threads: Annotated[int | str, Option(
         group="Resources", parse=Whole(1, 1024), metavar="N", example="8", of_model=True,

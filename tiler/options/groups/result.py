@@ -18,6 +18,7 @@ class ResultKeywords(TypedDict, total=False):
 
     kind: Annotated[KindName, Option(
         group="Result", parse=Choice(KindName), flag="--as", default="probabilities", of_model=True,
+        brief="probabilities, labels, mask or instances (numbered)",
         help="What to write. Two classes give the probability of the second one as one channel; a mask is 255 where "
              "the second of two classes is, or the one in `classes`, and 0 elsewhere.")]
     classes: Annotated[str | int | Sequence[str | int], Option(
@@ -27,6 +28,7 @@ class ResultKeywords(TypedDict, total=False):
         otherwise="the second of two probabilities, else all")]
     dtype: Annotated[OutputType, Option(
         group="Result", parse=Choice(OutputType), of_model=True,
+        brief="type of the voxels, for example uint8",
         help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p); instances in uint16, up to 65535 "
              "of them, open in Fiji with their voxel size.",
         otherwise="float32 for probabilities, uint8 for labels and masks, uint32 for instances")]
