@@ -68,10 +68,22 @@ def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = No
 
 
 def _with_tables(pairs: list[Pair], table: str) -> list[Pair]:
-    if len(pairs) > 1 and "{" not in table:
-        raise PlanError(f"{len(pairs)} inputs need a table each: a name with {{stem}}; {table} names one file",
-                        option="table")
-    return [replace(pair, table=_filled(table, pair.source, "table") if "{" in table else table) for pair in pairs]
+    names = named_for_each(table, [pair.source for pair in pairs], "table")
+    return [replace(pair, table=name) for pair, name in zip(pairs, names, strict=True)]
+
+
+def named_for_each(name: str, sources: list[str], option: str) -> list[str]:
+    """The name of a further file for each input, such as a table.
+
+    Raises
+    ------
+    PlanError
+        If several inputs would share one, or it has other fields than ``{stem}``.
+    """
+    if len(sources) > 1 and "{" not in name:
+        raise PlanError(f"{len(sources)} inputs need a {option} each: a name with {{stem}}; {name} names one file",
+                        option=option)
+    return [_filled(name, source, option) if "{" in name else name for source in sources]
 
 
 def _filled(template: str, source: str, option: str) -> str:

@@ -13,7 +13,7 @@ import click
 
 from tiler import api
 from tiler.cli import completion
-from tiler.cli.batch import SUFFIXES, Pair, pair_up
+from tiler.cli.batch import SUFFIXES, Pair, named_for_each, pair_up
 from tiler.cli.logs import printable, set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.outcomes import Outcome, Turn, conclude
@@ -22,6 +22,7 @@ from tiler.cli.talk import listening, stoppable
 from tiler.cli.waiting import waiting
 from tiler.errors import Interrupted, TilerError
 from tiler.options import OF_MODEL
+from tiler.planning.summary import duration
 from tiler.running.output import output_of
 
 log = logging.getLogger("tiler.cli")
@@ -37,6 +38,9 @@ OUTPUT = together(
     option("Result", "--format", "suffix", type=click.Choice([suffix.lstrip(".") for suffix in SUFFIXES]),
            help="Format of outputs whose names are not given. [default: zarr]"),
 )
+PREVIEW = "{stem}_preview.png"
+"""Name of a preview that is not given one."""
+
 GOING_ON = together(
     option("Result", "--resume", is_flag=True,
            brief="go on with an unfinished run", help="Go on with an unfinished run."),
@@ -46,6 +50,10 @@ GOING_ON = together(
     option("Result", "--same-input", is_flag=True,
            help="With --resume: accept a moved input or mask whose sampled blocks agree."),
     option("Messages", "--dry-run", is_flag=True, brief="only show the plan", help="Only show the plan."),
+    option("Messages", "--preview", metavar="[FILE.png]", is_flag=False, flag_value=PREVIEW,
+           brief="only segment a window, as a picture",
+           help="Only segment a window in the middle, write image, probability and objects as a picture, and say how "
+                f"long the whole would take. [default: {PREVIEW}]"),
 )
 INTENT = ("resume", "overwrite", "verify", "same_input")
 TALKING = ("as_json", "quiet", "verbose", "log_file")
@@ -59,7 +67,8 @@ TALKING = ("as_json", "quiet", "verbose", "log_file")
 @INPUT
 @RESOURCES
 @TALK
-def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry_run: bool, **options: Any) -> int:
+def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry_run: bool,
+            preview: str | None, **options: Any) -> int:
     """Segment volumes: TIFF, zarr, .npy, or folders of images.
 
     Prints the path of each result. Several inputs are a batch job: the network is loaded once, and an input
@@ -70,9 +79,13 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
+    if preview is not None and (dry_run or options["resume"]):
+        raise click.UsageError("--preview goes neither with --dry-run nor with --resume")
     if (options["verify"] or options["same_input"]) and not options["resume"]:
         raise click.UsageError("--verify and --same-input belong to --resume")
     pairs = pair_up(inputs, output, suffix, options["table"])
+    if preview is not None:
+        return show_previews(pairs, preview, options, talking)
     options = with_model_opened(options, len(pairs), talking["quiet"])
     if dry_run:
         return show_plans(pairs, options, talking["as_json"], talking["quiet"])
@@ -130,6 +143,23 @@ def show_plans(pairs: list[Pair], options: dict[str, Any], as_json: bool, quiet:
             click.echo(json.dumps({**told, **made.to_json()}))
         else:
             plan_table(pair.source, pair.output, made)
+    return 0
+
+
+def show_previews(pairs: list[Pair], name: str, options: dict[str, Any], talking: dict[str, Any]) -> int:
+    """Write a picture for each input, and say what is in it and how long the whole would take."""
+    kept = {key: value for key, value in options.items() if key not in ("resume", "verify", "same_input")}
+    pictures = named_for_each(name, [pair.source for pair in pairs], "preview")
+    stop = threading.Event()
+    for pair, picture in zip(pairs, pictures, strict=True):
+        with stoppable(stop), listening(talking["quiet"]) as listener:
+            found = api.preview(pair.source, output=picture, listener=listener, stop=stop, **kept)
+        told = {"source": pair.source, "preview": picture, "region": str(found.region), "objects": found.count,
+                "seconds": round(found.seconds, 3), "expected_seconds": round(found.expected_seconds, 3)}
+        click.echo(json.dumps(told) if talking["as_json"] else printable(picture))
+        if not talking["as_json"]:
+            tell(f"{found.count} objects in {found.region} after {found.seconds:.1f} s; the whole would take about "
+                 f"{duration(found.expected_seconds)}")
     return 0
 
 

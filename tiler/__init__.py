@@ -2,9 +2,9 @@
 
 ``tiler.segment(volume, "unet")`` returns what the network would say if all of the volume had gone through it
 at once. `tiler.plan` tells beforehand what that takes, `tiler.open_volume` reads volumes by region,
-`tiler.open_model` opens a network once for many volumes, `tiler.check` verifies an output, `tiler.evaluate` scores
-one, `tiler.measure` makes a table of its objects, `tiler.lazy` gives the result as a dask array, and `tiler.Options`
-lists all options.
+`tiler.open_model` opens a network once for many volumes, `tiler.preview` segments a window at once,
+`tiler.check` verifies an output, `tiler.evaluate` scores one, `tiler.measure` makes a table of its objects,
+`tiler.lazy` gives the result as a dask array, and `tiler.Options` lists all options.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tiler.errors import TilerError
 from tiler.version import __version__
 
 if TYPE_CHECKING:
-    from tiler.api import check, evaluate, lazy, measure, open_model, open_volume, plan, segment
+    from tiler.api import check, evaluate, lazy, measure, open_model, open_volume, plan, preview, segment
     from tiler.options import Options
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the user listens
 
 __all__ = ["Options", "TilerError", "__version__", "check", "evaluate", "lazy", "measure", "open_model", "open_volume",
-           "plan", "segment"]
+           "plan", "preview", "segment"]
 
 
 def __getattr__(name: str) -> Any:

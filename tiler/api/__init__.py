@@ -2,7 +2,8 @@
 
 from tiler.api.opening import open_model, open_volume
 from tiler.api.scoring import evaluate, measure
-from tiler.api.segmenting import check, lazy, plan, segment
+from tiler.api.segmenting import check, lazy, plan, preview, segment
 from tiler.options import Options
 
-__all__ = ["Options", "check", "evaluate", "lazy", "measure", "open_model", "open_volume", "plan", "segment"]
+__all__ = ["Options", "check", "evaluate", "lazy", "measure", "open_model", "open_volume", "plan", "preview",
+           "segment"]

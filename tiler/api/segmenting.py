@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, overload
 
 from tiler.api.types import Model, Output, RunKeywords, Volume
@@ -16,11 +17,14 @@ from tiler.running.bars import heard_by
 from tiler.running.output import output_of
 from tiler.running.output_state import Intent
 from tiler.running.own_sink import run_to_sink
+from tiler.running.perform import Silent
 from tiler.running.start import Request, opened_for, opened_in_memory, run_in_memory, run_to_file
 from tiler.stores.address import Place
 
 if TYPE_CHECKING:
     import dask.array as da
+
+    from tiler.report.preview import Preview
 
 
 def plan(source: Volume, model: Model, output: Output | None = None, *, trust: bool = False,
@@ -151,6 +155,46 @@ def segment(  # noqa: PLR0913  each keyword says one thing
         wanted = output_of(output)
         run_to_file(request, wanted, hearing, stop)
         return wanted.place
+
+
+def preview(source: Volume, model: Model, output: str | Path | None = None, *, overwrite: bool = False,
+            trust: bool = False, listener: Listener | None = None, stop: threading.Event | None = None,
+            **options: Unpack[Keywords]) -> Preview:
+    """Segment a window in the middle of a volume, and estimate how long the whole would take.
+
+    Parameters
+    ----------
+    source, model, trust, **options
+        As for `segment`. The window lies in the middle of ``roi``.
+    output
+        PNG to write: image, probability and objects beside each other; None for none.
+    overwrite
+        Whether a file that is no preview may be replaced.
+    listener
+        Receives progress.
+    stop
+        Set it from another thread or a signal handler to stop between two blocks.
+
+    Returns
+    -------
+    tiler.report.preview.Preview
+        ``image``, ``values``, ``objects``, ``count``, ``seconds``, ``expected_seconds``.
+
+    Raises
+    ------
+    TilerError
+        In one line.
+    """
+    from tiler.report.preview import check_picture, write_picture
+    from tiler.running.preview import preview_of
+
+    if output is not None:
+        check_picture(Path(output), overwrite)
+    request = Request(source, model, Options(**options), Intent(), trust)
+    found = preview_of(request, listener or Silent(), stop or threading.Event())
+    if output is not None:
+        write_picture(found, Path(output))
+    return found
 
 
 def lazy(source: Volume, model: Model, *, trust: bool = False, **options: Unpack[Keywords]) -> da.Array:
