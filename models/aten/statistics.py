@@ -5,8 +5,9 @@ Blocks are merged in order, in float64, so that the result has the same bits whe
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -136,3 +137,22 @@ def _wide(values: torch.Tensor) -> torch.Tensor:
 def reduction(how: str, shape: Size, axes: Sequence[int], out: Size) -> Reduction:
     """The reduction of a tensor over some axes."""
     return Reduction(how, tuple(axes), math.prod(shape[axis] for axis in axes), out)
+
+
+def packed(part: Any) -> Any:
+    """A statistic of a block as JSON: tensors of float64 become their shape and their bytes in base64."""
+    if isinstance(part, (tuple, list)):
+        return [packed(each) for each in part]
+    if isinstance(part, torch.Tensor):
+        return {"shape": list(part.shape), "bytes": base64.b64encode(part.contiguous().numpy().tobytes()).decode()}
+    return part
+
+
+def unpacked(content: Any) -> Any:
+    """The statistic that `packed` returned."""
+    if isinstance(content, list):
+        return tuple(map(unpacked, content))
+    if isinstance(content, Mapping):
+        values = torch.frombuffer(bytearray(base64.b64decode(content["bytes"])), dtype=torch.float64)
+        return values.reshape(content["shape"])
+    return content

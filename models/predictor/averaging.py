@@ -90,6 +90,17 @@ class Turn:
             spans[axis] = Span(sizes[axis] - spans[axis].stop, sizes[axis] - spans[axis].start)
         return Box(tuple(spans))
 
+    def origin(self, box: Box, shape: Sequence[int]) -> Box:
+        """The box in an image of that shape that a box of the turned image comes from; both of (z, y, x)."""
+        spans, sizes = list(box.spans), list(shape)
+        if self.transpose:
+            sizes[1:] = sizes[:0:-1]
+        for axis in self._flipped:
+            spans[axis] = Span(sizes[axis] - spans[axis].stop, sizes[axis] - spans[axis].start)
+        if self.transpose:
+            spans[1:] = spans[:0:-1]
+        return Box(tuple(spans))
+
     @property
     def _flipped(self) -> list[int]:
         return [axis for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]

@@ -33,7 +33,8 @@ from tiler.models.predictor.heads import Activation
 from tiler.models.predictor.options import PredictorOptions
 from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling, fixed_scaling
-from tiler.models.predictor.stages import StageOutline, Stages
+from tiler.models.predictor.stage_outline import StageOutline
+from tiler.models.predictor.stages import Stages
 from tiler.models.predictor.tiling_class import Geometry, can_be_staged, geometry_of, staged_geometry
 from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images

@@ -2,75 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tiler.errors import ModelError
 from tiler.geometry import Box, Shape, Span
-from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.maps import whole
-from tiler.models.aten.staged import BLOCK_VOXELS, StagedPlan
+from tiler.models.aten.staged import BLOCK_VOXELS
 from tiler.models.cropping.predictor import TorchCrops
 from tiler.models.inference.network import Session
-from tiler.models.loading.loaded_model import LoadedModel
+from tiler.models.predictor.stage_outline import StageOutline
+from tiler.models.predictor.stored_stages import StoredStages
 from tiler.ports import Capabilities
 
 if TYPE_CHECKING:
     from tiler.models.predictor.torch_predictor import TorchPredictor
-
-
-KEPT_PLANS = 4
-"""Number of plans that a process keeps: those of one shape, of its quarter turn, and of a network before."""
-
-_plans: dict[str, StagedPlan] = {}
-_planning = threading.RLock()
-
-
-@dataclass(frozen=True, slots=True)
-class StageOutline:
-    """Plans of a network's stages, by shape of its input. A process keeps the latest ones.
-
-    Parameters
-    ----------
-    model
-        The network.
-    dtype
-        Number format of its activations.
-    """
-
-    model: LoadedModel
-    dtype: torch.dtype
-
-    def plan(self, shape: tuple[int, ...], voxels: int | None = None) -> StagedPlan:
-        """The plan for an input ``(1, c, [z], y, x)``, with blocks of at most this number of voxels.
-
-        Raises
-        ------
-        ModelError
-            If the network cannot be run in stages at that size.
-        """
-        key = json.dumps([dict(self.model.identity), str(self.dtype), shape, voxels], sort_keys=True)
-        with _planning:
-            if key not in _plans:
-                made = self._plan(shape, voxels)
-                while len(_plans) >= KEPT_PLANS:
-                    del _plans[next(iter(_plans))]
-                _plans[key] = made
-            return _plans[key]
-
-    def _plan(self, shape: tuple[int, ...], voxels: int | None) -> StagedPlan:
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                return StagedPlan.of(self.model.meta().to(self.dtype), shape, voxels)
-        except NotStagedError as reason:
-            raise ModelError(f"an input of {'x'.join(map(str, shape[2:]))} cannot be run in stages: {reason}: use "
-                             "--tiling blend, an approximation, or --tiling whole") from reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +57,8 @@ class Stages:
         return torch.cat([session.staged(each, plan) for each in x.split(1)])
 
     def capabilities(self, base: Capabilities, predictor: TorchPredictor) -> Capabilities:
-        crops = StagedCrops(predictor, self.outline)
-        return replace(base, execution="stages", untiled=self.untiled, crops=crops)
+        return replace(base, execution="stages", untiled=self.untiled, crops=StagedCrops(predictor, self.outline),
+                       stager=StoredStages(predictor, self.outline))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def test_inputs_that_cannot_be_segmented(segment, folder, name, words):
     (["--roi", "0:4,0:10,0:10"], r"region \[0:4, 0:10, 0:10\] does not lie in the volume.*--roi"),
     (["--roi", "0:1,0:0,0:10"], "does not lie in the volume.*--roi"),
     (["--roi", "here"], "region 'here' cannot be read.*--roi"),
-    (["--memory", "lots"], "'lots' is not an amount of memory.*--memory"),
+    (["--memory", "lots"], "'lots' is not an amount of bytes.*--memory"),
     (["--batch", "0"], "'0' is not a whole number of at least 1 .--batch"),
     (["--channel", "1"], "has 1 channel.*--channel"),
     (["--axes", "yx"], "has 3 axes.*--axes"),

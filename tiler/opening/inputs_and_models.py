@@ -148,7 +148,7 @@ def _settings(options: ResolvedOptions, region: Box | None) -> Settings:
         batch=None if options.batch is AUTO else options.batch, memory=_memory(options), workers=options.workers,
         readers=None if options.executor == "dask" else options.workers, region=region,
         chunk=options.chunk, shard=options.shard, border=options.border,
-        nan=options.nan)
+        nan=options.nan, scratch_size=options.scratch_size)
 
 
 def _memory(options: ResolvedOptions) -> int | None:

@@ -16,6 +16,7 @@ from tiler.errors import PlanError
 from tiler.geometry import Shape
 from tiler.options.declaring import AUTO, AutoType
 from tiler.ports import Executor
+from tiler.stores.address import place_of
 
 UNITS = {prefix + binary: (1024 if binary else 1000) ** power
          for power, prefix in enumerate(("", "k", "m", "g", "t")) for binary in ("", "i")}
@@ -150,6 +151,19 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder on a disk of this machine, which exists or can be made; a leading ``~`` is the user's home folder."""
+
+    def __call__(self, value: Any, option: str) -> str:
+        place = place_of(value)
+        if not isinstance(place, Path) or not str(value).strip():
+            raise PlanError(f"{value} is not a folder on a disk", option=option)
+        if place.exists() and not place.is_dir():
+            raise PlanError(f"{place} is a file: give a folder", option=option)
+        return str(place.absolute())
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
     """The path of a file or folder, a name that the model understands, or several files, with commas between them."""
 
@@ -250,17 +264,19 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Bytes from ``8000000000``, ``"8GB"`` (10^9), ``"8GiB"`` or ``"8Gi"`` (2^30); or "auto"."""
+    """Bytes from ``8000000000``, ``"8GB"`` (10^9), ``"8GiB"`` or ``"8Gi"`` (2^30); or "auto" where it is allowed."""
+
+    auto: bool = True
 
     def __call__(self, value: Any, option: str) -> int | AutoType:
-        if is_auto(value):
+        if self.auto and is_auto(value):
             return AUTO
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", str(value).lower())
         if match is None or match[2] not in UNITS or float(match[1]) <= 0:
-            raise PlanError(f"{value!r} is not an amount of memory: give bytes, or 500MB, 8GiB", option=option)
+            raise PlanError(f"{value!r} is not an amount of bytes: give bytes, or 500MB, 8GiB", option=option)
         amount = int(float(match[1]) * UNITS[match[2]])
         if amount < UNITS["m"]:
-            raise PlanError(f"{value!r} is {amount} bytes of memory: give a unit, as in {match[1]}GiB", option=option)
+            raise PlanError(f"{value!r} is {amount} bytes: give a unit, as in {match[1]}GiB", option=option)
         return amount
 
 

@@ -44,6 +44,8 @@ class Settings:
         How voxels beyond the volume are filled; None for the model's own border.
     nan
         "refuse", or "zero" to take NaN and infinity as 0.
+    scratch_size
+        Bytes that stored tensors may take on disk; None for no limit but that of the disk.
     """
 
     tile: Shape | None = None
@@ -57,6 +59,29 @@ class Settings:
     shard: Shape | Literal["none"] | None = None
     border: Border | None = None
     nan: str = "refuse"
+    scratch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Stored tensors of a network that runs in stages, for one input of it.
+
+    Parameters
+    ----------
+    tensors
+        Number of tensors, in all orientations of an average.
+    bytes
+        Most bytes that they take at the same time.
+    voxels
+        Largest number of voxels of their blocks.
+    on_disk
+        Whether they are stored on disk, one stage of the run each; else they stay in memory.
+    """
+
+    tensors: int
+    bytes: int
+    voxels: int
+    on_disk: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +136,8 @@ class Plan:
 
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
     the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
-    estimates are not part of it: a run may resume with others. ``table`` is the file of the table of objects, if one is
+    estimates are not part of it: a run may resume with others. Nor is the place of stored tensors (``scratch``), but a
+    run that is resumed keeps it. ``table`` is the file of the table of objects, if one is
     written.
     """
 
@@ -134,6 +160,7 @@ class Plan:
     tiling: Tiling = "exact"
     execution: Execution = "tiles"
     table: str = ""
+    scratch: Scratch | None = None
 
     def __str__(self) -> str:
         return spelled_for_python("\n".join([sentence_of(self), as_text(rows_of(self)), *hints_of(self)]))
@@ -151,6 +178,11 @@ class Plan:
     def staged(self) -> bool:
         """Whether the network runs in stages."""
         return self.execution == "stages"
+
+    @property
+    def out_of_core(self) -> bool:
+        """Whether tensors of the network are stored on disk."""
+        return self.scratch is not None and self.scratch.on_disk
 
     @property
     def blended(self) -> bool:
@@ -181,7 +213,7 @@ class Plan:
     def provenance(self) -> dict[str, Any]:
         """The plan as stored in an output, without values that depend on the machine."""
         content = self.to_json()
-        for name in ("batch", "workers", "memory", "strip", "cache"):
+        for name in ("batch", "workers", "memory", "strip", "cache", "scratch"):
             del content[name]
         for name in ("peak_bytes", "bytes_decoded", "decodes", "seconds"):
             del content["estimate"][name]
@@ -205,6 +237,8 @@ class Plan:
             if values.get(name) is not None:  # plans of earlier versions have no strip
                 values[name] = tuple(values[name])
         values["footprint"] = Footprint(**{key: tuple(axis) for key, axis in values["footprint"].items()})
+        if values.get("scratch") is not None:
+            values["scratch"] = Scratch(**values["scratch"])
         plan = cls(**{**values, "estimate": Estimate(**values["estimate"])})
         if plan.fingerprint != content["fingerprint"]:
             raise PlanError("the stored plan does not match its fingerprint: start anew with `overwrite=True`")

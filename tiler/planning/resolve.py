@@ -13,22 +13,17 @@ from typing import Any
 import numpy as np
 
 from tiler.bounded_map import LEAST
-from tiler.errors import AlignmentError, GeometryError, MemoryBudgetError, PlanError
-from tiler.geometry import Box, Footprint, Grid, Shape, canvas_of
+from tiler.errors import GeometryError, MemoryBudgetError, PlanError
+from tiler.geometry import Box, Grid, canvas_of
 from tiler.machine import anonymous_memory, available_memory
 from tiler.planning.block_order import Visit
 from tiler.planning.chunks import Grain, full_size
+from tiler.planning.fit import fit
 from tiler.planning.plan import FORMAT, Estimate, Plan, Settings
 from tiler.planning.speed import speed_of
-from tiler.planning.tile_choice import MB, best_tile, block_for, spell, tile_on_canvas
+from tiler.planning.tile_choice import MB, block_for
 from tiler.planning.workload import Budget, Choice, Workload
 from tiler.ports import Border, Json, Predictor, Source
-
-AXES = ("z", "y", "x")
-ADVICE = {"tiles": "raise `memory` or lower `tile`, `block` or `batch`",
-          "whole": "raise `memory`, or let every slice be resized (`resize`)",
-          "stages": "raise `memory`, or average overlapping windows (`tiling=blend`)"}
-"""Advice if a tile, or an input in one piece, does not fit into memory."""
 
 
 def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Json | None = None,
@@ -66,20 +61,10 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     # Explicit settings may take more than the default half of the memory, but not more than is available.
     limit = settings.memory or free + budget.used
     _check_split(split, budget.used, limit)
-    choice = _choose(load, settings, budget)
-    visit = load.visit(choice, budget)
-    peak = budget.used + max(load.bytes(choice) + visit.memory, split)
-    if peak > limit:
-        can = predictor.capabilities
-        advice = ADVICE["whole" if can.whole else can.execution]
-        raise MemoryBudgetError(
-            f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs {peak // MB + 1} MB, "
-            f"{'the memory budget is' if settings.memory else 'there are'} {limit // MB} MB: {advice}")
-    if not load.fits_devices(choice):
-        raise MemoryBudgetError(
-            f"{_piece(predictor)} {spell(choice.tile)} with batch {choice.batch} needs "
-            f"{load.pass_bytes(choice) // MB + 1} MB of a device, {(load.device_memory or 0) // MB} MB are there for "
-            "each thread that feeds it: lower `tile` or `batch`")
+    found = fit(load, settings, budget, limit, split)
+    choice, visit, scratch = found.choice, found.visit, found.scratch
+    if scratch is not None:  # values do not depend on the blocks that are written
+        extra = {**(extra or {}), "block": scratch.voxels}
     return Plan(
         region=region,
         tile=choice.tile,
@@ -95,10 +80,11 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
         nan=settings.nan,
         canvas=load.canvas,
         footprint=predictor.footprint,
-        estimate=_estimate(load, choice, visit, peak),
+        estimate=replace(_estimate(load, found.work, visit, found.peak), blocks=len(Grid(region, choice.block))),
         essence=_essence(load, choice, {"border": border, "nan": settings.nan, **(extra or {})}),
         tiling=predictor.capabilities.tiling,
         execution=predictor.capabilities.execution,
+        scratch=scratch,
     )
 
 
@@ -107,57 +93,6 @@ def _check_split(split: int, used: int, limit: int) -> None:
     if split and used + split > limit:
         raise MemoryBudgetError(f"splitting the largest objects needs {(used + split) // MB + 1} MB, there are "
                                 f"{limit // MB} MB: raise `memory` or lower `split_limit`")
-
-
-def _piece(predictor: Predictor) -> str:
-    return "an input in one piece of" if predictor.capabilities.in_one_piece else "tile"
-
-
-def _choose(load: Workload, settings: Settings, budget: Budget) -> Choice:
-    if load.predictor.capabilities.in_one_piece:
-        return _in_one_piece(load, settings)
-    block = _full(settings.block, load.predictor.footprint, "block")
-    if block is not None:
-        load.grain.check(block, load.region.shape)
-    wanted = _full(settings.tile, load.predictor.footprint, "tile")
-    tile = best_tile(load, block, settings.batch, budget) if wanted is None else _legal(wanted, load)
-    block = block or block_for(load, tile)
-    return Choice(tile, block, settings.batch or load.batch_for(tile, block, budget))
-
-
-def _in_one_piece(load: Workload, settings: Settings) -> Choice:
-    """Every network input as one tile, and the requested part of it as one block."""
-    assert load.canvas is not None
-    flat = load.predictor.footprint.flat
-    deep = load.grain.unit[0] if flat else load.region.shape[0]
-    choice = Choice(((1,) if flat else load.canvas.shape[:1]) + load.canvas.shape[1:],
-                    (deep, *load.region.shape[1:]), settings.batch or 1)
-    for option, given, only in (("tile", settings.tile, choice.tile), ("block", settings.block, choice.block)):
-        if _full(given, load.predictor.footprint, option) not in (None, only):
-            raise GeometryError(f"{spell(given or ())} was asked for, this network takes every input in one piece of "
-                                f"{spell(only)}: leave it out", option=option)
-    return choice
-
-
-def _legal(wanted: Shape, load: Workload) -> Shape:
-    """The requested tile, if the network can take it."""
-    tile = tile_on_canvas(wanted, load.canvas)
-    for name, size, reach, full in zip(AXES, tile, load.predictor.footprint.axes, load.canvas_shape, strict=True):
-        if reach.admits(size) or size == full:
-            continue
-        below, above = reach.nearest(size)
-        legal = (
-            f"the smallest legal tile is {above}"
-            if below == above
-            else f"the nearest legal tiles are {below} and {above}"
-        )
-        why = (
-            f"is out of step with the network's total pooling of {reach.stride}"
-            if not reach.in_phase(size)
-            else f"leaves no core: context takes {reach.low} + {reach.high}"
-        )
-        raise GeometryError(f"tile {size} in {name} {why}: {legal}", option="tile")
-    return tile
 
 
 def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estimate:
@@ -228,18 +163,6 @@ def grain_of(settings: Settings, flat: bool) -> Grain:
     if isinstance(shard, tuple):
         shard = full_size(shard, flat, "shard")
     return Grain(full_size(settings.chunk, flat, "chunk"), shard)
-
-
-def _full(sizes: Shape | None, footprint: Footprint, option: str) -> Shape | None:
-    """``(z, y, x)`` from one, two or three sizes; a missing z is one slice if slices are independent."""
-    if sizes is None:
-        return None
-    if len(sizes) not in (1, 2, 3) or min(sizes) < 1:
-        raise AlignmentError(f"one, two or three sizes of at least 1 are needed, got {spell(sizes)}",
-                             option=option)
-    if len(sizes) == 1:
-        return (1 if footprint.flat else sizes[0], sizes[0], sizes[0])
-    return (1,) * (3 - len(sizes)) + tuple(sizes)
 
 
 def essence_of(source: Source, predictor: Predictor) -> dict[str, Any]:

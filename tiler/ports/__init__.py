@@ -23,6 +23,7 @@ from tiler.ports.predictors import (
     missing_in,
 )
 from tiler.ports.running import Executor, Finished, Job, Listener
+from tiler.ports.staging import Given, Load, Needs, Staged, Staging, StoredTensor
 from tiler.ports.training import UNSTATED, Contrast, TrainedOn
 from tiler.ports.volumes import (
     UNWATCHED,
@@ -56,13 +57,16 @@ __all__ = [
     "Execution",
     "Executor",
     "Finished",
+    "Given",
     "InspectedSink",
     "Job",
     "Json",
     "Kind",
     "Listener",
+    "Load",
     "Meaning",
     "Measures",
+    "Needs",
     "OutputSpec",
     "OwnScaling",
     "Predictor",
@@ -70,6 +74,9 @@ __all__ = [
     "Sink",
     "Soft",
     "Source",
+    "Staged",
+    "Staging",
+    "StoredTensor",
     "Tiling",
     "TorchModule",
     "TrainedOn",

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from tiler.geometry import Box, Footprint, Shape, Span
+from tiler.ports.staging import Staged
 from tiler.ports.training import UNSTATED, TrainedOn
 from tiler.ports.volumes import Array, Json
 
@@ -213,6 +214,8 @@ class Capabilities:
         Computes parts of an output; None if only whole tiles are computed.
     soft
         Values to average; needed if `tiling` is "blend".
+    stager
+        Computes stored tensors one by one, so that they need not lie in memory; None if it cannot.
     """
 
     meaning: Meaning = "probabilities"
@@ -227,6 +230,7 @@ class Capabilities:
     own_scaling: OwnScaling | None = None
     crops: Crops | None = None
     soft: Soft | None = None
+    stager: Staged | None = None
 
     @property
     def exact(self) -> bool:

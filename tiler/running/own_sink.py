@@ -13,7 +13,7 @@ from tiler.planning.tile_choice import spell
 from tiler.ports import Listener, OutputSpec, Sink
 from tiler.running.destination import InMemory
 from tiler.running.output_state import Intent, check_table
-from tiler.running.perform import Memo, perform
+from tiler.running.perform import Memo, discard_scratch, perform
 from tiler.running.start import Request, executor_of, open_request, run_spec
 
 
@@ -41,7 +41,11 @@ def run_to_sink(request: Request, sink: Sink, listener: Listener, stop: threadin
     check_table(request.options.get("table"), request.intent)
     opened = open_request(request)
     plan = _aligned(opened, opened.plan(), sink)
-    return perform(run_spec(opened, plan, IntoSink(sink)), Memo(), executor_of(plan, opened), listener, stop)
+    run = run_spec(opened, plan, IntoSink(sink))
+    try:
+        return perform(run, Memo(), executor_of(plan, opened), listener, stop)
+    finally:
+        discard_scratch(run)
 
 
 def _aligned(opened: Opened, plan: Plan, sink: Sink) -> Plan:

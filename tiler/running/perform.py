@@ -13,6 +13,7 @@ from tiler.errors import Interrupted, SourceError, spelled_for_python
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.kind_of_data import oddities
+from tiler.jobs.scratch import Scratch
 from tiler.planning.resolve import as_loaded
 from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
 from tiler.running.run_spec import RunSpec, sinks_of
@@ -87,12 +88,22 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
         found[stage.name] = stage.merge(found, record.records(stage.name))
         for all_of, some in zip((about, costs), stage.remarks(found, job, listener), strict=True):
             all_of.update(some)
+        stage.free()
+        for name in stage.spent:
+            found.pop(name, None)
     _check_unchanged(run, inputs_before)
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
     record.append("finish", 0, {**costs, **_marks(sinks[-1])})
     run.output.discard_stage()
+    discard_scratch(run)
     return sinks[-1]
+
+
+def discard_scratch(run: RunSpec) -> None:
+    """Remove the tensors that a run stored on disk."""
+    if run.scratch is not None:
+        Scratch(run.scratch).clear()
 
 
 def _marks(sink: Sink) -> Json:
@@ -142,7 +153,8 @@ def forget_unsound(stages: Sequence[Stage], record: Record, every: bool) -> int:
     every
         Whether to read all blocks, or only those whose files changed after writing.
     """
-    bad = [(stage.name, index) for stage in stages for index, content in sorted(record.records(stage.name).items())
+    by_name = {stage.name: stage for stage in stages}
+    bad = [(name, index) for name, stage in by_name.items() for index, content in sorted(record.records(name).items())
            if (every or is_touched(stage, index, content)) and not is_sound(stage, index, content)]
     for name, index in bad:
         record.forget(name, index)
@@ -180,13 +192,14 @@ class _Progress:
     def through(self, stage: Stage, job: Job, executor: Executor) -> None:
         """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
         done, grid = self.record.records(stage.name), stage.grid
+        todo = stage.left(done)
         self.listener.stage(stage.name)
         expecting(stage.tiles)
         self.listener.started(len(grid), len(done))
-        todo = (index for index in stage.order if index not in done)
-        for finished in executor.run(job, todo, self.stop):
-            self._note(stage.name, finished, grid)
-        if len(self.record.records(stage.name)) < len(grid):
+        if todo:  # a cluster is not started for nothing
+            for finished in executor.run(job, todo, self.stop):
+                self._note(stage.name, finished, grid)
+        if stage.left(self.record.records(stage.name)):
             raise Interrupted("stopped between two blocks; the same command with `resume=True` goes on")
 
     def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:

@@ -13,8 +13,8 @@ from tiler.running.object_stages import ObjectStages
 from tiler.running.output_spec import network_spec
 from tiler.running.run_spec import Result, RunSpec
 from tiler.running.stage import Stage
-from tiler.running.stages import NetworkStage
 from tiler.running.table_stages import table_stages
+from tiler.running.tensor_stages import network_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Probabilities:
     kind: Kind = KINDS["probabilities"]
 
     def stages(self, run: RunSpec) -> list[Stage]:
-        return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
+        return network_stages(run, run.output.sink(network_spec(run, self.kind.name)))
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """Largest difference of two values."""
@@ -38,7 +38,7 @@ class Labels:
     kind: Kind = KINDS["labels"]
 
     def stages(self, run: RunSpec) -> list[Stage]:
-        return [NetworkStage(run, run.output.sink(network_spec(run, self.kind.name)))]
+        return network_stages(run, run.output.sink(network_spec(run, self.kind.name)))
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """Largest difference between the probabilities of the best class and of the stored one; 0 if they agree."""
@@ -75,14 +75,14 @@ class Instances:
         assert run.dtype is not None
         assert rules is not None
         wanted = network_spec(run, "labels" if rules.threshold is None else "probabilities")
-        network = NetworkStage(run, run.output.stage(wanted))
+        stored = run.output.stage(wanted)
         numbered = replace(wanted, dtype=run.dtype, kind=self.kind.name)
         grid = Grid(Box.of_shape(run.plan.region.shape), run.plan.block)
         stages = ObjectStages(rules, grid, run.output, numbered, run.part, run.plan.region.start)
         output = run.output.sink(numbered)
-        probability = None if rules.threshold is None else network.output
+        probability = None if rules.threshold is None else stored
         table = [] if run.table is None else table_stages(run.table, grid, run.output, numbered, output, probability)
-        return [network, *stages.of(network.output, output), *table]
+        return [*network_stages(run, stored), *stages.of(stored, output), *table]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """Largest difference between the probabilities of the best choice and of the stored background or foreground.

@@ -43,6 +43,8 @@ class RunSpec:
         How the voxels of the output are stored, by keyword.
     attributes
         Provenance to store with the output.
+    scratch
+        Folder of the tensors that are stored on disk; None for a plan that stores none.
     """
 
     plan: Plan
@@ -57,6 +59,7 @@ class RunSpec:
     table: Path | None = None
     storage: Json = field(default_factory=dict)
     attributes: Json = field(default_factory=dict)
+    scratch: Path | None = None
 
 
 class Result(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tiler.errors import DamagedError
 from tiler.geometry import Box
@@ -16,6 +16,13 @@ Records = Mapping[int, Json]
 
 Findings = Mapping[str, Any]
 """Results of the earlier stages of a run, by the name of the stage."""
+
+
+class Recorded(Protocol):
+    """The methods of a journal with which a run is resumed."""
+
+    def records(self, stage: str) -> dict[int, Json]: ...
+    def forget(self, stage: str, index: int) -> None: ...
 
 
 class Stage(ABC):
@@ -46,8 +53,20 @@ class Stage(ABC):
 
     @property
     def order(self) -> Iterable[int]:
-        """Numbers of its blocks in the order of the visits."""
+        """Numbers of its blocks in the order of the visits; several stages of one name may share a grid."""
         return range(len(self.grid))
+
+    def left(self, records: Records) -> list[int]:
+        """Its blocks that are not recorded, in the order of the visits."""
+        return [index for index in self.order if index not in records]
+
+    @property
+    def spent(self) -> Sequence[str]:
+        """Names of the stages whose results no later stage uses."""
+        return ()
+
+    def free(self) -> None:  # noqa: B027  most stages leave nothing
+        """Remove what no later stage reads; called when the stage is complete, and again if the run is resumed."""
 
     @abstractmethod
     def job(self, found: Findings, records: Records) -> Job:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from tiler.geometry import Box, Grid
 from tiler.jobs.blend import segment_job
@@ -27,17 +26,11 @@ from tiler.jobs.statistics import Scaling, StatisticsJob, scaling
 from tiler.planning.workload import Choice, Workload
 from tiler.ports import Job, Json, Listener, Predictor, Sink, Source
 from tiler.running.run_spec import RunSpec
-from tiler.running.stage import Findings, Records, Stage
+from tiler.running.stage import Findings, Recorded, Records, Stage
 from tiler.sources.cached import CachedSource
 
 STATISTICS, NETWORK = "statistics", "model"
 log = logging.getLogger(__name__)
-
-
-class Recorded(Protocol):
-    """The method of a journal that this module uses."""
-
-    def records(self, stage: str) -> dict[int, Json]: ...
 
 
 def stages_of(run: RunSpec) -> list[Stage]:
@@ -52,7 +45,7 @@ def completed(stages: Sequence[Stage], record: Recorded) -> Iterator[tuple[Stage
     for stage in stages:
         records = record.records(stage.name)
         yield stage, dict(found), records
-        if len(records) < len(stage.grid):
+        if stage.left(records):
             return
         found[stage.name] = stage.merge(found, records)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tiler.errors import PlanChangedError, SinkError, TilerError
+from tiler.errors import JournalError, PlanChangedError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
 from tiler.options import AUTO, FREE, OF_STORAGE, Options
@@ -22,10 +22,12 @@ from tiler.running.destination import Destination, InMemory
 from tiler.running.journal import Journal
 from tiler.running.output import Output, State
 from tiler.running.output_state import Intent, check_intent, check_known, check_same, check_table, refuse_own_input
-from tiler.running.perform import Memo, agrees_with, forget_unsound, perform
+from tiler.running.perform import Memo, agrees_with, discard_scratch, forget_unsound, perform
 from tiler.running.results import result_of
 from tiler.running.run_spec import RunSpec, room_of
+from tiler.running.scratch_folder import discard_old_scratch, folder_of, room_with
 from tiler.running.stages import stages_of
+from tiler.running.tensor_stages import forget_lost
 from tiler.sinks import check_output, ngff_of
 from tiler.version import __version__
 
@@ -51,7 +53,11 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
     """
     opened, plan = opened_in_memory(request)
     check_table(request.options.get("table"), request.intent)
-    sink = perform(run_spec(opened, plan, InMemory()), Memo(), executor_of(plan, opened), listener, stop)
+    run = run_spec(opened, plan, InMemory())
+    try:
+        sink = perform(run, Memo(), executor_of(plan, opened), listener, stop)
+    finally:
+        discard_scratch(run)
     return np.asarray(sink.array)  # type: ignore[attr-defined]  # only the sink in memory has it
 
 
@@ -70,7 +76,8 @@ def opened_for(request: Request, output: Output) -> tuple[Opened, Plan, Room]:
     _check_place(request, output)
     opened = open_request(replace(request, options=_fitted(request.options, request.model, output)))
     plan = opened.plan()
-    room = room_of(stages_of(run_spec(opened, plan, output)))
+    run = run_spec(opened, plan, output)
+    room = room_with(room_of(stages_of(run)), plan, run.scratch, output)
     return opened, plan.with_room(room), room
 
 
@@ -106,15 +113,24 @@ def _begin(request: Request, output: Output, listener: Listener, stop: threading
     opened, plan, room = opened_for(request, output)
     _check_room(room, output, listener)
     with output.lock():
-        output.discard()
+        _discard(opened, plan, output)
         header = {"plan": plan.to_json(), **_provenance(request, opened)}
         with closing(output.begin_journal(header)) as journal:
             try:
                 _perform(opened, plan, output, journal, listener, stop)
             except TilerError:
                 if not journal.begun:
-                    output.discard()  # there is nothing to resume
+                    _discard(opened, plan, output)  # there is nothing to resume
                 raise
+
+
+def _discard(opened: Opened, plan: Plan, output: Output) -> None:
+    """Remove what a run left, stored tensors included, wherever they lie."""
+    if output.has_journal:
+        with suppress(JournalError):  # one that is damaged does not tell where they lie
+            discard_old_scratch(output)
+    output.discard()
+    discard_scratch(run_spec(opened, plan, output))
 
 
 def _check_room(room: Room, output: Output, listener: Listener) -> None:
@@ -152,6 +168,7 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
         check_known(plan, opened.source, intent.same_input)
         if output.state is State.FINISHED:
             output.discard_stage()
+            discard_scratch(run_spec(opened, plan, output))
             listener.stage("finished")
             return
         plan = plan.with_resources(None if wanted.get("batch") is AUTO else wanted.get("batch"), wanted.get("workers"))
@@ -161,8 +178,8 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
 
 def _chosen_by(plan: Plan) -> Json:
     """Options that repeat the choices of a stored plan."""
-    chosen: dict[str, Any] = {"block": plan.block, "border": plan.border, "tune": False}
-    return {**chosen, "execution": "stages"} if plan.staged else {**chosen, "tile": plan.tile}
+    chosen: dict[str, Any] = {"border": plan.border, "tune": False}
+    return {**chosen, "execution": "stages"} if plan.staged else {**chosen, "block": plan.block, "tile": plan.tile}
 
 
 def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, listener: Listener) -> None:
@@ -170,7 +187,7 @@ def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, liste
     if intent.same_input and not agrees_with(stages, journal):
         name = "source" if run.part is None else "source or mask"
         raise PlanChangedError({name: ("what the finished blocks were computed from", "something else")})
-    bad = forget_unsound(stages, journal, every=intent.verify)
+    bad = forget_unsound(stages, journal, every=intent.verify) + forget_lost(stages, journal, every=intent.verify)
     if bad:
         listener.warn(f"{bad} finished blocks were damaged and will be computed again")
     elif intent.verify:
@@ -194,7 +211,7 @@ def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json |
     return RunSpec(plan, opened.source, opened.predictor, output,
                    result_of(opened.kind, opened.options.threshold), opened.statistics,
                    opened.rules, opened.part, opened.instance_dtype, opened.options.table,
-                   opened.options.storage, attributes or {})
+                   opened.options.storage, attributes or {}, folder_of(plan, output, opened.options.scratch))
 
 
 def executor_of(plan: Plan, opened: Opened) -> Executor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 
 from tiler.geometry import Shape
 from tiler.options.declaring import AutoType, Option
-from tiler.options.parsers import Bytes, Choice, ChoiceOrExecutor, Flag, Sizes, Text, Whole
+from tiler.options.parsers import Bytes, Choice, ChoiceOrExecutor, Flag, Folder, Sizes, Text, Whole
 from tiler.ports import Executor
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
@@ -33,6 +34,14 @@ class ResourcesKeywords(TypedDict, total=False):
         group="Resources", parse=Bytes(), default="auto", metavar="SIZE", example="8GiB", free=True,
         brief="memory to use, for example 8GiB",
         help="Memory that the run may take; auto is half of what is available.")]
+    scratch: Annotated[str | os.PathLike[str], Option(
+        group="Resources", parse=Folder(), metavar="DIR", example="/local/disk", of_output=True,
+        help="Folder for tensors of a network in stages that do not fit into memory; a fast disk of this machine.",
+        otherwise="beside the output")]
+    scratch_size: Annotated[int | str, Option(
+        group="Resources", parse=Bytes(auto=False), metavar="SIZE", example="500GiB", free=True, of_output=True,
+        help="Disk space that these tensors may take; a run that needs more is refused.",
+        otherwise="as much as there is")]
     workers: Annotated[int | str, Option(
         group="Resources", parse=Whole(1), default=2, metavar="N", example="4", free=True, of_output=True,
         brief="threads that read and write, for example 4",
@@ -72,6 +81,8 @@ class ResourcesOptions:
     block: Shape | AutoType
     batch: int | AutoType
     memory: int | AutoType
+    scratch: str | None
+    scratch_size: int | None
     workers: int
     executor: ExecutorName | Executor
     scheduler: str | None
