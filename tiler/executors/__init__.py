@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 from tiler.errors import PlanError
 from tiler.executors.serial import Serial
 from tiler.executors.threads import Threads
@@ -40,3 +43,19 @@ def _open_dask(workers: int, scheduler: str | None) -> Executor:
     except ModuleNotFoundError as error:
         raise PlanError(f"`executor=dask` needs the package {error.name}: pip install 'em-tiler[dask]'") from error
     return Dask(workers, scheduler)
+
+
+@contextmanager
+def kept(executor: Executor, feeders: int | None) -> Iterator[Executor]:
+    """The executor for several jobs one after the other; what it starts for a job is started once for all of them.
+
+    Parameters
+    ----------
+    executor
+        The executor of a run.
+    feeders
+        Number of threads that may compute at the same time in a process; None starts everything for each job.
+    """
+    keep = None if feeders is None else getattr(executor, "kept", None)
+    with nullcontext(executor) if keep is None else keep(feeders) as lasting:
+        yield lasting

@@ -13,7 +13,8 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,13 +40,24 @@ class Dask:
         Number of processes to start on this machine if no scheduler is given.
     scheduler
         Address of a running scheduler, such as ``tcp://10.0.0.1:8786``, or the path of its scheduler file.
+    client
+        Connection to use for every job; None connects for each.
     """
 
     workers: int = 2
     scheduler: str | None = None
+    client: Client | None = field(default=None, repr=False, compare=False)
+
+    @contextmanager
+    def kept(self, feeders: int) -> Iterator[Dask]:
+        """An executor that uses one connection for all jobs with that many feeders."""
+        with connected(self.workers, 1 + feeders, self.scheduler) as client:
+            yield replace(self, client=client)
 
     def run(self, job: Job, indices: Iterable[int], stop: threading.Event) -> Iterator[Finished]:
-        with connected(self.workers, 1 + job.feeders, self.scheduler) as client:
+        lasting = nullcontext(self.client)
+        with connected(self.workers, 1 + job.feeders, self.scheduler) if self.client is None else lasting as client:
+            assert client is not None
             check_reach(job, client.nthreads())
             yield from _Stream(client, job).run(until(stop, indices))
 

@@ -7,6 +7,7 @@ once: afterwards the plan is trusted, stored in the journal, and loaded again by
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -63,8 +64,8 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     _check_split(split, budget.used, limit)
     found = fit(load, settings, budget, limit, split)
     choice, visit, scratch = found.choice, found.visit, found.scratch
-    if scratch is not None:  # values do not depend on the blocks that are written
-        extra = {**(extra or {}), "block": scratch.voxels}
+    if scratch is not None:  # values depend on the blocks of tensors, not on those that are written
+        extra = {**(extra or {}), "block": min(scratch.voxels, math.prod(choice.tile))}
     return Plan(
         region=region,
         tile=choice.tile,

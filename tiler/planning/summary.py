@@ -13,8 +13,6 @@ TILING = {
     "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
     "whole": "every input in one piece",
 }
-STAGES = "in stages, exactly as the whole input in one pass; some tensors of the network are kept in memory"
-
 
 SHORT = 5e12
 """Operations of a run that takes less than a minute on two processor cores or more."""
@@ -84,7 +82,7 @@ def rows_of(plan: Plan) -> dict[str, str]:
     if plan.tiling in TILING:
         rows["tiling"] = TILING[plan.tiling]
     if plan.staged:
-        rows["execution"] = STAGES
+        rows["execution"] = staged(plan)
     if not estimate.exact:
         rows["note"] = "operations and memory were extrapolated from two small tiles"
     return rows
@@ -130,3 +128,14 @@ def size(count: int) -> str:
         if count >= 1 << power:
             return f"{count / (1 << power):.1f} {unit}"
     return f"{count} B"
+
+
+def staged(plan: Plan) -> str:
+    """How a network runs in stages."""
+    says, scratch = "in stages, exactly as the whole input in one pass", plan.scratch
+    if scratch is None:
+        return f"{says}; some tensors of the network are kept in memory"
+    if not scratch.on_disk:
+        return f"{says}; {scratch.tensors} tensors stay in memory, {size(scratch.bytes)} at most at a time"
+    return (f"{says}; {scratch.tensors} tensors of an input, too large for the memory or in blocks that were chosen, are "
+            f"stored on disk, one stage each, {size(scratch.bytes)} at most at a time")

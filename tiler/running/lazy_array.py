@@ -62,6 +62,9 @@ def lazy_result(source: Any, model: Any, options: Options, trust: bool) -> da.Ar
                         "tiler.segment, or take every input in one piece (`tiling=whole`)")
     upstream = _dask_array(opened.source)
     plan = opened.plan()
+    if plan.out_of_core:
+        raise PlanError("a lazy result is computed from inputs whose stages stay in memory: write it with "
+                        "tiler.segment, which can store tensors on disk, or raise `memory` and leave out `block`")
     if upstream is not None and opened.options.block is AUTO and not opened.predictor.capabilities.in_one_piece:
         plan = _aligned(opened, plan)
     spec = network_spec(run_spec(opened, plan, InMemory()), opened.kind)

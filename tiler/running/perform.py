@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tiler.activity import expecting
 from tiler.errors import Interrupted, SourceError, spelled_for_python
+from tiler.executors import kept
 from tiler.executors.serial import Serial
 from tiler.geometry import Box
 from tiler.jobs.kind_of_data import oddities
@@ -78,19 +79,8 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
         for sink in reversed(sinks):
             sink.create()
         record.append("created", 0, {})
-    progress = _Progress(record, listener, stop)
-    found: dict[str, object] = {}
-    about: dict[str, object] = {}
-    costs: dict[str, object] = {}
-    for stage in stages:
-        job = stage.job(found, record.records(stage.name))
-        progress.through(stage, job, Serial() if stage.sequential else executor)
-        found[stage.name] = stage.merge(found, record.records(stage.name))
-        for all_of, some in zip((about, costs), stage.remarks(found, job, listener), strict=True):
-            all_of.update(some)
-        stage.free()
-        for name in stage.spent:
-            found.pop(name, None)
+    with kept(executor, run.predictor.capabilities.feeders if run.plan.out_of_core else None) as lasting:
+        about, costs = _Progress(record, listener, stop, lasting).through_all(stages)
     _check_unchanged(run, inputs_before)
     listener.stage("finish")
     sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
@@ -188,8 +178,23 @@ class _Progress:
     record: Record
     listener: Listener
     stop: threading.Event
+    executor: Executor
 
-    def through(self, stage: Stage, job: Job, executor: Executor) -> None:
+    def through_all(self, stages: Sequence[Stage]) -> tuple[Json, Json]:
+        """Run all stages; return the entries that they add to metadata and to the journal's last line."""
+        found, about, costs = dict[str, object](), dict[str, object](), dict[str, object]()
+        for stage in stages:
+            job = stage.job(found, self.record.records(stage.name))
+            self._through(stage, job)
+            found[stage.name] = stage.merge(found, self.record.records(stage.name))
+            for all_of, some in zip((about, costs), stage.remarks(found, job, self.listener), strict=True):
+                all_of.update(some)
+            stage.free()
+            for name in stage.spent:
+                found.pop(name, None)
+        return about, costs
+
+    def _through(self, stage: Stage, job: Job) -> None:
         """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
         done, grid = self.record.records(stage.name), stage.grid
         todo = stage.left(done)
@@ -197,6 +202,7 @@ class _Progress:
         expecting(stage.tiles)
         self.listener.started(len(grid), len(done))
         if todo:  # a cluster is not started for nothing
+            executor = Serial() if stage.sequential else self.executor
             for finished in executor.run(job, todo, self.stop):
                 self._note(stage.name, finished, grid)
         if stage.left(self.record.records(stage.name)):
