@@ -216,7 +216,7 @@ def test_the_mode_is_not_part_of_the_result_and_the_blocks_are(source):
     assert not in_memory.out_of_core
     assert on_disk.out_of_core
     assert in_memory.fingerprint == on_disk.fingerprint != small.fingerprint
-    assert "3 tensors of an input are stored on disk" in str(on_disk)
+    assert "3 tensors of an input, too large for memory or in chosen blocks, are stored on disk" in str(on_disk)
     assert "3 tensors stay in memory" in str(in_memory)
 
 

@@ -137,5 +137,5 @@ def staged(plan: Plan) -> str:
         return f"{says}; some tensors of the network are kept in memory"
     if not scratch.on_disk:
         return f"{says}; {scratch.tensors} tensors stay in memory, {size(scratch.bytes)} at most at a time"
-    return (f"{says}; {scratch.tensors} tensors of an input, too large for the memory or in blocks that were chosen, are "
-            f"stored on disk, one stage each, {size(scratch.bytes)} at most at a time")
+    return (f"{says}; {scratch.tensors} tensors of an input, too large for memory or in chosen blocks, are stored "
+            f"on disk, one stage each, {size(scratch.bytes)} at most at a time")

@@ -171,6 +171,7 @@ class StoredResultStage(NetworkStage):
 
     input: InputStages
     reads_input = False
+    tiles = None  # type: ignore[assignment]  # the network ran in the stages before
 
     @property
     def order(self) -> Iterable[int]:
