@@ -59,18 +59,17 @@ def probe(model: str, weights: str | None, trust: bool, as_json: bool, **factory
 
 def _probed(model: str, weights: str | None, trust: bool, arguments: tuple[Any, Any]) -> Any:
     """The report of a network; one without bundled weights is probed with random values, which decide nothing."""
-    from tiler.models.loading.loaded_model import input_of, warn_of_halo
+    from tiler.models.loading.loaded_model import warn_of_halo
     from tiler.models.loading.open_model import load_model
-    from tiler.models.probe import probe as probed
+    from tiler.models.predictor.survey import surveyed
 
     doing(f"loading {model}")
     if weights is None and arguments == (None, None) and model in names() and describe(model).weights is None:
-        module = build(model)
-        doing(f"checking how {model} can be tiled")
-        return probed(module.eval(), *input_of(module, model), stages=True)
-    loaded = load_model(model, weights, trust, *arguments)
+        loaded = load_model(build(model).eval())
+    else:
+        loaded = load_model(model, weights, trust, *arguments)
     doing(f"checking how {model} can be tiled")
-    report = probed(loaded.bare(), loaded.in_channels, loaded.ndim, stages=True)
+    report = surveyed(loaded)
     if report.footprint is not None:
         warn_of_halo(loaded, report.footprint)
     return report

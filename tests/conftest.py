@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ settings.load_profile("repeatable")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: libraries that take all of them for each would only get into each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What the runs before have remembered must not decide a test, and what tests remember is of no use to others.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="tiler-tests-")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

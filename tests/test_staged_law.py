@@ -14,7 +14,6 @@ from tiler.models.aten import staged
 from tiler.models.aten.random_weights import random_copy
 from tiler.models.exporting.export import ExportOptions, export
 from tiler.models.inference.network import _latest as opened
-from tiler.models.predictor import open_predictor
 
 CPU = {"device": "cpu", "threads": 1, "normalise": "0,255", "head": "softmax", "classes": "all"}
 WIDE = {**CPU, "precision": "float64", "dtype": "float64"}
@@ -98,18 +97,6 @@ def test_a_crop_of_a_real_volume(shared):
     expected = one_pass(NETWORKS[3], volume)
     found = tiler.segment(volume, NETWORKS[3], **WIDE)
     assert np.abs(found - expected).max() <= 1e-12 * np.ptp(expected)
-
-
-def test_other_weights_of_a_network_are_not_checked_again(monkeypatch):
-    stack, checks = np.zeros((1, 24, 24), np.uint8), []
-    real = open_predictor.check_stages
-    monkeypatch.setattr(open_predictor, "check_stages", lambda *args: checks.append(args) or real(*args))
-    monkeypatch.setattr(open_predictor, "_latest_staging", {})
-    for seed in (1, 2):
-        tiler.plan(stack, random_copy(Normed(2), seed).float(), **CPU)
-    assert len(checks) == 1
-    tiler.plan(stack, nn.Sequential(Normed(2), nn.Conv2d(3, 3, 1)), **CPU)
-    assert len(checks) == 2
 
 
 class Gates(nn.Module):

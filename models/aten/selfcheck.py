@@ -15,8 +15,7 @@ from torch import nn
 from tiler.models.aten.graph import NotStagedError, Size
 from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.aten.random_weights import random_copy
-from tiler.models.aten.record import record
-from tiler.models.aten.sizes import LEAST_SIDES, canvas_of, first_taken, least_periods
+from tiler.models.aten.sizes import LEAST_SIDES, canvas_of, first_taken, periods_of
 from tiler.models.aten.staged import StagedPlan
 from tiler.models.aten.staged_network import StagedNetwork
 
@@ -72,7 +71,7 @@ def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
     with torch.inference_mode(False), torch.no_grad(), quiet():
         twin = random_copy(module, seed=0)
         meta = on_meta(twin)
-        periods = least_periods(lambda canvas: _kept(meta, in_channels, canvas), ndim)
+        periods = periods_of(meta, in_channels, ndim)
         plan = first_taken(LEAST_SIDES, lambda least: _plan(meta, in_channels, canvas_of(periods, least)))
         generator = torch.Generator().manual_seed(0)
         image = torch.randn(plan.graph.nodes[0].shape, generator=generator, dtype=torch.float64)
@@ -85,11 +84,6 @@ def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
 
 def _plan(meta: nn.Module, in_channels: int, canvas: Size) -> StagedPlan:
     return StagedPlan.of(meta, (1, in_channels, *canvas), max(1, math.prod(canvas) // BLOCKS))
-
-
-def _kept(meta: nn.Module, in_channels: int, canvas: Size) -> Size:
-    graph = record(meta, (1, in_channels, *canvas))
-    return graph.nodes[graph.output].shape[2:]
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,7 +15,7 @@ from tiler.models.aten.graph import NotStagedError, Size
 from tiler.models.aten.modules import quiet
 
 PERIODS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Tried one after the other: the sizes that a network takes are often multiples of its pooling."""
+"""The sizes that a network takes are often multiples of its pooling."""
 LEAST_SIDES = (8, 16, 32, 65)
 """Sides of a canvas: the first that the network takes. Deep networks pool small ones away."""
 MOST_PERIODS = 8
@@ -41,37 +41,55 @@ def least_periods(kept: Callable[[Size], Size], ndim: int) -> Size:
         If the network takes none of the sizes tried.
     """
 
-    def takes(periods: Size) -> Size:
+    def checked(periods: Size) -> Size:
         canvas = canvas_of(periods, LEAST_SIDES[-1])
         made = kept(canvas)
         if made != canvas:
             raise NotStagedError(f"it makes {made} of an input of {canvas}")
         return periods
 
-    def along(axis: int, others: Size, each: int) -> Size:
-        return takes((*others[:axis], each, *others[axis + 1 :]))
+    def takes(periods: Size) -> bool:
+        with suppress(NotStagedError):
+            return bool(checked(periods))
+        return False
 
-    periods = first_taken(PERIODS, lambda each: takes((each,) * ndim))
+    if takes((1,) * ndim):
+        return (1,) * ndim
+    # A network that takes multiples of some power of two takes those of larger ones.
+    place = bisect_left(PERIODS[1:-1], True, key=lambda each: takes((each,) * ndim)) + 1
+    periods = list(checked((PERIODS[place],) * ndim))
     for axis in range(ndim):
-        smaller = [each for each in PERIODS if each <= periods[axis]]
-        periods = first_taken(smaller, partial(along, axis, periods))
-    return periods
+        while periods[axis] > 1 and takes((*periods[:axis], periods[axis] // 2, *periods[axis + 1 :])):
+            periods[axis] //= 2
+    return tuple(periods)
 
 
-def sizes_kept(meta: nn.Module, in_channels: int, ndim: int) -> Size | None:
-    """`least_periods` of a network on the meta device; None if its output keeps none of the sizes tried."""
+def periods_of(meta: nn.Module, in_channels: int, ndim: int) -> Size:
+    """`least_periods` of a network on the meta device.
+
+    Raises
+    ------
+    NotStagedError
+        If its output keeps none of the sizes tried.
+    """
+    like = next((value for value in meta.parameters() if value.is_floating_point()), torch.empty(0))
 
     def kept(canvas: Size) -> Size:
         try:
             with torch.no_grad(), quiet():
-                return tuple(meta(torch.empty(1, in_channels, *canvas, device="meta")).shape[2:])
+                made = meta(torch.empty(1, in_channels, *canvas, dtype=like.dtype, device="meta"))
+                return tuple(made.shape[2:])
         except Exception as error:  # a network may raise any error for a size that it does not take
-            raise NotStagedError(str(error)) from error
+            raise NotStagedError(f"it does not run without data: {error}") from error
 
-    try:
-        return least_periods(kept, ndim)
-    except NotStagedError:
-        return None
+    return least_periods(kept, ndim)
+
+
+def sizes_kept(meta: nn.Module, in_channels: int, ndim: int) -> Size | None:
+    """The same; None if its output keeps none of the sizes tried."""
+    with suppress(NotStagedError):
+        return periods_of(meta, in_channels, ndim)
+    return None
 
 
 def first_taken(values: Sequence[int], tried: Callable[[int], Found]) -> Found:

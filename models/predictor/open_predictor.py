@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +12,6 @@ from torch import nn
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint
-from tiler.models.aten.graph import NotStagedError
-from tiler.models.aten.selfcheck import Staging, check_stages
-from tiler.models.aten.sizes import sizes_kept
 from tiler.models.cropping.predictor import cropped_tiles
 from tiler.models.inference.backends import CPU_FIRST, Setting, open_backend
 from tiler.models.inference.backends.choosing import fastest
@@ -35,11 +30,12 @@ from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling, fixed_scaling
 from tiler.models.predictor.stage_outline import StageOutline
 from tiler.models.predictor.stages import Stages
-from tiler.models.predictor.tiling_class import Geometry, can_be_staged, geometry_of, staged_geometry
+from tiler.models.predictor.survey import Survey
+from tiler.models.predictor.tiling_class import Geometry, geometry_for
 from tiler.models.predictor.torch_predictor import TorchPredictor
 from tiler.models.predictor.whole_images import on_whole_images
 from tiler.models.predictor.written import Values, written_as
-from tiler.models.probe import ProbeReport, probe, prove
+from tiler.models.probe import prove
 
 __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
 
@@ -47,12 +43,6 @@ MEASURED = (32, 128, 128)
 """Core of the tile used to measure backends."""
 LEAST_WINDOW = (1, 64, 64)
 """Smallest size at which networks without a context are traced; some need more than one stride."""
-
-
-_latest_report: dict[str, ProbeReport] = {}
-_latest_staging: dict[str, Staging] = {}
-
-log = logging.getLogger(__name__)
 
 
 def open_predictor(
@@ -86,11 +76,17 @@ def open_predictor(
         return load_model(model, member, trust, arguments, returns)
 
     loaded = _loaded(members_of(weights), load, options)
+    declared = options.footprint
+    geometry = geometry_for(Survey(loaded), options) if declared is None else _declared(loaded, declared)
+    return _assembled(loaded, geometry, options)
+
+
+def _assembled(loaded: LoadedModel, geometry: Geometry, options: PredictorOptions) -> TorchPredictor:
+    """The predictor of a network with that geometry."""
+    plain = geometry.footprint
     devices = resolve_devices("cpu" if options.device == "auto" and options.backend in CPU_FIRST else options.device)
     device = devices[0]
     precision = resolve_precision(options.precision, device)
-    geometry = _geometry(loaded, options)
-    plain = geometry.footprint
     options = _for_tiling(options, geometry)
     if geometry.exact:
         warn_of_halo(loaded, plain)
@@ -155,70 +151,14 @@ def evaluator_of(
     return crops or WholeTiles()
 
 
-def _geometry(loaded: LoadedModel, options: PredictorOptions) -> Geometry:
-    """The footprint, derived or declared. Foreign networks are proved either way; tiler's own by its tests."""
-    declared = options.footprint
-    if declared is None:
-        report = _report(loaded, options.tiling != "whole" and options.execution != "stages")
-        if _is_staged(report, options):
-            try:
-                return staged_geometry(report, _staging(loaded, report))
-            except NotStagedError as reason:
-                _check_unstaged(report, options, reason)
-        return geometry_of(report, options.tiling, options.resize,
-                           lambda: sizes_kept(loaded.meta(), loaded.in_channels, loaded.ndim))
-    proof = () if loaded.registered else prove(loaded.bare(), declared, loaded.in_channels, loaded.ndim)
+def _declared(loaded: LoadedModel, footprint: Footprint) -> Geometry:
+    """Geometry of a network whose footprint the user declares. Foreign ones are proved, tiler's own by its tests."""
+    proof = () if loaded.registered else prove(loaded.bare(), footprint, loaded.in_channels, loaded.ndim)
     failed = [part for part in proof if not part.passed]
     if failed:
         raise ModelError(f"the footprint declared for {loaded.identity['model']} is not proved: {failed[0].name}: "
                          f"{failed[0].detail}")
-    return Geometry(declared, "zero" if declared.keeps_size else "mirror")
-
-
-def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
-    """Whether to try stages: the user asks for them, or the network has no exact tiles and no option rules them out."""
-    if options.execution != "auto":
-        return options.execution == "stages"
-    exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
-    return (options.tiling in (None, "exact") and not exact and options.resize is None
-            and options.average != "rot7" and can_be_staged(report))
-
-
-def _staging(loaded: LoadedModel, report: ProbeReport) -> Staging:
-    """Check that a network's stages give the result of one pass; cached for networks of the same architecture."""
-    if not can_be_staged(report):
-        raise NotStagedError("it gives no map that is as large as its input")
-    module = loaded.bare()
-    key = _architecture(loaded, module)
-    if key not in _latest_staging:
-        _latest_staging.clear()
-        _latest_staging[key] = check_stages(module, loaded.in_channels, loaded.ndim)
-    return _latest_staging[key]
-
-
-def _architecture(loaded: LoadedModel, module: nn.Module) -> str:
-    """A network's identity without its weights, because the check of its stages draws random ones."""
-    parts = {name: value for name, value in loaded.identity.items() if name not in ("weights", "values", "ensemble")}
-    shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
-    return json.dumps({**parts, "shapes": shapes}, sort_keys=True)
-
-
-def _check_unstaged(report: ProbeReport, options: PredictorOptions, reason: NotStagedError) -> None:
-    """Report why a network cannot run in stages, if the user asked for them or they would have made it exact."""
-    if options.execution == "stages":
-        raise ModelError(f"{report.network} cannot be run in stages: {reason} (--execution)") from reason
-    log.info("%s is not run in stages: %s", report.network, reason)
-
-
-def _report(loaded: LoadedModel, prove_it: bool) -> ProbeReport:
-    """Probe a network; reports of registered networks are cached, because probing a large one takes seconds."""
-    if not loaded.registered:
-        return probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=prove_it)
-    key = json.dumps(dict(loaded.identity), sort_keys=True)
-    if key not in _latest_report:
-        _latest_report.clear()
-        _latest_report[key] = probe(loaded.bare(), loaded.in_channels, loaded.ndim, prove=False)
-    return _latest_report[key]
+    return Geometry(footprint, "zero" if footprint.keeps_size else "mirror")
 
 
 def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:

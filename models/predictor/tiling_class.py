@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tiler.errors import ModelError
 from tiler.geometry import Footprint, Reach
-from tiler.models.aten.graph import Size
+from tiler.models.aten.graph import NotStagedError, Size
 from tiler.models.aten.selfcheck import Staging
+from tiler.models.predictor.options import PredictorOptions
+from tiler.models.predictor.survey import Survey
 from tiler.models.probe import ProbeReport, require_tiled
 from tiler.ports import Border, Tiling
+
+log = logging.getLogger(__name__)
 
 _POINT = Reach(0, 0, 0, 0, 1)
 _ONE_BEFORE = Reach(1, 0, 0, 0, 1)
@@ -53,6 +59,51 @@ class Geometry:
         return self.staging is not None
 
 
+def geometry_for(survey: Survey, options: PredictorOptions) -> Geometry:
+    """Decide how a network runs.
+
+    Raises
+    ------
+    UnboundedContextError, OutputShapeError, ModelError
+        If the network cannot run as the options say; the message names the layer and suggests a remedy.
+    """
+    report = survey.derived
+    why = ""
+    if _is_staged(report, options):
+        try:
+            return staged_geometry(report, _staging(survey))
+        except NotStagedError as reason:
+            if options.execution == "stages":
+                raise ModelError(f"{report.network} cannot be run in stages: {reason} (--execution)") from reason
+            why = str(reason)
+            log.info("%s is not run in stages: %s", report.network, reason)
+    if _is_proved(survey, options):
+        report = survey.proved
+        if report.proof and not report.proved and options.execution == "auto" and can_be_staged(report):
+            with suppress(NotStagedError):
+                return staged_geometry(report, _staging(survey))
+    return geometry_of(report, options.tiling, options.resize, lambda: survey.sizes, why)
+
+
+def _is_staged(report: ProbeReport, options: PredictorOptions) -> bool:
+    """Whether to try stages: the user asks for them, or the network has no exact tiles and no option rules them out."""
+    if options.execution != "auto":
+        return options.execution == "stages"
+    return (options.tiling in (None, "exact") and report.exactness != "EXACT" and options.resize is None
+            and options.average != "rot7" and can_be_staged(report))
+
+
+def _is_proved(survey: Survey, options: PredictorOptions) -> bool:
+    """Whether tiles are proved before use; those of tiler's own networks are proved by its tests."""
+    return options.tiling != "whole" and not survey.loaded.registered and survey.derived.exactness == "EXACT"
+
+
+def _staging(survey: Survey) -> Staging:
+    if not can_be_staged(survey.derived):
+        raise NotStagedError("it gives no map that is as large as its input")
+    return survey.staging()
+
+
 def can_be_staged(report: ProbeReport) -> bool:
     """Whether a network gives a map of its whole input, so that its stages are worth checking."""
     return report.exactness != "WHOLE" and (report.footprint is None or report.footprint.keeps_size)
@@ -76,7 +127,7 @@ def _coupled(report: ProbeReport, axes: Sequence[Reach]) -> Footprint:
 
 
 def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, int] | None = None,
-                sizes: Callable[[], Size | None] = lambda: None) -> Geometry:
+                sizes: Callable[[], Size | None] = lambda: None, unstaged: str = "") -> Geometry:
     """Decide how a network runs, from the probe's findings and the user's choice.
 
     Parameters
@@ -89,6 +140,8 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
         Size to which every input is resized; inputs may then have any size.
     sizes
         Function that finds ``([z], y, x)`` whose multiples the network takes in one piece; None if unknown.
+    unstaged
+        Why it does not run in stages, if that was tried.
 
     Raises
     ------
@@ -100,7 +153,7 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
     if tiling != "whole" and resize is not None:
         raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
     if tiling == "exact":
-        return Geometry(require_tiled(report), report.border)
+        return Geometry(require_tiled(report, unstaged), report.border)
     if exact and tiling == "blend":
         raise ModelError(f"{report.network} is exact in tiles: it need not be blended, leave out --tiling blend")
     return _windowed(report, tiling, resize, sizes)

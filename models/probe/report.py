@@ -133,8 +133,10 @@ _OTHERWISE = ("`tiling=blend` averages overlapping windows and measures how far 
 """Advice for a network that no tiling computes exactly."""
 
 
-def require_tiled(report: ProbeReport) -> Footprint:
+def require_tiled(report: ProbeReport, unstaged: str = "") -> Footprint:
     """Return the footprint of a network that can be tiled exactly.
+
+    ``unstaged`` says why it does not run in stages either, if that was tried.
 
     Raises
     ------
@@ -151,8 +153,9 @@ def require_tiled(report: ProbeReport) -> Footprint:
                                f"{first.reason if first else 'its output has no axis of the image'}; `tiling=whole` "
                                "gives it every input in one piece")
     if first is not None and first.kind != "unknown":
-        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact: "
-                                    f"{_OTHERWISE}")
+        stages = f"in stages, {unstaged}" if unstaged else "`execution=stages` gives the values of the whole"
+        raise UnboundedContextError(f"{report.network} has no bounded context: {first}; no tiling of it is exact; "
+                                    f"{stages}; {_OTHERWISE}")
     if first is not None or report.footprint is None:
         raise ModelError(f"the context of {report.network} cannot be derived: {first}; declare its footprint, or "
                          f"{_OTHERWISE}")
