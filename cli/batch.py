@@ -6,7 +6,7 @@ import glob
 import os
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,16 @@ class Pair:
 
     source: str
     output: Place
-    table: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def over(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of all inputs, with the table of this one."""
-        return {**options, "table": self.table} if self.table is not None else dict(options)
+        """The options of all inputs, with the table and the outlines of this one."""
+        return {**options, **self.files}
 
 
 def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = None,
-            table: str | None = None) -> list[Pair]:
-    """One output for each input, and one table if tables are wanted.
+            files: Mapping[str, str | None] | None = None) -> list[Pair]:
+    """One output for each input, and its table and outlines if they are wanted.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = No
         A file, a folder, or a name with ``{stem}``; None for the working directory.
     suffix
         Format of outputs that get a name here, such as ``ome.tif``.
-    table
-        Table of objects: a file, or for several inputs a name with ``{stem}``.
+    files
+        Further files by their option, ``table`` and ``outlines``: a name, or for several inputs one with ``{stem}``.
 
     Raises
     ------
@@ -61,15 +61,16 @@ def pair_up(inputs: tuple[str, ...], output: str | None, suffix: str | None = No
         place_of(source)  # an address with credentials is refused before it is printed
     sources = list(_expanded(inputs))
     pairs = _by_template(sources, output, suffix) if output and "{" in output else _by_name(sources, output, suffix)
-    if table is not None:
-        pairs = _with_tables(pairs, table)
+    for option, name in (files or {}).items():
+        if name is not None:
+            pairs = _with_files(pairs, name, option)
     _refuse_twins(pairs)
     return pairs
 
 
-def _with_tables(pairs: list[Pair], table: str) -> list[Pair]:
-    names = named_for_each(table, [pair.source for pair in pairs], "table")
-    return [replace(pair, table=name) for pair, name in zip(pairs, names, strict=True)]
+def _with_files(pairs: list[Pair], name: str, option: str) -> list[Pair]:
+    names = named_for_each(name, [pair.source for pair in pairs], option)
+    return [replace(pair, files={**pair.files, option: each}) for pair, each in zip(pairs, names, strict=True)]
 
 
 def named_for_each(name: str, sources: list[str], option: str) -> list[str]:
@@ -144,7 +145,7 @@ def stem_of(source: str) -> str:
 def _refuse_twins(pairs: list[Pair]) -> None:
     seen: dict[Place, str] = {}
     for pair in pairs:
-        for place in (pair.output, *([] if pair.table is None else [Path(pair.table)])):
+        for place in (pair.output, *map(Path, pair.files.values())):
             target = place.absolute()
             if target in seen:
                 raise PlanError(f"{seen[target]} and {pair.source} would both be written to {place}: "

@@ -47,7 +47,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         found = {"source": self.pair.source, "output": str(self.pair.output), "seconds": round(self.seconds, 3),
-                 "objects": self.objects, "table": self.pair.table}
+                 "objects": self.objects, **self.pair.files}
         return {name: value for name, value in found.items() if value is not None}
 
     def row(self) -> list[str]:

@@ -55,6 +55,7 @@ GOING_ON = together(
            help="Only segment a window in the middle, write image, probability and objects as a picture, and say how "
                 f"long the whole would take. [default: {PREVIEW}]"),
 )
+FILES = ("table", "outlines")
 INTENT = ("resume", "overwrite", "verify", "same_input")
 TALKING = ("as_json", "quiet", "verbose", "log_file")
 
@@ -74,8 +75,8 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
     Prints the path of each result. Several inputs are a batch job: the network is loaded once, and an input
     that fails does not stop the others.
 
-    With --json one object a line, as inputs are finished: source, output, seconds, and objects and table where there
-    are any.
+    With --json one object a line, as inputs are finished: source, output, seconds, and objects, table and outlines
+    where there are any.
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
@@ -83,7 +84,7 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
         raise click.UsageError("--preview goes neither with --dry-run nor with --resume")
     if (options["verify"] or options["same_input"]) and not options["resume"]:
         raise click.UsageError("--verify and --same-input belong to --resume")
-    pairs = pair_up(inputs, output, suffix, options["table"])
+    pairs = pair_up(inputs, output, suffix, {name: options[name] for name in FILES})
     if preview is not None:
         return show_previews(pairs, preview, options, talking)
     options = with_model_opened(options, len(pairs), talking["quiet"])
@@ -113,7 +114,7 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     """
     talking = {name: options.pop(name) for name in TALKING}
     set_up_logging(talking["verbose"], talking["log_file"])
-    pairs = pair_up(inputs, output, suffix, options["table"])
+    pairs = pair_up(inputs, output, suffix, {name: options[name] for name in FILES})
     options = with_model_opened(options, len(pairs), talking["quiet"])
     return show_plans(pairs, options, talking["as_json"], talking["quiet"])
 

@@ -30,7 +30,7 @@ def test_a_name_with_stem_names_the_output_of_each_input(inputs):
 
 def test_a_table_belongs_to_each_input(inputs):
     def tables(sources, table):
-        return [pair.table for pair in pair_up(tuple(sources), "out/", None, table)]
+        return [pair.files["table"] for pair in pair_up(tuple(sources), "out/", None, {"table": table})]
 
     assert tables(["b.tif", "a.ome.tif"], "out/{stem}.csv") == ["out/b.csv", "out/a.csv"]
     assert tables(["b.tif"], "cells.csv") == ["cells.csv"]
@@ -39,7 +39,7 @@ def test_a_table_belongs_to_each_input(inputs):
     with pytest.raises(PlanError, match="cannot name a table"):
         tables(["b.tif"], "{x}.csv")
     with pytest.raises(PlanError, match=r"would both be written to x.zarr"):
-        pair_up(("b.tif",), "x.zarr", None, "x.zarr")
+        pair_up(("b.tif",), "x.zarr", None, {"table": "x.zarr"})
 
 
 @pytest.mark.parametrize(("output", "suffix", "expected"), [

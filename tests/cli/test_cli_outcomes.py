@@ -12,7 +12,7 @@ from tiler.cli.outcomes import Outcome, Turn, conclude, table_of
 from tiler.cli.talk import Lines, Named
 from tiler.errors import Interrupted, SourceError
 
-GOOD = Outcome(Pair("a.tif", Path("out/a.tif"), "a.csv"), None, 12.34, 1205)
+GOOD = Outcome(Pair("a.tif", Path("out/a.tif"), {"table": "a.csv"}), None, 12.34, 1205)
 BAD = Outcome(Pair("longer.tif", Path("out/b.tif")), SourceError("longer.tif does not exist"))
 
 

@@ -117,7 +117,8 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     journal = Journal.load(output.journal_place)
     header = journal.header
     plan = Plan.from_json(header["plan"])
-    stored = _options(header, moved) | {"tile": None, "block": None, "border": plan.border, "table": None}
+    stored = _options(header, moved) | {"tile": None, "block": None, "border": plan.border, "table": None,
+                                          "outlines": None}
     ports = header["source"] if moved.source is None else moved.source, _model(header, moved)
     as_run = open_all(*ports, Options(), trust, stored)
     _check_ports(plan, as_run, moved)

@@ -15,6 +15,7 @@ from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
 from tiler.objects.asked import check_rules, rules_of
+from tiler.objects.roi_files import check_rois
 from tiler.objects.rules import Rules
 from tiler.objects.table_files import check_format
 from tiler.opening.models import OpenedModel, fixed_by, is_predictor, predictor_of, refuse_model_options
@@ -73,7 +74,9 @@ class Opened:
             extra = {**extra, "part": self.part.to_json()}
         plan = resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
                        tune=self.options.tune, split=split)
-        return replace(plan, table="" if self.options.table is None else str(self.options.table))
+        if self.options.outlines is not None:
+            check_rois(self.options.outlines, plan.region.shape)
+        return replace(plan, table=str(self.options.table or ""), outlines=str(self.options.outlines or ""))
 
     def to_json(self) -> dict[str, Any]:
         """The known options, with which the same source and predictor can be opened again."""

@@ -137,8 +137,8 @@ class Plan:
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
     the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
     estimates are not part of it: a run may resume with others. Nor is the place of stored tensors (``scratch``), but a
-    run that is resumed keeps it. ``table`` is the file of the table of objects, if one is
-    written.
+    run that is resumed keeps it. ``table`` and ``outlines`` are files about the
+    objects, if they are written.
     """
 
     region: Box
@@ -160,6 +160,7 @@ class Plan:
     tiling: Tiling = "exact"
     execution: Execution = "tiles"
     table: str = ""
+    outlines: str = ""
     scratch: Scratch | None = None
 
     def __str__(self) -> str:

@@ -79,6 +79,8 @@ def rows_of(plan: Plan) -> dict[str, str]:
     }
     if plan.table:
         rows["table of objects"] = plan.table
+    if plan.outlines:
+        rows["outlines"] = plan.outlines
     if plan.tiling in TILING:
         rows["tiling"] = TILING[plan.tiling]
     if plan.staged:

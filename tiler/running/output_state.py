@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiler.errors import PlanChangedError, SinkError
+from tiler.options import Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import as_loaded
 from tiler.ports import Json, Source
@@ -67,13 +68,13 @@ def check_intent(output: Output, intent: Intent) -> None:
         raise SinkError(f"{output} has an unfinished run: {ways}")
 
 
-def check_table(table: Path | None, intent: Intent, stored: Json | None = None) -> None:
-    """Refuse to replace a table, or to resume a run with another one.
+def check_side_files(options: Options, intent: Intent, stored: Json | None = None) -> None:
+    """Refuse to replace a table or outlines, or to resume a run with others.
 
     Parameters
     ----------
-    table
-        The table that is asked for.
+    options
+        Options as they were given.
     intent
         What may happen to files that exist.
     stored
@@ -84,13 +85,16 @@ def check_table(table: Path | None, intent: Intent, stored: Json | None = None) 
     SinkError
         The message says what to change.
     """
-    if table is None:
-        return
-    if stored is None and not intent.overwrite and table.exists():
-        raise SinkError(f"{table} exists: `overwrite=True` replaces it, or choose another name", option="table")
-    if stored is not None and str(table) != stored.get("table"):
-        raise SinkError(f"the run to resume writes {stored.get('table', 'no table')}, not {table}: leave out `table`; "
-                        "tiler measure makes a table of a finished output")
+    for name in ("table", "outlines"):
+        path: Path | None = options.get(name)
+        if path is None:
+            continue
+        if stored is None and not intent.overwrite and path.exists():
+            raise SinkError(f"{path} exists: `overwrite=True` replaces it, or choose another name", option=name)
+        if stored is not None and str(path) != stored.get(name):
+            advice = "; tiler measure makes a table of a finished output" if name == "table" else ""
+            raise SinkError(f"the run to resume writes {stored.get(name, f'no {name}')}, not {path}: leave out "
+                            f"`{name}`{advice}")
 
 
 def check_same(stored: Json, now: Json, same_input: bool) -> None:

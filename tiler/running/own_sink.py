@@ -12,7 +12,7 @@ from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
 from tiler.ports import Listener, OutputSpec, Sink
 from tiler.running.destination import InMemory
-from tiler.running.output_state import Intent, check_table
+from tiler.running.output_state import Intent, check_side_files
 from tiler.running.perform import Memo, discard_scratch, perform
 from tiler.running.start import Request, executor_of, open_request, run_spec
 
@@ -38,7 +38,7 @@ def run_to_sink(request: Request, sink: Sink, listener: Listener, stop: threadin
     if request.intent != Intent():
         raise SinkError("a sink has no journal: `resume`, `overwrite`, `verify` and `same_input` are for paths")
     request.options.refuse(OF_STORAGE, "a sink of your own decides how it stores voxels")
-    check_table(request.options.get("table"), request.intent)
+    check_side_files(request.options, request.intent)
     opened = open_request(request)
     plan = _aligned(opened, opened.plan(), sink)
     run = run_spec(opened, plan, IntoSink(sink))

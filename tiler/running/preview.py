@@ -23,7 +23,7 @@ from tiler.report.preview import Preview
 from tiler.running.destination import InMemory
 from tiler.running.object_stages import ObjectStages
 from tiler.running.output_spec import region_calibration
-from tiler.running.perform import Memo, perform
+from tiler.running.perform import Memo, discard_scratch, perform
 from tiler.running.start import Request, executor_of, run_spec
 from tiler.sinks import open_sink
 
@@ -46,7 +46,11 @@ def preview_of(request: Request, listener: Listener, stop: threading.Event) -> P
     window = replace(opened, region=window_of(whole.region))
     plan = window.plan()
     begun = time.monotonic()
-    sink = perform(run_spec(window, plan, InMemory()), Memo(), executor_of(plan, window), listener, stop)
+    run = run_spec(window, plan, InMemory())
+    try:
+        sink = perform(run, Memo(), executor_of(plan, window), listener, stop)
+    finally:
+        discard_scratch(run)
     seconds = time.monotonic() - begun
     share = whole.estimate.flops / plan.estimate.flops if plan.estimate.flops else whole.region.voxels / \
         plan.region.voxels

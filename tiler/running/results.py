@@ -13,7 +13,7 @@ from tiler.running.object_stages import ObjectStages
 from tiler.running.output_spec import network_spec
 from tiler.running.run_spec import Result, RunSpec
 from tiler.running.stage import Stage
-from tiler.running.table_stages import table_stages
+from tiler.running.table_stages import outline_stages, table_stages
 from tiler.running.tensor_stages import network_stages
 
 
@@ -82,7 +82,8 @@ class Instances:
         output = run.output.sink(numbered)
         probability = None if rules.threshold is None else stored
         table = [] if run.table is None else table_stages(run.table, grid, run.output, numbered, output, probability)
-        return [*network_stages(run, stored), *stages.of(stored, output), *table]
+        outlines = [] if run.outlines is None else outline_stages(run.outlines, grid, run.output, output)
+        return [*network_stages(run, stored), *stages.of(stored, output), *table, *outlines]
 
     def difference(self, stored: Array, computed: Array, rules: Rules | None) -> float:
         """Largest difference between the probabilities of the best choice and of the stored background or foreground.

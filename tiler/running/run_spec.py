@@ -39,6 +39,8 @@ class RunSpec:
         Dtype of the output, for results whose dtype does not come from the network.
     table
         Table of the objects to write; None for none.
+    outlines
+        Zip of their outlines to write; None for none.
     storage
         How the voxels of the output are stored, by keyword.
     attributes
@@ -57,6 +59,7 @@ class RunSpec:
     part: Part | None = None
     dtype: np.dtype[Any] | None = None
     table: Path | None = None
+    outlines: Path | None = None
     storage: Json = field(default_factory=dict)
     attributes: Json = field(default_factory=dict)
     scratch: Path | None = None

@@ -21,7 +21,7 @@ from tiler.ports import KINDS, Array, Executor, Json, Listener, Room
 from tiler.running.destination import Destination, InMemory
 from tiler.running.journal import Journal
 from tiler.running.output import Output, State
-from tiler.running.output_state import Intent, check_intent, check_known, check_same, check_table, refuse_own_input
+from tiler.running.output_state import Intent, check_intent, check_known, check_same, check_side_files, refuse_own_input
 from tiler.running.perform import Memo, agrees_with, discard_scratch, forget_unsound, perform
 from tiler.running.results import result_of
 from tiler.running.run_spec import RunSpec, room_of
@@ -52,7 +52,7 @@ def run_in_memory(request: Request, listener: Listener, stop: threading.Event) -
         In one line.
     """
     opened, plan = opened_in_memory(request)
-    check_table(request.options.get("table"), request.intent)
+    check_side_files(request.options, request.intent)
     run = run_spec(opened, plan, InMemory())
     try:
         sink = perform(run, Memo(), executor_of(plan, opened), listener, stop)
@@ -109,7 +109,7 @@ def run_to_file(request: Request, output: Output, listener: Listener, stop: thre
 
 
 def _begin(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
-    check_table(request.options.get("table"), request.intent)
+    check_side_files(request.options, request.intent)
     opened, plan, room = opened_for(request, output)
     _check_room(room, output, listener)
     with output.lock():
@@ -159,7 +159,7 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
     intent, wanted = request.intent, request.options
     with output.lock(), closing(output.resume_journal()) as journal:
         plan = Plan.from_json(journal.header["plan"])
-        check_table(wanted.get("table"), intent, journal.header["options"])
+        check_side_files(wanted, intent, journal.header["options"])
         stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
         opened = open_request(request, {**stored, **_chosen_by(plan)})
         # The ports first: with another model the stored tile may not even be legal.
@@ -211,7 +211,8 @@ def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json |
     return RunSpec(plan, opened.source, opened.predictor, output,
                    result_of(opened.kind, opened.options.threshold), opened.statistics,
                    opened.rules, opened.part, opened.instance_dtype, opened.options.table,
-                   opened.options.storage, attributes or {}, folder_of(plan, output, opened.options.scratch))
+                   opened.options.outlines, opened.options.storage, attributes or {},
+                   folder_of(plan, output, opened.options.scratch))
 
 
 def executor_of(plan: Plan, opened: Opened) -> Executor:

@@ -1,4 +1,4 @@
-"""Stages that measure the objects of an output and write them as a table."""
+"""Stages that write files about the objects of an output: their table, and their outlines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from tiler.geometry import Grid
 from tiler.jobs.components import Readable
 from tiler.jobs.measured import MeasureJob, TableJob
-from tiler.ports import OutputSpec, Sink
+from tiler.jobs.outlined import LIMIT, OutlineJob, RoisJob
+from tiler.ports import Job, Json, Listener, OutputSpec, Sink
 from tiler.running.destination import Destination
 from tiler.running.object_stages import BlockStage, OnceStage
-from tiler.running.stage import Stage
+from tiler.running.stage import Findings, Records, Stage
 
 
 def table_stages(path: Path, grid: Grid, destination: Destination, spec: OutputSpec, output: Sink,
@@ -34,19 +35,41 @@ def table_stages(path: Path, grid: Grid, destination: Destination, spec: OutputS
     """
     images = {} if probability is None else {"probability": probability}
     job = MeasureJob(output, images, grid, destination.shelf("table"))
-    return [BlockStage("measures", grid, job), TableStage("table", grid, partial(_table_job, job, spec, path),
-                                                          "measures", path)]
+    return [BlockStage("measures", grid, job), FileStage("table", grid, partial(_table_job, job, spec, path),
+                                                         "measures", path)]
 
 
 def _table_job(job: MeasureJob, spec: OutputSpec, path: Path, counts: tuple[int, ...]) -> TableJob:
     return TableJob(job, spec.calibration, path)
 
 
+def outline_stages(path: Path, grid: Grid, destination: Destination, output: Sink) -> list[Stage]:
+    """Stages after those that write numbered objects; ``path`` is the zip of ROIs."""
+    job = OutlineJob(output, grid, destination.shelf("outlines"))
+    return [BlockStage("outlines", grid, job),
+            RoisStage("rois", grid, lambda counts: RoisJob(job, path), "outlines", path)]
+
+
 @dataclass(frozen=True)
-class TableStage(OnceStage):
-    """The table as a file."""
+class FileStage(OnceStage):
+    """A file about all objects."""
 
     path: Path
 
     def is_there(self) -> bool:
         return self.path.exists()
+
+
+@dataclass(frozen=True)
+class RoisStage(FileStage):
+    """The zip of ROIs."""
+
+    def merge(self, found: Findings, records: Records) -> int:
+        """Number of outlines that are missing, since their boxes are too large."""
+        return int(records[0]["too_large"])
+
+    def remarks(self, found: Findings, job: Job, listener: Listener) -> tuple[Json, Json]:
+        if found[self.name]:
+            listener.warn(f"{found[self.name]} objects are not outlined in some section, since their boxes there hold "
+                          f"more than {LIMIT} pixels")
+        return {}, {}

@@ -64,6 +64,11 @@ class ObjectsKeywords(TypedDict, total=False):
              "sections, and the probability inside where instances are cut from one (`threshold`). For several "
              "inputs a name with {stem}.",
         otherwise="no table")]
+    outlines: Annotated[str | os.PathLike[str], Option(
+        group="Objects", parse=NewFile(), metavar="FILE.zip", example="rois.zip", of_output=True,
+        help="Write the outline of each instance in each section to this zip for ImageJ's ROI manager. Sections have "
+             "at most 32767 pixels along y and x; holes are not outlined. For several inputs a name with {stem}.",
+        otherwise="no outlines")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +86,4 @@ class ObjectsOptions:
     grow: int
     link: float | None
     table: Path | None
+    outlines: Path | None
