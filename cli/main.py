@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tiler.cli.logs import flushed, library_messages, print_no_more, spelled, tell, unexpected
+from tiler.cli.waiting import waiting
 from tiler.errors import Interrupted, TilerError
 from tiler.version import __version__
 
@@ -62,7 +63,8 @@ class LazyGroup(click.Group):
             near = get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"there is no command {args[0]!r}: " +
                      (f"did you mean {near[0]}?" if near else "tiler --help lists them all"))
-        return super().resolve_command(ctx, args)
+        with waiting(quiet=bool({"-q", "--quiet"} & set(args))):  # importing a command takes a second
+            return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})

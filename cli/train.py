@@ -15,7 +15,7 @@ import click
 from rich.progress import Progress, TextColumn
 
 from tiler.activity import doing
-from tiler.cli.logs import set_up_logging, tell
+from tiler.cli.logs import set_up_logging, spelled_text, tell
 from tiler.cli.options import TALK, GroupedCommand, option, together
 from tiler.cli.talk import SILENCE, fitting, stoppable
 from tiler.errors import PlanError
@@ -228,7 +228,7 @@ class Quiet:
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None: ...
     def note(self, message: str) -> None: ...
     def warn(self, message: str) -> None:
-        tell(f"warning: {message}")
+        tell(f"warning: {spelled_text(message)}")
 
 
 @dataclass
@@ -254,7 +254,7 @@ class Lines(Quiet):
             tell(f"step {step} of {self.total}, loss {loss:.4f}, {left / 60:.0f} min left")
 
     def note(self, message: str) -> None:
-        tell(message)
+        tell(spelled_text(message))
 
     def validated(self, step: int, scores: dict[str, float], best: bool) -> None:
         tell(f"step {step}: {described(scores)}{', the best so far' if best else ''}")
@@ -289,10 +289,10 @@ class Bars(Quiet):
         self.progress.console.print(line, style="bold" if best else None, highlight=False)
 
     def note(self, message: str) -> None:
-        self.progress.console.print(message, highlight=False)
+        self.progress.console.print(spelled_text(message), highlight=False)
 
     def warn(self, message: str) -> None:
-        self.progress.console.print(f"warning: {message}", style="yellow", highlight=False)
+        self.progress.console.print(f"warning: {spelled_text(message)}", style="yellow", highlight=False)
 
 
 def described(scores: dict[str, float]) -> str:

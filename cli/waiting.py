@@ -17,7 +17,7 @@ from typing import Any
 from tiler.activity import watched_by
 from tiler.cli.logs import printable, wiping
 
-SOON = 0.5
+SOON = 0.4
 """Seconds until the step is shown."""
 
 TICK = 0.25

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import ndimage
 
 from tiler.geometry import Box, Span
 from tiler.jobs.segment import finite
@@ -97,6 +96,8 @@ def line_contrast(image: Array) -> float:
     the mean of the image less its opening, bright ones. Inverting the image changes the sign and nothing else; adding
     to grey values or multiplying them changes nothing.
     """
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(image.astype(np.float64), SMOOTHING)
     dark = float((ndimage.grey_closing(smooth, (WIDTH, WIDTH)) - smooth).mean())
     bright = float((smooth - ndimage.grey_opening(smooth, (WIDTH, WIDTH))).mean())

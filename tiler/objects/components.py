@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from tiler.geometry import Box, Shape
 from tiler.metrics.jit import compiled
@@ -50,6 +49,8 @@ def components_of(values: Array, connectivity: Connectivity) -> Array:
     """
     kinds = _few_values(values)
     if len(kinds) < 2:
+        from scipy import ndimage
+
         ids: Array = ndimage.label(values, connectivity.structure)[0]
         return ids
     from skimage.measure import label

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from tiler.geometry import Box, Shape
 from tiler.objects.connectivity import Connectivity
@@ -77,6 +76,7 @@ class Watershed:
 
     def _flooded(self, inside: Mask, depth: Array, structure: Mask) -> Array:
         """The parts of an object, of a volume or a section."""
+        from scipy import ndimage
         from skimage.segmentation import watershed
 
         seeds, count = ndimage.label(self._peaks(np.where(inside, depth, 0), structure), structure)
@@ -91,6 +91,8 @@ class Watershed:
         padded = np.pad(inside, pads)
         if padded.all():
             return np.ones(inside.shape)
+        from scipy import ndimage
+
         depth = ndimage.distance_transform_edt(padded, self.sampling)
         cropped: Array = depth[tuple(slice(low, low + size) for (low, _), size in zip(pads, inside.shape, strict=True))]
         return cropped

@@ -175,7 +175,7 @@ def test_what_a_backend_cannot_do_is_said_when_it_is_opened(net, backend, option
 
 @pytest.mark.parametrize("backend", EXPORTING)
 def test_other_devices_are_refused_and_auto_is_the_cpu(net, backend, monkeypatch):
-    with pytest.raises(ModelError, match=r"device=.cpu or backend=.torch"):
+    with pytest.raises(ModelError, match=r"device=.cpu. or backend=.torch"):
         open_backend(backend).check(torch.device("cuda"), torch.float32, False)
     monkeypatch.setattr("tiler.models.inference.devices.available", lambda: ("cuda", "cpu"))
     assert opened(net, backend, device="auto").network.device.type == "cpu"
@@ -190,7 +190,7 @@ def test_a_missing_package_is_one_line_with_what_to_install(net, backend, monkey
 
 
 def test_unknown_backends_are_named(net):
-    with pytest.raises(ModelError, match=r"'tensorrt' is no backend.*backend="):
+    with pytest.raises(ModelError, match=r"'tensorrt' is no backend"):
         opened(net, "tensorrt")
 
 

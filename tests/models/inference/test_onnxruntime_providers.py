@@ -128,7 +128,7 @@ def test_tensorrt_takes_tf32_for_float32_unless_the_process_was_told_not_to(offe
     offering(TENSORRT, CUDA, CPU)
     check = open_backend("onnxruntime:tensorrt").check
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    with pytest.raises(ModelError, match=r"NVIDIA_TF32_OVERRIDE=0.*precision=.tf32, or backend=.onnxruntime"):
+    with pytest.raises(ModelError, match=r"NVIDIA_TF32_OVERRIDE=0.*precision=.tf32., or backend=.onnxruntime"):
         check(SECOND, torch.float32, False)
     check(SECOND, torch.float32, True)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")

@@ -64,7 +64,7 @@ def test_images_of_different_size(stacks, capsys):
 
 @pytest.mark.parametrize(("given", "says"), [
     ("2:9", "2:9 are no range within the 5 slices given (0:5)"), ("0:5", "all that there are"),
-    ("two", "is no range of slices")])
+    ("two", "is not a range of slices")])
 def test_validation_outside_the_stack(given, says, stacks, capsys):
     line = refused(capsys, "images.tif", "labels.tif", "-o", "w.safetensors", "--validate", given, *SMALL)
     assert says in line
