@@ -131,12 +131,16 @@ def _readable(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _is_bundled(row: dict[str, Any]) -> bool:
+    return bool(row["weights"].endswith(".safetensors"))
+
+
 def _print_table(facts: list[dict[str, Any]]) -> None:
-    """One line per network if the window is wide enough; the details stand with each network."""
+    """One line per network if the window is wide enough, those first whose weights come with tiler."""
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "exactness", "weights", "description"):
+    for column in ("name", "use", "exactness", "description"):
         table.add_column(column, no_wrap=column != "description", overflow="fold")
-    for row in facts:
-        bundled = "bundled" if row["weights"].endswith(".safetensors") else ""
-        table.add_row(row["name"], row["exactness"], bundled, row["description"])
+    for row in sorted(facts, key=lambda row: not _is_bundled(row)):
+        use = "now" if _is_bundled(row) else "train first"
+        table.add_row(row["name"], use, row["exactness"], row["description"])
     Console(highlight=False).print(table)

@@ -189,7 +189,7 @@ def _backend(name: str) -> Backend:
         device = torch.device("cuda" if name == "onnxruntime:tensorrt" else "cpu")
         version = backend.version(device)
     except ModelError as error:
-        return Backend(None, note=str(error))
+        return Backend(None, note=error.marked)
     if name == "compile" and not ("CXX" in os.environ or any(map(shutil.which, COMPILERS))):
         return Backend(None, note="torch.compile needs a C++ compiler for the processor, and none was found")
     fitting, refusals = [], []
@@ -197,7 +197,7 @@ def _backend(name: str) -> Backend:
         try:
             backend.check(device, resolve_precision(precision, device), False)
         except ModelError as error:
-            refusals.append(str(error))
+            refusals.append(error.marked)
             continue
         fitting.append(precision)
     return Backend(version, tuple(fitting)) if fitting else Backend(None, note=refusals[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -64,6 +65,15 @@ def test_continuous_integration_runs_the_test_command_word_for_word():
 def test_every_link_and_picture_is_there():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_links_are_absolute_where_the_repository_is_not_at_hand():
+    absolute = runpy.run_path(str(ROOT / ".ci" / "absolute_links.py"))["absolute"](README, "https://example.org/tiler")
+    targets = re.findall(r"\]\(([^)#]+)\)", absolute)
+    assert len(targets) > 10
+    assert all(target.startswith("https://") for target in targets)
+    assert all(target.startswith("https://example.org/tiler/raw/main/data_samples/pictures/")
+               for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", absolute))
 
 
 def test_every_command_is_in_the_table():

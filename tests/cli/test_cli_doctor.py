@@ -77,7 +77,7 @@ def test_extras_that_are_missing_are_no_fault_and_say_how_to_install_them(doctor
     outcome = doctor(changed(found, packages=(), extras=extras))
     assert outcome.code == 0
     assert re.search(r"^  odd +no-such-package missing: pip install 'em-tiler\[odd\]'$", outcome.out, re.M)
-    assert re.search(r"^  here +installed$", outcome.out, re.M)
+    assert re.search(r"^  installed +here$", outcome.out, re.M)
 
 
 def test_a_package_that_came_with_another_distribution_is_there(monkeypatch):
