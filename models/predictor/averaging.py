@@ -7,7 +7,7 @@ phase on the volume for every tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -27,8 +27,8 @@ class Orientations(Protocol):
 
     Attributes
     ----------
-    name
-        Name as given to ``--average``.
+    identity
+        Their entries in the identity of a predictor: the name as given to ``--average``, and more.
     plain
         Footprint of the network alone.
     footprint
@@ -38,7 +38,7 @@ class Orientations(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def identity(self) -> Mapping[str, str]: ...
     @property
     def plain(self) -> Footprint: ...
     @property
@@ -169,6 +169,10 @@ class Turns:
 
     plain: Footprint
     name: str = "none"
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"average": self.name}
 
     @property
     def turns(self) -> tuple[Turn, ...]:

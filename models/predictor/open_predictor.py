@@ -26,6 +26,7 @@ from tiler.models.predictor.evaluators import Evaluator, Inexact, WholeTiles
 from tiler.models.predictor.head_of import head_of
 from tiler.models.predictor.heads import Activation
 from tiler.models.predictor.options import PredictorOptions
+from tiler.models.predictor.rescaling import Rescaled, factors_of
 from tiler.models.predictor.rotation import Rotations
 from tiler.models.predictor.scaling import Scaling, fixed_scaling
 from tiler.models.predictor.stage_outline import StageOutline
@@ -88,6 +89,7 @@ def _assembled(loaded: LoadedModel, geometry: Geometry, options: PredictorOption
     device = devices[0]
     precision = resolve_precision(options.precision, device)
     options = _for_tiling(options, geometry)
+    orientations = orientations_of(options, geometry, loaded)
     if geometry.exact:
         warn_of_halo(loaded, plain)
     if geometry.as_map or options.resize is not None:
@@ -108,8 +110,9 @@ def _assembled(loaded: LoadedModel, geometry: Geometry, options: PredictorOption
         tracer=tracer,
         border="mirror" if options.average == "rot7" else geometry.border,
         scaling=_scaling(options, loaded),
-        orientations=orientations_of(options, plain),
-        evaluator=evaluator_of(loaded, geometry, backend, options.average, precision),
+        orientations=orientations,
+        evaluator=evaluator_of(loaded, geometry, backend, cropped=isinstance(orientations, Turns),
+                               precision=precision),
         head=Activation(head or "none"),
         written=written_as(options.kind, Values(names, head, smallest.ends), options.classes, options.dtype,
                            options.threshold),
@@ -132,22 +135,30 @@ def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], .
     return tuple((1, loaded.in_channels, *size[3 - loaded.ndim :]) for size in small)
 
 
-def orientations_of(options: PredictorOptions, plain: Footprint) -> Orientations:
-    """The orientations that ``--average`` requests."""
+def orientations_of(options: PredictorOptions, geometry: Geometry, loaded: LoadedModel) -> Orientations:
+    """The orientations that ``--average`` requests, at the voxel size that ``--rescale`` requests."""
+    plain = geometry.footprint
     if options.slice_shape is not None and options.average == "rot7":
         return Rotations(plain, options.slice_shape)
-    return Turns(plain, options.average)
+    turns = Turns(plain, options.average)
+    if options.rescale is None:
+        return turns
+    if not geometry.exact:
+        raise ModelError("only networks that are run in exact tiles see their input at another voxel "
+                         "size: resample the volume beforehand, and leave it out", option="rescale")
+    factors = factors_of(options.rescale, options.voxel_size, loaded.trained_on.voxel_size, plain.flat)
+    return turns if set(factors) == {1} else Rescaled(turns, factors)
 
 
 def evaluator_of(
-    loaded: LoadedModel, geometry: Geometry, backend: str, average: str, precision: torch.dtype
+    loaded: LoadedModel, geometry: Geometry, backend: str, *, cropped: bool, precision: torch.dtype
 ) -> Evaluator:
-    """The evaluator of a network with that geometry."""
+    """The evaluator of a network with that geometry; ``cropped`` allows it to compute parts of a tile."""
     if geometry.staged:
         return Stages(StageOutline(loaded, precision), geometry.untiled)
     if not geometry.exact:
         return Inexact(geometry.tiling, geometry.untiled)
-    crops = None if average == "rot7" else cropped_tiles(loaded, geometry.footprint, backend)
+    crops = cropped_tiles(loaded, geometry.footprint, backend) if cropped else None
     return crops or WholeTiles()
 
 

@@ -64,6 +64,11 @@ class PredictorOptions:
         ``(y, x)`` to which every input is resized, and from which its result is resized back; for whole tiling only.
     slice_shape
         ``(y, x)`` of the volume; needed only for ``average="rot7"``.
+    rescale
+        ``(z, y, x)``: voxels of the network for one voxel of the input; "auto" makes them as large as in training, and
+        None leaves them.
+    voxel_size
+        ``(z, y, x)`` of the volume's voxels in nanometres; needed only for ``rescale="auto"``.
     """
 
     device: str = "auto"
@@ -83,6 +88,8 @@ class PredictorOptions:
     tiling: Tiling | None = None
     execution: str = "auto"
     resize: tuple[int, int] | None = None
+    rescale: tuple[float, float, float] | Literal["auto"] | None = None
+    voxel_size: tuple[float | None, float, float] | None = None
 
     def __post_init__(self) -> None:
         _one_of("backend", self.backend, BACKENDS, "--backend")
@@ -94,6 +101,9 @@ class PredictorOptions:
         _one_of("way of execution", self.execution, ("auto", *get_args(Execution)), "--execution")
         if self.resize is not None and min(self.resize) < 1:
             raise ModelError(f"an input is resized to at least one voxel, got {self.resize} (--resize)")
+        if self.rescale is not None and (self.average == "rot7" or self.resize is not None):
+            raise ModelError("inputs are rescaled, or they are resized (`resize`) or turned by any angle "
+                             "(`average=rot7`): leave one of them out", option="rescale")
         if self.threads is not None and self.threads < 1:
             raise ModelError(f"a forward call needs at least one thread, got {self.threads}")
         if self.average == "rot7" and self.slice_shape is None:

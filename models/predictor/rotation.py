@@ -7,6 +7,7 @@ resamples the image around a centre, so that two tiles of one slice would not ag
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +36,8 @@ class Rotations:
     slice_shape: tuple[int, int]
 
     @property
-    def name(self) -> str:
-        return "rot7"
+    def identity(self) -> Mapping[str, str]:
+        return {"average": "rot7"}
 
     @property
     def count(self) -> int:

@@ -119,7 +119,7 @@ class TorchPredictor:
             "names": list(self.written.names),
             "kind": self.written.kind,
             "dtype": self.dtype.name,
-            "average": self.orientations.name,
+            **self.orientations.identity,
             "normalise": self.scaling.identity,
             **self.evaluator.identity,
         }

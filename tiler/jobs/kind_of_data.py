@@ -69,7 +69,7 @@ def odd_voxels(source: Source, wanted: tuple[float | None, float, float] | None)
     if all(1 / FAR <= factor <= FAR for factor in factors):
         return None
     return (f"{source.name} has voxels of {_sized(found)} nm, the network was trained on {_sized(wanted)} nm: "
-            "resample it to that size")
+            "`rescale=auto` resamples to that size and back")
 
 
 def odd_contrast(sample: Array, wanted: Contrast | None, name: str) -> str | None:
@@ -78,7 +78,7 @@ def odd_contrast(sample: Array, wanted: Contrast | None, name: str) -> str | Non
     if wanted is None or found in (None, wanted):
         return None
     return (f"{name} looks inverted: its thin structures are {found}, the network was trained on {wanted} ones: "
-            "invert its grey values")
+            "`invert=True` turns them round")
 
 
 def contrast_of(sections: list[Array]) -> Contrast | None:

@@ -25,6 +25,7 @@ from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
 from tiler.ports import KINDS, Json, Predictor, Source
 from tiler.sources import open_source
+from tiler.sources.around import grey_of, inverted
 from tiler.sources.volume import VolumeSource
 from tiler.stores.address import names_place
 
@@ -113,6 +114,8 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     volume = open_source(source, axes=resolved.axes, channel=resolved.channel, missing=resolved.missing, trust=trust,
                          time=None if resolved.roi is None else resolved.roi.time)
     predictor = predictor_of(model, resolved, trust, volume)
+    if predictor.in_channels == 1 and resolved.channel is None:
+        volume = grey_of(volume)
     _check_time(volume, predictor)
     box = None if resolved.roi is None else located(resolved.roi, volume)
     if box is not None and isinstance(volume, VolumeSource):
@@ -120,7 +123,24 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     unknown = fixed_by(model) if is_predictor(model) else frozenset[str]()
     if is_predictor(model) and not KINDS[resolved.kind].numbered:
         unknown |= {"dtype"}
-    return _with_scaling(Opened(resolved, volume, predictor, box, part_of(resolved, volume, trust), unknown))
+    part = part_of(resolved, volume, trust)  # a background value is one of the file's own grey values
+    seen = _inverted(resolved, volume, predictor) if resolved.invert else volume
+    return _with_scaling(Opened(resolved, seen, predictor, box, part, unknown))
+
+
+def _inverted(options: ResolvedOptions, volume: Source, predictor: Predictor) -> Source:
+    """The volume with inverted grey values.
+
+    Raises
+    ------
+    PlanError
+        If its values have no bounds within which they can be inverted, and are not measured afterwards either.
+    """
+    measured = options.normalise.measured or predictor.capabilities.own_scaling is not None
+    if volume.dtype.kind == "f" and not measured:
+        raise PlanError(f"{volume.name} holds {volume.dtype}, whose values have no bounds within which they could be "
+                        "inverted: add `normalise=volume`, for which their sign can be changed", option="invert")
+    return inverted(volume)
 
 
 def _with_scaling(opened: Opened) -> Opened:
@@ -165,7 +185,8 @@ def _memory(options: ResolvedOptions) -> int | None:
 def _extra(options: ResolvedOptions) -> Json:
     """Settings of the steps after the model that can change the result."""
     cut = {"threshold": options.threshold} if options.kind == "mask" else {}
-    return {"kind": options.kind, "normalise": str(options.normalise), **options.storage, **cut}
+    inverted = {"invert": True} if options.invert else {}
+    return {"kind": options.kind, "normalise": str(options.normalise), **options.storage, **cut, **inverted}
 
 
 def _check_time(source: Source, predictor: Predictor) -> None:

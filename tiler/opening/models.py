@@ -13,6 +13,7 @@ from tiler.errors import PlanError
 from tiler.objects.asked import cut_of
 from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions
 from tiler.ports import Predictor, Source, missing_in
+from tiler.ports.units import nanometres
 from tiler.sources import open_source
 
 ANY_PREDICTOR = frozenset({"kind", "dtype", "normalise", "threshold", "split", "seeds"})
@@ -148,6 +149,9 @@ def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[
         chosen["dtype"] = options.dtype
     if options.resize is not None:
         chosen["resize"] = (options.resize[0], options.resize[-1])
+    if options.rescale is not None:
+        chosen["rescale"] = "auto" if options.rescale is AUTO else options.rescale
+        chosen["voxel_size"] = None if source is None else nanometres(source.calibration)
     if options.average == "rot7" and source is not None:
         chosen["slice_shape"] = source.shape[2:]
     return chosen

@@ -81,6 +81,8 @@ def rows_of(plan: Plan) -> dict[str, str]:
         rows["table of objects"] = plan.table
     if plan.outlines:
         rows["outlines"] = plan.outlines
+    if factor := plan.essence.get("model", {}).get("rescale"):
+        rows["rescaled by"] = f"{factor} (z, y, x), and back"
     if plan.tiling in TILING:
         rows["tiling"] = TILING[plan.tiling]
     if plan.staged:

@@ -34,11 +34,14 @@ class VolumeSource:
         Mapping between array and volume.
     dtype
         Type of the voxels that `read` returns.
+    inverted
+        Whether `read` returns `inverted_values`.
     """
 
     raw: RawImage = field(repr=False)
     view: View
     dtype: np.dtype[Any]
+    inverted: bool = False
 
     @property
     def name(self) -> str:
@@ -115,7 +118,13 @@ class VolumeSource:
                               f"of shape {self.shape[1:]}")
         with readable(f"{self.name}: cannot read {box}"):
             found = self.view.read(box, self.raw.fetch)
-        return np.ascontiguousarray(found, dtype=self.dtype)
+        values = np.ascontiguousarray(found, dtype=self.dtype)
+        return inverted_values(values) if self.inverted else values
+
+
+def inverted_values(values: Array) -> Array:
+    """Integers between the same bounds (255 - v for uint8, -1 - v for signed ones), floats with another sign."""
+    return -values if values.dtype.kind == "f" else np.invert(values)
 
 
 def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int | None) -> VolumeSource:

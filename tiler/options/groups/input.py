@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.geometry import Box
 from tiler.options.declaring import Option
-from tiler.options.parsers import Choice, Items, Real, Text, Volume
+from tiler.options.parsers import Choice, Flag, Items, Real, Text, Volume
 from tiler.options.regions import Region, parse_roi
 
 Nan = Literal["refuse", "zero"]
@@ -26,6 +26,11 @@ class InputKeywords(TypedDict, total=False):
     channel: Annotated[str | int | Sequence[int | str], Option(
         group="Input", parse=Items(), metavar="N[,N]", example="0,2", brief="channels to use, for example 0,2",
         help="Channels to use.", otherwise="all")]
+    invert: Annotated[bool, Option(
+        group="Input", parse=Flag(), default=False, otherwise="grey values stay",
+        brief="invert grey values",
+        help="Invert grey values before anything else: the largest value of the type less the value. Floats change "
+             "their sign, which needs `normalise=volume`.")]
     roi: Annotated[str | Box | Sequence[slice] | Region, Option(
         group="Input", parse=parse_roi, metavar="Z,Y,X", example="0:5,100:600,50:450",
         brief="region, for example 0:5,100:600,50:450",
@@ -56,6 +61,7 @@ class InputOptions:
 
     axes: str | None
     channel: str | int | tuple[int | str, ...] | None
+    invert: bool
     roi: Region | None
     mask: str | Any | None
     background: float | None

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.geometry import Shape
-from tiler.options.declaring import Option
+from tiler.options.declaring import AutoType, Option
 from tiler.options.normalising import Rule, parse_rule
 from tiler.options.parsers import Assignments, Choice, Files, Name, Sizes
+from tiler.options.rescaling import Factors
 from tiler.ports import Border, Tiling
 
 Head = Literal["softmax", "sigmoid", "none"]
@@ -61,6 +62,12 @@ class ModelKeywords(TypedDict, total=False):
         group="Model", parse=Sizes(2, auto=False), metavar="SIZE", example="352", of_model=True,
         help="With `tiling=whole`: size that slices are resized to, and their results back from.",
         otherwise="slices keep their size")]
+    rescale: Annotated[str | float | Sequence[float], Option(
+        group="Model", parse=Factors(), metavar="FACTOR", example="1,2.5,2.5", of_model=True,
+        brief="auto: as if the input had the voxel size of the training data",
+        help="Show the network the input at another voxel size: so many voxels for one of the input, in y and x or in "
+             "z, y, x; auto takes the size that the weights were trained on. The result has the input's voxels.",
+        otherwise="voxels as they are")]
     border: Annotated[Border, Option(
         group="Model", parse=Choice(Border), help="What the canvas holds beyond the volume.",
         otherwise="the border that belongs to the model")]
@@ -84,5 +91,6 @@ class ModelOptions:
     tiling: Tiling | None
     execution: ExecutionName
     resize: Shape | None
+    rescale: tuple[float, float, float] | AutoType | None
     border: Border | None
     normalise: Rule
