@@ -63,8 +63,8 @@ def test_a_model_that_measures_its_input_waits_for_the_statistics():
 
 def test_orientations_say_what_the_network_sees():
     turns, rotations = Turns(NARROW, "d4"), Rotations(NARROW, (9, 12))
-    assert (turns.name, turns.count, turns.network_size((1, 20, 30))) == ("d4", 8, (1, 20, 30))
-    assert (rotations.name, rotations.count) == ("rot7", 7)
+    assert (turns.identity["average"], turns.count, turns.network_size((1, 20, 30))) == ("d4", 8, (1, 20, 30))
+    assert (rotations.identity, rotations.count) == ({"average": "rot7"}, 7)
     assert rotations.network_size((3, *rotations.outer)) == (3, *rotations.inner)
     with pytest.raises(OutputShapeError, match="seven rotations"):
         rotations.check((1, 20, 20))
