@@ -44,7 +44,8 @@ def main() -> None:
     images, labels = (tifffile.imread(path)[part] for path in (given.images, given.labels))
     print(f"| images | options | {' | '.join(SCORES)} |\n|---|---|{'---|' * len(SCORES)}")
     for case in cases(given.only):
-        found = np.asarray(tiler.segment(case.change(images), "unet", weights=given.weights, axes="zyx", **case.options))
+        changed = case.change(images)
+        found = np.asarray(tiler.segment(changed, "unet", weights=given.weights, axes="zyx", **case.options))
         values = scores(resized(found, labels.shape[1:]), labels)
         spelled = " ".join(f"`--{name} {value}`".replace(" True", "") for name, value in case.options.items())
         print(f"| {case.name} | {spelled} | {' | '.join(f'{value:.4f}' for value in values)} |", flush=True)
