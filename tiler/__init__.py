@@ -4,7 +4,8 @@
 at once. `tiler.plan` tells beforehand what that takes, `tiler.open_volume` reads volumes by region,
 `tiler.open_model` opens a network once for many volumes, `tiler.preview` segments a window at once,
 `tiler.check` verifies an output, `tiler.evaluate` scores one, `tiler.measure` makes a table of its objects,
-`tiler.lazy` gives the result as a dask array, and `tiler.Options` lists all options.
+`tiler.lazy` gives the result as a dask array, `tiler.status` says how far a run is, `tiler.finish` ends one that
+several processes shared, and `tiler.Options` lists all options.
 """
 
 from __future__ import annotations
@@ -16,13 +17,25 @@ from tiler.errors import TilerError
 from tiler.version import __version__
 
 if TYPE_CHECKING:
-    from tiler.api import check, evaluate, lazy, measure, open_model, open_volume, plan, preview, segment
+    from tiler.api import (
+        check,
+        evaluate,
+        finish,
+        lazy,
+        measure,
+        open_model,
+        open_volume,
+        plan,
+        preview,
+        segment,
+        status,
+    )
     from tiler.options import Options
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the user listens
 
-__all__ = ["Options", "TilerError", "__version__", "check", "evaluate", "lazy", "measure", "open_model", "open_volume",
-           "plan", "preview", "segment"]
+__all__ = ["Options", "TilerError", "__version__", "check", "evaluate", "finish", "lazy", "measure", "open_model",
+           "open_volume", "plan", "preview", "segment", "status"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@
       JournalError
         PlanChangedError
       BlockFailed
+        BlocksFailed
       Interrupted
 
 Every message is one line and says what was wrong, what was given, what would be right and which option to change.
@@ -175,6 +176,26 @@ class BlockFailed(TilerError):
 
     def __reduce__(self) -> tuple[type, tuple[int, str, str]]:
         return type(self), (self.index, self.box, self.reason)
+
+
+class BlocksFailed(BlockFailed):
+    """Several blocks could not be computed; ``index`` and ``box`` are those of the first.
+
+    Parameters
+    ----------
+    index, box, reason
+        As for `BlockFailed`, of the first of them.
+    others
+        The other blocks, each with its reason, as text.
+    """
+
+    def __init__(self, index: int, box: str, reason: str, others: tuple[str, ...]) -> None:
+        super().__init__(index, box, reason)
+        self.others = others
+        self.args = (f"{len(others) + 1} blocks failed: block {index} at {box}: {reason}; {'; '.join(others)}",)
+
+    def __reduce__(self) -> tuple[type, tuple[int, str, str, tuple[str, ...]]]:  # type: ignore[override]
+        return type(self), (self.index, self.box, self.reason, self.others)
 
 
 class Interrupted(TilerError):

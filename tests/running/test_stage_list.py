@@ -17,7 +17,8 @@ from tiler.options import Options
 from tiler.ports import KINDS, Kind
 from tiler.running.destination import InMemory
 from tiler.running.output import output_of
-from tiler.running.perform import Memo, Silent, perform
+from tiler.running.perform import Silent, perform
+from tiler.running.progress import Memo
 from tiler.running.results import RESULTS, Probabilities
 from tiler.running.run_spec import sinks_of
 from tiler.running.stage import is_sound

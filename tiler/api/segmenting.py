@@ -17,6 +17,7 @@ from tiler.running.bars import heard_by
 from tiler.running.output import output_of
 from tiler.running.output_state import Intent
 from tiler.running.own_sink import run_to_sink
+from tiler.running.parts.start import is_shared, run_shared
 from tiler.running.perform import Silent
 from tiler.running.start import Request, opened_for, opened_in_memory, run_in_memory, run_to_file
 from tiler.stores.address import Place
@@ -153,7 +154,8 @@ def segment(  # noqa: PLR0913  each keyword says one thing
         if isinstance(output, Sink):
             return run_to_sink(request, output, hearing, stop)
         wanted = output_of(output)
-        run_to_file(request, wanted, hearing, stop)
+        run = run_shared if is_shared(request.options) else run_to_file
+        run(request, wanted, hearing, stop)
         return wanted.place
 
 

@@ -147,6 +147,8 @@ def check_reach(job: Job, workers: Iterable[str]) -> None:
         If so; the message names the hosts.
     """
     hosts = sorted({urlsplit(address).hostname or address for address in workers})
+    while hasattr(job, "work"):  # a job around another one
+        job = job.work
     sink = getattr(job, "sink", None)
     if isinstance(sink, MappedSink) and len(hosts) > 1:
         raise PlanError(f"{sink.name} is written through a memory map, which works on one machine; the workers are on "

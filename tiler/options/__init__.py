@@ -20,10 +20,14 @@ OF_MODEL = frozenset(option.name for option in TABLE.values() if option.of_model
 OF_STORAGE = frozenset(option.name for option in TABLE.values() if option.of_storage)
 """Options that say how the voxels of an output are stored."""
 
+OF_PROCESS = frozenset(option.name for option in TABLE.values() if option.of_process)
+"""Options about one of several processes that share a run."""
+
 __all__ = [
     "AUTO",
     "FREE",
     "OF_MODEL",
+    "OF_PROCESS",
     "OF_STORAGE",
     "TABLE",
     "AutoType",

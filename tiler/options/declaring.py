@@ -82,6 +82,8 @@ class Option:
         Whether it says how the voxels of an output are stored, so that it can be given only for formats that have it.
     of_output
         Whether it needs a written output or a run of its own, so that it cannot be given for a lazy result.
+    of_process
+        Whether it is about one of several processes that share a run, so that it is not stored with the result.
     name
         Keyword, which the table fills in.
     """
@@ -100,6 +102,7 @@ class Option:
     of_model: bool = False
     of_storage: bool = False
     of_output: bool = False
+    of_process: bool = False
     name: str = ""
 
     @property

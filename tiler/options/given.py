@@ -156,6 +156,9 @@ def _check_storage(options: ResolvedOptions) -> None:
 
 
 def _check_resources(options: ResolvedOptions) -> None:
+    if options.part is not None and options.claim:
+        raise PlanError(f"part {options.part} has blocks of its own, `claim` takes those that nobody has: leave out "
+                        "one of them", option="part")
     if options.scheduler is not None and options.executor != "dask":
         executor = options.executor
         name = executor if isinstance(executor, str) else type(executor).__name__

@@ -45,7 +45,7 @@ class ResolvedOptions(ResultOptions, StorageOptions, ObjectsOptions, ModelOption
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON that `Options` can read; undecided options are left out."""
-        values = {name: getattr(self, name) for name in TABLE}
+        values = {name: getattr(self, name) for name, option in TABLE.items() if not option.of_process}
         if self.dtype == KINDS[self.kind].types[0]:
             del values["dtype"]  # it follows from the kind
         return {name: plain(value) for name, value in values.items() if value is not None}

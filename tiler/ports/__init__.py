@@ -22,7 +22,7 @@ from tiler.ports.predictors import (
     TorchModule,
     missing_in,
 )
-from tiler.ports.running import Executor, Finished, Job, Listener
+from tiler.ports.running import Executor, Finished, Job, Listener, TimedListener
 from tiler.ports.staging import Given, Load, Needs, Staged, Staging, StoredTensor
 from tiler.ports.training import UNSTATED, Contrast, TrainedOn
 from tiler.ports.volumes import (
@@ -78,6 +78,7 @@ __all__ = [
     "Staging",
     "StoredTensor",
     "Tiling",
+    "TimedListener",
     "TorchModule",
     "TrainedOn",
     "Unwatched",

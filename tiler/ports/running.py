@@ -28,6 +28,19 @@ class Listener(Protocol):
     def warn(self, message: str) -> None: ...
 
 
+@runtime_checkable
+class TimedListener(Listener, Protocol):
+    """A listener that also receives what blocks cost, and notes that are not warnings."""
+
+    def times(self, read: float, compute: float, write: float) -> None:
+        """Seconds that the steps of one block took, called before `finished_block`."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Something that the user should know and need not act on."""
+        ...
+
+
 class Job(Protocol):
     """The work of one stage, cut into numbered blocks. Picklable.
 

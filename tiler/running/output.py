@@ -9,6 +9,7 @@
     out.zarr.objects.stage.zarr  objects before they grow
     out.zarr.shelf               tables that a later stage reads
     out.zarr.journal             the record of finished blocks
+    out.zarr.parts               journals and claims of processes that share the run
     out.zarr.lock                an empty file that a run locks; it is kept, because without it two runs could start
 
 Object stores cannot rename: there, the attributes of an unfinished output mark it as such, and the lock is an object
@@ -31,7 +32,7 @@ from tiler.errors import JournalError, SinkError, StoreError
 from tiler.machine import free_disk, used_disk
 from tiler.ports import Json, OutputSpec, Sink
 from tiler.running.destination import STAGES, StageName
-from tiler.running.journal import Journal, journal_path
+from tiler.running.journal import PARTS, Journal, journal_path
 from tiler.sinks import discard_unfinished, is_own, is_unfinished, is_whole, open_sink, partial_path
 from tiler.sinks.target import Target, remove
 from tiler.stores import asking
@@ -76,6 +77,11 @@ class Output(ABC):
     def stage_places(self) -> list[Place]:
         """Places where an earlier stage may have left data for a later one."""
         return [beside(self.place, suffix) for suffix in STAGES.values()]
+
+    @property
+    def parts_place(self) -> Place:
+        """Folder of what the processes of a shared run write beside it."""
+        return beside(self.place, PARTS)
 
     @property
     def shelf_place(self) -> Place:
@@ -165,6 +171,11 @@ class Output(ABC):
 
     @property
     @abstractmethod
+    def has_parts(self) -> bool:
+        """Whether several processes share the run, or have shared it."""
+
+    @property
+    @abstractmethod
     def free(self) -> int | None:
         """Bytes that can be written, counting leftovers of an older run that are removed first; None if unknown."""
 
@@ -205,6 +216,10 @@ class LocalOutput(Output):
         return Path(str(self.journal_place)).exists()
 
     @property
+    def has_parts(self) -> bool:
+        return Path(str(self.parts_place)).exists()
+
+    @property
     def free(self) -> int | None:
         left = (partial_path(self.place), *self._stage_leftovers())
         return free_disk(self.place) + sum(map(used_disk, left))
@@ -241,6 +256,7 @@ class LocalOutput(Output):
 
     def _remove_journal(self) -> None:
         Path(str(self.journal_place)).unlink(missing_ok=True)
+        remove(Path(str(self.parts_place)))
 
     def _folders(self) -> list[Place]:
         target = Target(self.place)
@@ -261,6 +277,10 @@ class StoreOutput(Output):
         return bool(asking().exists(self.journal_place))
 
     @property
+    def has_parts(self) -> bool:
+        return bool(asking().exists(self.parts_place))
+
+    @property
     def free(self) -> int | None:
         return None
 
@@ -274,6 +294,7 @@ class StoreOutput(Output):
 
     def _remove_journal(self) -> None:
         asking().remove(self.journal_place)
+        asking().remove(self.parts_place)
 
     def _folders(self) -> list[Place]:
         return [self.place] if asking().exists(self.place) else []

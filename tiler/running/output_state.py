@@ -12,7 +12,9 @@ from tiler.planning.resolve import as_loaded
 from tiler.ports import Json, Source
 from tiler.running.output import Output, State
 from tiler.stores.address import is_address, place_of
+from tiler.stores.claims import living
 from tiler.stores.label_places import is_label
+from tiler.stores.notes import notes_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,26 @@ def check_side_files(options: Options, intent: Intent, stored: Json | None = Non
             advice = "; tiler measure makes a table of a finished output" if name == "table" else ""
             raise SinkError(f"the run to resume writes {stored.get(name, f'no {name}')}, not {path}: leave out "
                             f"`{name}`{advice}")
+
+
+def check_not_shared(output: Output, intent: Intent) -> None:
+    """Refuse to go on alone with a run that several processes share, or to replace it while they are alive.
+
+    Raises
+    ------
+    SinkError
+        If so.
+    """
+    if not output.has_parts:
+        return
+    notes = notes_at(output.parts_place)
+    alive = [holder for run in notes.names("") for holder in living(notes_at(output.parts_place / run))]
+    if alive:
+        raise SinkError(f"{output} is being written by {len(alive)} processes ({alive[0].name}: process "
+                        f"{alive[0].process} on {alive[0].host}): wait for them, or stop them first")
+    if not intent.overwrite and output.state is State.UNFINISHED:
+        raise SinkError(f"{output} was begun by several processes: the same command with `part` or `claim` goes on, "
+                        "tiler finish puts together what is whole, `overwrite` starts anew")
 
 
 def check_same(stored: Json, now: Json, same_input: bool) -> None:

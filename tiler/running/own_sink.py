@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from tiler.errors import AlignmentError, SinkError
 from tiler.opening import Opened
-from tiler.options import AUTO, OF_STORAGE
+from tiler.options import AUTO, OF_PROCESS, OF_STORAGE
 from tiler.planning.plan import Plan
 from tiler.planning.tile_choice import spell
 from tiler.ports import Listener, OutputSpec, Sink
 from tiler.running.destination import InMemory
 from tiler.running.output_state import Intent, check_side_files
-from tiler.running.perform import Memo, discard_scratch, perform
+from tiler.running.perform import discard_scratch, perform
+from tiler.running.progress import Memo
 from tiler.running.start import Request, executor_of, open_request, run_spec
 
 
@@ -38,6 +39,7 @@ def run_to_sink(request: Request, sink: Sink, listener: Listener, stop: threadin
     if request.intent != Intent():
         raise SinkError("a sink has no journal: `resume`, `overwrite`, `verify` and `same_input` are for paths")
     request.options.refuse(OF_STORAGE, "a sink of your own decides how it stores voxels")
+    request.options.refuse(OF_PROCESS, "processes cannot share a sink of your own, give a path")
     check_side_files(request.options, request.intent)
     opened = open_request(request)
     plan = _aligned(opened, opened.plan(), sink)

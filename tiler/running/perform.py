@@ -5,47 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
-from tiler.activity import expecting
 from tiler.errors import Interrupted, SourceError, spelled_for_python
 from tiler.executors import kept
 from tiler.executors.serial import Serial
-from tiler.geometry import Box
 from tiler.jobs.kind_of_data import oddities
 from tiler.jobs.scratch import Scratch
 from tiler.planning.resolve import as_loaded
-from tiler.ports import Executor, Finished, InspectedSink, Job, Json, Listener, Sink
+from tiler.ports import Executor, InspectedSink, Json, Listener, Sink
+from tiler.running.progress import Progress, Record
 from tiler.running.run_spec import RunSpec, sinks_of
 from tiler.running.stage import Findings, Stage, is_sound, is_touched
 from tiler.running.stages import completed, stages_of
+from tiler.running.team import Alone, Team
 
 log = logging.getLogger(__name__)
-
-
-class Record(Protocol):
-    """The methods of a journal that a run uses."""
-
-    def append(self, stage: str, index: int, record: Json) -> None: ...
-    def forget(self, stage: str, index: int) -> None: ...
-    def records(self, stage: str) -> dict[int, Json]: ...
-
-
-class Memo:
-    """A record in memory, for results that stay in memory."""
-
-    def __init__(self) -> None:
-        self._records: dict[str, dict[int, Json]] = {}
-
-    def append(self, stage: str, index: int, record: Json) -> None:
-        self._records.setdefault(stage, {})[index] = record
-
-    def forget(self, stage: str, index: int) -> None:
-        del self._records[stage][index]
-
-    def records(self, stage: str) -> dict[int, Json]:
-        return dict(self._records.get(stage, {}))
 
 
 class Silent:
@@ -66,25 +41,41 @@ def perform(run: RunSpec, record: Record, executor: Executor, listener: Listener
     Interrupted
         If ``stop`` was set; finished blocks are kept.
     BlockFailed
-        If a block cannot be computed; finished blocks are kept.
+        If blocks cannot be computed; finished blocks are kept.
     SourceError
         If the input changed while it was read: the output does not get its name.
+    """
+    sink = perform_with(Alone(record), run, record, executor, listener, stop)
+    assert sink is not None, "a process alone finishes what it began"
+    return sink
+
+
+def perform_with(team: Team, run: RunSpec, record: Record, executor: Executor, listener: Listener,
+                 stop: threading.Event) -> Sink | None:
+    """The part of a process in a run that others may share; None if another one finishes the output.
+
+    Raises
+    ------
+    TilerError
+        As `perform`.
     """
     stages = stages_of(run)
     sinks = sinks_of(stages)
     inputs_before = _inputs(run, fresh=not record.records("created"))
     for warning in oddities(run.source, run.plan.region, run.predictor):
         listener.warn(warning)
-    if not record.records("created"):
-        for sink in reversed(sinks):
-            sink.create()
-        record.append("created", 0, {})
+    team.create(lambda: _create(sinks))
+    progress = Progress(record, listener, stop, run.retries)
     with kept(executor, run.predictor.capabilities.feeders if run.plan.out_of_core else None) as lasting:
-        about, costs = _Progress(record, listener, stop, lasting).through_all(stages)
+        remarks = _through(stages, team, progress, lasting)
+    if remarks is None:
+        return None
     _check_unchanged(run, inputs_before)
+    if not team.may_finish():
+        return None
     listener.stage("finish")
-    sinks[-1].finish({**run.attributes, **about}, _Finishing(listener, stop))
-    record.append("finish", 0, {**costs, **_marks(sinks[-1])})
+    sinks[-1].finish({**run.attributes, **remarks.about}, _Finishing(listener, stop))
+    team.finished({**remarks.costs, **_marks(sinks[-1])})
     run.output.discard_stage()
     discard_scratch(run)
     return sinks[-1]
@@ -94,6 +85,38 @@ def discard_scratch(run: RunSpec) -> None:
     """Remove the tensors that a run stored on disk."""
     if run.scratch is not None:
         Scratch(run.scratch).clear()
+@dataclass(frozen=True, slots=True)
+class _Remarks:
+    """Remarks of all stages for the metadata of the output, and for the last line of the journal."""
+
+    about: dict[str, object] = field(default_factory=dict)
+    costs: dict[str, object] = field(default_factory=dict)
+
+
+def _through(stages: Sequence[Stage], team: Team, progress: Progress, executor: Executor) -> _Remarks | None:
+    """All stages; None if this process leaves before the end."""
+    found: dict[str, object] = {}
+    remarks = _Remarks()
+    for stage in stages:
+        job = stage.job(found, progress.record.records(stage.name))
+        progress.begin(stage)
+        while not progress.complete(stage):
+            progress.through(stage, job, Serial() if stage.sequential else executor, team.todo(stage))
+            if not progress.complete(stage) and not team.wait(stage):
+                return None
+        found[stage.name] = stage.merge(found, progress.record.records(stage.name))
+        for all_of, some in zip((remarks.about, remarks.costs), stage.remarks(found, job, progress.listener),
+                                strict=True):
+            all_of.update(some)
+        stage.free()
+        for name in stage.spent:
+            found.pop(name, None)
+    return remarks
+
+
+def _create(sinks: Sequence[Sink]) -> None:
+    for sink in reversed(sinks):
+        sink.create()
 
 
 def _marks(sink: Sink) -> Json:
@@ -173,41 +196,3 @@ class _Finishing:
                               "`resume=True` goes on")
 
 
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    record: Record
-    listener: Listener
-    stop: threading.Event
-    executor: Executor
-
-    def through_all(self, stages: Sequence[Stage]) -> tuple[Json, Json]:
-        """Run all stages; return the entries that they add to metadata and to the journal's last line."""
-        found, about, costs = dict[str, object](), dict[str, object](), dict[str, object]()
-        for stage in stages:
-            job = stage.job(found, self.record.records(stage.name))
-            self._through(stage, job)
-            found[stage.name] = stage.merge(found, self.record.records(stage.name))
-            for all_of, some in zip((about, costs), stage.remarks(found, job, self.listener), strict=True):
-                all_of.update(some)
-            stage.free()
-            for name in stage.spent:
-                found.pop(name, None)
-        return about, costs
-
-    def _through(self, stage: Stage, job: Job) -> None:
-        """Run the blocks of a stage that are not recorded, and record each as soon as it is durable."""
-        done, grid = self.record.records(stage.name), stage.grid
-        todo = stage.left(done)
-        self.listener.stage(stage.name)
-        expecting(stage.tiles)
-        self.listener.started(len(grid), len(done))
-        if todo:  # a cluster is not started for nothing
-            executor = Serial() if stage.sequential else self.executor
-            for finished in executor.run(job, todo, self.stop):
-                self._note(stage.name, finished, grid)
-        if stage.left(self.record.records(stage.name)):
-            raise Interrupted("stopped between two blocks; the same command with `resume=True` goes on")
-
-    def _note(self, name: str, finished: Finished, grid: Sequence[Box]) -> None:
-        self.record.append(name, finished.index, finished.record)
-        self.listener.finished_block(finished.index, grid[finished.index].voxels)

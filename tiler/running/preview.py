@@ -23,7 +23,8 @@ from tiler.report.preview import Preview
 from tiler.running.destination import InMemory
 from tiler.running.object_stages import ObjectStages
 from tiler.running.output_spec import region_calibration
-from tiler.running.perform import Memo, discard_scratch, perform
+from tiler.running.perform import discard_scratch, perform
+from tiler.running.progress import Memo
 from tiler.running.start import Request, executor_of, run_spec
 from tiler.sinks import open_sink
 

@@ -47,6 +47,8 @@ class RunSpec:
         Provenance to store with the output.
     scratch
         Folder of the tensors that are stored on disk; None for a plan that stores none.
+    retries
+        Number of times that a block that fails is tried again.
     """
 
     plan: Plan
@@ -63,6 +65,7 @@ class RunSpec:
     storage: Json = field(default_factory=dict)
     attributes: Json = field(default_factory=dict)
     scratch: Path | None = None
+    retries: int = 0
 
 
 class Result(Protocol):

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tiler.errors import JournalError, PlanChangedError, SinkError, TilerError
+from tiler.errors import JournalError, PlanChangedError, PlanError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
-from tiler.options import AUTO, FREE, OF_STORAGE, Options
+from tiler.options import AUTO, FREE, OF_PROCESS, OF_STORAGE, Options
 from tiler.planning.plan import Plan
 from tiler.planning.resolve import essence_of
 from tiler.planning.tile_choice import MB
@@ -21,14 +21,23 @@ from tiler.ports import KINDS, Array, Executor, Json, Listener, Room
 from tiler.running.destination import Destination, InMemory
 from tiler.running.journal import Journal
 from tiler.running.output import Output, State
-from tiler.running.output_state import Intent, check_intent, check_known, check_same, check_side_files, refuse_own_input
-from tiler.running.perform import Memo, agrees_with, discard_scratch, forget_unsound, perform
+from tiler.running.output_state import (
+    Intent,
+    check_intent,
+    check_known,
+    check_not_shared,
+    check_same,
+    check_side_files,
+    refuse_own_input,
+)
+from tiler.running.perform import agrees_with, discard_scratch, forget_unsound, perform
+from tiler.running.progress import Memo, whereabouts
 from tiler.running.results import result_of
 from tiler.running.run_spec import RunSpec, room_of
 from tiler.running.scratch_folder import discard_old_scratch, folder_of, room_with
 from tiler.running.stages import stages_of
 from tiler.running.tensor_stages import forget_lost
-from tiler.sinks import check_output, ngff_of
+from tiler.sinks import check_output, check_shared, ngff_of
 from tiler.version import __version__
 
 
@@ -67,6 +76,7 @@ def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
         raise SinkError("an array in memory cannot be written by other processes: give `output`, or use "
                         "`executor=threads`")
     request.options.refuse(OF_STORAGE, "an array in memory has no files")
+    request.options.refuse(OF_PROCESS, "processes cannot share an array in memory, give `output`")
     opened = open_request(request)
     return opened, opened.plan()
 
@@ -74,8 +84,14 @@ def opened_in_memory(request: Request) -> tuple[Opened, Plan]:
 def opened_for(request: Request, output: Output) -> tuple[Opened, Plan, Room]:
     """Ports, plan and disk space of a result on disk; every possible refusal happens here, before a voxel is read."""
     _check_place(request, output)
+    shared = request.options.get("part") or request.options.get("claim")
+    if shared:
+        check_shared(output.place)
     opened = open_request(replace(request, options=_fitted(request.options, request.model, output)))
     plan = opened.plan()
+    if shared and plan.out_of_core:
+        raise PlanError("this plan stores tensors on disk, which processes that share a run cannot: give each of them "
+                        "more memory, or leave out `part` and `claim`", option="memory")
     run = run_spec(opened, plan, output)
     room = room_with(room_of(stages_of(run)), plan, run.scratch, output)
     return opened, plan.with_room(room), room
@@ -101,6 +117,7 @@ def run_to_file(request: Request, output: Output, listener: Listener, stop: thre
         In one line; an unfinished run stays resumable.
     """
     _check_place(request, output)
+    check_not_shared(output, request.intent)
     check_intent(output, request.intent)
     if request.intent.resume and output.state is not State.NOTHING:
         _go_on(request, output, listener, stop)
@@ -111,10 +128,10 @@ def run_to_file(request: Request, output: Output, listener: Listener, stop: thre
 def _begin(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
     check_side_files(request.options, request.intent)
     opened, plan, room = opened_for(request, output)
-    _check_room(room, output, listener)
+    check_room(room, output, listener)
     with output.lock():
         _discard(opened, plan, output)
-        header = {"plan": plan.to_json(), **_provenance(request, opened)}
+        header = header_of(request, opened, plan, output)
         with closing(output.begin_journal(header)) as journal:
             try:
                 _perform(opened, plan, output, journal, listener, stop)
@@ -133,7 +150,7 @@ def _discard(opened: Opened, plan: Plan, output: Output) -> None:
     discard_scratch(run_spec(opened, plan, output))
 
 
-def _check_room(room: Room, output: Output, listener: Listener) -> None:
+def check_room(room: Room, output: Output, listener: Listener) -> None:
     """Refuse an output that exceeds the free disk space; warn only if compression may make it fit.
 
     Files of an older run count as free space, because they are removed after this check and before any writing.
@@ -156,24 +173,37 @@ def _check_room(room: Room, output: Output, listener: Listener) -> None:
 
 def _go_on(request: Request, output: Output, listener: Listener, stop: threading.Event) -> None:
     """Load the stored plan, without repeating any choice."""
-    intent, wanted = request.intent, request.options
     with output.lock(), closing(output.resume_journal()) as journal:
-        plan = Plan.from_json(journal.header["plan"])
-        check_side_files(wanted, intent, journal.header["options"])
-        stored = {name: value for name, value in journal.header["options"].items() if name not in FREE}
-        opened = open_request(request, {**stored, **_chosen_by(plan)})
-        # The ports first: with another model the stored tile may not even be legal.
-        check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
-        check_same(plan.essence, opened.plan().essence, intent.same_input)
-        check_known(plan, opened.source, intent.same_input)
+        opened, plan = reopened(request, journal.header)
         if output.state is State.FINISHED:
             output.discard_stage()
             discard_scratch(run_spec(opened, plan, output))
             listener.stage("finished")
             return
-        plan = plan.with_resources(None if wanted.get("batch") is AUTO else wanted.get("batch"), wanted.get("workers"))
-        _check_finished_blocks(run_spec(opened, plan, output), intent, journal, listener)
+        journal.append("created", 0, {}, whereabouts())
+        check_finished_blocks(run_spec(opened, plan, output), request.intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
+
+
+def reopened(request: Request, header: Json) -> tuple[Opened, Plan]:
+    """The ports and the plan of a run that goes on, with its stored choices.
+
+    Raises
+    ------
+    PlanChangedError
+        If anything that can change the result is not as it was.
+    """
+    intent, wanted = request.intent, request.options
+    plan = Plan.from_json(header["plan"])
+    check_side_files(wanted, intent, header["options"])
+    stored = {name: value for name, value in header["options"].items() if name not in FREE}
+    opened = open_request(request, {**stored, **_chosen_by(plan)})
+    # The ports first: with another model the stored tile may not even be legal.
+    check_same(plan.essence, essence_of(opened.source, opened.predictor), intent.same_input)
+    check_same(plan.essence, opened.plan().essence, intent.same_input)
+    check_known(plan, opened.source, intent.same_input)
+    return opened, plan.with_resources(None if wanted.get("batch") is AUTO else wanted.get("batch"),
+                                       wanted.get("workers"))
 
 
 def _chosen_by(plan: Plan) -> Json:
@@ -182,7 +212,8 @@ def _chosen_by(plan: Plan) -> Json:
     return {**chosen, "execution": "stages"} if plan.staged else {**chosen, "block": plan.block, "tile": plan.tile}
 
 
-def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, listener: Listener) -> None:
+def check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, listener: Listener) -> None:
+    """Compare the input with sampled blocks if it was moved, and withdraw the records of damaged blocks."""
     stages = stages_of(run)
     if intent.same_input and not agrees_with(stages, journal):
         name = "source" if run.part is None else "source or mask"
@@ -196,8 +227,7 @@ def _check_finished_blocks(run: RunSpec, intent: Intent, journal: Journal, liste
 
 def _perform(opened: Opened, plan: Plan, output: Output, journal: Journal, listener: Listener,
              stop: threading.Event) -> None:
-    attributes = {**journal.header, "plan": plan.provenance()}
-    run = run_spec(opened, plan, output, attributes)
+    run = run_spec(opened, plan, output, attributes_of(journal.header, plan))
     perform(run, journal, executor_of(plan, opened), listener, stop)
 
 
@@ -212,7 +242,7 @@ def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json |
                    result_of(opened.kind, opened.options.threshold), opened.statistics,
                    opened.rules, opened.part, opened.instance_dtype, opened.options.table,
                    opened.options.outlines, opened.options.storage, attributes or {},
-                   folder_of(plan, output, opened.options.scratch))
+                   folder_of(plan, output, opened.options.scratch), opened.options.retries)
 
 
 def executor_of(plan: Plan, opened: Opened) -> Executor:
@@ -220,9 +250,12 @@ def executor_of(plan: Plan, opened: Opened) -> Executor:
     return open_executor(opened.options.executor, plan.workers, opened.options.scheduler)
 
 
-def _provenance(request: Request, opened: Opened) -> Json:
-    """Provenance of a result, for its metadata and for resuming it."""
+def header_of(request: Request, opened: Opened, plan: Plan, output: Output) -> Json:
+    """First line of the journal: all that it takes to go on with a run, and what its stages are."""
+    stages = stages_of(run_spec(opened, plan, output))
     return {
+        "plan": plan.to_json(),
+        "stages": list({stage.name: [stage.name, len(stage.grid)] for stage in stages}.values()),
         "source": describe_source(request.source),
         "model": describe_model(request.model),
         "kind": opened.kind,
@@ -231,6 +264,12 @@ def _provenance(request: Request, opened: Opened) -> Json:
                     "backend": _chosen(opened, "backend")},
         "versions": {"tiler": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
+
+
+def attributes_of(header: Json, plan: Plan) -> Json:
+    """Provenance that the output carries; it is the same however many processes made it."""
+    kept = {name: value for name, value in header.items() if name not in ("stages", "shared")}
+    return {**kept, "plan": plan.provenance()}
 
 
 def _class_names(opened: Opened) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from tiler.stores.label_places import is_label
 if TYPE_CHECKING:
     from tiler.sinks.keeping import Keeping
 
-__all__ = ["FORMATS", "Format", "check_output",
+__all__ = ["FORMATS", "Format", "check_output", "check_shared",
            "discard_unfinished", "is_own", "is_unfinished", "is_whole", "open_finished",
            "open_sink", "partial_path"]
 
@@ -41,12 +41,15 @@ class Format:
         How to install what it needs.
     storage
         Options of storage that it has, by keyword.
+    shared
+        Whether processes on several machines may write one output at once.
     """
 
     sink: str
     suffixes: tuple[str, ...]
     install: str = ""
     storage: frozenset[str] = frozenset()
+    shared: bool = False
 
     def open(self, path: Place, spec: OutputSpec) -> Sink:
         try:
@@ -60,18 +63,20 @@ TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
 LABEL_STORAGE = frozenset({"ngff", "compression", "chunk", "shard", "fill_value"})
 PYRAMID = frozenset({"levels", "downsample"})
 FORMATS = (
-    Format("tiler.sinks.zarr:ZarrSink", (".zarr",), storage=LABEL_STORAGE | PYRAMID),
+    Format("tiler.sinks.zarr:ZarrSink", (".zarr",), storage=LABEL_STORAGE | PYRAMID, shared=True),
     Format("tiler.sinks.ome_tiff:OmeTiffSink", (".ome.tif", ".ome.tiff"), storage=frozenset({"levels"})),
     Format("tiler.sinks.tiff:TiffSink", (".tif", ".tiff")),
     Format("tiler.sinks.hdf5:Hdf5Sink", (".h5", ".hdf5", ".hdf"), "pip install em-tiler[hdf5]", frozenset({"chunk"})),
     Format("tiler.sinks.npy:NpySink", (".npy",)),
-    Format("tiler.sinks.tensorstores:N5Sink", (".n5",), TENSORSTORE, PYRAMID | {"compression", "chunk"}),
-    Format("tiler.sinks.precomputed:PrecomputedSink", (".precomputed",), TENSORSTORE, PYRAMID | {"chunk", "shard"}),
+    Format("tiler.sinks.tensorstores:N5Sink", (".n5",), TENSORSTORE, PYRAMID | {"compression", "chunk"},
+           shared=True),
+    Format("tiler.sinks.precomputed:PrecomputedSink", (".precomputed",), TENSORSTORE, PYRAMID | {"chunk", "shard"},
+           shared=True),
     Format("tiler.sinks.mrc:MrcSink", (".mrc",)),
 )
 
 
-LABELS = Format("tiler.sinks.labels:LabelSink", (), storage=LABEL_STORAGE)
+LABELS = Format("tiler.sinks.labels:LabelSink", (), storage=LABEL_STORAGE, shared=True)
 """A label image inside an OME-Zarr image, whose levels it has."""
 
 RESERVED = (".", "__", "zarr.json")
@@ -127,6 +132,20 @@ def check_output(output: Place, storage: Collection[str]) -> None:
                 f"{known.suffixes[0]} outputs have no such choice"
             raise SinkError(f"{output}: {here}: leave out `{name}`, which is for {others}, or choose one of these",
                             option="output")
+
+
+def check_shared(output: Place) -> None:
+    """Refuse an output that several processes cannot write at once.
+
+    Raises
+    ------
+    SinkError
+        If its format is one file, or made of one when it is finished.
+    """
+    found = _format_of(output)
+    if not found.shared:
+        able = ", ".join(suffix for known in FORMATS if known.shared for suffix in known.suffixes)
+        raise SinkError(f"{output}: several processes cannot write {found.suffixes[0]}: choose {able}", option="output")
 
 
 def ngff_of(output: Place, wanted: str | None, kind: str) -> str | None:

@@ -11,6 +11,7 @@ from tiler.errors import JournalError
 from tiler.stores import asking
 from tiler.stores.address import Place, by_place
 from tiler.stores.durable import sync
+from tiler.stores.notes import notes_at
 
 
 class Lines(Protocol):
@@ -26,8 +27,16 @@ class Lines(Protocol):
         """
         ...
 
+    def more(self) -> list[bytes]:
+        """Whole lines that came since the last call; at first all of them. There may be none, or no journal."""
+        ...
+
     def begin(self) -> None:
         """Begin a new journal, without the lines of an older one."""
+        ...
+
+    def begin_first(self, line: bytes) -> bool:
+        """Begin a journal by its first line unless there is one, and return whether that was so; not kept open."""
         ...
 
     def resume(self, sound: Sequence[bytes]) -> None:
@@ -59,6 +68,7 @@ class FileLines:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
+        self._read = 0
 
     def read(self) -> list[bytes]:
         try:
@@ -68,7 +78,24 @@ class FileLines:
         except OSError as error:
             raise JournalError(f"cannot read journal {self._path}: {error.strerror or error}") from error
 
+    def more(self) -> list[bytes]:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise JournalError(f"cannot read journal {self._path}: {error.strerror or error}") from error
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.splitlines(keepends=True)
+
+    def begin_first(self, line: bytes) -> bool:
+        return notes_at(self._path.parent).create(self._path.name, line)
+
     def begin(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("wb", buffering=0)
         sync(self._path.parent)
 

@@ -24,7 +24,7 @@ class ObjectLines:
     """
 
     def __init__(self, address: Address) -> None:
-        self._address, self._count = address, 0
+        self._address, self._count, self._read = address, 0, 0
 
     def read(self) -> list[bytes]:
         keys = [each.key for each in listing(self._address)]
@@ -35,6 +35,22 @@ class ObjectLines:
                                "`overwrite=True`")
         found = get_all([self._address / key for key in keys])
         return [each.content for each in found if each is not None]
+
+    def more(self) -> list[bytes]:
+        last = f"{self._read - 1:09d}" if self._read else None
+        keys = [each.key for each in listing(self._address, after=last)]
+        whole = next((place for place, key in enumerate(keys) if key != f"{self._read + place:09d}"), len(keys))
+        found = get_all([self._address / key for key in keys[:whole]])
+        lines = [each.content for each in found if each is not None]
+        self._read += len(lines)
+        return lines
+
+    def begin_first(self, line: bytes) -> bool:
+        try:
+            put_if(self._address / f"{0:09d}", line, None)
+        except Taken:
+            return False
+        return True
 
     def begin(self) -> None:
         remove(self._address)

@@ -141,11 +141,13 @@ def remove(address: Address) -> None:
         _asked(address, lambda some=some: obstore.delete(client(address), some))  # type: ignore[misc]
 
 
-def listing(address: Address, most: int | None = None) -> Iterator[Listed]:
-    """Objects below an address, sorted by key; stops after the first batch that exceeds ``most``."""
+def listing(address: Address, most: int | None = None, after: str | None = None) -> Iterator[Listed]:
+    """Objects below an address, sorted by key, or those that come after a key; stops after the first batch that exceeds
+    ``most``."""
     def ask() -> list[Listed]:
         found: list[Listed] = []
-        for batch in obstore.list(client(address), f"{address.path}/"):
+        first = None if after is None else f"{address.path}/{after}"
+        for batch in obstore.list(client(address), f"{address.path}/", offset=first):
             found += [Listed(_below(address, each["path"]), each["size"], str(each["e_tag"])) for each in batch]
             if most is not None and len(found) > most:
                 break

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypedDict
 from tiler.geometry import Shape
 from tiler.options.declaring import AutoType, Option
 from tiler.options.parsers import Bytes, Choice, ChoiceOrExecutor, Flag, Folder, Sizes, Text, Whole
+from tiler.options.sharing import PartOfAll, Share
 from tiler.ports import Executor
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16", "float64"]
@@ -54,6 +55,21 @@ class ResourcesKeywords(TypedDict, total=False):
         group="Resources", parse=Text(), metavar="ADDRESS", example="tcp://10.0.0.1:8786", free=True, of_output=True,
         help="With `executor=dask`: address or scheduler file of a running cluster.",
         otherwise="processes of this machine are started")]
+    retries: Annotated[int | str, Option(
+        group="Resources", parse=Whole(0, 100), default=2, metavar="N", example="5", free=True, of_output=True,
+        help="How often a block that fails is tried again, from a fresh read. If it keeps failing it is set aside, "
+             "the others go on, and the end names it; resuming tries it again.")]
+    part: Annotated[str, Option(
+        group="Resources", parse=PartOfAll(), metavar="K/N", example="3/16", free=True, of_output=True,
+        of_process=True,
+        help="Do part K of N, counted from 0 to N-1; each is a process of its own, on any machine, and all write one "
+             "output. With SLURM: --array=0-15 and `part=$SLURM_ARRAY_TASK_ID/16`. The last one finishes the output. "
+             "The same command goes on with a part that was killed.",
+        otherwise="this process does everything")]
+    claim: Annotated[bool, Option(
+        group="Resources", parse=Flag(), default=False, free=True, of_output=True, of_process=True,
+        help="Share the run with all processes that have the same command: each takes the next blocks that nobody "
+             "has; those of a process that is lost go to the others.")]
     tune: Annotated[bool, Option(
         group="Resources", parse=Flag(), default=True, free=True, otherwise="the network is timed",
         help="Time the network for a few seconds where there is much to do, and remember the result.")]
@@ -86,6 +102,9 @@ class ResourcesOptions:
     workers: int
     executor: ExecutorName | Executor
     scheduler: str | None
+    retries: int
+    part: Share | None
+    claim: bool
     tune: bool
     device: str
     precision: Precision
