@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import click
 
@@ -28,12 +30,30 @@ def wiping(wipe: Callable[[], None]) -> Iterator[None]:
         _wipe.remove(wipe)
 
 
+class _Speech:
+    """How messages are printed: as they are, or as JSON for a program that reads stderr."""
+
+    as_json = False
+
+
 def tell(text: str) -> None:
     """Print a line on stderr. If its reader has gone, the run continues."""
+    if _Speech.as_json:
+        tell_event("message", text=text)
+    else:
+        _print(printable(text))
+
+
+def tell_event(event: str, **content: Any) -> None:
+    """Print a JSON object on stderr."""
+    _print(json.dumps({"event": event, **content}))
+
+
+def _print(line: str) -> None:
     for wipe in _wipe:
         wipe()
     try:
-        click.echo(printable(text), err=True)
+        click.echo(line, err=True)
     except OSError:
         sys.stderr = None  # as Python does if there is no stderr
 
@@ -117,6 +137,7 @@ def library_messages() -> Iterator[None]:
     try:
         yield
     finally:
+        _Speech.as_json = False
         logging.captureWarnings(False)
         own.removeHandler(warnings)
         for handler in set(root.handlers) - set(before):
@@ -144,8 +165,9 @@ class LogLines(logging.Formatter):
         return text if record.levelno <= logging.DEBUG or record.exc_info else text.replace("\n", "\\n")
 
 
-def set_up_logging(verbose: bool, log_file: str | None) -> None:
+def set_up_logging(verbose: bool, log_file: str | None, progress: str = "auto") -> None:
     """Open the places that the user asked for; `library_messages` closes them."""
+    _Speech.as_json = progress == "json"
     root = logging.getLogger()
     logging.getLogger("tiler").setLevel(logging.DEBUG if verbose else logging.INFO)
     if verbose:

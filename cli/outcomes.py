@@ -38,16 +38,19 @@ class Outcome:
         Time that it took.
     objects
         Number of objects in the output; None if it has none.
+    finished
+        Whether the output is; False after a part of it.
     """
 
     pair: Pair
     error: TilerError | None
     seconds: float = 0.0
     objects: int | None = None
+    finished: bool = True
 
     def to_json(self) -> dict[str, Any]:
         found = {"source": self.pair.source, "output": str(self.pair.output), "seconds": round(self.seconds, 3),
-                 "objects": self.objects, **self.pair.files}
+                 "objects": self.objects, **self.pair.files, "finished": None if self.finished else False}
         return {name: value for name, value in found.items() if value is not None}
 
     def row(self) -> list[str]:

@@ -18,12 +18,13 @@ from tiler.cli.logs import printable, set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.outcomes import Outcome, Turn, conclude
 from tiler.cli.table import plan_table, room_for
-from tiler.cli.talk import listening, stoppable
+from tiler.cli.talk import heard_and_logged, listening, stoppable
 from tiler.cli.waiting import waiting
 from tiler.errors import Interrupted, TilerError
 from tiler.options import OF_MODEL
 from tiler.planning.summary import duration
 from tiler.running.output import output_of
+from tiler.version import __version__
 
 log = logging.getLogger("tiler.cli")
 
@@ -55,9 +56,12 @@ GOING_ON = together(
            help="Only segment a window in the middle, write image, probability and objects as a picture, and say how "
                 f"long the whole would take. [default: {PREVIEW}]"),
 )
+PROGRESS = option("Messages", "--progress", type=click.Choice(["auto", "lines", "json"]), default="auto",
+                  help="Progress on stderr: bars in a terminal and lines elsewhere, lines, or JSON lines (see the "
+                       "documentation). [default: auto]")
 FILES = ("table", "outlines")
 INTENT = ("resume", "overwrite", "verify", "same_input")
-TALKING = ("as_json", "quiet", "verbose", "log_file")
+TALKING = ("as_json", "quiet", "verbose", "log_file", "progress")
 
 
 @click.command(cls=GroupedCommand)
@@ -68,6 +72,7 @@ TALKING = ("as_json", "quiet", "verbose", "log_file")
 @INPUT
 @RESOURCES
 @TALK
+@PROGRESS
 def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry_run: bool,
             preview: str | None, **options: Any) -> int:
     """Segment volumes: TIFF, zarr, .npy, or folders of images.
@@ -76,10 +81,10 @@ def segment(inputs: tuple[str, ...], output: str | None, suffix: str | None, dry
     that fails does not stop the others.
 
     With --json one object a line, as inputs are finished: source, output, seconds, and objects, table and outlines
-    where there are any.
+    where there are any; and finished, false, after a part (--part, --claim) of an output that others finish.
     """
-    talking = {name: options.pop(name) for name in TALKING}
-    set_up_logging(talking["verbose"], talking["log_file"])
+    talking = {name: options.pop(name) for name in TALKING if name in options}
+    set_up_logging(talking["verbose"], talking["log_file"], talking["progress"])
     if preview is not None and (dry_run or options["resume"]):
         raise click.UsageError("--preview goes neither with --dry-run nor with --resume")
     if (options["verify"] or options["same_input"]) and not options["resume"]:
@@ -112,7 +117,7 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     essence (all that can change the result) and estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written,
     flops, redundant, peak_bytes, exact, decodes, seconds, disk_bytes, temporary_bytes).
     """
-    talking = {name: options.pop(name) for name in TALKING}
+    talking = {name: options.pop(name) for name in TALKING if name in options}
     set_up_logging(talking["verbose"], talking["log_file"])
     pairs = pair_up(inputs, output, suffix, {name: options[name] for name in FILES})
     options = with_model_opened(options, len(pairs), talking["quiet"])
@@ -171,7 +176,8 @@ def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop:
         return Outcome(pair, Interrupted("not begun"))
     begun = time.monotonic()
     try:
-        with listening(talking["quiet"], turn.named(pair)) as listener:
+        log.info("%s -> %s begins, tiler %s", pair.source, pair.output, __version__)
+        with heard_and_logged(talking["quiet"], talking["progress"], turn.named(pair)) as listener:
             api.segment(pair.source, output=pair.output, listener=listener, stop=stop, **pair.over(options))
     except Exception as error:
         log.debug("%s", traceback.format_exc())
@@ -182,6 +188,12 @@ def _attempt(pair: Pair, options: dict[str, Any], talking: dict[str, Any], stop:
         tell(f"tiler: {pair.source}: {spelled(failure)}")
         return Outcome(pair, failure)
     log.info("%s -> %s", pair.source, pair.output)
-    outcome = Outcome(pair, None, time.monotonic() - begun, output_of(pair.output).objects)
-    click.echo(json.dumps(outcome.to_json()) if talking["as_json"] else printable(str(pair.output)))
+    shared = options.get("part") or options.get("claim")
+    finished = not shared or api.status(pair.output).finished
+    objects = output_of(pair.output).objects if finished else None
+    outcome = Outcome(pair, None, time.monotonic() - begun, objects, finished)
+    if talking["as_json"]:
+        click.echo(json.dumps(outcome.to_json()))
+    elif finished:
+        click.echo(printable(str(pair.output)))
     return outcome

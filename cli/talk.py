@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -16,11 +15,9 @@ from rich.progress import ProgressColumn
 
 from tiler.activity import watched_by
 from tiler.cli.logs import printable, spelled_text, tell
+from tiler.cli.progress import All, JsonLines, Lines, MinuteLog
 from tiler.ports import Listener
-from tiler.running.bars import NOTHING_TO_DO, Bars, Progressed, showing, spoken
-
-SILENCE = 5.0
-"""Seconds between two plain lines of progress."""
+from tiler.running.bars import Bars, showing
 
 
 class SpelledBars(Bars):
@@ -29,54 +26,8 @@ class SpelledBars(Bars):
     def warn(self, message: str) -> None:
         super().warn(spelled_text(message))
 
-
-@dataclass
-class Lines:
-    """A listener for output that is not a terminal: it prints a line from time to time."""
-
-    name: str = ""
-    total: int = 0
-    done: int = 0
-    voxels: int = 0
-    begun: float = 0.0
-    spoken_at: float = 0.0
-    progressed: Progressed = field(default_factory=Progressed)
-
-    def stage(self, name: str) -> None:
-        self.name, self.progressed.tiles = name, None
-        if name == "finished":
-            tell(NOTHING_TO_DO)
-
-    def doing(self, step: str) -> None: ...
-
-    def expecting(self, tiles: int | None) -> None:
-        self.progressed.tiles = tiles
-
-    def computed(self, tiles: int, of: int) -> None:
-        """Say how far a long block is."""
-        self.progressed.compute(tiles, of)
-        if time.monotonic() - self.spoken_at >= SILENCE:
-            self.spoken_at = time.monotonic()
-            tell(f"{self.name}: {self.progressed.done} of {self.progressed.total} tiles")
-
-    def started(self, total: int, done: int) -> None:
-        self.total, self.done, self.voxels = total, done, 0
-        self.progressed.begin(total, done)
-        self.begun = self.spoken_at = time.monotonic()
-        if done:
-            tell(f"{self.name}: {done} of {total} blocks were finished before")
-
-    def finished_block(self, index: int, voxels: int) -> None:
-        self.done, self.voxels = self.done + 1, self.voxels + voxels
-        self.progressed.finish()
-        now = time.monotonic()
-        if self.done == self.total or now - self.spoken_at >= SILENCE:
-            self.spoken_at = now
-            rate = spoken(self.voxels / max(now - self.begun, 1e-9))
-            tell(f"{self.name}: {self.done} of {self.total} blocks, {rate}voxels/s")
-
-    def warn(self, message: str) -> None:
-        tell(f"warning: {spelled_text(message)}")
+    def note(self, message: str) -> None:
+        super().note(spelled_text(message))
 
 
 class Quiet:
@@ -112,10 +63,43 @@ class Named:
 
 
 @contextmanager
-def listening(quiet: bool, name: str = "") -> Iterator[Any]:
-    """The listener that suits stderr: bars in a terminal, else lines; with the name of an input of several."""
-    with fitting(quiet, (Quiet, Lines, SpelledBars)) as listener:
+def listening(quiet: bool, name: str = "", progress: str = "auto") -> Iterator[Any]:
+    """The listener that suits stderr: bars in a terminal, else lines; or what the user asked for.
+
+    Parameters
+    ----------
+    quiet
+        Pass on warnings only.
+    name
+        Name of an input of several.
+    progress
+        "auto", "lines", or "json" for one object a line.
+    """
+    with _chosen(quiet, progress) as listener:
         yield Named(listener, printable(name)) if name else listener
+
+
+@contextmanager
+def _chosen(quiet: bool, progress: str) -> Iterator[Any]:
+    if progress == "auto" or (quiet and progress != "json"):
+        with fitting(quiet, (Quiet, Lines, SpelledBars)) as listener:
+            yield listener
+    else:
+        with watched_by(listener := JsonLines() if progress == "json" else Lines()):
+            yield listener
+
+
+@contextmanager
+def heard_and_logged(quiet: bool, progress: str, name: str) -> Iterator[Listener]:
+    """A listener for stderr and one for the log, which tell at the end what the run took."""
+    logged = MinuteLog()
+    with listening(quiet, name, progress) as shown:
+        yield All((shown, logged))
+    logged.ended()
+    if progress == "json":
+        shown.ended()
+    elif not quiet and any(logged.steps):
+        tell(f"done in {logged.summary()}")
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from rich.progress import Progress, TextColumn
 from tiler.activity import doing
 from tiler.cli.logs import set_up_logging, spelled_text, tell
 from tiler.cli.options import TALK, GroupedCommand, option, together
-from tiler.cli.talk import SILENCE, fitting, stoppable
+from tiler.cli.progress import SILENCE
+from tiler.cli.talk import fitting, stoppable
 from tiler.errors import PlanError
 
 if TYPE_CHECKING:

@@ -37,6 +37,16 @@ def anonymous_memory() -> int:
     return int(fields["RssAnon"].split()[0]) * 1024
 
 
+def peak_memory() -> int:
+    """Return the largest number of bytes that this process ever had in memory; those that it has now on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return int(psutil.Process().memory_info().rss)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def free_disk(path: Path) -> int:
     """Return the free bytes on the disk of a path, which need not exist yet."""
     whole = path.absolute()

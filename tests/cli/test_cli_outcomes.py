@@ -9,7 +9,8 @@ import pytest
 
 from tiler.cli.batch import Pair
 from tiler.cli.outcomes import Outcome, Turn, conclude, table_of
-from tiler.cli.talk import Lines, Named
+from tiler.cli.progress import Lines
+from tiler.cli.talk import Named
 from tiler.errors import Interrupted, SourceError
 
 GOOD = Outcome(Pair("a.tif", Path("out/a.tif"), {"table": "a.csv"}), None, 12.34, 1205)

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from tiler.cli import talk
+from tiler.cli import progress, talk
 from tiler.executors.serial import Serial
 from tiler.executors.threads import Threads
 from tiler.jobs.statistics import StatisticsJob
@@ -67,7 +67,7 @@ class TestQuiet(ListenerConformance):
 
 class TestLines(ListenerConformance):
     def listener(self):
-        return talk.Lines()
+        return progress.Lines()
 
 
 class TestBars(ListenerConformance):

@@ -148,5 +148,11 @@ class Bars:
         rate = f"{spoken(self.voxels / max(elapsed, 1e-9))}voxels/s"
         self.progress.update(self.bar, completed=self.progressed.done, count=str(self.progressed), rate=rate)
 
+    def times(self, read: float, compute: float, write: float) -> None:
+        """Nothing to do: the bar shows the rate."""
+
+    def note(self, message: str) -> None:
+        self.progress.console.print(spelled_for_python(message), highlight=False)
+
     def warn(self, message: str) -> None:
         self.progress.console.print(f"warning: {spelled_for_python(message)}", style="yellow", highlight=False)

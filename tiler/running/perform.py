@@ -13,6 +13,7 @@ from tiler.executors.serial import Serial
 from tiler.jobs.kind_of_data import oddities
 from tiler.jobs.scratch import Scratch
 from tiler.planning.resolve import as_loaded
+from tiler.planning.summary import by
 from tiler.ports import Executor, InspectedSink, Json, Listener, Sink
 from tiler.running.progress import Progress, Record
 from tiler.running.run_spec import RunSpec, sinks_of
@@ -64,6 +65,7 @@ def perform_with(team: Team, run: RunSpec, record: Record, executor: Executor, l
     inputs_before = _inputs(run, fresh=not record.records("created"))
     for warning in oddities(run.source, run.plan.region, run.predictor):
         listener.warn(warning)
+    log.info("%s", _planned(run, stages))
     team.create(lambda: _create(sinks))
     progress = Progress(record, listener, stop, run.retries)
     with kept(executor, run.predictor.capabilities.feeders if run.plan.out_of_core else None) as lasting:
@@ -85,6 +87,16 @@ def discard_scratch(run: RunSpec) -> None:
     """Remove the tensors that a run stored on disk."""
     if run.scratch is not None:
         Scratch(run.scratch).clear()
+
+
+def _planned(run: RunSpec, stages: Sequence[Stage]) -> str:
+    """The plan in one line of the log."""
+    plan = run.plan
+    return (f"plan {plan.fingerprint[:12]}: region {by(plan.region.shape)}, tile {by(plan.tile)}, {len(plan.grid)} "
+            f"blocks of {by(plan.block)}, batch {plan.batch}, {plan.estimate.peak_bytes / 1e9:.1f} GB expected; stages "
+            f"{', '.join(stage.name for stage in stages)}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Remarks:
     """Remarks of all stages for the metadata of the output, and for the last line of the journal."""
