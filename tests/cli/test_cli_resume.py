@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(outside, segment, monkeypatch, b
     assert segment("stack.tif", "-o", output, "--resume", *again, plan=()).code == 0
     assert count.stat().st_size == BLOCKS - len(before)  # a block of this plan is one tile
     assert done(output) == list(range(BLOCKS))
-    assert count_lines(run.journal) == HEADER + BLOCKS + 1
+    assert count_lines(run.journal) == HEADER + BLOCKS + 2  # it went on, and it ended
     assert_undisturbed(segment, output)
 
 

@@ -135,7 +135,7 @@ def test_json_is_one_object_an_input(tiler, networks, command):
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(segment):
     outcome = segment("stack.tif")
-    assert re.fullmatch(rf"model: {BLOCKS} of {BLOCKS} blocks, .*voxels/s", outcome.lines[-1])
+    assert re.fullmatch(rf"model: {BLOCKS} of {BLOCKS} blocks, .*voxels/s", outcome.lines[-2])
     assert "\x1b" not in outcome.err
 
 

@@ -44,7 +44,8 @@ def through(jobs, at_once=AT_ONCE):
         for process in [each for each in running if each.poll() is not None]:
             running.remove(process)
             codes.append(process.returncode)
-            assert process.returncode in (0, -9), process.stderr.read()
+            _, said = process.communicate()
+            assert process.returncode in (0, -9), said
         time.sleep(0.05)
     return codes
 

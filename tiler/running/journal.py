@@ -202,7 +202,7 @@ class Tail:
 
 def parts_place(journal: Place, header: Json) -> Place:
     """Folder of all that the parts of a run share, beside its journal; each run has its own."""
-    return journal.with_name(journal.name.removesuffix(".journal") + PARTS) / header["shared"]["id"]
+    return journal.with_name(journal.name.removesuffix(".journal") + PARTS) / str(header["shared"]["id"])
 
 
 def parts_of(journal: Place, header: Json) -> list[Place]:

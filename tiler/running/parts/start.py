@@ -199,7 +199,8 @@ def _take_work(joined: Joined, request: Request, output: Output, listener: Liste
             member = Member(record, claims, share, tell, stop, finishing=name == "finish")
             executor = executor_of(joined.plan, joined.opened)
             if perform_with(member, run, record, executor, listener, stop) is not None:
-                notes.remove("claims")
+                for folder in ("claims", "alive"):
+                    notes.remove(folder)
 
 
 def _own_journal(joined: Joined, output: Output, claims: Claims, request: Request) -> Journal:
