@@ -171,11 +171,6 @@ class Output(ABC):
 
     @property
     @abstractmethod
-    def has_parts(self) -> bool:
-        """Whether several processes share the run, or have shared it."""
-
-    @property
-    @abstractmethod
     def free(self) -> int | None:
         """Bytes that can be written, counting leftovers of an older run that are removed first; None if unknown."""
 
@@ -214,10 +209,6 @@ class LocalOutput(Output):
     @property
     def has_journal(self) -> bool:
         return Path(str(self.journal_place)).exists()
-
-    @property
-    def has_parts(self) -> bool:
-        return Path(str(self.parts_place)).exists()
 
     @property
     def free(self) -> int | None:
@@ -275,10 +266,6 @@ class StoreOutput(Output):
     @property
     def has_journal(self) -> bool:
         return bool(asking().exists(self.journal_place))
-
-    @property
-    def has_parts(self) -> bool:
-        return bool(asking().exists(self.parts_place))
 
     @property
     def free(self) -> int | None:

@@ -107,14 +107,12 @@ def check_not_shared(output: Output, intent: Intent) -> None:
     SinkError
         If so.
     """
-    if not output.has_parts:
-        return
-    notes = notes_at(output.parts_place)
-    alive = [holder for run in notes.names("") for holder in living(notes_at(output.parts_place / run))]
+    runs = notes_at(output.parts_place).names("")
+    alive = [holder for run in runs for holder in living(notes_at(output.parts_place / run))]
     if alive:
         raise SinkError(f"{output} is being written by {len(alive)} processes ({alive[0].name}: process "
                         f"{alive[0].process} on {alive[0].host}): wait for them, or stop them first")
-    if not intent.overwrite and output.state is State.UNFINISHED:
+    if runs and not intent.overwrite and output.state is State.UNFINISHED:
         raise SinkError(f"{output} was begun by several processes: the same command with `part` or `claim` goes on, "
                         "tiler finish puts together what is whole, `overwrite` starts anew")
 

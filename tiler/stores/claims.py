@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -80,6 +80,11 @@ def living(notes: Notes) -> list[Holder]:
     return [holder for holder in map(Holder.of, filter(None, found)) if holder.alive]
 
 
+def folder_of(stage: str) -> str:
+    """Name of the folder of the claims of a stage."""
+    return stage.replace(" ", "-")
+
+
 class Claims:
     """The claims of this process; a context within which it counts as alive.
 
@@ -128,6 +133,18 @@ class Claims:
         """Another living process of that name, with the time of its last renewal."""
         others = (found for found in living(self._notes) if found.id != self.me.id)
         return next((found for found in others if found.name == name), None)
+
+    def tidy(self, stages: Iterable[str]) -> None:
+        """Remove the claims of finished stages, and what processes left that were killed.
+
+        Other claims stay, above all that of finishing, which nobody may take again.
+        """
+        for stage in stages:
+            self._notes.remove(f"claims/{folder_of(stage)}")
+        alive = {holder.id for holder in living(self._notes)}
+        for name in self._notes.names("alive"):
+            if name not in alive and "." not in name:  # a draft may be one that is being written
+                self._notes.remove(f"alive/{name}")
 
     def _is_alive(self, holder: Holder) -> bool:
         if time.monotonic() - self._seen.get(holder.id, -LOOKED) < LOOKED:

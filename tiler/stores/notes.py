@@ -54,7 +54,13 @@ class FolderNotes:
     folder: Path
 
     def create(self, name: str, content: bytes) -> bool:
-        path = self.folder / name
+        try:
+            return self._created(self.folder / name, content)
+        except FileNotFoundError:  # another process has just removed the folder
+            return self._created(self.folder / name, content)
+
+    @staticmethod
+    def _created(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         draft.write_bytes(content)

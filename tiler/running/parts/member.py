@@ -13,7 +13,7 @@ from tiler.running.parts.shared_record import SharedRecord
 from tiler.running.progress import whereabouts
 from tiler.running.stage import Stage
 from tiler.running.stages import NETWORK
-from tiler.stores.claims import EXPIRES, Claims
+from tiler.stores.claims import EXPIRES, Claims, folder_of
 
 PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two looks at the journals of the others; each is longer than the one before."""
@@ -94,7 +94,7 @@ class Member:
 
     def _claimed(self, stage: Stage) -> Iterator[int]:
         """Blocks of runs that nobody has; then those of runs whose processes are lost."""
-        folder = stage.name.replace(" ", "-")
+        folder = folder_of(stage.name)
         missing = self._missing(stage)
         runs = {str(number): run for number, run in enumerate(_runs(list(stage.order))) if missing & set(run)}
         taken = self._claims.claimed(folder)

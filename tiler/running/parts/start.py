@@ -22,6 +22,7 @@ from tiler.running.parts.member import Member, take_part
 from tiler.running.parts.shared_record import SharedRecord
 from tiler.running.perform import perform_with
 from tiler.running.progress import whereabouts
+from tiler.running.stages import stages_of
 from tiler.running.start import (
     Request,
     attributes_of,
@@ -199,8 +200,7 @@ def _take_work(joined: Joined, request: Request, output: Output, listener: Liste
             member = Member(record, claims, share, tell, stop, finishing=name == "finish")
             executor = executor_of(joined.plan, joined.opened)
             if perform_with(member, run, record, executor, listener, stop) is not None:
-                for folder in ("claims", "alive"):
-                    notes.remove(folder)
+                claims.tidy(stage.name for stage in stages_of(run))
 
 
 def _own_journal(joined: Joined, output: Output, claims: Claims, request: Request) -> Journal:

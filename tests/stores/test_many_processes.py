@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from standins import Stopping
 
 import tiler
+from tiler.errors import Interrupted
+from tiler.running.parts import member
 from tiler.stores import asking
 from tiler.stores.address import Address
 from tiler.testing.predictors import PoolingNet
 
 SCRIPT = Path(__file__).parents[1] / "running" / "part_run.py"
 CHOICES = {"tile": "1x134x134", "block": "2x128x128"}
+VOLUME = np.random.default_rng(0).integers(0, 250, (2, 61, 53), dtype=np.uint8)
 PARTS, AT_ONCE, KILLED = 16, 4, 3
 
 
@@ -70,6 +74,23 @@ def test_parts_through_one_folder_are_the_bytes_of_one_process(stack, tmp_path):
     assert len(status.processes) == PARTS
     assert files(output) == files(tmp_path / "one" / "out.zarr")
     assert tiler.check(output, model=PoolingNet(), windows=2).sound
+
+
+@pytest.mark.parametrize("options", [{"claim": True}, {"part": "0/1"}], ids=["claim", "part"])
+def test_a_shared_run_goes_on_through_an_object_store_that_fails(server, root, options, monkeypatch):
+    monkeypatch.setattr(member, "PAUSE", 0.01)
+    choices = {"tile": "22", "block": "32"}
+    source, output, stopping = f"{root}/volume.zarr", f"{root}/out.zarr", Stopping(after=3)
+    store = asking("zarr_store").zarr_store(Address.parse(source), read_only=False)
+    zarr.create_array(store, shape=VOLUME.shape, dtype="uint8", chunks=(1, 32, 32))[:] = VOLUME
+    with server.failing(share=0.05):
+        with pytest.raises(Interrupted):
+            tiler.segment(source, PoolingNet(), output, listener=stopping, stop=stopping.stop, **choices, **options)
+        done, again = tiler.status(output).stages[0].done, Stopping()
+        tiler.segment(source, PoolingNet(), output, listener=again, **choices, **options)
+    assert again.blocks == 8 - done
+    np.testing.assert_array_equal(read(output), tiler.segment(VOLUME, PoolingNet(), **choices))
+    assert tiler.status(output).finished
 
 
 @pytest.mark.slow
