@@ -150,7 +150,7 @@ def _stage(journal: Journal, name: str, blocks: int) -> StageStatus:
 def _voxels(header: Json, stage: StageStatus) -> float:
     """Mean number of voxels in a block, as if each stage went through the region once."""
     start, stop = header["plan"]["region"]
-    return math.prod(b - a for a, b in zip(start, stop, strict=True)) / stage.blocks
+    return float(math.prod(b - a for a, b in zip(start, stop, strict=True))) / stage.blocks
 
 
 def _rate(about: Mapping[int, Json]) -> float:
