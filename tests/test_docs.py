@@ -16,7 +16,7 @@ from tiler.cli.main import COMMANDS, tiler
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "tiler" / "docs"
 PAGES = [*sorted((DOCS / "pages").glob("*.md")), ROOT / "README.md"]
-ELSEWHERE = {"--port", "--nthreads", "--gres", "--version"}
+ELSEWHERE = {"--array", "--port", "--nthreads", "--gres", "--version"}
 """Options of dask and SLURM; and of `tiler` itself."""
 
 
