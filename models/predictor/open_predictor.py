@@ -115,8 +115,18 @@ def _assembled(loaded: LoadedModel, geometry: Geometry, options: PredictorOption
                                precision=precision),
         head=Activation(head or "none"),
         written=written_as(options.kind, Values(names, head, smallest.ends), options.classes, options.dtype,
-                           options.threshold),
+                           _threshold(options, loaded)),
     )
+
+
+def _threshold(options: PredictorOptions, loaded: LoadedModel) -> float | None:
+    """The threshold of a mask; "auto" is the best one by the weights."""
+    if options.threshold != "auto":
+        return None if options.threshold is None else float(options.threshold)
+    best = loaded.trained_on.best_threshold
+    if best is None:
+        raise ModelError("the weights do not say which threshold scored best: give a number, such as `threshold=0.5`")
+    return best
 
 
 def _loaded(members: Sequence[str | Path], load: Callable[[str | Path | None], LoadedModel],

@@ -44,7 +44,8 @@ class PredictorOptions:
         ``"probabilities"``, ``"labels"``, ``"mask"`` or ``"instances"``. Both labels and instances give uint8 class
         indices; the engine turns them into instances.
     threshold
-        For a mask: lowest probability of its class; None for the more likely of two classes, or 0.5 for one.
+        For a mask: lowest probability of its class; None for the more likely of two classes, or 0.5 for one; "auto" for
+        the best one by the weights.
     dtype
         Dtype of probabilities: float32, float16, uint8 (``rint(255 p)``) or float64.
     ensemble
@@ -78,7 +79,7 @@ class PredictorOptions:
     head: Head | None = None
     classes: ClassRule = None
     kind: Kind = "probabilities"
-    threshold: float | None = None
+    threshold: float | str | None = None
     dtype: str = "float32"
     ensemble: MeanOf = "probabilities"
     average: str = "none"

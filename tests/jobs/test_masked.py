@@ -13,7 +13,7 @@ from standins import LabelNet
 import tiler
 from tiler.errors import PlanError
 from tiler.geometry import Box, Grid
-from tiler.jobs.masked import Foreground, Mask
+from tiler.jobs.masked import Foreground, Mask, Varied
 from tiler.running.journal import Journal
 from tiler.sources import open_source
 from tiler.testing.predictors import PoolingNet
@@ -150,3 +150,48 @@ def test_a_mask_that_leaves_nothing_of_the_region_is_said(caplog):
     caplog.clear()
     tiler.segment(VOLUME, PoolingNet(), mask=TISSUE, roi="1:3,0:61,0:53")
     assert "nothing is segmented" not in caplog.text
+
+
+def test_tiles_without_tissue_are_not_computed_inside_a_block():
+    asked = []
+    for mask in (None, TISSUE):
+        Counting.asked = 0
+        tiler.segment(VOLUME, Counting(), mask=mask, block="3x61x53", tile="22")
+        asked.append(Counting.asked)
+    assert asked[1] < asked[0] / 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_what_varies_does_not_depend_on_the_box_it_is_read_in(data):
+    shape = (2, data.draw(st.integers(1, 200)), data.draw(st.integers(1, 200)))
+    volume = np.zeros(shape, np.uint8)
+    for _ in range(data.draw(st.integers(0, 4))):
+        volume[tuple(data.draw(st.integers(0, size - 1)) for size in shape)] = 9
+    part = Varied(open_source(volume))
+    whole = part.read(Box.of_shape(shape))
+    start = [data.draw(st.integers(0, size - 1)) for size in shape]
+    box = Box.between(start, [data.draw(st.integers(at + 1, size)) for at, size in zip(start, shape, strict=True)])
+    np.testing.assert_array_equal(part.read(box), whole[box.slices])
+    assert whole[volume > 0].all()
+
+
+def test_auto_leaves_out_cells_of_any_one_value_and_no_slivers():
+    volume = np.random.default_rng(1).integers(0, 250, (1, 150, 129), dtype=np.uint8)
+    volume[0, :64, :64], volume[0, 64:, :64], volume[0, :, 128:] = 255, 0, 7
+    expected = np.ones(volume.shape, bool)
+    expected[0, :, :64] = False
+    np.testing.assert_array_equal(Varied(open_source(volume)).read(Box.of_shape(volume.shape)), expected)
+    found = tiler.segment(volume, PoolingNet(), background="auto")
+    np.testing.assert_array_equal(found, np.where(expected, tiler.segment(volume, PoolingNet()), 0))
+
+
+def test_a_plan_counts_the_blocks_that_a_mask_leaves_out():
+    plan = tiler.plan(VOLUME, PoolingNet(), mask=TISSUE, block="1x16x16", tile="22")
+    blocks = Grid(Box.of_shape(VOLUME.shape), (1, 16, 16))
+    skipped = sum(not TISSUE[box.slices].any() for box in blocks)
+    assert plan.estimate.skipped == skipped > 0
+    assert f"the mask leaves out {skipped} of the blocks" in str(plan)
+    whole = tiler.plan(VOLUME, PoolingNet(), block="1x16x16", tile="22").estimate
+    assert plan.estimate.flops == pytest.approx(whole.flops * (1 - skipped / len(blocks)))
+    assert tiler.plan(VOLUME, PoolingNet(), background=0).estimate.skipped is None

@@ -7,6 +7,7 @@ voxel has the same value as without a mask, because the network sees the whole i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tiler.errors import PlanError
-from tiler.geometry import Box, Shape, Span
+from tiler.geometry import Box, Grid, Shape, Span
 from tiler.jobs.components import Readable
 from tiler.jobs.segment import SegmentJob, Window
-from tiler.options import ResolvedOptions
+from tiler.options import AUTO, ResolvedOptions
 from tiler.ports import Array, Calibration, Json, Sink, Source
 from tiler.ports.units import NANOMETRES
 from tiler.sources import open_source
 from tiler.sources.volume import VolumeSource
 
 Inside = npt.NDArray[np.bool_]
+COUNTED, MOST_BLOCKS = 1 << 28, 1 << 16
+"""Voxels of a mask, and blocks, up to which a plan counts the blocks that the mask leaves out."""
 CELL = 64
 """Side along y and x of the cells of a section; a cell is background as a whole or not at all."""
 
@@ -161,6 +164,46 @@ class Foreground:
 
 
 @dataclass(frozen=True, slots=True)
+class Varied:
+    """Cells of sections that do not hold one value alone, whatever it is, on a grid over the whole volume.
+
+    What is left of a section behind its last whole cell belongs to that cell, since a sliver of a few voxels may hold
+    one value by chance.
+    """
+
+    source: Source
+
+    def read(self, box: Box) -> Inside:
+        starts = [_starts(size) for size in self.source.shape[2:]]
+        whole = Box((box.spans[0], *(_covering(span, cells, size) for span, cells, size in
+                                     zip(box.spans[1:], starts, self.source.shape[2:], strict=True))))
+        data = self.source.read(whole)
+        low, high = data, data
+        repeats = []
+        for axis, span, cells in zip((2, 3), whole.spans[1:], starts, strict=True):
+            inner = cells[(cells >= span.start) & (cells < span.stop)] - span.start
+            low, high = np.minimum.reduceat(low, inner, axis), np.maximum.reduceat(high, inner, axis)
+            repeats.append(np.diff([*inner, span.stop - span.start]))
+        differs = ~(low == high).all(axis=0)  # NaN differs from itself
+        found: Inside = differs.repeat(repeats[0], 1).repeat(repeats[1], 2)[box.back(whole.start).slices]
+        return found
+
+    def to_json(self) -> Json:
+        return {"background": "auto"}
+
+
+def _starts(size: int) -> npt.NDArray[np.int64]:
+    """First voxels of the cells of an axis; the last one is longer if the axis is no whole number of cells."""
+    return np.arange(max(1, size // CELL)) * CELL
+
+
+def _covering(span: Span, starts: npt.NDArray[np.int64], size: int) -> Span:
+    """The cells that a span touches."""
+    first, last = np.searchsorted(starts, [span.start, span.stop - 1], "right") - 1
+    return Span(int(starts[first]), int(starts[last + 1]) if last + 1 < len(starts) else size)
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     """Voxels that belong to all of several parts."""
 
@@ -198,8 +241,19 @@ def part_of(options: ResolvedOptions, volume: Source, trust: bool = False) -> Pa
     if options.mask is not None:
         parts.append(Mask.over(_mask_of(options, volume, trust), volume))
     if options.background is not None:
-        parts.append(Foreground(volume, options.background))
+        parts.append(Varied(volume) if options.background is AUTO else Foreground(volume, options.background))
     return All(tuple(parts)) if parts else None
+
+
+def count_skipped(part: Part, grid: Grid) -> int | None:
+    """Number of blocks that a mask leaves out; None without a mask, or if there are too many voxels to look at.
+
+    Voxels of the volume are not read: what is background is not known before a block is read.
+    """
+    masks = [each for each in part.parts if isinstance(each, Mask)] if isinstance(part, All) else []
+    if not masks or math.prod(masks[0].source.shape) > COUNTED or len(grid) > MOST_BLOCKS:
+        return None
+    return sum(not masks[0].read(box).any() for box in grid)
 
 
 def _mask_of(options: ResolvedOptions, volume: Source, trust: bool) -> Source:
@@ -278,10 +332,10 @@ class MaskedJob:
 
     def read(self, index: int) -> tuple[Inside, Window | None]:
         inside = self.part.read(self.work.plan.grid[index])
-        return inside, self.work.read(index) if inside.any() else None
+        return inside, self.work.read_where(index, inside) if inside.any() else None
 
     def compute(self, index: int, window: tuple[Inside, Window | None]) -> tuple[Array, bool]:
-        """The block, and whether the network was run."""
+        """The block, and whether the network was run; voxels of tiles that were left out have any value until here."""
         inside, read = window
         predictor = self.work.predictor
         if read is None:

@@ -55,6 +55,12 @@ class SegmentJob:
     def read(self, index: int) -> Window:
         return read_window(self.tiles(index), self.source, self.plan.nan)
 
+    def read_where(self, index: int, inside: Array) -> Window:
+        """The input of the tiles that write any of the chosen voxels, bool of the block's shape."""
+        start = self.plan.grid[index].start
+        tiles = [tile for tile in self.tiles(index) if inside[tile.write.back(start).slices].any()]
+        return read_window(tiles, self.source, self.plan.nan)
+
     def tiles(self, index: int) -> list[Tile]:
         """The tiles that write a block."""
         plan = self.plan

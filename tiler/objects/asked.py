@@ -6,7 +6,7 @@ from tiler.errors import PlanError
 from tiler.objects.connectivity import Connectivity
 from tiler.objects.rules import Rules, default_connectivity
 from tiler.objects.splitting import Watershed
-from tiler.options import ResolvedOptions
+from tiler.options import AUTO, AutoType, ResolvedOptions
 from tiler.ports import Calibration, Predictor, Source
 from tiler.ports.units import NANOMETRES, steps
 
@@ -17,13 +17,30 @@ def rules_of(options: ResolvedOptions, source: Source, predictor: Predictor) -> 
     touch = Connectivity(options.connectivity or default_connectivity(predictor.footprint.flat))
     height = options.seed_height or (1.0 if options.seeds == "distance" else 0.1)
     return Rules(
-        connectivity=touch, threshold=cut_of(options), fill_holes=options.fill_holes,
+        connectivity=touch, threshold=threshold_of(options, predictor), fill_holes=options.fill_holes,
         split=None if options.split == "none" else Watershed(height, touch, sampling, options.split_limit),
         seeds=options.seeds, link=options.link, min_size=options.min_size, grow=options.grow, sampling=sampling)
 
 
-def cut_of(options: ResolvedOptions) -> float | None:
-    """Probability above which voxels belong to instances; None if instances are made from labels."""
+def threshold_of(options: ResolvedOptions, predictor: Predictor) -> float | None:
+    """Probability above which voxels belong to instances or to a mask; None if these are made from labels.
+
+    Raises
+    ------
+    PlanError
+        If the best one is wanted, and the weights do not state it.
+    """
+    cut = cut_of(options)
+    if cut is not AUTO:
+        return cut
+    best = predictor.capabilities.trained_on.best_threshold
+    if best is None:
+        raise PlanError("the weights do not say which threshold scored best: give a number, such as `threshold=0.5`")
+    return best
+
+
+def cut_of(options: ResolvedOptions) -> float | AutoType | None:
+    """The threshold as it was given; None if instances are made from labels."""
     wanted = options.split != "none" and options.seeds == "probability"
     return 0.5 if options.threshold is None and wanted else options.threshold
 

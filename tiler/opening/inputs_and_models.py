@@ -10,11 +10,11 @@ import numpy as np
 from tiler.activity import doing
 from tiler.errors import PlanError
 from tiler.geometry import Box
-from tiler.jobs.masked import Part, part_of
+from tiler.jobs.masked import Part, count_skipped, part_of
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
-from tiler.objects.asked import check_rules, rules_of
+from tiler.objects.asked import check_rules, rules_of, threshold_of
 from tiler.objects.roi_files import check_rois
 from tiler.objects.rules import Rules
 from tiler.objects.table_files import check_format
@@ -66,7 +66,7 @@ class Opened:
 
     def plan(self) -> Plan:
         """Plan the run: tiles, blocks, memory and estimates."""
-        rules, extra, split = self.rules, _extra(self.options), 0
+        rules, extra, split = self.rules, _extra(self.options, self.predictor), 0
         if rules is not None:
             check_rules(rules, self.source, self.predictor)
             extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
@@ -77,6 +77,8 @@ class Opened:
                        tune=self.options.tune, split=split)
         if self.options.outlines is not None:
             check_rois(self.options.outlines, plan.region.shape)
+        if self.part is not None:
+            plan = plan.with_skipped(count_skipped(self.part, plan.grid))
         return replace(plan, table=str(self.options.table or ""), outlines=str(self.options.outlines or ""))
 
     def to_json(self) -> dict[str, Any]:
@@ -182,9 +184,9 @@ def _memory(options: ResolvedOptions) -> int | None:
     return (memory or available_memory() // 2) // options.processes
 
 
-def _extra(options: ResolvedOptions) -> Json:
+def _extra(options: ResolvedOptions, predictor: Predictor) -> Json:
     """Settings of the steps after the model that can change the result."""
-    cut = {"threshold": options.threshold} if options.kind == "mask" else {}
+    cut = {"threshold": threshold_of(options, predictor)} if options.kind == "mask" else {}
     inverted = {"invert": True} if options.invert else {}
     return {"kind": options.kind, "normalise": str(options.normalise), **options.storage, **cut, **inverted}
 

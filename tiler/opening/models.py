@@ -144,7 +144,7 @@ def _predictor_options(options: ResolvedOptions, source: Source | None) -> dict[
                "probabilities" if options.kind == "instances" else options.kind,
                "normalise": "volume" if options.normalise.measured else str(options.normalise)}
     if options.kind == "mask":
-        chosen["threshold"] = options.threshold
+        chosen["threshold"] = "auto" if options.threshold is AUTO else options.threshold
     if options.kind == "probabilities":
         chosen["dtype"] = options.dtype
     if options.resize is not None:

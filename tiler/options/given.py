@@ -121,6 +121,9 @@ def _check_kind(options: ResolvedOptions) -> None:
 
 def _check_dependents(options: ResolvedOptions) -> None:
     """Refuse options that would do nothing without another one."""
+    if options.threshold is AUTO and options.classes is not None:
+        raise PlanError("the threshold that scored best is that of the class that is cut when none is named: leave out "
+                        "`classes`, or give a number", option="threshold")
     for name in ("seeds", "seed_height", "split_limit"):
         if getattr(options, name) != TABLE[name].default and options.split != "watershed":
             raise PlanError(f"`{name}` belongs to `split=watershed`: say it, or leave out `{name}`")

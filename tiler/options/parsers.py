@@ -75,12 +75,15 @@ class Among:
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """A finite number from ``least`` to ``most``, as a number or as text."""
+    """A finite number from ``least`` to ``most``, as a number or as text; also "auto" if ``auto`` is set."""
 
     least: float
     most: float = math.inf
+    auto: bool = False
 
-    def __call__(self, value: Any, option: str) -> float:
+    def __call__(self, value: Any, option: str) -> float | AutoType:
+        if self.auto and is_auto(value):
+            return AUTO
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):

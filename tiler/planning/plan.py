@@ -107,6 +107,8 @@ class Estimate:
         Mean number of times that a chunk is decoded, if one process visits all blocks.
     seconds
         Seconds that one process needs for all passes of the network; None if its speed was not measured.
+    skipped
+        Number of blocks that a mask leaves out, with their operations and seconds; None if they were not counted.
     disk_bytes, temporary_bytes
         Disk space in bytes, before compression: of the output with its pyramid levels, and of the temporary files
         beside it until it is complete; 0 if no output was named.
@@ -125,6 +127,7 @@ class Estimate:
     exact: bool
     decodes: float = 1.0
     seconds: float | None = None
+    skipped: int | None = None
     disk_bytes: int = 0
     temporary_bytes: int = 0
     chunk_cost: float = 0.0
@@ -244,6 +247,14 @@ class Plan:
         if plan.fingerprint != content["fingerprint"]:
             raise PlanError("the stored plan does not match its fingerprint: start anew with `overwrite=True`")
         return plan
+
+    def with_skipped(self, skipped: int | None) -> Plan:
+        """The same plan, which leaves out so many blocks."""
+        if not skipped:
+            return replace(self, estimate=replace(self.estimate, skipped=skipped))
+        left, estimate = 1 - skipped / self.estimate.blocks, self.estimate
+        seconds = None if estimate.seconds is None else estimate.seconds * left
+        return replace(self, estimate=replace(estimate, skipped=skipped, flops=estimate.flops * left, seconds=seconds))
 
     def with_room(self, room: Room) -> Plan:
         """The same plan with the disk space of its output filled in."""

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiler.planning.plan import Plan
+    from tiler.planning.plan import Estimate, Plan
 
 TILING = {
     "blend": "overlapping windows, blended: an APPROXIMATION, whose seams are measured at the end",
@@ -66,7 +66,7 @@ def rows_of(plan: Plan) -> dict[str, str]:
         "border": plan.border,
         "block, chunk": f"{by(plan.block)}, {by(plan.chunk)}",
         "files": _files(plan),
-        "blocks, tiles": f"{estimate.blocks}, {estimate.tiles}",
+        "blocks, tiles": f"{estimate.blocks}, {estimate.tiles}{_skipped(estimate)}",
         "batch, workers": f"{plan.batch}, {plan.workers}",
         "to read, to decode": f"{size(estimate.bytes_read)}, {size(estimate.bytes_decoded)}",
         "decoding": f"each chunk {estimate.decodes:.2f} times, {size(plan.cache)} of them kept",
@@ -99,6 +99,10 @@ def _files(plan: Plan) -> str:
     cost = plan.estimate.chunk_cost
     more = f"; {cost:.1%} more work than with blocks of tiler's choice" if cost else ""
     return f"{count} {what} a block, each written once{more}"
+
+
+def _skipped(estimate: Estimate) -> str:
+    return "" if estimate.skipped is None else f"; the mask leaves out {estimate.skipped} of the blocks"
 
 
 def as_text(rows: dict[str, str]) -> str:

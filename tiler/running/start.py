@@ -12,6 +12,7 @@ import numpy as np
 
 from tiler.errors import JournalError, PlanChangedError, PlanError, SinkError, TilerError
 from tiler.executors import open_executor
+from tiler.objects.asked import threshold_of
 from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
 from tiler.options import AUTO, FREE, OF_PROCESS, OF_STORAGE, Options
 from tiler.planning.plan import Plan
@@ -239,7 +240,7 @@ def open_request(request: Request, stored: Json | None = None) -> Opened:
 def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
     """The specification of a run of this plan."""
     return RunSpec(plan, opened.source, opened.predictor, output,
-                   result_of(opened.kind, opened.options.threshold), opened.statistics,
+                   result_of(opened.kind, threshold_of(opened.options, opened.predictor)), opened.statistics,
                    opened.rules, opened.part, opened.instance_dtype, opened.options.table,
                    opened.options.outlines, opened.options.storage, attributes or {},
                    folder_of(plan, output, opened.options.scratch), opened.options.retries)

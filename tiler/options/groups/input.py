@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.geometry import Box
-from tiler.options.declaring import Option
+from tiler.options.declaring import AutoType, Option
 from tiler.options.parsers import Choice, Flag, Items, Real, Text, Volume
 from tiler.options.regions import Region, parse_roi
 
@@ -43,9 +43,10 @@ class InputKeywords(TypedDict, total=False):
         help="Segment only where this volume is not 0, write 0 elsewhere, and skip blocks that are 0 throughout. It "
              "may be coarser: it is placed by scale and offset where both have units, else by its size.",
         otherwise="everything is segmented")]
-    background: Annotated[float, Option(
-        group="Input", parse=Real(-math.inf), metavar="VALUE", example="0", of_output=True,
-        help="Do not segment what is padded: cells of 64 x 64 voxels of a section that hold this value alone.",
+    background: Annotated[float | str | AutoType, Option(
+        group="Input", parse=Real(-math.inf, auto=True), metavar="VALUE|auto", example="0", of_output=True,
+        help="Do not segment what is padded: cells of 64 x 64 voxels of a section that hold this value alone, "
+             "or with auto any one value.",
         otherwise="everything is segmented")]
     nan: Annotated[Nan, Option(
         group="Input", parse=Choice(Nan), default="refuse",
@@ -64,6 +65,6 @@ class InputOptions:
     invert: bool
     roi: Region | None
     mask: str | Any | None
-    background: float | None
+    background: float | AutoType | None
     nan: Nan
     missing: Missing

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
-from tiler.options.declaring import Option
+from tiler.options.declaring import AutoType, Option
 from tiler.options.parsers import Among, Choice, Flag, NewFile, Real, Whole
 
 Split = Literal["none", "watershed"]
@@ -25,11 +25,11 @@ class ObjectsKeywords(TypedDict, total=False):
         help="Voxels that touch: 4 or 8 in the same section, so that each section has instances of its own; 6, 18 or "
              "26 through the volume.",
         otherwise="6 for networks of volumes, 4 for networks of slices")]
-    threshold: Annotated[float, Option(
-        group="Objects", parse=Real(0, 1), metavar="T", example="0.6", of_output=True, of_model=True,
+    threshold: Annotated[float | str | AutoType, Option(
+        group="Objects", parse=Real(0, 1, auto=True), metavar="T|auto", example="0.6", of_output=True, of_model=True,
         brief="probability of an object, for example 0.6",
         help="Instances, or a mask, are where the probability is above this, of the second of two classes or of "
-             "the one in `classes`.",
+             "the one in `classes`; auto is the value that scored best when the weights were chosen, if they state it.",
         otherwise="where a class other than the first is the most likely one")]
     fill_holes: Annotated[bool, Option(
         group="Objects", parse=Flag(), default=False, of_output=True, otherwise="holes stay",
@@ -77,7 +77,7 @@ class ObjectsOptions:
 
     min_size: int
     connectivity: int | None
-    threshold: float | None
+    threshold: float | AutoType | None
     fill_holes: bool
     split: Split
     seeds: Seeds
