@@ -81,7 +81,7 @@ class Recomputation:
     def compare(self, windows: int, seed: int) -> list[Compared]:
         """Recompute windows around the corners of tiles, with tiles of another size."""
         records = self.journal.records(NETWORK)
-        if not records:
+        if not records or self.run.step is not None:  # windows hold no context for the user's step
             return []
         run, ran = replace(self.run, predictor=self.predictor), self.run.plan
         predictor = ready_predictor(run, self._found)
@@ -101,7 +101,7 @@ class Recomputation:
     def seams(self, seed: int) -> Seams | None:
         """Error of a blended output; None for instances, whose values no longer show it."""
         run, records = self.run, self.journal.records(NETWORK)
-        if not run.plan.blended or run.result.kind.classes is None or not records:
+        if not run.plan.blended or run.result.kind.classes is None or run.step is not None or not records:
             return None
         return seams_of(run.plan, run.source, ready_predictor(run, self._found), self.sink, sorted(records), seed,
                         run.part)

@@ -10,7 +10,13 @@ import numpy as np
 from tiler.activity import doing
 from tiler.errors import PlanError
 from tiler.geometry import Box
+<<<<<<< HEAD
 from tiler.jobs.masked import Part, count_skipped, part_of
+=======
+from tiler.jobs.masked import Part, part_of
+from tiler.jobs.own_step import Step, depends, step_of
+from tiler.jobs.own_step_jobs import tried
+>>>>>>> a1a39b2 (A step of the user behind the network (--post), called for each block with context, refused if the blocks show)
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory
@@ -40,6 +46,8 @@ class Opened:
     region: Box | None
     part: Part | None = None
     """The part of the volume to segment; None for all of it."""
+    step: Step | None = None
+    """The user's step on the result; None for none."""
     unknown: frozenset[str] = frozenset()
     """Options whose values are unknown because the caller opened the predictor."""
 
@@ -71,6 +79,8 @@ class Opened:
             check_rules(rules, self.source, self.predictor)
             extra = {**extra, "instance_dtype": self.options.dtype, "objects": rules.to_json()}
             split = rules.memory(self.source.shape[1:] if self.region is None else self.region.shape)
+        if self.step is not None:
+            extra = {**extra, "post": self.step.identity}
         if self.part is not None:
             extra = {**extra, "part": self.part.to_json()}
         plan = resolve(_settings(self.options, self.region), self.source, self.predictor, extra,
@@ -127,7 +137,8 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
         unknown |= {"dtype"}
     part = part_of(resolved, volume, trust)  # a background value is one of the file's own grey values
     seen = _inverted(resolved, volume, predictor) if resolved.invert else volume
-    return _with_scaling(Opened(resolved, seen, predictor, box, part, unknown))
+    opened = Opened(resolved, seen, predictor, box, part, unknown=unknown)
+    return _with_step(_with_scaling(opened))
 
 
 def _inverted(options: ResolvedOptions, volume: Source, predictor: Predictor) -> Source:
@@ -165,6 +176,28 @@ def _refuse_percentiles(opened: Opened) -> None:
         raise PlanError(f"{opened.options.normalise} maps percentiles to 0 and 1, the weights were trained on grey "
                         "values less their mean, divided by their deviation: use `normalise=volume`",
                         option="normalise")
+
+
+def _with_step(opened: Opened) -> Opened:
+    """Add the user's step, which is tried on noise first.
+
+    Raises
+    ------
+    PlanError
+        If its result depends on the blocks, and that was not accepted.
+    """
+    options = opened.options
+    if options.post is None:
+        return opened
+    numbered, volume = KINDS[opened.kind].numbered, opened.source.shape[1:]
+    dtype = opened.instance_dtype if numbered else opened.predictor.dtype
+    before = (opened.kind, np.dtype(dtype), 1 if numbered else len(opened.predictor.classes))
+    step = step_of(options.post, before[1], before[2], before[0])
+    region = volume if opened.region is None else opened.region.shape
+    differs = tried(step, before, region, volume)
+    if differs and options.post_check == "refuse":
+        raise depends(step, differs)
+    return replace(opened, step=step)
 
 
 def _settings(options: ResolvedOptions, region: Box | None) -> Settings:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tiler.activity import doing
 from tiler.errors import PlanError
+from tiler.jobs.own_step import step_of
 from tiler.objects.asked import cut_of
 from tiler.options import AUTO, OF_MODEL, TABLE, KindName, Options, ResolvedOptions
 from tiler.ports import Predictor, Source, missing_in
@@ -107,7 +110,8 @@ def kind_of(options: Options, model: Any) -> KindName:
     """The kind of output that will be written, known before anything is opened."""
     chosen = options.get("kind") or (model.options.get("kind") if isinstance(model, OpenedModel) else None)
     kind: KindName = chosen or (model.capabilities.meaning if is_predictor(model) else TABLE["kind"].default)
-    return kind
+    post = options.get("post")
+    return kind if post is None else step_of(post, np.dtype(np.float32), 1, kind).kind
 
 
 def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Source | None) -> Predictor:

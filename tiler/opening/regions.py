@@ -98,8 +98,8 @@ def _in_voxels(axis: str, span: Range, source: Source) -> tuple[int | None, int 
     if known.unit is None:
         raise PlanError(f"{axis}={_spelled(span)}: {source.name} does not say how large its voxels are along {axis}: "
                         "give voxels", option="roi")
-    start, stop = (None if bound is None else math.ceil((bound.nanometres - known.offset) / known.scale - SLACK)
-                   for bound in span)  # type: ignore[union-attr]  # both have units
+    start, stop = (math.ceil((bound.nanometres - known.offset) / known.scale - SLACK)
+                   if isinstance(bound, Length) else None for bound in span)  # a bound without a unit is open
     size = source.shape["zyx".index(axis) + 1]
     first, last = (known.offset + known.scale * at for at in (0, size))
     if (start or 0) < 0 or (stop is not None and not (start or 0) < stop <= size):

@@ -127,6 +127,12 @@ def _check_dependents(options: ResolvedOptions) -> None:
     for name in ("seeds", "seed_height", "split_limit"):
         if getattr(options, name) != TABLE[name].default and options.split != "watershed":
             raise PlanError(f"`{name}` belongs to `split=watershed`: say it, or leave out `{name}`")
+    if options.post is None and options.post_check != TABLE["post_check"].default:
+        raise PlanError("`post_check` belongs to `post`: give a function, or leave out `post_check`")
+    for name in ("table", "outlines"):
+        if options.post is not None and getattr(options, name) is not None:
+            raise PlanError(f"`{name}` describes objects before `post` changes them: leave out one of them, and use "
+                            "tiler measure on the result")
     several = isinstance(options.weights, tuple) or (options.weights is not None and os.path.isdir(options.weights))
     if options.ensemble != TABLE["ensemble"].default and not several:
         raise PlanError("`ensemble` belongs to several `weights`: give their files or a folder, or leave out "

@@ -7,7 +7,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -225,6 +225,20 @@ class Name:
         if number is None and not (isinstance(value, str) and value):
             raise PlanError(f"{value!r} is neither a name nor a number", option=option)
         return str(value if number is None else number)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function, or its name: ``module:function`` or ``file.py:function``, whose file becomes absolute."""
+
+    def __call__(self, value: Any, option: str) -> str | Callable[..., Any]:
+        if callable(value) and not isinstance(value, type):
+            found: Callable[..., Any] = value
+            return found
+        source, colon, name = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+        if not (source and colon and name.isidentifier()):
+            raise PlanError(f"{value!r} is not a function: give module:function or file.py:function", option=option)
+        return f"{os.path.abspath(source)}:{name}" if source.endswith(".py") else value
 
 
 @dataclass(frozen=True, slots=True)

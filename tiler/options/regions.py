@@ -74,12 +74,14 @@ class Region:
         """
         if not self.in_voxels:
             raise PlanError(f"region {self} is not in voxels of this volume, as it has to be here", option="roi")
-        return Box(tuple(_span(axis, *pair, size) for axis, pair, size in  # type: ignore[misc]  # no lengths
+        return Box(tuple(_span(axis, start, stop, size) for axis, (start, stop), size in
                          zip("zyx", self.spans, shape, strict=True)))
 
 
-def _span(axis: str, start: int | None, stop: int | None, size: int) -> Span:
+def _span(axis: str, start: Bound, stop: Bound, size: int) -> Span:
     """Voxels of one axis; negative ones count from the end."""
+    assert not isinstance(start, Length)
+    assert not isinstance(stop, Length)
     first = start or 0
     last = size if stop is None else stop
     first, last = (bound + size if bound < 0 else bound for bound in (first, last))

@@ -61,5 +61,5 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {name: each if each is None else plain(each) for name, each in value.items()}
-    unnamed = isinstance(value, Executor) or hasattr(value, "shape")
+    unnamed = isinstance(value, Executor) or hasattr(value, "shape") or callable(value)
     return f"<{type(value).__name__}>" if unnamed else str(value)

@@ -8,8 +8,9 @@ from tiler.ports import OutputSpec, Sink
 from tiler.sinks import open_sink
 from tiler.stores.shelf import Shelf, shelf_at
 
-StageName = Literal["labels", "whole", "objects"]
-STAGES: dict[StageName, str] = {"labels": ".stage.zarr", "whole": ".whole.stage.zarr", "objects": ".objects.stage.zarr"}
+StageName = Literal["labels", "whole", "objects", "posted"]
+STAGES: dict[StageName, str] = {"labels": ".stage.zarr", "whole": ".whole.stage.zarr", "objects": ".objects.stage.zarr",
+                                "posted": ".posted.stage.zarr"}
 """Kinds of voxels that are stored for a later stage, and the suffix that each adds to the name of the output."""
 
 

@@ -7,6 +7,7 @@
     out.zarr.stage.zarr          the output of the network, from which objects are made
     out.zarr.whole.stage.zarr    objects before they are split
     out.zarr.objects.stage.zarr  objects before they grow
+    out.zarr.posted.stage.zarr   the result before the user's own step
     out.zarr.shelf               tables that a later stage reads
     out.zarr.journal             the record of finished blocks
     out.zarr.parts               journals and claims of processes that share the run

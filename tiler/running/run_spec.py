@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tiler.jobs.masked import Part
+from tiler.jobs.own_step import Step
 from tiler.objects.rules import Rules
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Json, Kind, Predictor, Room, Sink, Source
@@ -49,6 +50,8 @@ class RunSpec:
         Folder of the tensors that are stored on disk; None for a plan that stores none.
     retries
         Number of times that a block that fails is tried again.
+    step, step_accepted
+        The user's step on the result, None for none; and whether it may depend on the blocks.
     """
 
     plan: Plan
@@ -66,6 +69,8 @@ class RunSpec:
     attributes: Json = field(default_factory=dict)
     scratch: Path | None = None
     retries: int = 0
+    step: Step | None = None
+    step_accepted: bool = False
 
 
 class Result(Protocol):

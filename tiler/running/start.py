@@ -32,6 +32,7 @@ from tiler.running.output_state import (
     refuse_own_input,
 )
 from tiler.running.perform import agrees_with, discard_scratch, forget_unsound, perform
+from tiler.running.post_stages import Posted
 from tiler.running.progress import Memo, whereabouts
 from tiler.running.results import result_of
 from tiler.running.run_spec import RunSpec, room_of
@@ -239,11 +240,10 @@ def open_request(request: Request, stored: Json | None = None) -> Opened:
 
 def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
     """The specification of a run of this plan."""
+    result = result_of(opened.kind, opened.options.threshold)
     return RunSpec(plan, opened.source, opened.predictor, output,
-                   result_of(opened.kind, threshold_of(opened.options, opened.predictor)), opened.statistics,
-                   opened.rules, opened.part, opened.instance_dtype, opened.options.table,
-                   opened.options.outlines, opened.options.storage, attributes or {},
-                   folder_of(plan, output, opened.options.scratch), opened.options.retries)
+                   folder_of(plan, output, opened.options.scratch), opened.options.retries, opened.step,
+                   opened.options.post_check == "accept")
 
 
 def executor_of(plan: Plan, opened: Opened) -> Executor:

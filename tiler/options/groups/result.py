@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.options.declaring import Option
-from tiler.options.parsers import Choice, Items
+from tiler.options.parsers import Choice, Function, Items
 
+PostCheck = Literal["refuse", "accept"]
 KindName = Literal["probabilities", "labels", "mask", "instances"]
 OutputType = Literal["float32", "float16", "float64", "uint8", "uint16", "uint32", "uint64"]
 
@@ -32,6 +33,14 @@ class ResultKeywords(TypedDict, total=False):
         help="Type of the voxels. Probabilities in uint8 are stored as rint(255 p); instances in uint16, up to 65535 "
              "of them, open in Fiji with their voxel size.",
         otherwise="float32 for probabilities, uint8 for labels and masks, uint32 for instances")]
+    post: Annotated[str | Callable[..., Any], Option(
+        group="Result", parse=Function(), metavar="FUNCTION", example="steps.py:watershed", of_output=True,
+        help="Step of your own on the result, module:function or file.py:function, called for each block with "
+             "(c, z, y, x) and as much context as it asks for.",
+        otherwise="the result as it is")]
+    post_check: Annotated[PostCheck, Option(
+        group="Result", parse=Choice(PostCheck), default="refuse", of_output=True, free=True,
+        help="With `post`: refuse a step whose result depends on the blocks, or accept it.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +50,5 @@ class ResultOptions:
     kind: KindName
     classes: str | int | tuple[str | int, ...] | None
     dtype: OutputType
+    post: str | Callable[..., Any] | None
+    post_check: PostCheck
