@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": ("tiler.cli.segment:plan", "Show what `tiler segment` with the same options would do."),
     "status": ("tiler.cli.sharing:status", "Show how far the runs of OUTPUTs are, also while they run."),
     "finish": ("tiler.cli.sharing:finish", "Finish an OUTPUT that was written in parts, if the last part did not."),
+    "config": ("tiler.cli.segment:config", "Print a run as TOML, for tiler segment --config FILE."),
     "check": ("tiler.cli.check:check", "Verify an OUTPUT of tiler segment."),
     "evaluate": ("tiler.cli.evaluate:evaluate", "Score a PROPOSAL against LABELS"),
     "measure": ("tiler.cli.measure:measure", "Measure the objects in LABELS"),

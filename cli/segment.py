@@ -1,4 +1,4 @@
-"""`tiler segment` and `tiler plan`."""
+"""`tiler segment`, `tiler plan` and `tiler config`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from tiler import api
 from tiler.cli import completion
 from tiler.cli.batch import SUFFIXES, Pair, named_for_each, pair_up
+from tiler.cli.config import as_toml, checked, read_config
 from tiler.cli.logs import printable, set_up_logging, spelled, tell, unexpected
 from tiler.cli.options import INPUT, MODEL, RESOURCES, RESULT, TALK, GroupedCommand, option, together
 from tiler.cli.outcomes import Outcome, Turn, conclude
@@ -38,6 +39,8 @@ OUTPUT = together(
                 "[default: {stem}_segmented.zarr]"),
     option("Result", "--format", "suffix", type=click.Choice([suffix.lstrip(".") for suffix in SUFFIXES]),
            help="Format of outputs whose names are not given. [default: zarr]"),
+    option("Result", "--config", metavar="FILE", is_eager=True, expose_value=False, callback=read_config,
+           shell_complete=completion.files, help="Take what is not given here from FILE, as tiler config prints it."),
 )
 PREVIEW = "{stem}_preview.png"
 """Name of a preview that is not given one."""
@@ -122,6 +125,22 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     pairs = pair_up(inputs, output, suffix, {name: options[name] for name in FILES})
     options = with_model_opened(options, len(pairs), talking["quiet"])
     return show_plans(pairs, options, talking["as_json"], talking["quiet"])
+
+
+@click.command(cls=GroupedCommand)
+@OUTPUT
+@RESULT
+@MODEL
+@INPUT
+@RESOURCES
+def config(**given: Any) -> int:
+    """Print a run as TOML, for `tiler segment --config FILE`.
+
+    Options that are not given are there as comments, with their defaults.
+    """
+    checked(given)
+    click.echo(as_toml(given), nl=False)
+    return 0
 
 
 def with_model_opened(options: dict[str, Any], inputs: int, quiet: bool) -> dict[str, Any]:

@@ -139,18 +139,19 @@ def _pieces(shape: Shape) -> list[Box]:
 
 def noise(kind: str, dtype: np.dtype[Any], channels: int, shape: Shape, classes: int = 2) -> Array:
     """``(channels, *shape)``: values that could be a result of some kind, on which a step is tried before a run."""
-    random = np.random.default_rng(0)
-    fields = random.random((channels, *shape), dtype=np.float32)
+    fields: Array = np.random.default_rng(0).random((channels, *shape))
     for axis, size in enumerate(shape, start=1):
         for _ in range(4 if size > 8 else 0):  # smooth as probabilities are
             fields = (fields + np.roll(fields, 1, axis) + np.roll(fields, 2, axis)) / 3
     low, high = fields.min(), fields.max()
     fields = (fields - low) / max(high - low, 1e-6)
     if KINDS[kind].ordered:
-        top = np.iinfo(dtype).max if dtype.kind in "iu" else 1
-        return (np.rint(fields * top) if top > 1 else fields).astype(dtype)
-    count = min(8 if KINDS[kind].numbered else classes, int(np.iinfo(dtype).max))
-    return (np.minimum(fields * count, count - 1).astype(dtype) * KINDS[kind].step).astype(dtype)
+        found = np.rint(fields * np.iinfo(dtype).max) if dtype.kind in "iu" else fields
+    else:
+        count = min(8 if KINDS[kind].numbered else classes, int(np.iinfo(dtype).max))
+        found = np.minimum(np.floor(fields * count), count - 1) * KINDS[kind].step
+    made: Array = found.astype(dtype)
+    return made
 
 
 def tried(step: Step, before: tuple[str, np.dtype[Any], int], region: Shape, volume: Shape) -> str:

@@ -10,13 +10,9 @@ import numpy as np
 from tiler.activity import doing
 from tiler.errors import PlanError
 from tiler.geometry import Box
-<<<<<<< HEAD
 from tiler.jobs.masked import Part, count_skipped, part_of
-=======
-from tiler.jobs.masked import Part, part_of
 from tiler.jobs.own_step import Step, depends, step_of
 from tiler.jobs.own_step_jobs import tried
->>>>>>> a1a39b2 (A step of the user behind the network (--post), called for each block with context, refused if the blocks show)
 from tiler.jobs.slice_scaling import ScaledSlices, needs_slices
 from tiler.jobs.statistics import check_countable
 from tiler.machine import available_memory

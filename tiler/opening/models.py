@@ -6,7 +6,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -111,7 +111,7 @@ def kind_of(options: Options, model: Any) -> KindName:
     chosen = options.get("kind") or (model.options.get("kind") if isinstance(model, OpenedModel) else None)
     kind: KindName = chosen or (model.capabilities.meaning if is_predictor(model) else TABLE["kind"].default)
     post = options.get("post")
-    return kind if post is None else step_of(post, np.dtype(np.float32), 1, kind).kind
+    return kind if post is None else cast(KindName, step_of(post, np.dtype(np.float32), 1, kind).kind)
 
 
 def predictor_of(model: Any, options: ResolvedOptions, trust: bool, source: Source | None) -> Predictor:

@@ -147,7 +147,7 @@ def refuse_unknown(given: Iterable[str], table: Mapping[str, object]) -> None:
     """
     for name in given:
         if name not in table:
-            near = difflib.get_close_matches(name, table, n=3, cutoff=0.6)
-            near += [each.name for each in table.values() if isinstance(each, Option) and each.flag.strip("-") == name]
+            flags = [each.name for each in table.values() if isinstance(each, Option) and each.flag.strip("-") == name]
+            near = flags or difflib.get_close_matches(name, table, n=3, cutoff=0.6)
             advice = f"did you mean {' or '.join(near)}?" if near else f"the options are {', '.join(table)}"
             raise UnknownOptionError(f"there is no option {name!r}: {advice}")
