@@ -240,8 +240,11 @@ def open_request(request: Request, stored: Json | None = None) -> Opened:
 
 def run_spec(opened: Opened, plan: Plan, output: Destination, attributes: Json | None = None) -> RunSpec:
     """The specification of a run of this plan."""
-    result = result_of(opened.kind, opened.options.threshold)
+    result = result_of(opened.kind, threshold_of(opened.options, opened.predictor))
     return RunSpec(plan, opened.source, opened.predictor, output,
+                   result if opened.step is None else Posted(result, opened.step), opened.statistics,
+                   opened.rules, opened.part, opened.instance_dtype, opened.options.table,
+                   opened.options.outlines, opened.options.storage, attributes or {},
                    folder_of(plan, output, opened.options.scratch), opened.options.retries, opened.step,
                    opened.options.post_check == "accept")
 
