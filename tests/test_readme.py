@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tiler.cli.main import _run
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SETUP = 2
@@ -37,15 +39,18 @@ def run(command, folder):
 
 
 @pytest.mark.parametrize("block", blocks("bash")[SETUP:], ids=["biologist", "engineer", "probe", "training", "export"])
-def test_the_commands_of_the_readme_run_one_after_the_other(block, folder):
-    """The probe prints the lines that the README shows."""
+def test_the_commands_of_the_readme_run_one_after_the_other(block, folder, monkeypatch, capsys):
+    """The probe prints the lines that the README shows. In this process, which imports torch once for all of them."""
+    monkeypatch.chdir(folder)
     for command in block.splitlines():
-        done = run(shlex.split(command), folder)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        assert done.stdout, command
+        program, *arguments = shlex.split(command)
+        assert program == "tiler"
+        code, told = _run(arguments), capsys.readouterr()
+        assert code == 0, f"{command}\n{told.err}"
+        assert told.out, command
         if command == PROBE:
             shown = [line for line in blocks("text")[0].splitlines() if line.strip() != "..."]
-            assert set(shown) <= set(done.stdout.splitlines())
+            assert set(shown) <= set(told.out.splitlines())
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=["engineer", "developer"])

@@ -104,6 +104,7 @@ def test_every_score_and_every_published_row_is_there(made):
     assert f"This proposal{own[0]:.6f}{own[1]:.4f}{own[2]:.4f}" in shown
     assert text.count('<figure class="curve">') == len(HEADLINES)
     assert "hidden test slices" in shown
+    assert 'class="card doubtful"' not in text
 
 
 def test_a_proposal_of_one_colour_does_not_lead_the_leader_board(stack, tmp_path):
@@ -112,7 +113,9 @@ def test_a_proposal_of_one_colour_does_not_lead_the_leader_board(stack, tmp_path
     for proposal, said in ((noise, None), (noise * 0, "This proposal---")):
         found = tiler.evaluate(proposal, labels, report=tmp_path / "r.html")
         assert found.official["warping_min_splits_mergers_r20"] == 0, "this is the evaluator's own score"
-        shown = "".join(Tags((tmp_path / "r.html").read_text()).text)
+        page = (tmp_path / "r.html").read_text()
+        shown = "".join(Tags(page).text)
+        assert '<div class="card doubtful"><span>Warping error' in page, "a headline that means nothing is grey"
         assert shown.index("IDSIA-SCI0.0") < shown.index("This proposal")
         assert said is None or said in shown
     best, reached = tiler.evaluate(noise, labels).result.sound_best("warping_min_splits_mergers_r20")

@@ -118,12 +118,26 @@ def _cards(result: Result, isbi: Isbi2012Result | None) -> str:
     scores = result.headline()
     chosen = CARDS if isbi else tuple(scores)[:5]
     return "".join(
-        f'<div class="card"><span>{escape(SCORES[name].title)}</span><strong>{_number(scores[name])}</strong>'
-        f"<small>{SCORES[name].better} is better{_at(isbi, name)}</small></div>" for name in chosen)
+        f'<div class="card{_doubt(isbi, name)}"><span>{escape(SCORES[name].title)}</span>'
+        f"<strong>{_number(scores[name])}</strong><small>{SCORES[name].better} is better{_at(isbi, name)}</small></div>"
+        for name in chosen)
+
+
+def _doubt(isbi: Isbi2012Result | None, name: str) -> str:
+    """The class of a score that means nothing: at its threshold nearly all of the proposal is one colour."""
+    return " doubtful" if isbi is not None and _is_degenerate(isbi, name) else ""
+
+
+def _is_degenerate(isbi: Isbi2012Result, name: str) -> bool:
+    reached = isbi.thresholds_reached[name]
+    return reached is None or isbi.is_degenerate(reached)
 
 
 def _at(isbi: Isbi2012Result | None, name: str) -> str:
-    return "" if isbi is None else f", at {shown(isbi.thresholds_reached[name])}"
+    if isbi is None:
+        return ""
+    doubt = ", where nearly all is one colour: it means nothing" if _is_degenerate(isbi, name) else ""
+    return f", at {shown(isbi.thresholds_reached[name])}{doubt}"
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const [SLICE, KIND, SIZE, X, Y, RADIUS] = [0, 1, 2, 3, 4, 5];
-  const PAGE = 200, LARGEST = 32, JUMP = 4;
+  const PAGE = 200, LARGEST = 32, JUMP = 4, RINGS = 100;
   const at = (id) => document.getElementById(id);
   const canvases = [...document.querySelectorAll("canvas[data-layer]")];
   const boxes = [...document.querySelectorAll("input[data-kind]")];
@@ -72,15 +72,22 @@
     context.imageSmoothingQuality = "high";
     context.drawImage(picture, ...source, 0, 0, canvas.width, canvas.height);
     context.drawImage(marks, ...source, 0, 0, canvas.width, canvas.height);
-    if (at("rings").checked) rings(context, scale, left, top);
+    if (at("rings").checked) rings(context, scale, [left, top, width, height]);
     canvas.dataset.slice = state.slice;
     canvas.dataset.zoom = state.zoom;
   }
 
-  function rings(context, scale, left, top) {
+  /* The largest errors in the part of the slice that is seen, and the selected one: thousands would hide it. */
+  function ringed([left, top, width, height]) {
     const shown = shownKinds();
-    for (const error of data.errors) {
-      if (error[SLICE] !== state.slice || !shown.has(error[KIND])) continue;
+    const seen = data.errors.filter((error) => error[SLICE] === state.slice && shown.has(error[KIND])
+      && error[X] >= left && error[X] <= left + width && error[Y] >= top && error[Y] <= top + height);
+    return seen.filter((error, place) => place < RINGS || error === state.selected);
+  }
+
+  function rings(context, scale, part) {
+    const [left, top] = part;
+    for (const error of ringed(part)) {
       const chosen = error === state.selected;
       const radius = Math.max(6 * devicePixelRatio, error[RADIUS] * scale + 4 * devicePixelRatio);
       context.beginPath();
@@ -99,7 +106,8 @@
     const here = data.errors.filter((error) => error[SLICE] === state.slice);
     at("slider").value = state.slice;
     at("slider").setAttribute("aria-valuetext", `slice ${z}, ${here.length} errors`);
-    at("where").textContent = `Slice ${z}: ${here.length} errors`;
+    const most = here.length > RINGS ? `, the ${RINGS} largest in view are ringed` : "";
+    at("where").textContent = `Slice ${z}: ${here.length} errors${most}`;
     at("previous").disabled = state.slice === 0;
     at("next").disabled = state.slice === data.slices.length - 1;
     [...at("strip").children].forEach((bar, k) => bar.classList.toggle("here", k === state.slice));
