@@ -27,6 +27,33 @@ class Normed(nn.Module):
         return self.last(torch.cat([fine, F.interpolate(self.coarse(fine), size=x.shape[2:], mode=self.mode)], 1))
 
 
+class Pooled(nn.Module):
+    """A 3-D U-Net of plant-seg's kind: group norm before convolutions, pooling that drops what is left over."""
+
+    ndim, in_channels = 3, 1
+
+    def __init__(self, levels: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(1, 4, 3, padding=1)
+        self.down = nn.ModuleList(self._block(4) for _ in range(levels - 1))
+        self.up = nn.ModuleList(self._block(8) for _ in range(levels - 1))
+        self.last = nn.Conv3d(4, 2, 1)
+
+    @staticmethod
+    def _block(channels: int) -> nn.Module:
+        return nn.Sequential(nn.GroupNorm(2, channels), nn.Conv3d(channels, 4, 3, padding=1), nn.ReLU(inplace=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skips = [self.first(x)]
+        for block in self.down:
+            skips.append(block(F.max_pool3d(skips[-1], 2)))
+        x = skips.pop()
+        for block in self.up:
+            skip = skips.pop()
+            x = block(torch.cat([skip, F.interpolate(x, size=skip.shape[2:])], 1))
+        return self.last(x)
+
+
 class Several(Normed):
     """Returns two outputs, of which the second one is normalised once more."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from staged_networks import Pooled
 from torch import nn
 
 import tiler
@@ -64,6 +65,15 @@ def test_stages_are_one_pass_over_each_section_or_the_volume(stack, ndim):
     found = tiler.segment(stack, NETWORKS[ndim], **WIDE)
     assert tiler.plan(stack, NETWORKS[ndim], **WIDE).staged
     assert np.abs(found - expected).max() <= 1e-12 * np.ptp(expected)
+
+
+def test_pooling_in_three_axes_needs_no_legal_size():
+    """Such networks are measured on inputs that survive their pooling, and refuse volumes that do not, in one line."""
+    network, volume = random_copy(Pooled(4), 0).float(), np.random.default_rng(0).integers(0, 255, (9, 21, 18), "u1")
+    expected = one_pass(network, volume)
+    assert np.abs(tiler.segment(volume, network, **WIDE) - expected).max() <= 1e-12 * np.ptp(expected)
+    with pytest.raises(ModelError, match=r"does not take an input of 7x21x18: .*too small"):
+        tiler.segment(volume[:7], network, **WIDE)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from tiler.errors import MemoryBudgetError
+from tiler.errors import MemoryBudgetError, ModelError
 from tiler.models.aten.observer import Observer
 from tiler.models.loading.loaded_model import LoadedModel
 
@@ -249,12 +249,12 @@ class Tracer:
     def _trace(self, module: nn.Module, shape: Size) -> Trace:
         try:
             return trace(module, shape, self._dtype, self._unfolded)
-        except RuntimeError as error:
-            if "overflow" not in str(error):
-                raise
-            # The bytes of a map exceed torch's integers.
-            raise MemoryBudgetError(f"an input of {'x'.join(map(str, shape[2:]))} needs more memory than any machine "
-                                    "has: lower `tile`") from None
+        except (RuntimeError, ValueError) as error:
+            size = "x".join(map(str, shape[2:]))
+            if "overflow" in str(error):  # the bytes of a map exceed torch's integers
+                raise MemoryBudgetError(f"an input of {size} needs more memory than any machine has: lower `tile`"
+                                        ) from None
+            raise ModelError(f"the network does not take an input of {size}: {str(error).splitlines()[0]}") from error
 
     @cached_property
     def parameters(self) -> int:

@@ -42,8 +42,8 @@ __all__ = ["PredictorOptions", "TorchPredictor", "open_predictor"]
 
 MEASURED = (32, 128, 128)
 """Core of the tile used to measure backends."""
-LEAST_WINDOW = (1, 64, 64)
-"""Smallest size at which networks without a context are traced; some need more than one stride."""
+LEAST_WINDOW = (32, 64, 64)
+"""Smallest size at which networks without a context are traced, so that it survives the pooling of any of them."""
 
 
 def open_predictor(
