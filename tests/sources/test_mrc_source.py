@@ -10,6 +10,7 @@ from tiler.errors import SourceError
 from tiler.geometry import Box
 from tiler.sources import open_source
 from tiler.sources.mrc import HEADER, IMOD
+from tiler.sources.positions import FileBytes
 
 SHAPE = (5, 7, 11)
 VALUES = np.random.default_rng(4).integers(0, 100, SHAPE)
@@ -126,3 +127,20 @@ def test_a_file_shorter_than_a_header_is_refused(tmp_path):
     (tmp_path / "volume.mrc").write_bytes(bytes(100))
     with pytest.raises(SourceError, match="100 bytes"):
         open_source(tmp_path / "volume.mrc")
+
+
+def test_5_gib_are_read_by_region(tmp_path, monkeypatch):
+    """A sparse file; no more than the region is read."""
+    small = written(tmp_path / "a.mrc", np.full((1, 64, 64), 7, np.int8)).read_bytes()
+    depth = (5 << 30) // 4096
+    with (tmp_path / "b.mrc").open("wb") as file:
+        file.write(small[:8] + depth.to_bytes(4, "little") + small[12:HEADER])
+        file.seek(HEADER + 10**6 * 4096)
+        file.write(bytes([7]) * 4096)
+        file.truncate(HEADER + depth * 4096)
+    taken, read_bytes = [], FileBytes.read
+    monkeypatch.setattr(FileBytes, "read", lambda self, at, count: taken.append(count) or read_bytes(self, at, count))
+    source = open_source(tmp_path / "b.mrc")
+    assert source.shape == (1, depth, 64, 64)
+    assert source.read(Box.between((10**6 - 1, 3, 3), (10**6 + 1, 9, 9))).sum() == 7 * 36
+    assert sum(taken) < 2**17

@@ -3,9 +3,11 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tiler.errors import StoreError
+from tiler.sources import open_source
 from tiler.stores.address import Address, is_address, place_of
 
 
@@ -60,3 +62,14 @@ def test_a_leading_tilde_is_the_home_folder_unless_there_is_such_a_folder(tmp_pa
     assert place_of("~t.tif") == Path("~t.tif")
     (tmp_path / "~").mkdir()
     assert place_of("~/a.tif") == Path("~/a.tif")
+
+
+@pytest.mark.parametrize("text", ["file:///data/a%20b.tif", "file://localhost/data/a b.tif"])
+def test_an_address_of_a_file_is_a_path(text):
+    assert not is_address(text)
+    assert place_of(text) == Path("/data/a b.tif")
+
+
+def test_a_volume_is_found_by_the_address_of_its_file(tmp_path):
+    np.save(tmp_path / "in put.npy", np.zeros((3, 4), np.uint8))
+    assert open_source((tmp_path / "in put.npy").as_uri()).shape == (1, 1, 3, 4)

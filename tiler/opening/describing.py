@@ -7,7 +7,7 @@ from typing import Any
 
 from tiler.opening.models import OpenedModel
 from tiler.sources.files import PRECOMPUTED
-from tiler.stores.address import is_address, names_place
+from tiler.stores.address import is_address, names_place, place_of
 
 
 def describe_source(source: Any) -> str:
@@ -17,7 +17,7 @@ def describe_source(source: Any) -> str:
     if is_address(source):
         return str(source)
     scheme = PRECOMPUTED if str(source).startswith(PRECOMPUTED) else ""
-    return scheme + str(Path(str(source).removeprefix(scheme)).absolute())
+    return scheme + str(place_of(str(source).removeprefix(scheme)).absolute())
 
 
 def describe_model(model: Any) -> str:

@@ -62,6 +62,7 @@ FORMATS = (
     Format("tiler.sources.imaris:open_imaris", (".ims",), "pip install em-tiler[hdf5]"),
     Format("tiler.sources.npy:open_npy", (".npy",)),
     Format("tiler.sources.mrc:open_mrc", (".mrc", ".rec", ".map", ".st")),
+    Format("tiler.sources.digital_micrograph:open_micrograph", (".dm3", ".dm4")),
     Format("tiler.sources.folder:open_image", (".png", ".jpg", ".jpeg", ".bmp"), "pip install imagecodecs"),
 )
 TENSORSTORE = "pip install 'em-tiler[tensorstore]'"
@@ -78,7 +79,7 @@ def open_source(source: Any, *, axes: str | None = None, channel: str | int | Se
     ----------
     source
         A path to a TIFF (``file.tif:1`` for one of several images), zarr, HDF5 (``file.h5:/dataset``), Imaris, MRC,
-        npy or image file, or to a folder of 2-D images; the address of a zarr on an object store
+        DM3 or DM4, npy or image file, or to a folder of 2-D images; the address of a zarr on an object store
         (``s3://bucket/volume.zarr``); a dataset of an N5 container (``volume.n5/raw``) or a folder of neuroglancer's
         precomputed format (with a file ``info``, or ``precomputed://folder``); an array (numpy, dask, xarray, zarr,
         or anything with shape, dtype and slicing); or a `tiler.ports.Source`, which is returned as it is.
@@ -131,7 +132,7 @@ def _opened(source: str | os.PathLike[str] | Address, consent: Consent) -> RawIm
         folder = str(source).removeprefix(PRECOMPUTED)
         if is_address(folder):
             raise SourceError(f"{PRECOMPUTED}: volumes of this format are read from local folders: fetch it first")
-        return PRECOMPUTED_VOLUME.open(Path(folder), consent=consent)
+        return PRECOMPUTED_VOLUME.open(place_of(folder), consent=consent)
     place = place_of(source)
     return _format_of(place).open(place, consent=consent)
 

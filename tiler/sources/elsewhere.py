@@ -8,15 +8,12 @@ from pathlib import Path
 BIOFORMATS = "bioformats2raw {name} {stem}.zarr, then take {stem}.zarr/0"
 SIMPLE_ITK = ("pip install SimpleITK; python -c \"import SimpleITK as s; s.WriteImage(s.ReadImage('{name}'), "
               "'{stem}.tif')\"")
-MICROGRAPH = ("pip install rosettasciio; python -c \"import numpy as n, rsciio.digitalmicrograph as d; "
-              "n.save('{stem}.npy', d.file_reader('{name}')[0]['data'])\"")
 TILES = "stitch its tiles into a zarr, for example with cloud-volume or tensorstore"
 
 CONVERTERS = {
     **dict.fromkeys((".czi", ".nd2", ".lif", ".oib", ".oif", ".oir", ".vsi", ".scn", ".svs", ".ndpi", ".mrxs"),
                     BIOFORMATS),
     **dict.fromkeys((".nii", ".nrrd", ".nhdr", ".mha", ".mhd"), SIMPLE_ITK),
-    **dict.fromkeys((".dm3", ".dm4"), MICROGRAPH),
     ".wkw": "webknossos export-as-tiff (pip install webknossos), or download the dataset as zarr",
     ".vol": "save it as TIFF or MRC in the program that wrote it, or open its voxels as numpy.memmap in Python",
 }

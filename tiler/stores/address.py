@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeGuard, TypeVar
+from urllib.parse import unquote
 
 from tiler.errors import StoreError
 
 SCHEMES = ("s3", "gs", "https", "http")
 WRITABLE = ("s3", "gs")
+FILE = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ R = TypeVar("R")
 
 
 def place_of(text: str | os.PathLike[str] | Address) -> Place:
-    """An address, or a path, of which a leading ``~`` is the user's home folder.
+    """An address, or a path, of which a leading ``~`` is the user's home folder; ``file://`` is a path, too.
 
     Raises
     ------
@@ -116,6 +118,8 @@ def place_of(text: str | os.PathLike[str] | Address) -> Place:
     """
     if is_address(text):
         return Address.parse(str(text))
+    if isinstance(text, str) and text.startswith(FILE):
+        return Path(unquote(text.removeprefix(FILE).removeprefix("localhost")))
     path = Path(text)  # type: ignore[arg-type]  # anything else is a path
     return path.expanduser() if path.parts[:1] == ("~",) and not path.parent.exists() else path
 
@@ -123,10 +127,10 @@ def place_of(text: str | os.PathLike[str] | Address) -> Place:
 def is_address(text: object) -> bool:
     """Whether a text is an address; in a `Path` the two slashes have become one.
 
-    ``precomputed://`` tells the format of a folder, not where it lies.
+    ``precomputed://`` tells the format of a folder, not where it lies, and ``file://`` is a path.
     """
     known = "|".join(SCHEMES)
-    return re.match(rf"(?!precomputed:)[a-z][a-z0-9+.-]+://|({known}):/", str(text)) is not None
+    return re.match(rf"(?!precomputed:|file:)[a-z][a-z0-9+.-]+://|({known}):/", str(text)) is not None
 
 
 def by_place(place: Place, local: Callable[[Path], L], remote: Callable[[Address], R]) -> L | R:
