@@ -47,11 +47,11 @@ def parts_of(plan: StagedPlan, number: int, block: torch.Tensor) -> list[Any]:
     return [statistic.of(block) for _, statistic in plan.statistics_of(number)]
 
 
-def learned_from(plan: StagedPlan, number: int, parts: Iterable[Sequence[Any]], device: torch.device) -> Learned:
+def learned_from(plan: StagedPlan, number: int, parts: Iterable[Iterable[Any]], device: torch.device) -> Learned:
     """The statistics of a whole tensor, from those of its blocks in order."""
     wanted = plan.statistics_of(number)
 
-    def merged(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
+    def merged(one: Iterable[Any], other: Iterable[Any]) -> list[Any]:
         return [statistic.merged(a, b) for (_, statistic), a, b in zip(wanted, one, other, strict=True)]
 
     known, given = dict[int, Any](), dict[int, Boxed]()
