@@ -96,10 +96,13 @@ def test_a_run_in_stages_is_stored_checked_and_resumed(tmp_path, stack):
     assert tiler.check(tmp_path / "out.zarr", model=NETWORKS[2]).sound
 
 
-def test_a_volume_that_does_not_fit_is_refused_before_it_is_read():
+def test_a_volume_that_does_not_fit_into_memory_is_planned_on_disk_and_one_that_fits_nowhere_is_refused():
     volume = np.broadcast_to(np.zeros(1, np.uint8), (900, 900, 900))
-    with pytest.raises(MemoryBudgetError, match=r"an input in one piece of 900x900x900 .* needs \d+ MB"):
-        tiler.plan(volume, NETWORKS[3], memory="2GB", **CPU)
+    plan = tiler.plan(volume, NETWORKS[3], memory="3GB", **CPU)
+    assert plan.out_of_core
+    assert plan.scratch.bytes > 3e9 > plan.estimate.peak_bytes
+    with pytest.raises(MemoryBudgetError, match=r"tensors on disk need \d+ MB"):
+        tiler.plan(volume, NETWORKS[3], memory="1MB", **CPU)
 
 
 def test_a_crop_of_a_real_volume(shared):
