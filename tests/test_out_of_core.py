@@ -22,6 +22,7 @@ import tiler
 from tiler.errors import Interrupted, MemoryBudgetError, PlanChangedError, PlanError, SinkError
 from tiler.executors import dask as executor_of_dask
 from tiler.executors.cluster import connected
+from tiler.models.predictor.stored_stages import TorchStaging
 from tiler.running.journal import Journal, journal_path
 from tiler.running.perform import Silent
 
@@ -263,3 +264,14 @@ def test_an_object_store_needs_a_folder_for_tensors():
 def test_a_lazy_result_stays_in_memory():
     with pytest.raises(PlanError, match=r"tiler\.segment"):
         tiler.lazy(da.from_array(STACK), model("volumes"), block=(2, 9, 11))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_check_computes_windows_again_and_finds_wrong_values(source, tmp_path, monkeypatch, name):
+    output = tiler.segment(source, model(name, average="flip4"), tmp_path / "out.zarr", **SMALL)
+    report = tiler.check(output, windows=3)
+    assert report.sound
+    assert report.windows == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchStaging, "written", lambda self, values, real=TorchStaging.written: real(self, values) + 0.1)
+        assert tiler.check(output, windows=1).wrong

@@ -113,11 +113,19 @@ class StagedPlan:
     def blocks(self, target: int, extent: Ranges) -> list[Ranges]:
         return blocks_of(extent, self.storage.cut_along(target), self.voxels)
 
-    def extents(self, box: Ranges) -> dict[int, Ranges]:
-        """The box of each stored tensor that a box of the output needs; tensors that it does not need are left out."""
+    def extents(self, box: Ranges, known: bool = False) -> dict[int, Ranges]:
+        """The box of each stored tensor that a box of the output needs; tensors that it does not need are left out.
+
+        Parameters
+        ----------
+        box
+            A box of the output.
+        known
+            Whether statistics of whole tensors are known already, so that no tensor is needed whole for them.
+        """
         needed: dict[int, Ranges] = {self.graph.output: box}
         for target in reversed(self.storage.stored):
-            if target in self.storage.statistics:
+            if target in self.storage.statistics and not known:
                 needed[target] = whole(self.graph.nodes[target].shape)
             if target not in needed:
                 continue

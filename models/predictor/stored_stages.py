@@ -49,8 +49,8 @@ class StoredStages:
     def voxels(self) -> int:
         return staged.BLOCK_VOXELS
 
-    def of(self, shape: Shape, part: Box, voxels: int) -> TorchStaging | None:
-        staging = TorchStaging(self.predictor, self.outline, shape, part, voxels)
+    def of(self, shape: Shape, part: Box, voxels: int, known: bool = False) -> TorchStaging | None:
+        staging = TorchStaging(self.predictor, self.outline, shape, part, voxels, known)
         return staging if staging.makes_output else None
 
 
@@ -77,11 +77,12 @@ class TorchStaging:
     """`tiler.ports.Staging`: see `StoredStages.of` for the parameters."""
 
     def __init__(self, predictor: TorchPredictor, outline: StageOutline, shape: Shape, part: Box,
-                 voxels: int) -> None:
+                 voxels: int, known: bool) -> None:
         self.predictor, self.outline, self.shape, self.part, self.voxels = predictor, outline, shape, part, voxels
+        self.known = known
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.predictor, self.outline, self.shape, self.part, self.voxels)
+        return type(self), (self.predictor, self.outline, self.shape, self.part, self.voxels, self.known)
 
     @property
     def makes_output(self) -> bool:
@@ -113,10 +114,11 @@ class TorchStaging:
             values = session.download(_as_numbers(made.contiguous()))
         return values, {"parts": [packed(part) for part in parts]}
 
-    def merged(self, number: int, parts: Sequence[Json]) -> Learned:
+    def merged(self, number: int, parts: Sequence[Json]) -> tuple[int, Learned]:
+        """The orientation, and statistics of the tensor in it."""
         place = self._places[number]
         every = [[unpacked(part) for part in each["parts"]] for each in parts]
-        return learned_from(self._plan_of(place), place.target, every, torch.device("cpu"))
+        return place.turn, learned_from(self._plan_of(place), place.target, every, torch.device("cpu"))
 
     def written(self, values: Array) -> Array:
         made = self.predictor.written(torch.from_numpy(np.ascontiguousarray(values))).numpy()[0]
@@ -158,8 +160,7 @@ class TorchStaging:
                                  zip(ranges, self._plan_of(place).graph.nodes[0].shape, strict=True)]), ranges
 
     def _learned(self, place: _Place, found: Mapping[int, Any], network: StagedNetwork) -> Learned:
-        every = [each for number, each in found.items() if self._places[number].turn == place.turn]
-        learned = reduce(or_, every, Learned())
+        learned = reduce(or_, [each for turn, each in found.values() if turn == place.turn], Learned())
         given = {number: (values.to(network.device), box) for number, (values, box) in learned.given.items()}
         return Learned(learned.known, given)
 
@@ -196,8 +197,8 @@ class TorchStaging:
         """The stages of one orientation."""
         turn = self._turns[number]
         plan = self._plan(turn)
-        extents = plan.extents(plan.box(Box(turn.part(self.part, self.shape).spans[3 - self._ndim :])))
-        if plan.storage.statistics.get(0):
+        extents = plan.extents(plan.box(Box(turn.part(self.part, self.shape).spans[3 - self._ndim :])), self.known)
+        if plan.storage.statistics.get(0) and not self.known:
             extents = {0: whole(plan.graph.nodes[0].shape), **extents}
         return [_Place(number, target, plan.blocks(target, extent)) for target, extent in extents.items()]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tiler.checking.stored_windows import window_again
 from tiler.geometry import Box, Shape, Span
 from tiler.jobs.blend import segment_job
 from tiler.jobs.seams import Seams, seams_of
@@ -90,6 +91,8 @@ class Recomputation:
         chosen = random.permutation(sorted(records))[:windows]
         as_run = segment_job(ran, run.source, predictor, self.sink)
         boxes = [_window_at_a_corner(as_run, int(index), random) for index in chosen]
+        if ran.out_of_core:
+            return [self._compare(box, window_again(run, self.sink, predictor, self._results, box)) for box in boxes]
         jobs = [replace(as_run, plan=replace(plan, region=box, block=box.shape)) for box in boxes]
         return [self._compare(box, job.compute(0, job.read(0))) for box, job in zip(boxes, jobs, strict=True)]
 
@@ -97,6 +100,14 @@ class Recomputation:
     def _found(self) -> Findings:
         """Results of the stages before the network's last pass."""
         return next(found for stage, found, _ in completed(stages_of(self.run), self.journal) if stage.name == NETWORK)
+
+    @property
+    def _results(self) -> Findings:
+        """Results of all complete stages."""
+        found: dict[str, object] = {}
+        for stage, before, records in completed(stages_of(self.run), self.journal):
+            found = {**before} if stage.left(records) else {**before, stage.name: stage.merge(before, records)}
+        return found
 
     def seams(self, seed: int) -> Seams | None:
         """Error of a blended output; None for instances, whose values no longer show it."""

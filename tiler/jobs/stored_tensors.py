@@ -108,8 +108,12 @@ class StoredResultJob(SegmentJob):
     inputs: Inputs
 
     def read(self, index: int) -> Window:
+        return self.read_box(self.plan.grid[index])
+
+    def read_box(self, volume: Box) -> Window:
+        """Values of a box, in voxels of the volume."""
         number = len(self.staging.tensors) - 1
-        tensor, box = self.staging.tensors[number], self.plan.grid[index].back(self.inputs.start)
+        tensor, box = self.staging.tensors[number], volume.back(self.inputs.start)
         spans = box.spans if self.inputs.section is None else box.spans[1:]
         wanted = Box((Span(0, 1), tensor.extent.spans[1], *spans))
         return Window([], box.start, self.scratch.read(number, tensor, wanted))

@@ -145,7 +145,8 @@ class Staging(Protocol):
         given
             Values of what it needs.
         found
-            Statistics of earlier tensors, by number.
+            Statistics of earlier tensors, by number; or of all tensors, by their numbers among the stages of the whole
+            input.
         """
         ...
 
@@ -170,7 +171,7 @@ class Staged(Protocol):
     @property
     def voxels(self) -> int: ...
 
-    def of(self, shape: Shape, part: Box, voxels: int) -> Staging | None:
+    def of(self, shape: Shape, part: Box, voxels: int, known: bool = False) -> Staging | None:
         """Return the stages of an input; None if the network has none.
 
         Parameters
@@ -181,5 +182,7 @@ class Staged(Protocol):
             ``(z, y, x)`` of the output that is wanted.
         voxels
             Largest number of voxels of a block.
+        known
+            Whether the statistics of all tensors are known, so that only what the part needs is computed.
         """
         ...

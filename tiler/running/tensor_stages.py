@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from tiler.errors import SinkError
-from tiler.geometry import Box
+from tiler.geometry import Box, Shape, Span
 from tiler.jobs.scratch import Scratch
 from tiler.jobs.segment import SegmentJob, checksum
 from tiler.jobs.stored_tensors import Inputs, StoredResultJob, TensorJob
@@ -72,12 +72,19 @@ class InputStages:
         assert plan.scratch is not None
         assert plan.canvas is not None
         assert stager is not None
-        part, shape = plan.region.back(plan.canvas.start), plan.canvas.shape
+        part = plan.region.back(plan.canvas.start)
         if self.section is not None:
-            part, shape = Box((Box.of_shape((1,)).spans[0], *part.spans[1:])), (1, *shape[1:])
-        staging = stager.of(shape, part, plan.scratch.voxels)
+            part = Box((Span(0, 1), *part.spans[1:]))
+        staging = stager.of(self.shape, part, plan.scratch.voxels)
         assert staging is not None
         return staging
+
+    @property
+    def shape(self) -> Shape:
+        """``(z, y, x)`` of the input."""
+        canvas = self.run.plan.canvas
+        assert canvas is not None
+        return canvas.shape if self.section is None else (1, *canvas.shape[1:])
 
     @property
     def scratch(self) -> Scratch:
