@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import threading
 from contextlib import contextmanager
@@ -67,14 +68,21 @@ def test_a_block_that_stumbles_is_done_in_another_try(executor, step):
 @pytest.mark.parametrize("executor", [Serial(), Threads(2)], ids=["serial", "threads"])
 def test_a_block_that_keeps_failing_is_set_aside_and_the_others_go_on(executor):
     found = run(Stumbling(("compute", 4), times=99), executor)
-    assert dict(found[4]) == {"failed": "cannot compute", "tries": 3}
+    assert dict(found[4]) == {"failed": "cannot compute", "tries": 3, "stops": False}
     assert isinstance(found[4].error, OSError)
     assert pickle.loads(pickle.dumps(found[4])) == dict(found[4])
     assert all(found[index]["square"] == index**2 for index in range(8) if index != 4)
 
 
-def test_what_comes_back_however_often_it_is_tried_is_tried_once():
-    assert run(Stumbling(("compute", 4), times=99, error=PlanError), Serial())[4]["tries"] == 1
+class FullDisk(OSError):
+    def __init__(self, text):
+        super().__init__(errno.ENOSPC, text)
+
+
+@pytest.mark.parametrize("error", [PlanError, FullDisk])
+def test_what_comes_back_however_often_it_is_tried_is_tried_once_and_ends_the_run(error):
+    found = run(Stumbling(("compute", 4), times=99, error=error), Serial())[4]
+    assert (found["tries"], found["stops"]) == (1, True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -14,22 +15,36 @@ from tiler.ports import Job, Json
 
 log = logging.getLogger(__name__)
 
-FAILED, SECONDS = "failed", "seconds"
-"""Entries of the record of a block: the reason why it was set aside, and the seconds of its three steps."""
+FAILED, STOPS, SECONDS = "failed", "stops", "seconds"
+"""Entries of the record of a block: the reason why it was set aside, whether that ends the run because other blocks
+would fail likewise, and the seconds of its three steps."""
 
 PAUSES = (0.05, 0.2, 2.0)
 """Seconds before the second try, the third, and all others: a file server that stumbles may need a moment."""
 
 
 CERTAIN = (PlanError, ModelError)
-"""Errors that come back however often a block is tried."""
+"""Errors that come back however often a block is tried, and in other blocks."""
+
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Numbers of the errors of a full disk."""
+
+
+def is_certain(error: BaseException | None) -> bool:
+    """Whether trying again would not help: the run itself is wrong, or the disk is full."""
+    while error is not None:
+        if isinstance(error, CERTAIN) or (isinstance(error, OSError) and error.errno in FULL):
+            return True
+        error = error.__cause__
+    return False
 
 
 class SetAside(dict[str, Any]):
     """Record of a block that failed; within its process it carries the error."""
 
     def __init__(self, error: Exception, tries: int) -> None:
-        super().__init__({FAILED: " ".join(str(error).split()) or type(error).__name__, "tries": tries})
+        reason = " ".join(str(error).split()) or type(error).__name__
+        super().__init__({FAILED: reason, "tries": tries, STOPS: is_certain(error)})
         self.error = error
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
@@ -91,7 +106,7 @@ class Tried:
                 value = step(number == 0)
             except Exception as error:  # user code and libraries raise whatever they like
                 log.debug("block %d, try %d", index, number + 1, exc_info=True)
-                if number == self.retries or isinstance(error, CERTAIN):
+                if number == self.retries or is_certain(error):
                     return Attempt(None, before.seconds, SetAside(error, number + 1))
             else:
                 return Attempt(value, (*before.seconds, time.perf_counter() - begun))

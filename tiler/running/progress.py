@@ -14,7 +14,7 @@ from typing import Protocol
 from tiler.activity import expecting
 from tiler.errors import BlockFailed, BlocksFailed
 from tiler.geometry import Box
-from tiler.jobs.tried import FAILED, SECONDS, SetAside, Tried
+from tiler.jobs.tried import FAILED, SECONDS, STOPS, SetAside, Tried
 from tiler.ports import Executor, Finished, Job, Json, Listener, TimedListener
 from tiler.running.stage import Stage
 
@@ -125,7 +125,7 @@ class Progress:
         self.record.set_aside(stage.name, finished.index, reason)
         self._failed[finished.index] = failure
         self._in_a_row += 1
-        if self._in_a_row == GIVE_UP and len(self._failed) < len(stage.grid):
+        if finished.record[STOPS] or (self._in_a_row == GIVE_UP and len(self._failed) < len(stage.grid)):
             self._complain(job)
         if len(self._failed) == 1 and len(stage.grid) > 1:
             self.listener.warn(f"block {finished.index} at {job.where(finished.index)} failed in "
