@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
@@ -15,6 +15,7 @@ from test_components import expected
 from tiler.geometry import Box, Grid
 from tiler.jobs.components import Labelled
 from tiler.jobs.splits import BoxesJob, Numbered, Parts, PlacesJob, SplitJob
+from tiler.objects import splitting
 from tiler.objects.connectivity import REACH, Connectivity
 from tiler.objects.splitting import Watershed
 from tiler.stores.shelf import shelf_at
@@ -101,3 +102,25 @@ def test_objects_around_each_other_keep_their_own_parts():
     mask[0, :3, :3] = 0
     how = Watershed(0.5, Connectivity(8))
     np.testing.assert_array_equal(split(mask, (1, 3, 3), how)[0], in_one_piece(mask, how))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 9999), st.sampled_from([4, 8, 6, 18, 26]), st.booleans())
+def test_shortcuts_for_small_objects_change_nothing(seed, neighbours, flooded):
+    random, touch = np.random.default_rng(seed), Connectivity(neighbours)
+    shape = (1 if touch.flat else random.integers(1, 6), *random.integers(1, 20, 2))
+    labels, count = ndimage.label(ndimage.gaussian_filter(random.random(shape), (0.5, 1.2, 1.2)) > 0.5, touch.structure)
+    assume(count)
+    place = ndimage.find_objects(labels)[0]
+    inside, depth = labels[place] == 1, None
+    if flooded:
+        depth = random.random(inside.shape)
+    start = random.integers(0, 2, 3).tolist()
+    box = Box.between(start, [at + size for at, size in zip(start, inside.shape, strict=True)])
+    volume = tuple(stop + int(random.integers(0, 2)) for stop in box.stop)
+    rule = Watershed(0.2 if flooded else 1.0, touch, (2.0, 1.0, 1.0))
+    found = rule.parts(inside, box, volume, depth)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "has_one_peak", lambda *arguments: False)
+        patch.setattr(splitting, "SMALL", -1)
+        np.testing.assert_array_equal(found, rule.parts(inside, box, volume, depth))
