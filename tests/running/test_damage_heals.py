@@ -104,6 +104,53 @@ def test_a_damaged_chunk_is_computed_again(source, tmp_path, name, damage):
         assert tiler.check(output, model=LabelNet(), windows=0).sound
 
 
+def damage_in_place(partial):
+    """Change one voxel of the first block in a file that holds all of them."""
+    content = bytearray(partial.read_bytes())
+    content[len(content) - VOLUME.size * (2 if partial.suffixes[-2] == ".mrc" else 1)] ^= 1
+    partial.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.tif", "out.mrc"])
+def test_a_damaged_voxel_of_a_single_file_is_computed_again(source, tmp_path, name):
+    straight, output = tmp_path / f"straight{name[3:]}", tmp_path / name
+    tiler.segment(source, LabelNet(), straight, block="1x16x16")
+    stopped(source, output)
+    damage_in_place(Target(output).partial)
+    assert len(tiler.check(output, model=LabelNet(), windows=0).damaged) == 1
+    listener = Told()
+    tiler.segment(source, LabelNet(), output, resume=True, listener=listener)
+    assert "1 finished blocks were damaged" in listener.warnings[0]
+    assert listener.blocks == 3 * 3 * 3 - 7 + 1
+    assert output.read_bytes() == straight.read_bytes()
+
+
+class FloatNet(PoolingNet):
+    """Values of which no chunk is all zeros, which N5 and precomputed volumes do not store."""
+
+    @property
+    def dtype(self):
+        return np.dtype(np.float32)
+
+    def __call__(self, batch):
+        return super().__call__(batch).astype(np.float32) + 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["out.n5", "out.precomputed"])
+def test_a_damaged_chunk_of_tensorstore_is_computed_again(source, tmp_path, name, damage):
+    straight, output = tmp_path / f"straight{name[3:]}", tmp_path / name
+    tiler.segment(source, FloatNet(), straight, block="1x16x16")
+    stopped(source, output, net=FloatNet)
+    found = sorted(file for file in Target(output).partial.rglob("*") if file.is_file() and file.suffix != ".json")
+    damage([file for file in found if file.name != "info"][2])
+    listener = Told()
+    tiler.segment(source, FloatNet(), output, resume=True, listener=listener)
+    assert "1 finished blocks were damaged" in listener.warnings[0]
+    assert {file.relative_to(output): file.read_bytes() for file in output.rglob("*") if file.is_file()} == \
+        {file.relative_to(straight): file.read_bytes() for file in straight.rglob("*") if file.is_file()}
+
+
 @pytest.mark.parametrize(("name", "damage"), [("out.zarr", zeroed), ("out.npy", deleted)])
 def test_damaged_labels_that_wait_for_numbers_are_computed_again(source, tmp_path, name, damage):
     straight, output = tmp_path / f"straight{name[3:]}", tmp_path / name

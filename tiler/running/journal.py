@@ -90,8 +90,7 @@ class Journal:
         lines = lines_at(path)
         first = _line({"format": FORMAT, **header})
         try:
-            lines.begin()
-            lines.append(first)
+            lines.begin(first)
         except BaseException:
             lines.close()
             raise

@@ -123,13 +123,21 @@ class Output(ABC):
         JournalError
             If there is no journal, it is damaged, or the output that it describes is gone.
         """
-        if not (is_unfinished(self.place) or is_whole(self.place)):
+        journal = Journal.reopen(self.journal_place)
+        if journal.records("created") and not (is_unfinished(self.place) or is_whole(self.place)):
+            journal.close()
             raise JournalError(f"there is a journal of {self}, but the unfinished output is gone: start anew with "
                                "`overwrite=True`")
-        return Journal.reopen(self.journal_place)
+        return journal
 
-    def discard(self) -> None:
+    def discard(self, *, journal: bool = True) -> None:
         """Remove what an older run left beside the output; the output itself stays until it is replaced.
+
+        Parameters
+        ----------
+        journal
+            Whether to remove the journal, too; it stays until a new one takes its place, so that an older output that
+            is whole can still be told from a foreign one.
 
         Raises
         ------
@@ -137,7 +145,8 @@ class Output(ABC):
             If it cannot be removed.
         """
         try:
-            self._remove_journal()
+            if journal:
+                self._remove_journal()
             discard_unfinished(self.place)
             self.discard_stage()
         except StoreError:

@@ -132,7 +132,7 @@ def _begin(request: Request, output: Output, listener: Listener, stop: threading
     opened, plan, room = opened_for(request, output)
     check_room(room, output, listener)
     with output.lock():
-        _discard(opened, plan, output)
+        _discard(opened, plan, output, journal=False)
         header = header_of(request, opened, plan, output)
         with closing(output.begin_journal(header)) as journal:
             try:
@@ -143,12 +143,12 @@ def _begin(request: Request, output: Output, listener: Listener, stop: threading
                 raise
 
 
-def _discard(opened: Opened, plan: Plan, output: Output) -> None:
-    """Remove what a run left, stored tensors included, wherever they lie."""
+def _discard(opened: Opened, plan: Plan, output: Output, *, journal: bool = True) -> None:
+    """Remove what a run left, stored tensors included, wherever they lie; its journal unless a new one replaces it."""
     if output.has_journal:
         with suppress(JournalError):  # one that is damaged does not tell where they lie
             discard_old_scratch(output)
-    output.discard()
+    output.discard(journal=journal)
     discard_scratch(run_spec(opened, plan, output))
 
 
@@ -182,7 +182,8 @@ def _go_on(request: Request, output: Output, listener: Listener, stop: threading
             discard_scratch(run_spec(opened, plan, output))
             listener.stage("finished")
             return
-        journal.append("created", 0, {}, whereabouts())
+        if journal.records("created"):
+            journal.append("created", 0, {}, whereabouts())
         check_finished_blocks(run_spec(opened, plan, output), request.intent, journal, listener)
         _perform(opened, plan, output, journal, listener, stop)
 

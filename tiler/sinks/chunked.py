@@ -1,8 +1,10 @@
-"""One level of an output of tensorstore as an array."""
+"""Arrays in chunks: one level of an output of tensorstore, and the chunks that a slice touches."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,3 +37,9 @@ class Chunked:
 
     def __setitem__(self, index: Index, values: Array) -> None:
         self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
+
+
+def cells_of(index: Index, chunks: Shape) -> Iterator[tuple[int, ...]]:
+    """Numbers along each axis of the chunks that a slice of an array touches."""
+    return product(*(range(part.start // size, -(-part.stop // size))
+                     for part, size in zip(index, chunks, strict=True)))

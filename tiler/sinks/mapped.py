@@ -16,7 +16,7 @@ import numpy as np
 from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
-from tiler.sinks.inspection import mark_of, marks_of_files, pieces
+from tiler.sinks.inspection import mark_of, marks_of_files, pieces, stamp_of
 from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.target import Target, provenance, readable, write_json, writing
 from tiler.stores.durable import sync
@@ -112,8 +112,8 @@ class MappedSink:
             self.target.promote()
 
     def stamp(self, box: Box) -> str:
-        """Empty, because one file holds all blocks."""
-        return ""
+        """Stamp of the file: it holds all blocks, so a resumed run reads again every block but the last."""
+        return stamp_of([self.target.partial])
 
     def marks(self) -> Mapping[str, str]:
         """Hashes of the file without its voxels, and of the provenance beside it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from tiler.ports import Json
+from tiler.sinks.chunked import cells_of
 from tiler.sinks.inspection import mark_of, mark_of_folder, pieces, stamp_of
 from tiler.sinks.layout import Index
 from tiler.sinks.target import PARTIAL, Target, remove
@@ -132,9 +132,8 @@ class Folder:
 
     def _files(self, root: Path, array: Any, index: Index) -> list[Path]:
         """The chunks, or shards, that a slice of an array touches."""
-        sizes = array.shards or array.chunks
-        ranges = [range(part.start // size, -(-part.stop // size)) for part, size in zip(index, sizes, strict=True)]
-        return [root / array.metadata.encode_chunk_key(cell) for cell in product(*ranges)]
+        cells = cells_of(index, array.shards or array.chunks)
+        return [root / array.metadata.encode_chunk_key(cell) for cell in cells]
 
     def _sync_names(self, folder: Path, root: Path) -> None:
         """A folder may be as new as its files: its name, and those above it, are synced once each."""

@@ -14,6 +14,8 @@ from tiler.errors import SourceError
 
 AUTOMATIC = 47
 """zlib's setting for streams of zlib and of gzip alike."""
+FIRST_BUFFER, GROWTH = 1 << 20, 8
+"""Bytes of the first buffer of decoders that need to know the size, and the factor by which the next is larger."""
 
 
 def inflate(kind: str, data: bytes, most: int, codec: Any = None) -> bytes:
@@ -73,12 +75,18 @@ def _streams(new: Any, data: bytes, most: int) -> bytes:
 
 
 def _within(decode: Any, data: bytes, most: int) -> bytes:
-    """Decode into a buffer of the largest possible size."""
-    try:
-        found: bytes = decode(data, out=most)
-    except Exception as error:
-        if "size" in str(error).lower() or "small" in str(error).lower() or "ERROR" in str(error):
-            raise SourceError(f"a chunk of it is damaged, or inflates to more than the {most} bytes that it can hold "
-                              f"({error})") from error
-        raise
-    return found
+    """Decode into buffers that grow up to the largest possible size, since damaged metadata may claim any size."""
+    size = min(most, max(FIRST_BUFFER, GROWTH * len(data)))
+    while True:
+        try:
+            found: bytes = decode(data, out=size)
+            return found
+        except MemoryError as error:
+            raise SourceError(f"a chunk of it can hold {most} bytes, for which there is no memory") from error
+        except Exception as error:
+            if not any(word in str(error) for word in ("size", "small", "ERROR")):
+                raise
+            if size >= most:
+                raise SourceError(f"a chunk of it is damaged, or inflates to more than the {most} bytes that it can "
+                                  f"hold ({error})") from error
+        size = min(most, GROWTH * size)

@@ -10,7 +10,7 @@ from typing import IO, Protocol
 from tiler.errors import JournalError
 from tiler.stores import asking
 from tiler.stores.address import Place, by_place
-from tiler.stores.durable import sync
+from tiler.stores.durable import replace_durably
 from tiler.stores.notes import notes_at
 
 
@@ -31,8 +31,8 @@ class Lines(Protocol):
         """Whole lines that came since the last call; at first all of them. There may be none, or no journal."""
         ...
 
-    def begin(self) -> None:
-        """Begin a new journal, without the lines of an older one."""
+    def begin(self, first: bytes) -> None:
+        """Begin a new journal with its first line, without the lines of an older one."""
         ...
 
     def begin_first(self, line: bytes) -> bool:
@@ -94,10 +94,11 @@ class FileLines:
     def begin_first(self, line: bytes) -> bool:
         return notes_at(self._path.parent).create(self._path.name, line)
 
-    def begin(self) -> None:
+    def begin(self, first: bytes) -> None:
+        """In one step: a run that is killed here leaves the older journal or the new one, never an empty one."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("wb", buffering=0)
-        sync(self._path.parent)
+        replace_durably(self._path, first)
+        self._file = self._path.open("ab", buffering=0)
 
     def resume(self, sound: Sequence[bytes]) -> None:
         file = self._path.open("r+b", buffering=0)

@@ -52,9 +52,10 @@ class ObjectLines:
             return False
         return True
 
-    def begin(self) -> None:
+    def begin(self, first: bytes) -> None:
         remove(self._address)
         self._count = 0
+        self.append(first)
 
     def resume(self, sound: Sequence[bytes]) -> None:
         self._count = len(sound)
