@@ -11,7 +11,10 @@ import torch
 from tiler.errors import ModelError
 from tiler.options import Head
 
-__all__ = ["Activation", "ClassRule", "Head", "choose", "labels", "probabilities", "quantise"]
+__all__ = ["Activation", "ClassRule", "Head", "check_numbers", "choose", "labels", "probabilities", "quantise"]
+
+OVERSHOOT = 0.15
+"""How far a probability that was resized may lie outside of 0 to 1; cubic kernels overshoot by up to an eighth."""
 
 ClassRule = str | Sequence[int | str] | None
 
@@ -40,10 +43,44 @@ def labels(values: torch.Tensor) -> torch.Tensor:
 
 
 def quantise(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
-    """Convert ``values`` to the output's dtype; a probability p becomes ``rint(255 p)`` in uint8."""
+    """Convert ``values`` to the output's dtype; a probability p becomes ``rint(255 p)`` in uint8.
+
+    Raises
+    ------
+    ModelError
+        If a finite value would become infinite, or is no probability and the output is uint8.
+    """
     if dtype == np.uint8:
+        _check_probabilities(values)
         return values.clamp(0, 1).mul(255).round().to(torch.uint8)
-    return values.to({"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}[dtype.str[1:]])
+    written = values.to({"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}[dtype.str[1:]])
+    if written.element_size() < values.element_size() and bool((written.isinf() & values.isfinite()).any()):
+        most = float(values[values.isfinite()].abs().max())
+        raise ModelError(f"the network gives values up to {most:g}, {dtype.name} holds up to "
+                         f"{float(np.finfo(dtype).max):g}: choose another type", option="dtype")
+    return written
+
+
+def _check_probabilities(values: torch.Tensor) -> None:
+    """Networks that resize probabilities leave 0 to 1 a little, by no more than `OVERSHOOT`."""
+    low, high = map(float, values.aminmax())
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+        raise ModelError(f"the network gives values from {low:g} to {high:g}, uint8 holds probabilities from 0 to 1: "
+                         "choose float32, or a `head`", option="dtype")
+
+
+def check_numbers(values: torch.Tensor) -> torch.Tensor:
+    """Values of which classes are made: NaN belongs to none.
+
+    Raises
+    ------
+    ModelError
+        If one is NaN.
+    """
+    if bool(values.isnan().any()):
+        raise ModelError("the network gives NaN, of which no labels can be made: look at its values with "
+                         "`kind=probabilities`", option="model")
+    return values
 
 
 def choose(rule: ClassRule, names: Sequence[str], head: Head) -> tuple[int, ...]:

@@ -124,7 +124,7 @@ class Labels:
         return np.dtype(np.uint8)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return heads.labels(values)
+        return heads.labels(heads.check_numbers(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,8 @@ class OneClass:
         return np.dtype(np.uint8)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return (values[:, self.index : self.index + 1] > self.threshold).to(torch.uint8)
+        chosen = heads.check_numbers(values[:, self.index : self.index + 1])
+        return (chosen > self.threshold).to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,14 @@ def test_no_more_bytes_than_there_can_be(kind):
         inflate(kind, PACK[kind](BOMB), 100_000, codec)
 
 
+@pytest.mark.parametrize("kind", ["zstd", "br"])
+def test_the_size_that_damaged_metadata_claim_is_not_taken(kind):
+    data = bytes(20_000_000)
+    assert inflate(kind, PACK[kind](data), 2**46) == data
+    with pytest.raises(SourceError, match="no memory"):
+        inflate(kind, b"\xff" * 4 if kind == "br" else PACK[kind](BOMB)[:-4], 2**46)
+
+
 @pytest.mark.parametrize("kind", ["gzip", "bz2"])
 def test_streams_that_follow_each_other(kind):
     data = PACK[kind](b"first") + PACK[kind](b"second")

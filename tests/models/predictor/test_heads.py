@@ -4,6 +4,7 @@ import torch
 
 from tiler.errors import ModelError
 from tiler.models.predictor.heads import choose, labels, probabilities, quantise
+from tiler.models.predictor.written import Labels, OneClass
 
 NAMES = ("membrane", "cell", "vesicle")
 
@@ -25,10 +26,32 @@ def test_labels():
 
 
 def test_quantise():
-    values = torch.tensor([0.0, 0.5, 1.0, 1.2, -0.1, 100.4 / 255])
+    values = torch.tensor([0.0, 0.5, 1.0, 1.1, -0.1, 100.4 / 255])
     assert quantise(values, np.dtype("uint8")).tolist() == [0, 128, 255, 255, 0, 100]
     for name in ("float16", "float32", "float64"):
         assert quantise(values, np.dtype(name)).dtype == getattr(torch, name)
+
+
+@pytest.mark.parametrize(("value", "given", "dtype", "message"), [
+    (7e4, torch.float32, "float16", r"values up to 70000, float16 holds up to 65504.*dtype"),
+    (1e39, torch.float64, "float32", r"values up to 1e\+39, float32 holds up to 3.4.*dtype"),
+    (7e4, torch.float32, "uint8", "values from 0 to 70000, uint8 holds probabilities from 0 to 1"),
+    (-3.0, torch.float32, "uint8", "values from -3 to 0, uint8 holds probabilities from 0 to 1"),
+    (np.nan, torch.float32, "uint8", "values from nan to nan, uint8 holds probabilities from 0 to 1"),
+])
+def test_values_that_the_output_cannot_hold_are_refused(value, given, dtype, message):
+    with pytest.raises(ModelError, match=message):
+        quantise(torch.tensor([0.0, value], dtype=given), np.dtype(dtype))
+
+
+def test_what_a_network_itself_makes_infinite_is_written():
+    assert quantise(torch.tensor([np.inf, 1.0, np.nan]), np.dtype("float16")).isinf().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("written", [Labels(NAMES), OneClass("cell", 1, 3)])
+def test_no_labels_are_made_of_nan(written):
+    with pytest.raises(ModelError, match="the network gives NaN, of which no labels can be made"):
+        written(torch.full((1, 3, 2, 2), torch.nan))
 
 
 @pytest.mark.parametrize(
