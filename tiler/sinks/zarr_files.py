@@ -16,7 +16,7 @@ from tiler.sinks.chunked import cells_of
 from tiler.sinks.inspection import mark_of, mark_of_folder, pieces, stamp_of
 from tiler.sinks.layout import Index
 from tiler.sinks.target import PARTIAL, Target, remove
-from tiler.stores.durable import replace_durably, sync
+from tiler.stores.durable import replace_durably, sync, sync_names
 from tiler.stores.label_places import METADATA
 
 
@@ -114,7 +114,7 @@ class Folder:
             sync(file)
         for folder in {file.parent for file in stored}:
             sync(folder)
-            self._sync_names(folder, root)
+            sync_names(folder, root, self._known)
 
     def stamp(self, part: str, array: Any, index: Index) -> str:
         return stamp_of(self._files(self._root(part), array, index))
@@ -134,14 +134,6 @@ class Folder:
         """The chunks, or shards, that a slice of an array touches."""
         cells = cells_of(index, array.shards or array.chunks)
         return [root / array.metadata.encode_chunk_key(cell) for cell in cells]
-
-    def _sync_names(self, folder: Path, root: Path) -> None:
-        """A folder may be as new as its files: its name, and those above it, are synced once each."""
-        chain = [folder, *folder.parents]
-        chain = [new for new in chain[:chain.index(root)] if new not in self._known]
-        for new in chain:
-            sync(new.parent)
-        self._known.update(chain)
 
     def promote(self) -> None:
         # What zarr was writing to when an earlier run was killed; that chunk has been written again since.

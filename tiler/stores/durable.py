@@ -23,6 +23,25 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_names(folder: Path, root: Path, known: set[Path]) -> None:
+    """Make the name of a folder, and of those above it, durable, since each may be as new as the files in it.
+
+    Parameters
+    ----------
+    folder
+        Holds files that are durable under their names in it.
+    root
+        The folder from which on names are durable.
+    known
+        Folders whose names are known to be durable; those that become so are added.
+    """
+    chain = [folder, *folder.parents]
+    new = [each for each in chain[:chain.index(root)] if each not in known]
+    for each in new:
+        sync(each.parent)
+    known.update(new)
+
+
 def replace_durably(path: Path, content: bytes, *, shared: bool = False) -> None:
     """Write a file in one step: a reader, or a machine that lost power, finds the old content or the new.
 

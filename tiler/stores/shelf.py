@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tiler.errors import SinkError
 from tiler.stores import asking
 from tiler.stores.address import Address, Place, by_place
-from tiler.stores.durable import replace_durably
+from tiler.stores.durable import replace_durably, sync
 
 Array = npt.NDArray[Any]
 
@@ -78,6 +78,8 @@ class FolderShelf:
         path = self.folder / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_durably(path, packed(arrays), shared=True)
+        for holder in path.parents[1:len(path.relative_to(self.folder.parents[1]).parts)]:
+            sync(holder)  # the folders may be as new as the file
 
     def get(self, name: str) -> Mapping[str, Array]:
         path = self.folder / f"{name}.npz"

@@ -142,15 +142,29 @@ def _bounded(content: Any) -> bool:
 def _validated(content: Mapping[str, Any], contents: Contents) -> Any:
     """A `bioimageio.spec.model.v0_5.ModelDescr`, without a check of files; tiler checks those that it reads."""
     spec = library("bioimageio.spec")
+    content = _without_fixed_halos(content)
     with quiet(), spec.ValidationContext(file_name=contents.yaml, perform_io_checks=False, disable_cache=True,
                                           log_warnings=False, progressbar=False):
-        described = spec.build_description(dict(content), format_version="latest")
+        described = spec.build_description(content, format_version="latest")
     if isinstance(described, spec.InvalidDescr):
         first = next(error for detail in described.validation_summary.details for error in detail.errors)
         where = ".".join(map(str, first.loc)) or "it"
         raise ModelError(f"{contents.yaml} of {contents.root} is not valid: {where}: "
                          f"{' '.join(first.msg.split())[:200]}", option="model")
     return described
+
+
+def _without_fixed_halos(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content without the halos of outputs of a fixed size, which format 0.4 allows and 0.5 does not.
+
+    tiler finds by itself how much of an output is right.
+    """
+    outputs = content.get("outputs")
+    if not str(content.get("format_version")).startswith("0.4") or not isinstance(outputs, list):
+        return dict(content)
+    kept = [{name: value for name, value in output.items() if name != "halo"}
+            if isinstance(output, dict) and isinstance(output.get("shape"), list) else output for output in outputs]
+    return {**content, "outputs": kept}
 
 
 def library(name: str) -> Any:
