@@ -14,9 +14,10 @@ from tiler.errors import TilerError
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(1, 250, (1, 530, 540), dtype=np.uint8)
-FORMATS = ("out.zarr", "old.zarr", "out.tif", "out.npy", "out.h5", "out.ome.tif", "out.n5", "out.precomputed",
-           "image.zarr/labels/cells")
+FORMATS = ("out.zarr", "old.zarr", "out.tif", "out.npy", "out.mrc", "out.h5", "out.ome.tif", "out.n5",
+           "out.precomputed", "image.zarr/labels/cells")
 SEEDS = 6
+"""Faults of each format in every run of the tests; the slow test tries ten times as many."""
 
 
 class FloatNet(PoolingNet):
@@ -86,10 +87,13 @@ def damage(file, random):
 def test_one_fault_is_found_and_named(folder, tmp_path, name, check):
     output = folder / name
     assert check(output).sound
-    random = np.random.default_rng(len(name))
-    for _ in range(SEEDS):
+    find_faults(output, np.random.default_rng(len(name)), SEEDS, tmp_path / "kept", check)
+
+
+def find_faults(output, random, count, kept, check):
+    """Make faults one by one; each is found, and its block, level or file is named."""
+    for _ in range(count):
         file = files_of(output)[random.integers(len(files_of(output)))]
-        kept = tmp_path / "kept"
         shutil.copy2(file, kept)
         how = damage(file, random)
         try:
@@ -98,11 +102,19 @@ def test_one_fault_is_found_and_named(folder, tmp_path, name, check):
             said = str(error)
             assert "\n" not in said
         else:
-            assert not report.sound, f"{how} of {file.relative_to(folder)}"
+            assert not report.sound, f"{how} of {file}"
             said = " ".join([*report.damaged, *report.faults])
-        assert said
+        named = ("block", "level", "list of chunks", file.name, output.name)
+        assert any(name in said for name in named), f"{how} of {file}: {said}"
         shutil.copy2(kept, file)
     assert check(output).sound
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("outputs")
+@pytest.mark.parametrize("name", FORMATS)
+def test_many_faults_are_found_and_named(folder, tmp_path, name, check):
+    find_faults(folder / name, np.random.default_rng([len(name), 1]), 10 * SEEDS, tmp_path / "kept", check)
 
 
 @pytest.mark.usefixtures("outputs")

@@ -1,10 +1,15 @@
 """An input that changes while it is read: the output does not get its name, and is not gone on with."""
 
 import os
+import random
 import shutil
+import threading
+import time
+from collections import Counter
 
 import dask.array as da
 import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tensorstore
@@ -79,8 +84,24 @@ def precomputed(path, values):
                                   "chunk_size": [32, 32, 1]})
 
 
+def mrc(path, values):
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(values)
+    return path
+
+
+def imaris(path, values):
+    with h5py.File(path.with_suffix(".new"), "w") as file:
+        group = file.create_group("DataSet/ResolutionLevel 0/TimePoint 0/Channel 0")
+        group.attrs.update({f"ImageSize{axis}": np.array(list(str(size)), "S1")
+                            for axis, size in zip("ZYX", values.shape, strict=True)})
+        group.create_dataset("Data", data=values, chunks=(1, 32, 32))
+    return path.with_suffix(".new").replace(path)
+
+
 MAKE = {"a.tif": tif, "zlib.tif": lambda path, values: tif(path, values, "zlib"), "a": folder, "a.h5": hdf5,
-        "virtual.h5": virtual, "a.zarr": zarr_array, "a.npy": npy, "a.n5/raw": n5, "em": precomputed}
+        "virtual.h5": virtual, "a.zarr": zarr_array, "a.npy": npy, "a.n5/raw": n5, "em": precomputed, "a.mrc": mrc,
+        "a.ims": imaris}
 
 
 def rewrite(path, make):
@@ -138,6 +159,47 @@ def test_no_result_of_an_input_that_changes(name, change, tmp_path):
     with pytest.raises(TilerError):
         tiler.segment(path, PoolingNet(), output, resume=True, **CHOICES)
     assert not (output / "zarr.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [rewrite, truncate, move, remove])
+@pytest.mark.parametrize("name", MAKE)
+def test_no_result_that_mixes_inputs_whenever_one_changes(name, change, tmp_path):
+    """Changes at 20 random moments, from before the run to after it: a result is of the input as it was or as it is."""
+    make, path, output = MAKE[name], tmp_path / name, tmp_path / "out.npy"
+    path.parent.mkdir(exist_ok=True)
+    results, took = [], []
+    for values in (VALUES, 250 - VALUES):
+        make(path, values)
+        begun = time.perf_counter()
+        tiler.segment(path, PoolingNet(), output, overwrite=True, **CHOICES)
+        took.append(time.perf_counter() - begun)
+        results.append(np.load(output))
+    draw, outcomes = random.Random(f"{name} {change.__name__}"), Counter()
+    for _ in range(20):
+        _remove(path, output)
+        make(path, VALUES)
+        timer = threading.Timer(draw.uniform(0, 1.2 * took[1]), change, (path, make))
+        timer.start()
+        try:
+            tiler.segment(path, PoolingNet(), output, overwrite=True, **CHOICES)
+        except TilerError:
+            outcomes["refused"] += 1
+        else:
+            found = np.load(output)
+            timer.join()
+            assert any(np.array_equal(found, expected) for expected in results)
+            outcomes["whole"] += 1
+        timer.join()
+    print(name, change.__name__, dict(outcomes))
+
+
+def _remove(*paths):
+    for path in (*paths, *(path.with_name("elsewhere") for path in paths)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("name", MAKE)

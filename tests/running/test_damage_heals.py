@@ -136,12 +136,16 @@ class FloatNet(PoolingNet):
         return super().__call__(batch).astype(np.float32) + 1
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["out.n5", "out.precomputed"])
-def test_a_damaged_chunk_of_tensorstore_is_computed_again(source, tmp_path, name, damage):
+SHARDS = {"chunk": "1x8x8", "shard": "1x16x16"}
+
+
+@pytest.mark.parametrize(("name", "damage", "options"), [
+    *(("out.n5", damage, {}) for damage in DAMAGES), *(("out.precomputed", damage, {}) for damage in (cut, deleted)),
+    *(("out.precomputed", damage, SHARDS) for damage in (zeroed, deleted))])
+def test_a_damaged_chunk_of_tensorstore_is_computed_again(source, tmp_path, name, damage, options):
     straight, output = tmp_path / f"straight{name[3:]}", tmp_path / name
-    tiler.segment(source, FloatNet(), straight, block="1x16x16")
-    stopped(source, output, net=FloatNet)
+    tiler.segment(source, FloatNet(), straight, block="1x16x16", **options)
+    stopped(source, output, net=FloatNet, **options)
     found = sorted(file for file in Target(output).partial.rglob("*") if file.is_file() and file.suffix != ".json")
     damage([file for file in found if file.name != "info"][2])
     listener = Told()

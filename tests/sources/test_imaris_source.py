@@ -62,8 +62,13 @@ def test_a_missing_channel_and_sizes_beyond_the_data_are_refused(tmp_path):
     path = written(tmp_path / "cells.ims")
     with h5py.File(path, "r+") as file:
         del file["DataSet/ResolutionLevel 0/TimePoint 1/Channel 2"]
-    with pytest.raises(SourceError, match="TimePoint 1/Channel 2"):
+    with pytest.raises(SourceError, match=r'TimePoint 1/Channel 2.*missing="zero"'):
         open_source(path)
+    source = open_source(path, missing="zero", time=1)
+    found = source.read(Box.of_shape(source.shape[1:]))
+    assert source.identity["missing"]
+    assert not found[2].any()
+    np.testing.assert_array_equal(found[:2], VALUES[1, :2])
     with pytest.raises(SourceError, match="promises sections"):
         open_source(written(tmp_path / "large.ims", sizes=(50, 7, 11)))
 

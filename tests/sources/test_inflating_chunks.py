@@ -12,6 +12,7 @@ import imagecodecs
 import numcodecs
 import numpy as np
 import pytest
+import tensorstore
 import zarr
 
 from tiler.errors import SourceError
@@ -70,6 +71,24 @@ def test_a_chunk_of_a_zarr(version, kind, shards, tmp_path):
     (path / ("0.0.0" if version == 2 else "c/0/0/0")).write_bytes(PACK[kind](BOMB))
     with pytest.raises(SourceError, match="inflates to"):
         source.read(Box.of_shape(VALUES.shape))
+
+
+@pytest.mark.parametrize(("kind", "pack"), [
+    ("gzip", gzip.compress), ("bzip2", bz2.compress), ("xz", lzma.compress), ("zstd", imagecodecs.zstd_encode),
+    ("blosc", imagecodecs.blosc_encode)])
+def test_a_chunk_of_n5(kind, pack, tmp_path):
+    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/a.n5/raw/"},
+            "metadata": {"dimensions": VALUES.shape[::-1], "blockSize": [32, 32, 3], "dataType": "uint8",
+                         "compression": {"type": kind}}}
+    tensorstore.open(spec, create=True).result()[...] = VALUES.T
+    source = open_source(tmp_path / "a.n5/raw")
+    np.testing.assert_array_equal(source.read(Box.of_shape(VALUES.shape))[0], VALUES)
+    chunk = tmp_path / "a.n5/raw/0/0/0"
+    header = chunk.read_bytes()[:16]
+    for damaged in (header + pack(BOMB), header[:15] + b"\xff", header[:8], b"", header):
+        chunk.write_bytes(damaged)
+        with pytest.raises(SourceError, match=r"inflates to|damaged|cannot read"):
+            source.read(Box.of_shape(VALUES.shape))
 
 
 def test_the_memory_is_not_taken(tmp_path):

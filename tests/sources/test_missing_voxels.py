@@ -1,9 +1,11 @@
 """What a file promises and does not hold: refused, or zeros by consent, which the identity then says."""
 
 import logging
+import os
 import shutil
 
 import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tensorstore
@@ -305,3 +307,12 @@ def test_masked_voxels_of_an_array_are_not_there(tmp_path):
     expected = np.where(VALUES > 250, 0, VALUES)
     np.testing.assert_array_equal(read(open_source(masked, missing="zero")), expected)
     np.testing.assert_array_equal(read(open_source(np.ma.masked_array(VALUES, False))), VALUES)
+
+
+@pytest.mark.parametrize("lost", [1, 480, 700])
+def test_an_mrc_file_with_fewer_sections_than_it_promises(lost, tmp_path):
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(VALUES)
+    os.truncate(tmp_path / "a.mrc", os.path.getsize(tmp_path / "a.mrc") - 2 * lost)  # uint8 is stored in 16 bits
+    gone = -(-lost // 480)
+    check_refused_or_zero(tmp_path / "a.mrc", f"is truncated.*{4 - gone} of 4 sections", without(range(4 - gone, 4)))

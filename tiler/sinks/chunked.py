@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import tensorstore
 
 from tiler.geometry import Shape
 from tiler.ports import Array
@@ -20,7 +21,7 @@ class Chunked:
 
     store: Any
     chunks: Shape
-    shards: None = None
+    shards: Shape | None = None
 
     @property
     def shape(self) -> Shape:
@@ -36,7 +37,11 @@ class Chunked:
         return found
 
     def __setitem__(self, index: Index, values: Array) -> None:
-        self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
+        if self.shards is None:
+            self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
+            return
+        with tensorstore.Transaction() as once:  # otherwise every chunk would rewrite its shard
+            self.store.with_transaction(once)[index].write(values).result()
 
 
 def cells_of(index: Index, chunks: Shape) -> Iterator[tuple[int, ...]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,7 @@ class PrecomputedSink(TensorSink):
         scale: dict[str, Any] = {
             "key": self.folder_of(levels, number), "size": size, "chunk_size": self._native(self.chunks, 1),
             "resolution": resolution, "encoding": "compressed_segmentation" if packed else "raw",
-            "voxel_offset": [round(at / step) for at, step in
-                             zip(self._nanometres("offset", 0.0), resolution, strict=True)]}
+            "voxel_offset": self._voxel_offset(resolution)}
         if packed:
             scale["compressed_segmentation_block_size"] = [8, 8, 8]
         if self.bits is not None:
@@ -106,6 +106,14 @@ class PrecomputedSink(TensorSink):
         sides = (side * factor for side, factor in zip(self._nanometres("scale", 1.0), factors, strict=True))
         return "_".join(f"{side:g}" for side in sides)
 
+    def chunk_name(self, cell: tuple[int, ...]) -> str:
+        sizes, sides, at = self._native(self.layout.shape, 1), self._native(self.chunks, 1), self._native(cell, 0)
+        if self.bits is not None:
+            return shard_name(at, self._grid(self.layout.shape), self.bits)
+        offset = self._voxel_offset(self._nanometres("scale", 1.0))
+        ends = [(i * side, min((i + 1) * side, size)) for i, side, size in zip(at, sides, sizes, strict=True)]
+        return "_".join(f"{first + low}-{first + high}" for first, (low, high) in zip(offset, ends, strict=True))
+
     def view(self, store: Any) -> Any:
         """``(x, y, z, channel)`` on the layout's axes; an axis that the layout lacks has one voxel."""
         kept = store[tuple(slice(None) if axis in self.layout.axes else 0 for axis in "xyzc")]
@@ -116,6 +124,10 @@ class PrecomputedSink(TensorSink):
         """One value each for x, y and z."""
         named = dict(zip(self.layout.axes, values, strict=True))
         return [int(named.get(axis, missing)) for axis in "xyz"]
+
+    def _voxel_offset(self, resolution: Sequence[float]) -> list[int]:
+        """The corner of a scale in its own voxels."""
+        return [round(at / step) for at, step in zip(self._nanometres("offset", 0.0), resolution, strict=True)]
 
     def _nanometres(self, name: str, missing: float) -> list[float]:
         """Scale or offset along x, y and z; where the unit is not known a voxel counts as one nanometre."""
@@ -143,6 +155,25 @@ def shards_in(grid: Sequence[int]) -> Iterator[tuple[int, ...]]:
             if bit < known:
                 counts[axis] *= 2
                 yield tuple(counts)
+
+
+def shard_name(shard: Sequence[int], grid: Sequence[int], bits: int) -> str:
+    """The file of the shard at a place among shards of 2^bits chunks."""
+    total = sum(bits_of(grid))
+    held, (*_, counts) = min(bits, total), islice(shards_in(grid), bits + 1)
+    number = number_of([at * count for at, count in zip(shard, counts, strict=True)], grid) >> held
+    return f"{number:0{-(-(total - held) // 4)}x}.shard"
+
+
+def number_of(chunk: Sequence[int], grid: Sequence[int]) -> int:
+    """A chunk's number: the bits of its place, in turn of x, y and z."""
+    known, number, place = bits_of(grid), 0, 0
+    for bit in range(max(known)):
+        for axis, at in enumerate(chunk):
+            if bit < known[axis]:
+                number |= (at >> bit & 1) << place
+                place += 1
+    return number
 
 
 def sharding(bits: int, total: int) -> Json:

@@ -10,9 +10,9 @@ https://github.com/saalfeldlab/n5#file-system-specification
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,46 +24,18 @@ from tiler.errors import SinkError
 from tiler.geometry import Box, Shape
 from tiler.ports import UNWATCHED, Array, Json, OutputSpec, Room, Watch
 from tiler.ports.units import SYMBOLS, steps
-from tiler.sinks.inspection import level_faults, mark_of, mark_of_folder, marks_of_files, pieces
-from tiler.sinks.layout import Index, Layout, check_block, check_box
+from tiler.sinks.chunked import Chunked, cells_of
+from tiler.sinks.inspection import level_faults, mark_of, mark_of_folder, marks_of_files, pieces, stamp_of
+from tiler.sinks.layout import Layout, check_block, check_box
 from tiler.sinks.pyramid import Level, bytes_of, count_cells, fill_level, levels_of, steps_between, voxels_of
 from tiler.sinks.target import Target, provenance, readable, remove, write_json, writing
-from tiler.stores.durable import sync
+from tiler.stores.durable import sync, sync_names
 
 DESCRIPTIONS = ("info", "attributes.json")
 """Files in which precomputed and N5 volumes describe themselves."""
 
 LOCKS = "*.__lock"
 """Files that tensorstore leaves behind if it is killed while it writes a chunk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunked:
-    """One level as an array in the order of the layout: what `tiler.sinks.layout` and `tiler.sinks.pyramid` need."""
-
-    store: Any
-    chunks: Shape
-    shards: Shape | None = None
-
-    @property
-    def shape(self) -> Shape:
-        return tuple(self.store.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        found: np.dtype[Any] = np.dtype(self.store.dtype.numpy_dtype)
-        return found
-
-    def __getitem__(self, index: Index) -> Array:
-        found: Array = self.store[index].read().result()
-        return found
-
-    def __setitem__(self, index: Index, values: Array) -> None:
-        if self.shards is None:
-            self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
-            return
-        with tensorstore.Transaction() as once:  # otherwise every chunk would rewrite its shard
-            self.store.with_transaction(once)[index].write(values).result()
 
 
 class TensorSink:
@@ -90,6 +62,7 @@ class TensorSink:
                             f"{np.dtype(spec.dtype).name} (`dtype`): choose another format", option="output")
         self._lock = threading.Lock()
         self._opened: tuple[Path, Chunked] | None = None
+        self._known: set[Path] = set()  # folders whose own names are durable
 
     def described(self, folder: Path, levels: Sequence[Level], number: int) -> Json:
         """The specification by which tensorstore makes or opens one of the levels."""
@@ -138,6 +111,7 @@ class TensorSink:
             self.target.prepare()
             self.target.partial.mkdir()
             self._level(self.target.partial, self.levels()[:1], 0, create=True)
+            sync(self.target.partial)
             sync(self.target.path.parent)
 
     def write(self, box: Box, data: Array) -> None:
@@ -146,7 +120,14 @@ class TensorSink:
         if self.target.current != self.target.partial:
             raise SinkError(f"{self.name} is finished: nothing more can be written to it")
         with writing(self.target.partial):
-            self.layout.store(self._array(), box, data)
+            try:
+                self.layout.store(self._array(), box, data)
+            except ValueError:  # tensorstore reads some chunks before it replaces them: these are damaged
+                for file in self._files(box):
+                    file.unlink(missing_ok=True)
+                self.layout.store(self._array(), box, data)
+            for folder in {file.parent for file in self._files(box) if file.exists()}:
+                sync_names(folder, self.target.partial, self._known)
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)`` as stored, from the partial or the finished output."""
@@ -167,8 +148,8 @@ class TensorSink:
             self.target.promote()
 
     def stamp(self, box: Box) -> str:
-        """Unknown: only tensorstore knows which files hold a block."""
-        return ""
+        """Stamp of the chunks, or shards, that hold a block."""
+        return stamp_of(self._files(box))
 
     def marks(self) -> Mapping[str, str]:
         """Of the metadata, of the names and sizes of all chunks, and of the provenance beside the folder."""
@@ -196,10 +177,22 @@ class TensorSink:
         self.completed(folder, levels)
         for left in folder.rglob(LOCKS):
             left.unlink()
+        for place, *_ in os.walk(folder):  # tensorstore does not sync the names of new folders
+            sync(Path(place))
 
     def folder_of(self, levels: Sequence[Level], number: int) -> str:
         """The folder of a level inside the output."""
         raise NotImplementedError
+
+    def chunk_name(self, cell: tuple[int, ...]) -> str:
+        """The file of a chunk, or shard, of level 0 inside the folder of its level."""
+        raise NotImplementedError
+
+    def _files(self, box: Box) -> list[Path]:
+        """The chunks, or shards, that hold a block, as far as they are stored."""
+        folder, array = self.target.current / self.folder_of(self.levels(), 0), self._array()
+        return [folder / self.chunk_name(cell) for index, _ in self.layout.pieces(box)
+                for cell in cells_of(index, array.shards or array.chunks)]
 
     def _level(self, folder: Path, levels: Sequence[Level], number: int, *, create: bool = False) -> Chunked:
         described = dict(self.described(folder, levels, number))
@@ -223,7 +216,7 @@ class TensorSink:
 
     def _close(self) -> None:
         with self._lock:
-            self._opened = None
+            self._opened, self._known = None, set()
 
 
 class N5Sink(TensorSink):
@@ -248,6 +241,9 @@ class N5Sink(TensorSink):
 
     def folder_of(self, levels: Sequence[Level], number: int) -> str:
         return f"s{number}"
+
+    def chunk_name(self, cell: tuple[int, ...]) -> str:
+        return "/".join(map(str, cell[::-1]))
 
     def view(self, store: Any) -> Any:
         return store.T

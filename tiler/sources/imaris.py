@@ -34,17 +34,20 @@ class ImarisImage:
     header: Header
     path: Path
     handle: Lazy[Any] = field(repr=False)
+    missing: str = ""
 
     def fetch(self, index: Index) -> Array:
         times, channels, *space = index
-        out = np.empty([part.stop - part.start for part in index], self.header.dtype)
+        out = np.zeros([part.stop - part.start for part in index], self.header.dtype)
         for row, time in enumerate(range(times.start, times.stop)):
             for column, channel in enumerate(range(channels.start, channels.stop)):
-                out[row, column] = self.handle()[_name(time, channel)][tuple(space)]
+                if not self.missing or _name(time, channel) in self.handle():
+                    out[row, column] = self.handle()[_name(time, channel)][tuple(space)]
         return out
 
     def identity(self) -> Json:
-        return {**file_identity(self.path), "kind": "imaris"}
+        told = {**file_identity(self.path), "kind": "imaris"}
+        return {**told, "missing": self.missing} if self.missing else told
 
 
 def open_imaris(path: Path, consent: Consent = REFUSED) -> ImarisImage:
@@ -59,21 +62,38 @@ def open_imaris(path: Path, consent: Consent = REFUSED) -> ImarisImage:
     with opened_file(path) as file:
         if LEVEL not in file:
             raise SourceError(f"{path} is not an Imaris file: it has no {LEVEL}")
-        header = _header(path, file)
-    return ImarisImage(header, path, Lazy(partial(opened_file, path)))
+        header, gone = _header(path, file), _gone(path, file)
+    if gone:
+        consent.absent(gone)
+    return ImarisImage(header, path, Lazy(partial(opened_file, path)), gone)
 
 
 def _name(time: int, channel: int) -> str:
     return f"{LEVEL}/TimePoint {time}/Channel {channel}/Data"
 
 
+def _counts(file: Any) -> tuple[int, int]:
+    """Number of time points, and of the channels of the one that has most."""
+    points = [group for name, group in file[LEVEL].items() if name.startswith("TimePoint")]
+    return len(points), max((len(group) for group in points), default=0)
+
+
+def _names(times: int, channels: int) -> list[str]:
+    return [_name(time, channel) for time in range(times) for channel in range(channels)]
+
+
+def _gone(path: Path, file: Any) -> str:
+    """Description of the missing datasets; empty if there is none."""
+    times, channels = _counts(file)
+    gone = [name for name in _names(times, channels) if name not in file]
+    return f"{path} lacks {gone[0]}, one of {times} time points and {channels} channels" if gone else ""
+
+
 def _header(path: Path, file: Any) -> Header:
-    times, channels = len(file[LEVEL]), len(file[f"{LEVEL}/TimePoint 0"])
-    gone = [name for time in range(times) for channel in range(channels)
-            if (name := _name(time, channel)) not in file]
-    if gone:
-        raise SourceError(f"{path} lacks {gone[0]}, one of {times} time points and {channels} channels")
-    first = file[_name(0, 0)]
+    times, channels = _counts(file)
+    first = next((file[name] for name in _names(times, channels) if name in file), None)
+    if first is None:
+        raise SourceError(f"{path} holds no voxels: it lacks all of its {times} time points and {channels} channels")
     shape = tuple(int(_text(first.parent, f"ImageSize{axis}") or size)
                   for axis, size in zip("ZYX", first.shape, strict=True))
     if any(size > stored for size, stored in zip(shape, first.shape, strict=True)):

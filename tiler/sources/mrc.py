@@ -7,6 +7,7 @@ which lie uncompressed in C order with the sections last to vary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import numpy as np
 
 from tiler.errors import SourceError
 from tiler.ports import Array, Json
-from tiler.sources.consent import Consent
+from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
-from tiler.sources.positions import FileBytes, read_region
+from tiler.sources.positions import FileBytes, ShortFile, read_region
 from tiler.sources.raw import Header, Index
 
 HEADER = 1024
@@ -26,7 +27,7 @@ HEADER = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 """Types of voxels by the header's mode."""
 
-REFUSED = {3: "complex 16-bit integers", 4: "complex numbers", 16: "RGB pixels", 101: "4-bit integers"}
+UNREAD = {3: "complex 16-bit integers", 4: "complex numbers", 16: "RGB pixels", 101: "4-bit integers"}
 """Modes without grey values, or without support for reading a region."""
 
 IMOD = 1146047817
@@ -49,21 +50,23 @@ class MrcImage:
     header: Header
     file: FileBytes = field(repr=False)
     offset: int
+    missing: str = ""
 
     def fetch(self, index: Index) -> Array:
         return read_region(self.file, self.offset, self.header.shape, self.header.dtype, index)
 
     def identity(self) -> Json:
-        return file_identity(self.file.path)
+        told = file_identity(self.file.path)
+        return {**told, "missing": self.missing} if self.missing else told
 
 
-def open_mrc(path: Path, consent: Consent | None = None) -> MrcImage:
+def open_mrc(path: Path, consent: Consent = REFUSED) -> MrcImage:
     """Open an MRC file; reads only its header.
 
     Raises
     ------
     SourceError
-        If it is missing, truncated, or does not hold grey values.
+        If it does not exist, does not hold grey values, or lacks sections without the user's consent.
     """
     path = existing(path)
     file = FileBytes(path)
@@ -71,18 +74,21 @@ def open_mrc(path: Path, consent: Consent | None = None) -> MrcImage:
         raise SourceError(f"{path} has {file.size} bytes: the header of an MRC file alone has {HEADER}")
     fields = _fields(path, file.read(0, FIELDS.itemsize))
     header, offset = _header(path, fields), HEADER + int(fields["extended"])
-    end = offset + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
-    if file.size < end:
-        raise SourceError(f"{path} is truncated: its header promises {header.shape} voxels of {header.dtype.name}, "
-                          f"{end} bytes in all, the file has {file.size}")
-    return MrcImage(header, file, offset)
+    section = math.prod(header.shape[-2:]) * header.dtype.itemsize
+    promised, there = math.prod(header.shape[:-2]), max(file.size - offset, 0) // section
+    if there >= promised:
+        return MrcImage(header, file, offset)
+    gone = (f"{path} is truncated: its header promises {header.shape} voxels of {header.dtype.name}, {there} of "
+            f"{promised} sections are there")
+    consent.absent(gone)
+    return MrcImage(header, ShortFile(path, offset + there * section), offset, gone)
 
 
 def _fields(path: Path, stored: bytes) -> Any:
     """The header in the file's byte order, derived from the machine stamp or else from the mode."""
     for order in (">", "<") if stored[212:214] == b"\x11\x11" else ("<", ">"):
         fields = np.frombuffer(stored, FIELDS.newbyteorder(order))[0]
-        if {*MODES, *REFUSED} & {int(fields["mode"])} and (fields["size"] > 0).all() and fields["extended"] >= 0:
+        if {*MODES, *UNREAD} & {int(fields["mode"])} and (fields["size"] > 0).all() and fields["extended"] >= 0:
             return fields
     raise SourceError(f"{path} has no MRC header: neither byte order gives a known mode and sizes")
 
@@ -133,7 +139,7 @@ def _volumes(fields: Any, sections: int) -> int:
 def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
     mode = int(fields["mode"])
     if mode not in MODES:
-        raise SourceError(f"{path} holds {REFUSED[mode]} (mode {mode}): convert it to mode 1, 2 or 6, for example with "
+        raise SourceError(f"{path} holds {UNREAD[mode]} (mode {mode}): convert it to mode 1, 2 or 6, for example with "
                           f"IMOD: newstack -mode 2 {path.name} converted.mrc")
     stamp, flags = (int(number) for number in fields["imod_flags"])
     unsigned = mode == 0 and stamp == IMOD and not flags & 1

@@ -22,6 +22,7 @@ from tiler.ports.units import unit_of
 from tiler.sources.axes import letter_of
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing
+from tiler.sources.n5_chunks import N5Image
 from tiler.sources.raw import Lazy
 from tiler.sources.tensorstores import TensorImage, chunk_names, header_of, json_file, opened
 from tiler.sources.values import list_of, mapping_of, sizes_of, unusable
@@ -31,7 +32,7 @@ NEEDED = ("dimensions", "blockSize", "dataType", "compression", "compressionType
 MANY = 8  # most datasets that a message names
 
 
-def open_n5(path: Path, consent: Consent = REFUSED) -> TensorImage:
+def open_n5(path: Path, consent: Consent = REFUSED) -> N5Image:
     """Open a dataset of an N5 container, or the largest level of a group.
 
     Raises
@@ -54,7 +55,7 @@ def open_n5(path: Path, consent: Consent = REFUSED) -> TensorImage:
     if next(chunk_names(folder, r"\d+(/\d+)*"), None) is None:
         gone = f"{path}: not one chunk of the array is there"
         consent.absent(gone)
-    return TensorImage(header, folder, json.dumps(attributes, sort_keys=True), handle, gone)
+    return N5Image(TensorImage(header, folder, json.dumps(attributes, sort_keys=True), handle, gone), attributes)
 
 
 def _opened(folder: Path) -> Any:

@@ -111,6 +111,29 @@ class FileBytes:
         return os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
 
 
+class ShortFile(FileBytes):
+    """The bytes of a file that ends too early: zeros from a position on.
+
+    Parameters
+    ----------
+    path
+        The file.
+    end
+        The position.
+    """
+
+    def __init__(self, path: Path, end: int) -> None:
+        super().__init__(path)
+        self._end = end
+
+    def __reduce__(self) -> tuple[type[ShortFile], tuple[Path, int]]:  # type: ignore[override]
+        return type(self), (self.path, self._end)
+
+    def read(self, offset: int, count: int) -> bytes:
+        there = min(max(self._end - offset, 0), count)
+        return (super().read(offset, there) if there else b"") + bytes(count - there)
+
+
 def read_region(file: FileBytes, offset: int, shape: Sequence[int], dtype: np.dtype[Any], index: Index) -> Array:
     """A region of an array that lies in a file in C order.
 
