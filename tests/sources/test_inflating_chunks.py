@@ -77,9 +77,10 @@ def test_a_chunk_of_a_zarr(version, kind, shards, tmp_path):
     ("gzip", gzip.compress), ("bzip2", bz2.compress), ("xz", lzma.compress), ("zstd", imagecodecs.zstd_encode),
     ("blosc", imagecodecs.blosc_encode)])
 def test_a_chunk_of_n5(kind, pack, tmp_path):
+    settings = {"cname": "lz4", "clevel": 5, "shuffle": 1} if kind == "blosc" else {}
     spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/a.n5/raw/"},
             "metadata": {"dimensions": VALUES.shape[::-1], "blockSize": [32, 32, 3], "dataType": "uint8",
-                         "compression": {"type": kind}}}
+                         "compression": {"type": kind, **settings}}}
     tensorstore.open(spec, create=True).result()[...] = VALUES.T
     source = open_source(tmp_path / "a.n5/raw")
     np.testing.assert_array_equal(source.read(Box.of_shape(VALUES.shape))[0], VALUES)
