@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 
+import h5py
 import imagecodecs
 import numcodecs
 import numpy as np
@@ -90,6 +91,22 @@ def test_a_chunk_of_n5(kind, pack, tmp_path):
         chunk.write_bytes(damaged)
         with pytest.raises(SourceError, match=r"inflates to|damaged|cannot read"):
             source.read(Box.of_shape(VALUES.shape))
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.ims"])
+def test_a_chunk_of_hdf5(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("tiler.sources.hdf5_bounded.UNCHECKED", 0)
+    for path, damaged in ((tmp_path / name, False), (tmp_path / f"damaged_{name}", True)):
+        with h5py.File(path, "w") as file:
+            dataset = file.create_dataset("DataSet/ResolutionLevel 0/TimePoint 0/Channel 0/Data", data=VALUES,
+                                          chunks=(2, 32, 32), compression="gzip", shuffle=True, fletcher32=True)
+            if damaged:
+                dataset.id.write_direct_chunk((2, 32, 0), zlib.compress(BOMB))
+    source = open_source(tmp_path / name)
+    np.testing.assert_array_equal(np.squeeze(source.read(Box.of_shape(source.shape[1:]))), VALUES)
+    source = open_source(tmp_path / f"damaged_{name}")
+    with pytest.raises(SourceError, match=r"at \(2, 32, 0\) inflates to more than the 2048 bytes"):
+        source.read(Box.of_shape(source.shape[1:]))
 
 
 def test_the_memory_is_not_taken(tmp_path):

@@ -131,13 +131,7 @@ class Output(ABC):
         return journal
 
     def discard(self, *, journal: bool = True) -> None:
-        """Remove what an older run left beside the output; the output itself stays until it is replaced.
-
-        Parameters
-        ----------
-        journal
-            Whether to remove the journal, too; it stays until a new one takes its place, so that an older output that
-            is whole can still be told from a foreign one.
+        """Remove what an older run left beside the output; that stays until it is replaced, and the journal may, too.
 
         Raises
         ------

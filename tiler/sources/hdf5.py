@@ -22,6 +22,7 @@ from tiler.ports import Array, Json
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, files_identity, split_inner
 from tiler.sources.hdf5_attributes import header_of
+from tiler.sources.hdf5_bounded import check_chunks
 from tiler.sources.hdf5_elsewhere import check_external, files_of, not_there
 from tiler.sources.raw import Header, Index, Lazy
 from tiler.sources.volume import one_line
@@ -58,7 +59,9 @@ class Hdf5Image:
     missing: str = ""
 
     def fetch(self, index: Index) -> Array:
-        return np.asarray(self.handle()[index])
+        dataset = self.handle()
+        check_chunks(self.header.name, dataset, index)
+        return np.asarray(dataset[index])
 
     def identity(self) -> Json:
         told = {**files_identity(file for file in self.files if file == self.path or file.exists()),

@@ -22,6 +22,7 @@ from tiler.ports.units import unit_of
 from tiler.sources.consent import REFUSED, Consent
 from tiler.sources.files import existing, file_identity
 from tiler.sources.hdf5 import opened_file
+from tiler.sources.hdf5_bounded import check_chunks
 from tiler.sources.raw import Header, Index, Lazy
 
 LEVEL = "DataSet/ResolutionLevel 0"
@@ -41,8 +42,10 @@ class ImarisImage:
         out = np.zeros([part.stop - part.start for part in index], self.header.dtype)
         for row, time in enumerate(range(times.start, times.stop)):
             for column, channel in enumerate(range(channels.start, channels.stop)):
-                if not self.missing or _name(time, channel) in self.handle():
-                    out[row, column] = self.handle()[_name(time, channel)][tuple(space)]
+                name = _name(time, channel)
+                if not self.missing or name in self.handle():
+                    check_chunks(f"{self.path}:{name}", self.handle()[name], tuple(space))
+                    out[row, column] = self.handle()[name][tuple(space)]
         return out
 
     def identity(self) -> Json:
