@@ -45,7 +45,8 @@ def main() -> None:
     print(f"| images | options | {' | '.join(SCORES)} |\n|---|---|{'---|' * len(SCORES)}")
     for case in cases(given.only):
         changed = case.change(images)
-        found = np.asarray(tiler.segment(changed, "unet", weights=given.weights, axes="zyx", **case.options))
+        found = np.asarray(tiler.segment(changed, "unet", weights=given.weights, axes="zyx", memory=given.memory,
+                                         **case.options))
         values = scores(resized(found, labels.shape[1:]), labels)
         spelled = " ".join(f"`--{name} {value}`".replace(" True", "") for name, value in case.options.items())
         print(f"| {case.name} | {spelled} | {' | '.join(f'{value:.4f}' for value in values)} |", flush=True)
@@ -57,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("labels", type=Path)
     parser.add_argument("--weights", default="unet-isbi2012")
     parser.add_argument("--slices", metavar="A:B")
+    parser.add_argument("--memory", default="auto")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     return parser.parse_args()
 

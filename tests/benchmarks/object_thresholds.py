@@ -2,8 +2,11 @@
 
     python tests/benchmarks/object_thresholds.py IMAGES.tif LABELS.tif --weights unet-isbi2012 --slices 20:25
 
-The threshold with the best score goes into the weights as `best_threshold`. Labels of two values stand for their
-connected components. Networks of slices are scored slice by slice and averaged, networks of volumes in one.
+    python tests/benchmarks/object_thresholds.py IMAGES.tif BODIES.tif --grey volume --min-size 100 --grow 2
+
+cuts the grey values themselves. The threshold with the best score goes into the weights as `best_threshold`. Labels of
+two values stand for their connected components. Networks of slices are scored slice by slice and averaged, networks of
+volumes in one.
 """
 
 from __future__ import annotations
@@ -45,14 +48,13 @@ def main() -> None:
     given = arguments()
     part = slice(*parse_slices(given.slices)) if given.slices else slice(None)
     images, labels = (tifffile.imread(path)[part] for path in (given.images, given.labels))
-    model = tiler.open_model("unet", weights=given.weights, average=given.average)
-    flat = model.predictor.footprint.flat
-    found = np.asarray(tiler.segment(images, model, axes="zyx"))
+    found, flat = probabilities(images, given)
     truth = separate(labels, flat)
     print(f"| objects by | threshold | {' | '.join(SCORES)} |\n|---|---|{'---|' * len(SCORES)}")
     for way, options in ways(given.heights):
         for threshold in given.thresholds:
-            objects = objects_of(found, flat, threshold=threshold, min_size=given.min_size, grow=given.grow, **options)
+            objects = objects_of(found, flat, threshold=threshold, min_size=given.min_size, grow=given.grow,
+                                 memory=given.memory, **options)
             cells = " | ".join(f"{value:.4f}" for value in scores(truth, objects, flat))
             print(f"| {way} | {threshold} | {cells} |", flush=True)
 
@@ -61,7 +63,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     parser.add_argument("labels", type=Path)
-    parser.add_argument("--weights", required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--weights")
+    which.add_argument("--grey", choices=["slices", "volume"], help="cut grey values themselves, as a baseline")
+    parser.add_argument("--memory", default="auto")
     parser.add_argument("--average", default="none")
     parser.add_argument("--slices", metavar="A:B")
     parser.add_argument("--thresholds", nargs="+", type=float, default=THRESHOLDS)
@@ -70,6 +75,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--min-size", type=int, default=0, metavar="VOXELS")
     parser.add_argument("--grow", type=int, default=0, metavar="VOXELS")
     return parser.parse_args()
+
+
+def probabilities(images: np.ndarray, given: argparse.Namespace) -> tuple[np.ndarray, bool]:
+    """``(z, y, x)`` float32, and whether the network takes slices; without weights grey values as they are."""
+    if given.grey is not None:
+        return images.astype(np.float32) / np.iinfo(images.dtype).max, given.grey == "slices"
+    model = tiler.open_model("unet", weights=given.weights, average=given.average)
+    found = np.asarray(tiler.segment(images, model, axes="zyx", memory=given.memory))
+    return found, model.predictor.footprint.flat
 
 
 def ways(heights: list[float]) -> Iterator[tuple[str, dict[str, Any]]]:
