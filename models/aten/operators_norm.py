@@ -20,7 +20,7 @@ def batch_norm(node: Node) -> Rule:
     """Normalise with the network's running statistics, or with those of the input, as instance norm does."""
     if node.args.get("training", False) or node.args.get("running_mean") is None:
         return _norm(node, Moments(None, node.args["eps"]))
-    need(node.read_as("input") == 0, "its input is no tensor of its own")
+    need(node.read_as("input") == 0, "it does not read its input as a tensor")
     maps = (broadcast(node.sizes[0], node.shape), *map(all_of, node.sizes[1:]))
     return Rule(maps, _fixed_norm, whole=frozenset({1}))
 
@@ -38,7 +38,7 @@ def group_norm(node: Node) -> Rule:
 def _norm(node: Node, moments: Moments) -> Rule:
     need(node.result in (None, 0), "it gives the statistics themselves")
     need(node.shape[0] == 1 and len(node.shape) > 2, "it normalises several inputs at once")
-    need(node.read_as("input") == 0, "its input is no tensor of its own")
+    need(node.read_as("input") == 0, "it does not read its input as a tensor")
     maps = (broadcast(node.sizes[0], node.shape), *map(all_of, node.sizes[1:]))
     return Rule(maps, _normalised, whole=frozenset({1}), statistic=moments)
 

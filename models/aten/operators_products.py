@@ -24,7 +24,7 @@ def product(node: Node) -> Rule:
 
 @operator("addmm baddbmm")
 def product_and_sum(node: Node) -> Rule:
-    need(node.read_as("self") == 0, "its sum is no tensor of its own")
+    need(node.read_as("self") == 0, "it does not read the sum as a tensor")
     maps = (broadcast(node.sizes[0], node.shape), _left(node.sizes[1]), _right(node.sizes[2]))
     return Rule(maps, Part.call, heavy=True)
 

@@ -27,7 +27,7 @@ def _moved(node: Node, steps: Sequence[Step], mixed: bool) -> Axes:
 
 @operator("convolution")
 def convolution(node: Node) -> Rule:
-    need(node.read_as("input") == 0, "its input is no tensor of its own")
+    need(node.read_as("input") == 0, "it does not read its input as a tensor")
     kernel = node.sizes[1][2:]
     count = len(kernel)
     options = [numbers(node.args[key], count) for key in ("stride", "padding", "dilation")]

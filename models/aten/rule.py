@@ -179,7 +179,3 @@ def cut(x: torch.Tensor, have: Ranges, want: Ranges) -> torch.Tensor:
         if (low, high) != (start, stop):
             x = x.narrow(axis, start - low, stop - start)
     return x
-
-
-def local_range(span: Range, start: int) -> Range:
-    return span[0] - start, span[1] - start

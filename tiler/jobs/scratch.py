@@ -89,8 +89,8 @@ class Scratch:
             return read_region(file, 0, tensor.blocks[block].shape, tensor.dtype, part.slices)
         except (OSError, SourceError) as error:
             raise SinkError(f"{file.path}, a stored tensor of this run, cannot be read: {_reason(error)}; the same "
-                            "command with --resume makes it again. Processes on several machines need a folder that "
-                            "all of them see", option="scratch") from error
+                            "command with `resume=True` makes it again. Processes on several machines need a folder "
+                            "that all of them see", option="scratch") from error
 
     def whole(self, number: int, tensor: StoredTensor, block: int) -> Array:
         """A block as it was written; see `read` for errors."""

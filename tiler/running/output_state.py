@@ -114,7 +114,7 @@ def check_not_shared(output: Output, intent: Intent) -> None:
                         f"{alive[0].process} on {alive[0].host}): wait for them, or stop them first")
     if runs and not intent.overwrite and output.state is State.UNFINISHED:
         raise SinkError(f"{output} was begun by several processes: the same command with `part` or `claim` goes on, "
-                        "tiler finish puts together what is whole, `overwrite` starts anew")
+                        "tiler finish puts together what is whole, `overwrite=True` starts anew")
 
 
 def check_same(stored: Json, now: Json, same_input: bool) -> None:
