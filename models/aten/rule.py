@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from tiler.models.aten.graph import Node, Size
-from tiler.models.aten.maps import Along, Axes, Fixed, InputMap, Range, Ranges, Reshape, lengths
+from tiler.models.aten.maps import Along, Axes, Fixed, InputMap, Ranges, Reshape, lengths
 from tiler.models.aten.statistics import Statistic
 
 
