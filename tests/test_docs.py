@@ -16,7 +16,8 @@ from tiler.cli.main import COMMANDS, tiler
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "tiler" / "docs"
 PAGES = [*sorted((DOCS / "pages").glob("*.md")), ROOT / "README.md"]
-ELSEWHERE = {"--array", "--port", "--nthreads", "--gres", "--version"}
+ELSEWHERE = {"--port", "--nthreads", "--gres", "--array", "--job-name", "--cpus-per-task", "--mem", "--time",
+             "--requeue", "--version"}
 """Options of dask and SLURM; and of `tiler` itself."""
 
 
