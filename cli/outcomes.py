@@ -26,7 +26,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an input.
+    """Outcome of one input.
 
     Parameters
     ----------

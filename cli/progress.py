@@ -104,7 +104,7 @@ class Tally:
         return self.clock() - self.born
 
     def summary(self) -> str:
-        """What the run took, so that one sees what limits it."""
+        """Seconds and memory of the run, which show what limits it."""
         read, compute, write = self.steps
         most = max((read, "reading"), (compute, "the network"), (write, "writing"))[1]
         limits = f", most of it {most}" if any(self.steps) else ""

@@ -136,7 +136,7 @@ class TorchStaging:
         return made, parts_of(plan, place.target, made)
 
     def _leaves(self, session: Session, number: int, block: int, given: Given) -> dict[int, Boxed]:
-        """What a block is computed from, by number of node."""
+        """The tensors that a block is computed from, by number of node."""
         place, needs = self._places[number], self.needs(number, block)
         plan, leaves = self._plan_of(place), dict[int, Boxed]()
         for leaf, array in given.tensors.items():

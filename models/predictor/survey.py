@@ -1,4 +1,4 @@
-"""What the probe and the self-check found out about a network's architecture, remembered in the user's cache folder.
+"""Findings of the probe and the self-check about a network's architecture, kept in the user's cache folder.
 
 Weights do not matter: both draw random ones. What is remembered belongs to versions and sources of both, too.
 """
@@ -37,7 +37,7 @@ SOURCES = ("aten", "probe")
 log = logging.getLogger(__name__)
 
 _latest: dict[str, dict[str, Any]] = {}
-"""What this process knows, for folders that cannot be written."""
+"""Findings of this process, for folders that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _sources() -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What is remembered; nothing if the file is damaged."""
+    """The findings that are kept; none if the file is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

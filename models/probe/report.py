@@ -89,7 +89,7 @@ class ProbeReport:
 
     @property
     def standing(self) -> str:
-        """What the network needs, in plain words."""
+        """The needs of the network, in plain words."""
         if self.staging is not None:
             return str(self.staging)
         return _STANDING[self.exactness] + ("" if not self.proof else ", proved" if self.proved else ", NOT PROVED")

@@ -1,4 +1,4 @@
-"""What the training data say about themselves, for the card of the weights."""
+"""Description of the training data, from their own metadata, for the card of the weights."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tiler.ports import UNSTATED, TrainedOn
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a card says besides the settings of a run: the licence of the weights, and the kind of data."""
+    """Entries of a card besides the settings of a run: the licence of the weights, and the kind of data."""
 
     licence: str
     trained_on: TrainedOn = UNSTATED

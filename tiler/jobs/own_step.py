@@ -74,7 +74,7 @@ class Step:
 
     @property
     def identity(self) -> Json:
-        """What can change its result: its name, the file that defines it, and what it states."""
+        """Everything that can change its result: its name, the file that defines it, and what it states."""
         name = Path(self.name.partition(":")[0]).name + ":" + self.name.partition(":")[2]
         return {"function": name, "sha256": source_hash(self.function), "context": list(self.context),
                 "dtype": self.dtype.name, "channels": self.channels, "kind": self.kind}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from tiler.errors import PlanError
 from tiler.options.declaring import AUTO, AutoType
@@ -19,7 +19,7 @@ class Factors:
         if is_auto(value):
             return AUTO
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
-        found = [Real(0)(part, option) for part in parts]
+        found = [cast(float, Real(0)(part, option)) for part in parts]
         if len(found) not in (1, 3) or min(found) <= 0:
             raise PlanError(f"{value!r} is not a factor: give auto, 2.5 for y and x, or 1,2.5,2.5 for z, y, x",
                             option=option)

@@ -1,4 +1,4 @@
-"""What a network was trained on, as far as it decides whether other data are of its kind."""
+"""The data that a network was trained on, as far as they decide whether other data are of their kind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TrainedOn:
             raise ValueError(f"a threshold of probabilities lies between 0 and 1, got {self.best_threshold}")
 
     def to_json(self) -> dict[str, Any]:
-        """What is stated, for the metadata of weights."""
+        """The stated values, for the metadata of weights."""
         size = self.voxel_size and {"unit": NANOMETER, **dict(zip("zyx", self.voxel_size, strict=True))}
         stated = {"voxel_size": size, "contrast": self.contrast, "best_threshold": self.best_threshold}
         return {name: value for name, value in stated.items() if value is not None}

@@ -112,7 +112,7 @@ def result_of(kind: str, threshold: float | None) -> Result:
 
 
 def _cut(computed: Array, threshold: float | None) -> tuple[Array, Array]:
-    """What is foreground, (z, y, x), and how clearly so: above a threshold, or by the most likely class."""
+    """Foreground (z, y, x) and how clear it is: above a threshold, or by the most likely class."""
     if threshold is None:
         return _best(computed)
     return computed[0] > threshold, np.abs(computed[0] - threshold)

@@ -108,7 +108,7 @@ def open_folder(path: Path, consent: Consent = REFUSED) -> FolderImage | TiffIma
 
 
 def _volumes_in(path: Path) -> str:
-    """What to type for a folder of volumes of other formats; "" if there are none."""
+    """Advice for a folder of volumes of other formats: what to type; "" if there are none."""
     suffixes = [file.suffix for file in sorted(path.iterdir()) if file.suffix.lower() in VOLUMES]
     if not suffixes:
         return ""

@@ -154,7 +154,7 @@ def volume_of(raw: RawImage, *, axes: str | None, channel: Channels, time: int |
 
 @contextmanager
 def readable(refusal: str) -> Iterator[None]:
-    """What codecs and libraries of formats raise, which can be anything, as a `SourceError` of one line.
+    """Turn errors of codecs and libraries of formats, which can be anything, into a `SourceError` of one line.
 
     Parameters
     ----------

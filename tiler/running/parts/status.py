@@ -96,7 +96,7 @@ class Status:
     voxels_per_second
         Rate of all processes in the present stage; 0 if it is unknown.
     seconds_left
-        Of the present stage at this rate; None if it is unknown.
+        Time left for the present stage at this rate; None if it is unknown.
     """
 
     output: str
