@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
 from tiler.errors import Interrupted, SinkError
 from tiler.options.sharing import Share
@@ -89,8 +88,8 @@ class Member:
         """The blocks of the part of this process."""
         if self._share is None:
             return iter(())
-        done = self._record.records(stage.name)
-        return (index for index in islice(stage.order, *self._share.bounds(len(stage.grid))) if index not in done)
+        order, missing = list(stage.order), self._missing(stage)
+        return (index for index in order[slice(*self._share.bounds(len(order)))] if index in missing)
 
     def _claimed(self, stage: Stage) -> Iterator[int]:
         """Blocks of runs that nobody has; then those of runs whose processes are lost."""
@@ -106,7 +105,7 @@ class Member:
                 yield from (index for index in runs[name] if index not in done)
 
     def _missing(self, stage: Stage) -> set[int]:
-        return set(range(len(stage.grid))) - self._record.records(stage.name).keys()
+        return set(stage.left(self._record.records(stage.name)))
 
     def _waits_for(self, stage: Stage, missing: set[int]) -> bool:
         """Whether all parts that have missing blocks are alive; else this process leaves, and says who is missing."""

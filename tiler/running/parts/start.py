@@ -88,10 +88,10 @@ def finish_shared(output: Output, listener: Listener, stop: threading.Event, *, 
     SinkError
         If blocks are missing, or the run was not shared.
     """
-    header = _header(output)
     if output.state is State.FINISHED:
         listener.stage("finished")
         return
+    header = _header(output)
     request = Request(header["source"] if source is None else source, header["model"] if model is None else model,
                       Options(), Intent(resume=True, same_input=source is not None), trust)
     _take_work(Joined(header, *reopened(request, header)), request, output, listener, stop)
