@@ -12,8 +12,9 @@ from standins import LabelNet
 
 import tiler
 from tiler.errors import PlanError
-from tiler.geometry import Box, Grid
+from tiler.geometry import Box, Grid, Tile
 from tiler.jobs.masked import Foreground, Mask, Varied
+from tiler.jobs.segment import narrowed
 from tiler.running.journal import Journal
 from tiler.sources import open_source
 from tiler.testing.predictors import PoolingNet
@@ -195,3 +196,14 @@ def test_a_plan_counts_the_blocks_that_a_mask_leaves_out():
     whole = tiler.plan(VOLUME, PoolingNet(), block="1x16x16", tile="22").estimate
     assert plan.estimate.flops == pytest.approx(whole.flops * (1 - skipped / len(blocks)))
     assert tiler.plan(VOLUME, PoolingNet(), background=0).estimate.skipped is None
+
+
+def test_a_tile_writes_the_hull_of_what_is_chosen_in_steps():
+    tile = Tile(Box.between((0, 0, 0), (1, 400, 400)), Box.between((0, 96, 96), (1, 352, 352)),
+                Box.between((0, 4, 4), (1, 260, 260)))
+    inside = np.zeros((1, 256, 256), bool)
+    inside[0, 100:120, 7] = True
+    found = narrowed(tile, inside)
+    assert found.write == Box.between((0, 192, 96), (1, 256, 128))  # rows 196 to 216, column 103
+    assert found.crop == Box.between((0, 100, 4), (1, 164, 36))
+    assert narrowed(tile, np.ones((1, 256, 256), bool)) == tile

@@ -10,9 +10,9 @@ from skimage.segmentation import expand_labels
 from stages import done, in_memory, spec
 
 from tiler.geometry import Box, Grid
-from tiler.jobs.components import Labelled
+from tiler.jobs.components import ComponentsJob, Labelled
 from tiler.jobs.grown import GrowJob
-from tiler.jobs.holes import Filled, FillJob, HolesJob, background_of
+from tiler.jobs.holes import Filled, FillJob, background_of, for_holes
 from tiler.objects.connectivity import REACH, Connectivity
 from tiler.objects.growing import Growth
 from tiler.sinks import open_sink
@@ -66,7 +66,7 @@ def filled(mask, block, neighbours):
     grid = Grid(Box.of_shape(mask.shape), block)
     labelled = Labelled(in_memory(mask), grid, Connectivity(neighbours), shelf_at(None))
     background = background_of(labelled)
-    found = done(HolesJob(background), len(grid))
+    found = done(ComponentsJob(background, for_holes), len(grid))
     done(FillJob(background, tuple(found[index]["count"] for index in range(len(grid)))), 1)
     view, out = Filled(labelled.labels, background), np.zeros_like(mask)
     for box in grid:

@@ -22,7 +22,7 @@ from tiler.errors import PlanError
 from tiler.geometry import Box, Grid
 from tiler.jobs.linked_sections import Sections, join_sections
 from tiler.jobs.segment import checksum, stamped
-from tiler.objects.components import Ids, components_of, describe
+from tiler.objects.components import Ids, Table, components_of, describe
 from tiler.objects.connectivity import Connectivity
 from tiler.objects.faces import faces_of, neighbours_of, touching
 from tiler.objects.groups import Groups, renumbered, roomy
@@ -90,11 +90,44 @@ class Labelled:
         return np.asarray(labels)
 
 
+class Keep(Protocol):
+    """What a stage of components keeps of a block for the next one, beside its outermost planes."""
+
+    def __call__(self, labelled: Labelled, index: int, ids: Array, table: Table) -> dict[str, Array]:
+        """``(n,)`` columns of the table of the block's components, and further arrays.
+
+        Parameters
+        ----------
+        labelled, index
+            Labels, and the number of the block.
+        ids
+            ``(z, y, x)``: the components, numbered from 1.
+        table
+            Their sizes, first voxels and values.
+        """
+        ...
+
+
+def for_objects(labelled: Labelled, index: int, ids: Array, table: Table) -> dict[str, Array]:
+    """Sizes, first voxels and values, from which objects are made."""
+    within = {} if labelled.link is None else {"within": overlaps_within(ids)}
+    return {"sizes": table.sizes, "firsts": table.firsts, "values": table.values, **within}
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentsJob:
-    """Label the components of every block: a `tiler.ports.Job`."""
+    """Label the components of every block: a `tiler.ports.Job`.
+
+    Parameters
+    ----------
+    labelled
+        Labels whose components are found.
+    keep
+        What the next stage needs of a block.
+    """
 
     labelled: Labelled
+    keep: Keep = for_objects
 
     @property
     def feeders(self) -> int:
@@ -107,17 +140,15 @@ class ComponentsJob:
         return self.labelled.read(index)
 
     def compute(self, index: int, window: Array) -> dict[str, Array]:
-        """Sizes, first voxels and values of the components of a block, and its outermost planes."""
+        """What is kept of the components of a block, and its outermost planes."""
         here = self.labelled
         ids = components_of(window, here.connectivity)
         table = describe(ids, window, here.grid[index], here.grid.region.shape)
-        within = {} if here.link is None else {"within": overlaps_within(ids)}
-        return {"sizes": table.sizes, "firsts": table.firsts, "values": table.values, **within,
-                **faces_of(ids, here.connectivity.flat and here.link is None)}
+        return {**self.keep(here, index, ids, table), **faces_of(ids, here.connectivity.flat and here.link is None)}
 
     def write(self, index: int, result: dict[str, Array]) -> Json:
         self.labelled.shelf.put(f"components/{index}", result)
-        return {"count": len(result["sizes"])}
+        return {"count": len(result["values"])}
 
 
 @dataclass(frozen=True, slots=True)

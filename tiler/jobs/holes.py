@@ -18,9 +18,8 @@ import numpy.typing as npt
 
 from tiler.geometry import Box, Grid
 from tiler.jobs.components import Labelled, Readable, column, joined, starts_of
-from tiler.objects.components import Ids, components_of, describe
+from tiler.objects.components import Ids, Table, components_of
 from tiler.objects.connectivity import Connectivity
-from tiler.objects.faces import faces_of
 from tiler.ports import Array, Json
 
 AROUND = {4: 8, 8: 4, 6: 26, 18: 6, 26: 6}
@@ -49,45 +48,22 @@ def background_of(labelled: Labelled) -> Labelled:
                     Connectivity(AROUND[labelled.connectivity.neighbours]), labelled.shelf)
 
 
-@dataclass(frozen=True, slots=True)
-class HolesJob:
-    """The components of the background in every block: a `tiler.ports.Job`."""
+def for_holes(background: Labelled, index: int, ids: Array, table: Table) -> dict[str, Array]:
+    """Values of the components of the background, and which of them touch the border: see `ComponentsJob.keep`."""
+    return {"values": table.values, "outside": _outside(background, index, ids, len(table))}
 
-    background: Labelled
 
-    @property
-    def feeders(self) -> int:
-        return 1
-
-    def where(self, index: int) -> str:
-        return str(self.background.grid[index])
-
-    def read(self, index: int) -> Array:
-        return self.background.read(index)
-
-    def compute(self, index: int, window: Array) -> dict[str, Array]:
-        here = self.background
-        ids = components_of(window, here.connectivity)
-        table = describe(ids, window, here.grid[index], here.grid.region.shape)
-        return {"values": table.values, "outside": self._outside(ids, index, len(table)),
-                **faces_of(ids, here.connectivity.flat)}
-
-    def write(self, index: int, result: dict[str, Array]) -> Json:
-        self.background.shelf.put(f"components/{index}", result)
-        return {"count": len(result["values"])}
-
-    def _outside(self, ids: Array, index: int, count: int) -> npt.NDArray[np.int64]:
-        """``(n,)``: 1 for components that touch the border of the volume or of their section, else 0."""
-        found = np.zeros(count + 1, np.int64)
-        box, volume, flat = self.background.grid[index], self.background.grid.region.shape, \
-            self.background.connectivity.flat
-        for axis, (span, size) in enumerate(zip(box.spans, volume, strict=True)):
-            if axis == 0 and (flat or size == 1):
-                continue
-            for place, border in ((0, span.start == 0), (-1, span.stop == size)):
-                if border:
-                    found[np.unique(np.take(ids, place, axis))] = 1
-        return found[1:]
+def _outside(background: Labelled, index: int, ids: Array, count: int) -> npt.NDArray[np.int64]:
+    """``(n,)``: 1 for components that touch the border of the volume or of their section, else 0."""
+    found = np.zeros(count + 1, np.int64)
+    box, volume, flat = background.grid[index], background.grid.region.shape, background.connectivity.flat
+    for axis, (span, size) in enumerate(zip(box.spans, volume, strict=True)):
+        if axis == 0 and (flat or size == 1):
+            continue
+        for place, border in ((0, span.start == 0), (-1, span.stop == size)):
+            if border:
+                found[np.unique(np.take(ids, place, axis))] = 1
+    return found[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -17,10 +17,13 @@ import numpy as np
 
 from tiler.activity import computed
 from tiler.errors import OutputShapeError, SourceError
-from tiler.geometry import Box, Shape, Tile, hull, tiles_of
+from tiler.geometry import Box, Shape, Span, Tile, hull, tiles_of
 from tiler.jobs.read_mirrored import read_mirrored
 from tiler.planning.plan import Plan
 from tiler.ports import Array, Crops, InspectedSink, Json, Predictor, Sink, Source
+
+STEP = 64
+"""Steps along y and x in which tiles are narrowed, so that few kinds of crops arise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,16 @@ class SegmentJob:
 
     def read_where(self, index: int, inside: Array) -> Window:
         """The input of the tiles that write any of the chosen voxels, bool of the block's shape."""
-        start = self.plan.grid[index].start
-        tiles = [tile for tile in self.tiles(index) if inside[tile.write.back(start).slices].any()]
+        start, narrow = self.plan.grid[index].start, self._narrows
+        parts = [(tile, inside[tile.write.back(start).slices]) for tile in self.tiles(index)]
+        tiles = [narrowed(tile, part) if narrow else tile for tile, part in parts if part.any()]
         return read_window(tiles, self.source, self.plan.nan)
+
+    @property
+    def _narrows(self) -> bool:
+        """Whether tiles may write less than their core: other backends than torch compile each kind of crop."""
+        backend = str(self.predictor.identity.get("backend", "torch")).split()[0]
+        return self.predictor.capabilities.crops is not None and backend == "torch"
 
     def tiles(self, index: int) -> list[Tile]:
         """The tiles that write a block."""
@@ -73,6 +83,20 @@ class SegmentJob:
         box = self.plan.grid[index].back(self.plan.region.start)
         self.sink.write(box, result)
         return {"checksum": checksum(result), **stamped(self.sink, [box])}
+
+
+def narrowed(tile: Tile, inside: Array) -> Tile:
+    """A tile that writes no more than the hull of the chosen voxels of its core, in steps of `STEP` voxels."""
+    spans = []
+    for axis, (span, side) in enumerate(zip(tile.write.spans, inside.shape, strict=True)):
+        found = np.flatnonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
+        step = STEP if axis else 1
+        low = max(span.start, (span.start + int(found[0])) // step * step)
+        high = min(span.start + side, -(-(span.start + int(found[-1]) + 1) // step) * step)
+        spans.append(Span(low, high))
+    write = Box(tuple(spans))
+    crop = write.back(tile.write.start).shift(tile.crop.start)
+    return replace(tile, write=write, crop=crop)
 
 
 def read_window(tiles: list[Tile], source: Source, nan: str) -> Window:

@@ -21,7 +21,7 @@ import numpy as np
 from tiler.geometry import Box, Grid, Shape
 from tiler.jobs.components import ComponentsJob, Labelled, MergeJob, NumberJob, Readable, Threshold
 from tiler.jobs.grown import GrowJob
-from tiler.jobs.holes import Filled, FillJob, HolesJob, background_of
+from tiler.jobs.holes import Filled, FillJob, background_of, for_holes
 from tiler.jobs.masked import Kept, Part
 from tiler.jobs.splits import BoxesJob, Numbered, Parts, PlacesJob, SplitJob
 from tiler.objects.rules import Rules
@@ -75,7 +75,7 @@ class ObjectStages:
     def _filled(self, labels: Readable, stages: list[Stage]) -> Readable:
         background = background_of(self._labelled(labels, "holes"))
         stages += [
-            BlockStage("holes", self.grid, HolesJob(background)),
+            BlockStage("holes", self.grid, ComponentsJob(background, for_holes)),
             OnceStage("fill", self.grid, partial(FillJob, background), "holes")]
         filled = Filled(labels, background)
         return filled if self.part is None else Kept(filled, self.part, self.start)
