@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PATIENCE = 120
+PATIENCE = 900
 LAST = 60
 """Calls at the end of a run, where the output gets its name, that are tried as often as all others."""
 

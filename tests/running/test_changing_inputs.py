@@ -188,7 +188,8 @@ def test_no_result_that_mixes_inputs_whenever_one_changes(name, change, tmp_path
         else:
             found = np.load(output)
             timer.join()
-            assert any(np.array_equal(found, expected) for expected in results)
+            if not any(np.array_equal(found, expected) for expected in results):  # it had changed before the run began
+                np.testing.assert_array_equal(found, np.squeeze(tiler.segment(path, PoolingNet(), **CHOICES)))
             outcomes["whole"] += 1
         timer.join()
     print(name, change.__name__, dict(outcomes))
