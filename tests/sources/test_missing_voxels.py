@@ -316,3 +316,14 @@ def test_an_mrc_file_with_fewer_sections_than_it_promises(lost, tmp_path):
     os.truncate(tmp_path / "a.mrc", os.path.getsize(tmp_path / "a.mrc") - 2 * lost)  # uint8 is stored in 16 bits
     gone = -(-lost // 480)
     check_refused_or_zero(tmp_path / "a.mrc", f"is truncated.*{4 - gone} of 4 sections", without(range(4 - gone, 4)))
+
+
+def test_parts_of_a_virtual_dataset_that_are_in_no_file_are_said(tmp_path, caplog):
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["raw"] = VALUES[:3]
+    layout = h5py.VirtualLayout(VALUES.shape, "u1")
+    layout[:3] = h5py.VirtualSource("part.h5", "raw", VALUES[:3].shape)
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        file.create_virtual_dataset("raw", layout)
+    np.testing.assert_array_equal(read(open_source(tmp_path / "a.h5")), without([3]))
+    assert "480 of its 1920 voxels are in no file" in caplog.text

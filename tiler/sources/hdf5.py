@@ -168,6 +168,19 @@ def _check_filters(name: str, dataset: Any) -> None:
 
 
 def _check_written(name: str, dataset: Any) -> None:
-    """Warn about a dataset that was created but never written."""
+    """Warn about a dataset that was created but never written, or of which parts lie in no file."""
+    mapped = _mapped(dataset) if dataset.is_virtual else dataset.size
+    if 0 <= mapped < dataset.size:
+        logger.warning("%s: %d of its %d voxels are in no file: they are read as the fill value %s", name,
+                       dataset.size - mapped, dataset.size, dataset.fillvalue)
     if dataset.size and not dataset.is_virtual and not dataset.external and not dataset.id.get_storage_size():
         logger.warning("%s was never written: each of its voxels is the fill value %s", name, dataset.fillvalue)
+
+
+def _mapped(dataset: Any) -> int:
+    """Voxels that the sources of a virtual dataset give; -1 if their number is not limited."""
+    made = dataset.id.get_create_plist()
+    spaces = [made.get_virtual_vspace(number) for number in range(made.get_virtual_count())]
+    if any(h5py.h5s.UNLIMITED in space.get_simple_extent_dims(True) for space in spaces):
+        return -1
+    return sum(space.get_select_npoints() for space in spaces)
