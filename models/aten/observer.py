@@ -6,8 +6,9 @@ compiler, which takes longer than all other work of opening a network. The opera
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
@@ -36,9 +37,19 @@ class Observer(TorchDispatchMode):
         """Call an aten operation and return its result."""
         if func is aten.cat.default and _alike(args[0]):
             return _cat(*args, **kwargs)
-        if func is aten.native_batch_norm.default and args[0].is_meta:
-            return _batch_norm(*args)
+        shaped = _SHAPED.get(func)
+        if shaped is not None and not kwargs and args[0].is_meta:
+            return shaped(*args)
+        if func in _ELEMENTWISE and not kwargs and len(args) == 2 and _same_kind(*args):
+            return args[0].new_empty(torch.broadcast_shapes(*(tensor.shape for tensor in args)))
         return func(*args, **kwargs)
+
+
+class Shapes(Observer):
+    """An observer that sees nothing: passes on the meta device without the compiler."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.run(func, args, kwargs or {})
 
 
 def operator_name(func: Any) -> str:
@@ -64,3 +75,43 @@ def _batch_norm(
     """Batch norm on the meta device; batch statistics exist in training only."""
     channels = x.shape[1] if training else 0
     return torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
+
+
+def _layer_norm(x: torch.Tensor, shape: Sequence[int], *_: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Layer norm on the meta device."""
+    kept = (*x.shape[: x.ndim - len(shape)], *(1 for _ in shape))
+    return torch.empty_like(x), x.new_empty(kept), x.new_empty(kept)
+
+
+def _resized(x: torch.Tensor, size: Sequence[int] | None, *others: Any) -> torch.Tensor:
+    """A resize on the meta device, to a size or by the factors that come last."""
+    if size is None:
+        size = [math.floor(side * factor) for side, factor in zip(x.shape[2:], others[-1], strict=True)]
+    return x.new_empty((*x.shape[:2], *size))
+
+
+def _alike_one(x: torch.Tensor, *_: Any) -> torch.Tensor:
+    """A result of the same shape and type, on the meta device."""
+    return torch.empty_like(x)
+
+
+def _scaled(x: torch.Tensor, number: float, *_: Any) -> torch.Tensor:
+    """A floating-point tensor and a number, on the meta device."""
+    return torch.empty_like(x) if x.is_floating_point() else x * number  # the type may change
+
+
+def _same_kind(one: Any, other: Any) -> bool:
+    """Whether both are tensors of one type on the meta device."""
+    return (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and one.is_meta and other.is_meta
+            and one.dtype == other.dtype)
+
+
+_RESIZES = [getattr(aten, f"upsample_{name}") for name in
+            ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")]
+_SHAPED: dict[Any, Callable[..., Any]] = {
+    aten.native_batch_norm.default: _batch_norm, aten.native_layer_norm.default: _layer_norm,
+    **dict.fromkeys((aten.add.Scalar, aten.sub.Scalar, aten.mul.Scalar, aten.div.Scalar), _scaled),
+    **dict.fromkeys((aten._softmax.default, aten._safe_softmax.default, aten.gelu.default), _alike_one),
+    **{overload: _resized for resize in _RESIZES for overload in (resize.default, resize.vec)}}
+"""Operators whose results follow from their shapes, on the meta device."""
+_ELEMENTWISE = frozenset({aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor})

@@ -13,6 +13,7 @@ from torch import nn
 
 from tiler.models.aten.graph import NotStagedError, Size
 from tiler.models.aten.modules import quiet
+from tiler.models.aten.observer import Shapes
 
 PERIODS = (1, 2, 4, 8, 16, 32, 64, 128)
 """The sizes that a network takes are often multiples of its pooling."""
@@ -76,7 +77,7 @@ def periods_of(meta: nn.Module, in_channels: int, ndim: int) -> Size:
 
     def kept(canvas: Size) -> Size:
         try:
-            with torch.no_grad(), quiet():
+            with torch.no_grad(), quiet(), Shapes():
                 made = meta(torch.empty(1, in_channels, *canvas, dtype=like.dtype, device="meta"))
                 return tuple(made.shape[2:])
         except Exception as error:  # a network may raise any error for a size that it does not take
