@@ -16,6 +16,7 @@ from tiler.models.inference.backends.exported import KEPT_CROPS
 from tiler.models.inference.network import Session
 from tiler.models.loading.loaded_model import LoadedModel
 from tiler.models.predictor.averaging import Turn, Turns
+from tiler.models.predictor.evaluators import Counted
 from tiler.ports import Array, Capabilities
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class CroppedTiles:
     def identity(self) -> Mapping[str, Any]:
         # Convolutions of other lengths may round differently, by less than the tolerance.
         return {"crops": True}
+
+    def counted(self, shape: tuple[int, ...]) -> Counted:
+        return Counted()
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         return traced

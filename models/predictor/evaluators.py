@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -13,6 +13,14 @@ from tiler.ports import Array, Capabilities, Tiling
 
 if TYPE_CHECKING:
     from tiler.models.predictor.torch_predictor import TorchPredictor
+
+
+class Counted(NamedTuple):
+    """Work over that of one plain pass, number of stages and of statistics of the whole input."""
+
+    work: float = 1.0
+    stages: int = 0
+    statistics: int = 0
 
 
 class Evaluator(Protocol):
@@ -30,6 +38,10 @@ class Evaluator(Protocol):
     def identity(self) -> Mapping[str, Any]: ...
     @property
     def copies(self) -> int: ...
+
+    def counted(self, shape: tuple[int, ...]) -> Counted:
+        """How much it computes for an input of a shape."""
+        ...
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         """Peak bytes of all live tensors for an input of a shape; `traced` is the peak of one pass."""
@@ -55,6 +67,9 @@ class WholeTiles:
     @property
     def copies(self) -> int:
         return 0
+
+    def counted(self, shape: tuple[int, ...]) -> Counted:
+        return Counted()
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         return traced

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tiler.errors import ModelError
-from tiler.geometry import Footprint
+from tiler.geometry import Footprint, Shape
 from tiler.models.cropping.predictor import cropped_tiles
 from tiler.models.inference.backends import CPU_FIRST, Setting, open_backend
 from tiler.models.inference.backends.choosing import fastest
@@ -78,8 +78,30 @@ def open_predictor(
 
     loaded = _loaded(members_of(weights), load, options)
     declared = options.footprint
-    geometry = geometry_for(Survey(loaded), options) if declared is None else _declared(loaded, declared)
-    return _assembled(loaded, geometry, options)
+    if declared is not None:
+        return _assembled(loaded, _declared(loaded, declared), options)
+    survey = Survey(loaded)
+    geometry = geometry_for(survey, options)
+    opened = _assembled(loaded, geometry, options)
+    both = geometry.exact and geometry.border == "zero" and opened.network.backend == "torch"
+    return replace(opened, otherwise=InStages(survey, options)) if both and options.average != "rot7" else opened
+
+
+@dataclass(frozen=True)
+class InStages:
+    """A `tiler.ports.InStages`: a network that is open in tiles."""
+
+    survey: Survey
+    options: PredictorOptions
+
+    def takes(self, shape: Shape) -> bool:
+        sizes = self.survey.sizes
+        return sizes is not None and not any(side % each for side, each in
+                                             zip(shape[3 - len(sizes):], sizes, strict=True))
+
+    def predictor(self) -> TorchPredictor:
+        options = replace(self.options, execution="stages")
+        return _assembled(self.survey.loaded, geometry_for(self.survey, options), options)
 
 
 def _assembled(loaded: LoadedModel, geometry: Geometry, options: PredictorOptions) -> TorchPredictor:

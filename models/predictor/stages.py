@@ -12,8 +12,10 @@ import torch
 from tiler.geometry import Box, Shape, Span
 from tiler.models.aten.maps import whole
 from tiler.models.aten.staged import BLOCK_VOXELS
+from tiler.models.aten.work import work_of
 from tiler.models.cropping.predictor import TorchCrops
 from tiler.models.inference.network import Session
+from tiler.models.predictor.evaluators import Counted
 from tiler.models.predictor.stage_outline import StageOutline
 from tiler.models.predictor.stored_stages import StoredStages
 from tiler.ports import Capabilities
@@ -45,6 +47,10 @@ class Stages:
     @property
     def copies(self) -> int:
         return 0
+
+    def counted(self, shape: tuple[int, ...]) -> Counted:
+        plan = self.outline.plan(shape)
+        return Counted(work_of(plan), plan.stages, plan.statistics)
 
     def live(self, traced: int, shape: tuple[int, ...]) -> int:
         """Peak bytes of stored tensors, of one block's intermediates, and of the input."""

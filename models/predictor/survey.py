@@ -46,6 +46,9 @@ class Survey:
 
     loaded: LoadedModel
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.loaded,)
+
     @cached_property
     def derived(self) -> ProbeReport:
         """The probe's report, without a proof."""

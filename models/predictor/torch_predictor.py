@@ -28,7 +28,7 @@ from tiler.models.predictor.evaluators import Evaluator
 from tiler.models.predictor.heads import Activation
 from tiler.models.predictor.scaling import Scaling
 from tiler.models.predictor.written import Written
-from tiler.ports import Array, Border, Capabilities, Cost, OwnScaling
+from tiler.ports import Array, Border, Capabilities, Cost, InStages, OwnScaling
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class TorchPredictor:
         From scores to values of all classes.
     written
         From values of all classes to the values to write.
+    otherwise
+        The same network in stages, if it could run so.
     """
 
     model: LoadedModel
@@ -68,6 +70,7 @@ class TorchPredictor:
     evaluator: Evaluator
     head: Activation
     written: Written
+    otherwise: InStages | None = field(default=None, repr=False)
 
     @property
     def plain(self) -> Footprint:
@@ -101,6 +104,7 @@ class TorchPredictor:
         base = Capabilities(
             meaning=self.written.meaning,
             feeders=self.network.feeders,
+            in_stages=self.otherwise,
             device_memory=self.network.memory,
             standardised=self.scaling.standardised,
             trained_on=self.model.trained_on,
@@ -144,10 +148,14 @@ class TorchPredictor:
         extra = overhead(self.network.device.type, self.network.precision, self.network.backend)
         peak = extra.peak(live * together, self.tracer.parameters)
         written = output * len(self.classes) * self.dtype.itemsize
+        counted = self.evaluator.counted((1, self.in_channels, *size))
         return Cost(
-            flops=trace.flops * inputs * self.orientations.count,
+            flops=trace.flops * counted.work * inputs * self.orientations.count,
             bytes=int(peak + beside + written) + self.evaluator.copies * self.tracer.parameters,
             exact=trace.exact,
+            work=counted.work,
+            stages=counted.stages,
+            statistics=counted.statistics,
         )
 
     def __call__(self, batch: Array) -> Array:

@@ -23,6 +23,7 @@ from tiler.objects.table_files import check_format
 from tiler.opening.models import OpenedModel, fixed_by, is_predictor, predictor_of, refuse_model_options
 from tiler.opening.regions import located
 from tiler.options import AUTO, Options, ResolvedOptions, parse_rule
+from tiler.planning.execution import chosen
 from tiler.planning.plan import Plan, Settings
 from tiler.planning.resolve import resolve
 from tiler.ports import KINDS, Json, Predictor, Source
@@ -44,6 +45,8 @@ class Opened:
     """The part of the volume to segment; None for all of it."""
     step: Step | None = None
     """The user's step on the result; None for none."""
+    why: str = ""
+    """Why the network runs in tiles or in stages."""
     unknown: frozenset[str] = frozenset()
     """Options whose values are unknown because the caller opened the predictor."""
 
@@ -85,7 +88,8 @@ class Opened:
             check_rois(self.options.outlines, plan.region.shape)
         if self.part is not None:
             plan = plan.with_skipped(count_skipped(self.part, plan.grid))
-        return replace(plan, table=str(self.options.table or ""), outlines=str(self.options.outlines or ""))
+        return replace(plan, why=self.why, table=str(self.options.table or ""),
+                       outlines=str(self.options.outlines or ""))
 
     def to_json(self) -> dict[str, Any]:
         """The known options, with which the same source and predictor can be opened again."""
@@ -133,7 +137,8 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
         unknown |= {"dtype"}
     part = part_of(resolved, volume, trust)  # a background value is one of the file's own grey values
     seen = _inverted(resolved, volume, predictor) if resolved.invert else volume
-    opened = Opened(resolved, seen, predictor, box, part, unknown=unknown)
+    predictor, why = chosen(_settings(resolved, box), seen, predictor, resolved.execution)
+    opened = Opened(resolved, seen, predictor, box, part, why=why, unknown=unknown)
     return _with_step(_with_scaling(opened))
 
 

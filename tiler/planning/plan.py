@@ -105,6 +105,8 @@ class Estimate:
         Whether FLOPs and memory come from a trace of the network, not from measuring small tiles.
     decodes
         Mean number of times that a chunk is decoded, if one process visits all blocks.
+    stages, statistics
+        Number of tensors that are made one after another, and of statistics of the whole input; 0 in tiles.
     seconds
         Seconds that one process needs for all passes of the network; None if its speed was not measured.
     skipped
@@ -126,6 +128,8 @@ class Estimate:
     peak_bytes: int
     exact: bool
     decodes: float = 1.0
+    stages: int = 0
+    statistics: int = 0
     seconds: float | None = None
     skipped: int | None = None
     disk_bytes: int = 0
@@ -140,8 +144,8 @@ class Plan:
     ``essence`` holds whatever can change the result, `fingerprint` is its hash. Batch, workers, memory, the order of
     the blocks (``strip``: see `tiler.planning.block_order`), the bytes of decoded chunks to keep (``cache``) and
     estimates are not part of it: a run may resume with others. Nor is the place of stored tensors (``scratch``), but a
-    run that is resumed keeps it. ``table`` and ``outlines`` are files about the
-    objects, if they are written.
+    run that is resumed keeps it. ``table`` and ``outlines`` are files about the objects, if they are written; ``why``
+    says why the network runs in tiles or stages.
     """
 
     region: Box
@@ -162,6 +166,7 @@ class Plan:
     cache: int = 0
     tiling: Tiling = "exact"
     execution: Execution = "tiles"
+    why: str = ""
     table: str = ""
     outlines: str = ""
     scratch: Scratch | None = None

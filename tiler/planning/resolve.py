@@ -112,6 +112,8 @@ def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estima
         redundant=max(0.0, 1 - load.whole_pass() / max(flops, 1.0)),
         peak_bytes=peak,
         exact=one.exact,
+        stages=one.stages,
+        statistics=one.statistics,
         chunk_cost=_chunk_cost(load, choice),
     )
 

@@ -85,8 +85,8 @@ def rows_of(plan: Plan) -> dict[str, str]:
         rows["rescaled by"] = f"{factor} (z, y, x), and back"
     if plan.tiling in TILING:
         rows["tiling"] = TILING[plan.tiling]
-    if plan.staged:
-        rows["execution"] = staged(plan)
+    if plan.staged or plan.why:
+        rows["execution"] = (staged(plan) if plan.staged else "in tiles") + (f": {plan.why}" if plan.why else "")
     if not estimate.exact:
         rows["note"] = "operations and memory were extrapolated from two small tiles"
     return rows
@@ -140,7 +140,11 @@ def size(count: int) -> str:
 
 def staged(plan: Plan) -> str:
     """How a network runs in stages."""
-    says, scratch = "in stages, exactly as the whole input in one pass", plan.scratch
+    estimate, scratch = plan.estimate, plan.scratch
+    needs = f", {estimate.statistics} statistics of the whole input" if estimate.statistics else ""
+    extra = 1 / (1 - estimate.redundant) if estimate.redundant < 1 else 1.0
+    says = (f"in {estimate.stages} stages, exactly as the whole input in one pass{needs}; {extra:.2f} times the work "
+            "of a plain pass")
     if scratch is None:
         return f"{says}; some tensors of the network are kept in memory"
     if not scratch.on_disk:

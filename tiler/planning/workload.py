@@ -202,8 +202,13 @@ class Workload:
         Slices that are segmented independently cost the same, so one of them represents all.
         """
         if not self.predictor.footprint.flat:
-            return self.cost(self._whole).flops
-        return self.cost((1, *self._whole[1:])).flops * self._whole[0]
+            return self._plain(self._whole)
+        return self._plain((1, *self._whole[1:])) * self._whole[0]
+
+    def _plain(self, tile: Shape) -> float:
+        """FLOPs of one plain pass."""
+        cost = self.cost(tile)
+        return cost.flops / cost.work
 
 
 def _in_codecs(box: Shape, chunk: Shape) -> int:

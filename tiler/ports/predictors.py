@@ -31,11 +31,18 @@ class Cost:
         Peak memory of the pass in bytes, input and output included.
     exact
         Whether the figures come from a trace of the network, not from measuring small tiles.
+    work
+        Operations over those of one plain pass.
+    stages, statistics
+        Number of tensors that are made one after another, and of statistics of the whole input; 0 in tiles.
     """
 
     flops: float
     bytes: int
     exact: bool = True
+    work: float = 1.0
+    stages: int = 0
+    statistics: int = 0
 
 
 @runtime_checkable
@@ -180,6 +187,18 @@ class OwnScaling:
     done: Predictor
 
 
+class InStages(Protocol):
+    """A network that could run in stages as well."""
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether the network takes an input ``(z, y, x)`` as it is and keeps its size."""
+        ...
+
+    def predictor(self) -> Predictor:
+        """Return the predictor that runs in stages; raises `ModelError` if its self-check fails."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """Abilities of a predictor beyond computing whole tiles, and the meaning of its values.
@@ -214,6 +233,8 @@ class Capabilities:
         Computes parts of an output; None if only whole tiles are computed.
     soft
         Values to average; needed if `tiling` is "blend".
+    in_stages
+        The same network in stages, if it can run in both ways and this one is tiles; else None.
     stager
         Computes stored tensors one by one, so that they need not lie in memory; None if it cannot.
     """
@@ -230,6 +251,7 @@ class Capabilities:
     own_scaling: OwnScaling | None = None
     crops: Crops | None = None
     soft: Soft | None = None
+    in_stages: InStages | None = None
     stager: Staged | None = None
 
     @property

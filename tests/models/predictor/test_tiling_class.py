@@ -189,7 +189,7 @@ def test_what_is_computed_outside_of_torch_is_refused_until_somebody_consents():
 def test_what_makes_no_sense_is_refused():
     exact, attention = Hourglass(), Hourglass(SelfAttention())
     for model, options, said in [
-        (exact, {"tiling": "blend"}, "is EXACT: it need not be blended"),
+        (exact, {"tiling": "blend"}, "is exact in tiles: it need not be blended"),
         (exact, {"resize": 64}, "say --tiling whole"),
         (attention, {"tiling": "blend", "resize": 64}, "say --tiling whole"),
         (Classifier(), {"tiling": "blend"}, "of which nothing can be blended"),

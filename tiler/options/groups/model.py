@@ -55,9 +55,9 @@ class ModelKeywords(TypedDict, total=False):
              "approximation; whole is one plain pass over each input.",
         otherwise="exact, and whole for classifiers")]
     execution: Annotated[ExecutionName, Option(
-        group="Model", parse=Choice(ExecutionName), default="auto", of_model=True,
-        help="How exact values are computed: in tiles with context, or in stages, for networks that look at the whole "
-             "of their input. With `tile`, auto means tiles.")]
+        group="Model", parse=Choice(ExecutionName), default="auto",
+        help="How exact values are computed: in tiles with context, or in stages, which compute everything once; auto "
+             "takes the cheaper way, and tiles if their size is given.")]
     resize: Annotated[int | str | Sequence[int], Option(
         group="Model", parse=Sizes(2, auto=False), metavar="SIZE", example="352", of_model=True,
         help="With `tiling=whole`: size that slices are resized to, and their results back from.",
