@@ -53,7 +53,7 @@ def image_and_strides(name: str, border: str) -> tuple[tuple[int, int], tuple[in
         if border == "mirror":
             return (20, 2 * reach.stride + 1), (1, 2)
         # They take every size as it is: tiles give the plain call of an image only where its size is in phase.
-        return (reach.smallest + 3 * reach.stride, 2 * reach.stride), (1, 2, 3)
+        return (reach.smallest + 3 * reach.stride, reach.smallest % reach.stride + 2 * reach.stride), (1, 2, 3)
     if reach.stride == 1:
         return (45, 38), (11, 20, 45)
     return (reach.smallest + 50 if border == "zero" else 71, 58), (5, 8, 13)
