@@ -49,6 +49,8 @@ class Shapes(Observer):
     """An observer that sees nothing: passes on the meta device without the compiler."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is aten.cat.default:
+            _check_joined(*args, **(kwargs or {}))
         return self.run(func, args, kwargs or {})
 
 
@@ -67,6 +69,14 @@ def _cat(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
     shape = list(tensors[0].shape)
     shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
     return tensors[0].new_empty(shape)
+
+
+def _check_joined(tensors: Sequence[torch.Tensor], dim: int = 0) -> None:
+    """Refuse tensors that differ in more than the axis along which they are joined, as torch does."""
+    shapes = {(*tensor.shape[: dim % tensor.ndim], *tensor.shape[dim % tensor.ndim + 1 :]) for tensor in tensors
+              if tensor.shape != (0,)}
+    if len(shapes) > 1:
+        raise RuntimeError(f"it joins tensors of {' and '.join(str(tuple(tensor.shape)) for tensor in tensors)}")
 
 
 def _batch_norm(

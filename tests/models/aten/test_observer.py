@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tiler.models.aten.meta_device import without_values
-from tiler.models.aten.observer import Observer
+from tiler.models.aten.observer import Observer, Shapes
 
 aten = torch.ops.aten
 CALLS = [
@@ -17,6 +17,13 @@ CALLS = [
     (aten.cat.default, lambda zeros: ([zeros(2, 3)],)),
     (aten.cat.default, lambda zeros: ([zeros(0), zeros(2, 3)], 1)),
     (aten.cat.default, lambda zeros: ([zeros(2, 3), zeros(2, 3).double()],)),
+    (aten.native_layer_norm.default, lambda zeros: (zeros(2, 3, 5), [5], zeros(5), zeros(5), 1e-5)),
+    (aten.upsample_bilinear2d.vec, lambda zeros: (zeros(1, 2, 3, 5), [7, 8], False, None)),
+    (aten.upsample_bilinear2d.vec, lambda zeros: (zeros(1, 2, 3, 5), None, False, [2.0, 1.5])),
+    (aten.upsample_nearest3d.vec, lambda zeros: (zeros(1, 2, 3, 5, 4), None, [2.0, 1.5, 1.0])),
+    (aten._softmax.default, lambda zeros: (zeros(2, 3), 1, False)),
+    (aten.add.Tensor, lambda zeros: (zeros(2, 1, 5), zeros(3, 1))),
+    (aten.mul.Scalar, lambda zeros: (zeros(2, 3), 2.5)),
     (aten.native_batch_norm.default,
      lambda zeros: (zeros(2, 3, 5, 5), zeros(3), None, zeros(3), zeros(3), False, 0.1, 1e-5)),
     (aten.native_batch_norm.default,
@@ -68,3 +75,12 @@ def test_opening_a_network_does_not_import_the_compiler():
     code = ("import sys, numpy as np, tiler; tiler.plan(np.zeros((1, 64, 64), np.uint8), 'unet'); "
             "sys.exit('torch._dynamo' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("forward", [lambda x: torch.cat([x, x[..., :-1]], 1), lambda x: x + x[..., :-1]])
+def test_shapes_refuse_what_torch_refuses(forward):
+    x = torch.zeros(1, 2, 5, 4)
+    with pytest.raises(RuntimeError):
+        forward(x)
+    with Shapes(), pytest.raises(RuntimeError):
+        forward(x.to("meta"))
