@@ -10,7 +10,8 @@ import click
 from tiler.cli import completion
 from tiler.options import TABLE, Option
 from tiler.options.documents import cli_help, words_of
-from tiler.options.parsers import Assignments, Files, Flag, Whole
+from tiler.options.naming import Files
+from tiler.options.parsers import Assignments, Flag, Whole
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -54,8 +54,10 @@ def test_the_array_of_slurm_does_a_run_in_parts(tmp_path):
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_COUNT": "2"}
 
     def call(*command, **more):
-        return subprocess.run(command, cwd=tmp_path, env={**environment, **more}, check=True, capture_output=True,
-                              text=True).stdout
+        done = subprocess.run(command, cwd=tmp_path, env={**environment, **more}, check=False, capture_output=True,
+                              text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     run = call("tiler", "config", "em.npy", "--model", "net.py:make", "-o", "membranes.zarr", "--block", "2x64x64")
     (tmp_path / "run.toml").write_text(run)

@@ -7,7 +7,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -130,19 +130,6 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
-    """A path or an address, made absolute, or an array."""
-
-    def __call__(self, value: Any, option: str) -> Any:
-        if isinstance(value, (str, os.PathLike)) and str(value):
-            text = os.fspath(value)
-            return text if "://" in str(text) else os.path.abspath(text)
-        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-            raise PlanError(f"{value!r} is neither a path nor an array", option=option)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
 class NewFile:
     """The path of a file to write, made absolute; no address of an object store."""
 
@@ -164,29 +151,6 @@ class Folder:
         if place.exists() and not place.is_dir():
             raise PlanError(f"{place} is a file: give a folder", option=option)
         return str(place.absolute())
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The path of a file or folder, a name that the model understands, or several files, with commas between them."""
-
-    def __call__(self, value: Any, option: str) -> str | tuple[str, ...]:
-        if isinstance(value, (str, os.PathLike)):
-            text = os.fspath(value)
-            parts = text.split(",") if "," in text and not os.path.exists(text) else [text]
-        elif isinstance(value, Sequence) and all(isinstance(item, (str, os.PathLike)) for item in value):
-            parts = [os.fspath(item) for item in value]
-        else:
-            parts = []
-        if not parts or not all(isinstance(part, str) and part for part in parts):
-            raise PlanError(f"{value!r} is neither a path, a name nor a list of paths", option=option)
-        parts = [os.path.abspath(part) if _is_place(part) else part for part in parts]
-        return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def _is_place(text: str) -> bool:
-    """Whether a text is a file or folder, which a run that goes on elsewhere must find again, and not a plain name."""
-    return os.path.isdir(text) or (os.path.exists(text) and os.path.splitext(text)[1] != "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,20 +189,6 @@ class Name:
         if number is None and not (isinstance(value, str) and value):
             raise PlanError(f"{value!r} is neither a name nor a number", option=option)
         return str(value if number is None else number)
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function, or its name: ``module:function`` or ``file.py:function``, whose file becomes absolute."""
-
-    def __call__(self, value: Any, option: str) -> str | Callable[..., Any]:
-        if callable(value) and not isinstance(value, type):
-            found: Callable[..., Any] = value
-            return found
-        source, colon, name = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-        if not (source and colon and name.isidentifier()):
-            raise PlanError(f"{value!r} is not a function: give module:function or file.py:function", option=option)
-        return f"{os.path.abspath(source)}:{name}" if source.endswith(".py") else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.geometry import Box
 from tiler.options.declaring import AutoType, Option
-from tiler.options.parsers import Choice, Flag, Items, Real, Text, Volume
+from tiler.options.naming import Volume
+from tiler.options.parsers import Choice, Flag, Items, Real, Text
 from tiler.options.regions import Region, parse_roi
 
 Nan = Literal["refuse", "zero"]

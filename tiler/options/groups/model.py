@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.geometry import Shape
 from tiler.options.declaring import AutoType, Option
+from tiler.options.naming import Files
 from tiler.options.normalising import Rule, parse_rule
-from tiler.options.parsers import Assignments, Choice, Files, Name, Sizes
+from tiler.options.parsers import Assignments, Choice, Name, Sizes
 from tiler.options.rescaling import Factors
 from tiler.ports import Border, Tiling
 

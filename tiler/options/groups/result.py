@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 from tiler.options.declaring import Option
-from tiler.options.parsers import Choice, Function, Items
+from tiler.options.naming import Function
+from tiler.options.parsers import Choice, Items
 
 PostCheck = Literal["refuse", "accept"]
 KindName = Literal["probabilities", "labels", "mask", "instances"]
