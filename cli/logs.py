@@ -123,7 +123,7 @@ class Warnings(logging.Handler):
         text = " ".join(record.getMessage().split())
         if text not in self._told and not record.name.startswith("tiler.cli"):
             self._told.add(text)
-            tell(f"warning: {text}")
+            tell(f"warning: {spelled_text(text)}")
 
 
 @contextmanager

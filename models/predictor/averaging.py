@@ -28,7 +28,7 @@ class Orientations(Protocol):
     Attributes
     ----------
     identity
-        Their entries in the identity of a predictor: the name as given to ``--average``, and more.
+        Their entries in the identity of a predictor: the name as given to ``average``, and more.
     plain
         Footprint of the network alone.
     footprint
@@ -134,7 +134,7 @@ def union(plain: Footprint, turns: Sequence[Turn]) -> Footprint:
     """
     if any(turn.transpose for turn in turns) and plain.axes[1] != plain.axes[2]:
         raise ModelError("averaging over quarter turns needs a network with the same footprint along y and x, it "
-                         f"has {plain.axes[1]} and {plain.axes[2]}: use --average flip4")
+                         f"has {plain.axes[1]} and {plain.axes[2]}: use `average=flip4`")
     turned = [turn.footprint(plain).axes for turn in turns]
     by_axis = zip(*turned, strict=True)
     return Footprint.of([_union_axis(own, reaches) for own, reaches in zip(plain.axes, by_axis, strict=True)])

@@ -38,7 +38,7 @@ def head_of(options: PredictorOptions, loaded: LoadedModel, channels: int, ends:
     own = _own(loaded, channels)
     head = options.head or own
     if head == "softmax" and channels == 1:
-        raise ModelError("soft-max over one channel is 1 everywhere: use --head sigmoid")
+        raise ModelError("soft-max over one channel is 1 everywhere: use `head=sigmoid`")
     if options.head is not None:
         _warn(options.head, own, ends, str(loaded.identity["model"]))
     return head
@@ -53,8 +53,8 @@ def _own(loaded: LoadedModel, channels: int) -> Head | None:
 def _warn(head: Head, own: Head | None, ends: str, name: str) -> None:
     """Warn if the requested head looks wrong."""
     if head != "none" and ends:
-        log.warning("%s ends in %s already, and --head %s puts %s on top of it: its output is no probability; say "
-                    "--head none", name, SPELLED[ends], head, SPELLED[head])
+        log.warning("%s ends in %s already, and `head=%s` puts %s on top of it: its output is no probability; say "
+                    "`head=none`", name, SPELLED[ends], head, SPELLED[head])
     elif own is not None and own != head and "none" not in (own, head):
-        log.warning("%s was made for %s, and --head %s gives other values than it was trained for", name, SPELLED[own],
+        log.warning("%s was made for %s, and `head=%s` gives other values than it was trained for", name, SPELLED[own],
                     head)

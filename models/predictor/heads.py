@@ -110,7 +110,7 @@ def choose(rule: ClassRule, names: Sequence[str], head: Head) -> tuple[int, ...]
     wanted = rule.split(",") if isinstance(rule, str) else rule
     chosen = tuple(_index(item, names) for item in wanted)
     if len(set(chosen)) != len(chosen) or not chosen:
-        raise ModelError(f"each class can be chosen once, got {rule} (--classes)")
+        raise ModelError(f"each class can be chosen once, got {rule}", option="classes")
     return chosen
 
 
@@ -121,4 +121,4 @@ def _index(item: int | str, names: Sequence[str]) -> int:
     if text.isdecimal() and int(text) < len(names):
         return int(text)
     known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
-    raise ModelError(f"the network has no class {text!r}: it has {known}, or all (--classes)")
+    raise ModelError(f"the network has no class {text!r}: it has {known}, or all", option="classes")

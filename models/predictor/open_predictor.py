@@ -207,18 +207,18 @@ def _declared(loaded: LoadedModel, footprint: Footprint) -> Geometry:
 def _for_tiling(options: PredictorOptions, geometry: Geometry) -> PredictorOptions:
     """Check the options against how the network runs, and return them."""
     if not geometry.exact and options.average == "rot7":
-        raise ModelError("seven rotations are averaged over tiles that are exact: use --average d4, or leave out "
-                         "--tiling")
+        raise ModelError("seven rotations are averaged over tiles that are exact: use `average=d4`, or leave out "
+                         "`tiling`")
     return _for_stages(options) if geometry.staged else options
 
 
 def _for_stages(options: PredictorOptions) -> PredictorOptions:
     """Check and return the options of a network that runs in stages, operator by operator."""
     if options.backend not in ("auto", "torch"):
-        raise ModelError(f"the network is run in stages, which --backend {options.backend} cannot do: use --backend "
+        raise ModelError(f"the network is run in stages, which `backend={options.backend}` cannot do: use "
                          "torch")
     if options.resize is not None:
-        raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
+        raise ModelError("only whole inputs are resized: say `tiling=whole`, or leave out `resize`")
     return replace(options, backend="torch")
 
 
@@ -226,8 +226,8 @@ def _channel_names(loaded: LoadedModel, channels: int) -> tuple[str, ...]:
     if loaded.classes is None:
         return tuple(f"class {index}" for index in range(channels))
     if len(loaded.classes) != channels:
-        raise ModelError(f"the weights name {len(loaded.classes)} classes, the network gives {channels} channels "
-                         "(--weights)")
+        raise ModelError(f"the weights name {len(loaded.classes)} classes, the network gives {channels} channels",
+                         option="weights")
     return loaded.classes
 
 

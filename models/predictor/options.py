@@ -93,15 +93,15 @@ class PredictorOptions:
     voxel_size: tuple[float | None, float, float] | None = None
 
     def __post_init__(self) -> None:
-        _one_of("backend", self.backend, BACKENDS, "--backend")
-        _one_of("head", self.head, (None, *get_args(Head)), "--head")
-        _one_of("kind of output", self.kind, get_args(Kind), "--as")
-        _one_of("output type", self.dtype, OUTPUT_TYPES, "--dtype")
-        _one_of("average", self.average, (*TURNS, "rot7"), "--average")
-        _one_of("way of tiling", self.tiling, (None, *get_args(Tiling)), "--tiling")
-        _one_of("way of execution", self.execution, ("auto", *get_args(Execution)), "--execution")
+        _one_of("backend", self.backend, BACKENDS, "backend")
+        _one_of("head", self.head, (None, *get_args(Head)), "head")
+        _one_of("kind of output", self.kind, get_args(Kind), "kind")
+        _one_of("output type", self.dtype, OUTPUT_TYPES, "dtype")
+        _one_of("average", self.average, (*TURNS, "rot7"), "average")
+        _one_of("way of tiling", self.tiling, (None, *get_args(Tiling)), "tiling")
+        _one_of("way of execution", self.execution, ("auto", *get_args(Execution)), "execution")
         if self.resize is not None and min(self.resize) < 1:
-            raise ModelError(f"an input is resized to at least one voxel, got {self.resize} (--resize)")
+            raise ModelError(f"an input is resized to at least one voxel, got {self.resize}", option="resize")
         if self.rescale is not None and (self.average == "rot7" or self.resize is not None):
             raise ModelError("inputs are rescaled, or they are resized (`resize`) or turned by any angle "
                              "(`average=rot7`): leave one of them out", option="rescale")
@@ -109,11 +109,11 @@ class PredictorOptions:
             raise ModelError(f"a forward call needs at least one thread, got {self.threads}")
         if self.average == "rot7" and self.slice_shape is None:
             raise ModelError("seven rotations resample whole slices: the predictor must be told the volume's "
-                             "slice shape (slice_shape), or use --average d4")
+                             "slice shape (slice_shape), or use `average=d4`")
         fixed_scaling(self.normalise)
 
 
 def _one_of(what: str, value: Any, allowed: tuple[Any, ...], option: str) -> None:
     if value not in allowed:
         known = ", ".join(str(item) for item in allowed if item is not None)
-        raise ModelError(f"{value!r} is no {what}: it is one of {known} ({option})")
+        raise ModelError(f"{value!r} is no {what}: it is one of {known}", option=option)

@@ -71,7 +71,7 @@ class Rotations:
     def check(self, tile: Shape) -> None:
         if tile[1:] != self.outer:
             raise OutputShapeError(f"seven rotations take one tile of {self.outer} for a slice of "
-                                   f"{self.slice_shape}, got {tile[1:]} (--tile, --average)")
+                                   f"{self.slice_shape}, got {tile[1:]} (`tile`, `average`)")
 
     def network_size(self, tile: Shape) -> Shape:
         return (tile[0], *self.inner)

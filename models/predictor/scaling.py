@@ -78,7 +78,7 @@ class Scaling:
         """Raise `ModelError` if statistics are missing."""
         if self.waits:
             raise ModelError("the volume's mean and standard deviation are not known yet: a predictor with "
-                             "--normalise volume runs after with_statistics")
+                             "`normalise=volume` runs after with_statistics")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self.values is None:
@@ -105,6 +105,6 @@ def fixed_scaling(rule: str) -> Normalisation | None:
     except ValueError:
         mean = std = float("nan")
     if not (np.isfinite(mean) and np.isfinite(std) and std > 0):
-        raise ModelError(f"a normalisation is weights, volume or MEAN,STD with a positive STD, got {rule!r} "
-                         "(--normalise)")
+        raise ModelError(f"a normalisation is weights, volume or MEAN,STD with a positive STD, got {rule!r}",
+                         option="normalise")
     return Normalisation(1.0, (mean,), (std,))

@@ -60,4 +60,4 @@ class StageOutline:
                 return StagedPlan.of(self.model.meta().to(self.dtype), shape, voxels)
         except NotStagedError as reason:
             raise ModelError(f"an input of {'x'.join(map(str, shape[2:]))} cannot be run in stages: {reason}: use "
-                             "--tiling blend, an approximation, or --tiling whole") from reason
+                             "`tiling=blend`, an approximation, or `tiling=whole`") from reason

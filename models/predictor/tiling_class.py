@@ -74,7 +74,7 @@ def geometry_for(survey: Survey, options: PredictorOptions) -> Geometry:
             return staged_geometry(report, _staging(survey))
         except NotStagedError as reason:
             if options.execution == "stages":
-                raise ModelError(f"{report.network} cannot be run in stages: {reason} (--execution)") from reason
+                raise ModelError(f"{report.network} cannot be run in stages: {reason}", option="execution") from reason
             why = str(reason)
             log.info("%s is not run in stages: %s", report.network, reason)
     if _is_proved(survey, options):
@@ -151,11 +151,11 @@ def geometry_of(report: ProbeReport, wanted: Tiling | None, resize: tuple[int, i
     exact = report.exactness == "EXACT" and not (report.proof and not report.proved)
     tiling = wanted or ("whole" if report.exactness == "WHOLE" else "exact")
     if tiling != "whole" and resize is not None:
-        raise ModelError("only whole inputs are resized: say --tiling whole, or leave out --resize")
+        raise ModelError("only whole inputs are resized: say `tiling=whole`, or leave out `resize`")
     if tiling == "exact":
         return Geometry(require_tiled(report, unstaged), report.border)
     if exact and tiling == "blend":
-        raise ModelError(f"{report.network} is exact in tiles: it need not be blended, leave out --tiling blend")
+        raise ModelError(f"{report.network} is exact in tiles: it need not be blended, leave out `tiling=blend`")
     return _windowed(report, tiling, resize, sizes)
 
 
@@ -165,10 +165,10 @@ def _windowed(report: ProbeReport, tiling: Tiling, resize: tuple[int, int] | Non
     no_map = report.exactness == "WHOLE" or (first is not None and first.kind == "output")
     if no_map and tiling == "blend":
         raise ModelError(f"{report.network} gives no map of its input ({first}), of which nothing can be blended: use "
-                         "--tiling whole")
+                         "`tiling=whole`")
     if plain is not None and not plain.keeps_size:
         raise ModelError(f"{report.network} drops {plain.shrink_low} and {plain.shrink_high} voxels of its input, so "
-                         f"that nothing of it is left at the faces: --tiling {tiling} is for networks that pad")
+                         f"that nothing of it is left at the faces: `tiling={tiling}` is for networks that pad")
     axes = [_POINT] * 3 if plain is None else [_in_phase(axis) for axis in plain.axes]
     if resize is not None:
         _check_size(report, axes, resize)
@@ -185,7 +185,7 @@ def _check_size(report: ProbeReport, axes: list[Reach], resize: tuple[int, int])
         if not axis.admits(size):
             below, above = axis.nearest(size)
             raise ModelError(f"{report.network} does not take inputs of {size}: the nearest sizes that it takes are "
-                             f"{below} and {above} (--resize)")
+                             f"{below} and {above}", option="resize")
 
 
 def _in_phase(axis: Reach) -> Reach:

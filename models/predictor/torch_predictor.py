@@ -210,7 +210,7 @@ class TorchPredictor:
         if values.shape[2:] != wanted or values.shape[1] != channels:
             raise OutputShapeError(f"the network gives {tuple(values.shape[1:])} for an input of "
                                    f"{tuple(x.shape[1:])}, its footprint says {(channels, *wanted)}: "
-                                   "run tiler probe on it (--model)")
+                                   "run tiler probe on it", option="model")
         return values
 
     def _parts(self, inputs: Array) -> Iterator[Array]:
@@ -220,6 +220,6 @@ class TorchPredictor:
     def _check(self, batch: Array) -> None:
         if batch.ndim != 5 or batch.shape[1] != self.in_channels:
             raise ModelError(f"the network takes {self.in_channels} channel(s) in a batch (n, c, z, y, x), got "
-                             f"the shape {batch.shape}: choose channels (--channel), or another --model")
+                             f"the shape {batch.shape}: choose channels (`channel`), or another `model`")
         self.scaling.check()
         self.orientations.check(batch.shape[2:])

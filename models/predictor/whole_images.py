@@ -80,7 +80,7 @@ def on_whole_images(loaded: LoadedModel, resize: tuple[int, int] | None) -> Load
     """
     if loaded.ndim != 2:
         raise ModelError(f"{loaded.identity['model']} takes volumes: only slices are resized, or get an answer that "
-                         "has no axes (--resize, --tiling)")
+                         "has no axes (`resize`, `tiling`)")
     changed: dict[str, Any] = {}
     if explains(loaded.recipe.meta()):
         names = loaded.classes and (*loaded.classes, ATTENTION)

@@ -233,7 +233,7 @@ class Values:
         """Raise `ModelError` if it is unknown whether the values are probabilities."""
         if self.head is None and not self.ends:
             raise ModelError("it is not known whether this network gives probabilities, which uint8 output and a "
-                             "threshold need: say --head softmax or sigmoid, or none if it ends in one of them")
+                             "threshold need: say `head=softmax` or sigmoid, or none if it ends in one of them")
 
 
 def written_as(kind: str, values: Values, classes: ClassRule, dtype: str, threshold: float | None = None) -> Written:
@@ -269,7 +269,7 @@ def written_as(kind: str, values: Values, classes: ClassRule, dtype: str, thresh
         return OneClass(values.names[chosen[0]], chosen[0], len(values.names), kind)
     if classes is not None:
         raise ModelError(f"{kind} are made of all classes, or of one that is cut at {THRESHOLD}: name one, or leave "
-                         "out --classes")
+                         "out `classes`")
     return _best(kind, values)
 
 
@@ -279,7 +279,8 @@ def _masked(values: Values, classes: ClassRule, threshold: float | None) -> Labe
         return Labels(values.names)
     chosen = heads.choose(classes, values.names, values.head or "none")
     if len(chosen) > 1:
-        raise ModelError(f"a mask shows one class, the network has {', '.join(values.names)}: name it (--classes)")
+        raise ModelError(f"a mask shows one class, the network has {', '.join(values.names)}: name it",
+                         option="classes")
     values.require_probabilities()
     (index,) = chosen
     return OneClass(values.names[index], index, len(values.names),
@@ -290,8 +291,9 @@ def _best(kind: str, values: Values) -> Labels:
     """Labels of the most probable class, if that is meaningful for the network's values."""
     if not values.exclusive:
         raise ModelError(f"{kind} need classes that exclude each other, and this network gives each class a sigmoid of "
-                         f"its own: choose the one that is cut at {THRESHOLD} (--classes, one of "
-                         f"{', '.join(values.names)}), or write probabilities (--as)")
+                         f"its own: choose the one that is cut at {THRESHOLD} (`classes`, one of "
+                         f"{', '.join(values.names)}), or write probabilities", option="kind")
     if len(values.names) > MOST:
-        raise ModelError(f"labels are uint8, the network has {len(values.names)} classes: write probabilities (--as)")
+        raise ModelError(f"labels are uint8, the network has {len(values.names)} classes: write probabilities",
+                         option="kind")
     return Labels(values.names, kind)

@@ -73,5 +73,5 @@ def test_choice_of_classes(rule, names, head, chosen):
 
 @pytest.mark.parametrize("rule", ["nucleus", "3", "-1", [0, 0], "cell,cell", ""])
 def test_classes_that_do_not_exist_are_refused(rule):
-    with pytest.raises(ModelError, match="--classes"):
+    with pytest.raises(ModelError, match="classes="):
         choose(rule, NAMES, "softmax")

@@ -87,7 +87,7 @@ def test_labels_come_from_classes_that_exclude_each_other_or_from_one():
     assert written_as("labels", Values(NAMES, "softmax"), None, "float32") == Labels(NAMES)
     assert written_as("labels", Values(NAMES, "sigmoid"), "cell", "float32") == OneClass("cell", 1, 3)
     assert written_as("labels", Values(("cell",), "sigmoid"), None, "float32") == OneClass("cell", 0, 1)
-    with pytest.raises(ModelError, match=r"exclude each other.*--classes, one of membrane, cell, vesicle.*--as"):
+    with pytest.raises(ModelError, match=r"exclude each other.*classes=, one of membrane, cell, vesicle.*kind="):
         written_as("labels", Values(NAMES, None, "sigmoid"), None, "float32")
     with pytest.raises(ModelError, match="all classes, or of one"):
         written_as("instances", Values(NAMES, "softmax"), "cell,vesicle", "float32")
@@ -118,8 +118,8 @@ def test_classes_that_do_not_exclude_each_other_make_no_labels(inside, head, kin
 
 
 @pytest.mark.parametrize(("inside", "head", "words"), [
-    (nn.Softmax(1), "sigmoid", "ends in a soft-max already.*--head none"),
-    (nn.Sigmoid(), "softmax", "ends in a sigmoid already.*--head none"),
+    (nn.Softmax(1), "sigmoid", "ends in a soft-max already.*head=none"),
+    (nn.Sigmoid(), "softmax", "ends in a sigmoid already.*head=none"),
     (nn.Softmax(1), "none", None), (None, "sigmoid", None)])
 def test_a_head_on_top_of_another_is_said(inside, head, words, caplog):
     open_predictor(Three(inside), options=dataclasses.replace(CPU, head=head))
@@ -131,7 +131,7 @@ def test_a_head_on_top_of_another_is_said(inside, head, words, caplog):
 
 def test_a_head_that_the_network_was_not_trained_for_is_said(caplog):
     open_predictor("unet", options=dataclasses.replace(CPU, head="sigmoid"))
-    assert "unet was made for a soft-max, and --head sigmoid gives other values" in caplog.text
+    assert "unet was made for a soft-max, and `head=sigmoid` gives other values" in caplog.text
 
 
 def test_a_network_that_ends_in_a_sigmoid_gives_probabilities():

@@ -82,7 +82,7 @@ def test_frames_are_resized_and_their_masks_back(esfpnet):
         expected = F.interpolate(small, (90, 110), mode="bilinear")[0].numpy()
     assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-10 * np.ptp(expected)
     assert tiler.plan(FRAME, "esfpnet-t", tiling="whole", resize=64, **options, **CPU).tile == (1, 90, 110)
-    with pytest.raises(ModelError, match=r"does not take inputs of 50: .* 32 and 64 \(--resize\)"):
+    with pytest.raises(ModelError, match=r"does not take inputs of 50: .* 32 and 64 \(resize=\)"):
         tiler.plan(FRAME, "esfpnet-t", tiling="whole", resize=50, **options, **CPU)
 
 
@@ -189,14 +189,14 @@ def test_what_is_computed_outside_of_torch_is_refused_until_somebody_consents():
 def test_what_makes_no_sense_is_refused():
     exact, attention = Hourglass(), Hourglass(SelfAttention())
     for model, options, said in [
-        (exact, {"tiling": "blend"}, "is exact in tiles: it need not be blended"),
-        (exact, {"resize": 64}, "say --tiling whole"),
-        (attention, {"tiling": "blend", "resize": 64}, "say --tiling whole"),
+        (exact, {"tiling": "blend"}, "it need not be blended"),
+        (exact, {"resize": 64}, "say tiling=.whole"),
+        (attention, {"tiling": "blend", "resize": 64}, "say tiling=.whole"),
         (Classifier(), {"tiling": "blend"}, "of which nothing can be blended"),
         (Classifier(), {"tiling": "exact"}, "cannot be tiled"),
         (Classifier(), {"execution": "stages"}, "no map"),
         (nn.Conv2d(1, 1, 3), {"tiling": "whole"}, "drops"),
-        (attention, {"tiling": "whole", "average": "rot7"}, "--average d4"),
+        (attention, {"tiling": "whole", "average": "rot7"}, "average=.d4"),
         (nn.Conv3d(1, 1, 3, padding=1), {"tiling": "whole", "resize": 64}, "takes volumes"),
     ]:
         with pytest.raises(ModelError, match=said):
