@@ -112,7 +112,7 @@ class Axis:
         """Voxels of the input that are not exact at one end, rounded up to a whole period."""
         stride, factor = self.plain.stride, self.factor
         # The first voxel of the network whose kernel does not leave the tile; kernels that do are cut off.
-        whole = factor * (CUBIC * max(1, 1 / factor) - Fraction(1, 2)) - Fraction(1, 2)
+        whole = factor * (CUBIC * max(Fraction(1), 1 / factor) - Fraction(1, 2)) - Fraction(1, 2)
         lost = max(0, math.ceil((whole - skipped) / stride)) * stride
         first = skipped + lost + context
         back = (first - Fraction(1, 2) + LINEAR * max(Fraction(1), factor)) / factor - Fraction(1, 2)
