@@ -2,11 +2,8 @@
 
     python tests/benchmarks/object_thresholds.py IMAGES.tif LABELS.tif --weights unet-isbi2012 --slices 20:25
 
-    python tests/benchmarks/object_thresholds.py IMAGES.tif BODIES.tif --grey volume --min-size 100 --grow 2
-
-cuts the grey values themselves. The threshold with the best score goes into the weights as `best_threshold`. Labels of
-two values stand for their connected components. Networks of slices are scored slice by slice and averaged, networks of
-volumes in one.
+The threshold with the best score goes into the weights as `best_threshold`. Labels of two values stand for their
+connected components. For networks of slices, whose scores are averaged; `fib25_scores.py` scores a volume.
 """
 
 from __future__ import annotations
@@ -34,11 +31,7 @@ SCORES = ("AP50", "VOI split", "VOI merge", "VOI", "adapted Rand error")
 class Given(torch.nn.Module):
     """A network that returns the probabilities that it is given, and their complement as the first class."""
 
-    in_channels = 1
-
-    def __init__(self, ndim: int) -> None:
-        super().__init__()
-        self.ndim = ndim
+    in_channels, ndim = 1, 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([1 - x, x], 1)
@@ -48,14 +41,15 @@ def main() -> None:
     given = arguments()
     part = slice(*parse_slices(given.slices)) if given.slices else slice(None)
     images, labels = (tifffile.imread(path)[part] for path in (given.images, given.labels))
-    found, flat = probabilities(images, given)
-    truth = separate(labels, flat)
+    model = tiler.open_model("unet", weights=given.weights, average=given.average)
+    found = np.asarray(tiler.segment(images, model, axes="zyx", memory=given.memory))
+    truth = separate(labels)
     print(f"| objects by | threshold | {' | '.join(SCORES)} |\n|---|---|{'---|' * len(SCORES)}")
     for way, options in ways(given.heights):
         for threshold in given.thresholds:
-            objects = objects_of(found, flat, threshold=threshold, min_size=given.min_size, grow=given.grow,
+            objects = objects_of(found, threshold=threshold, min_size=given.min_size, grow=given.grow,
                                  memory=given.memory, **options)
-            cells = " | ".join(f"{value:.4f}" for value in scores(truth, objects, flat))
+            cells = " | ".join(f"{value:.4f}" for value in scores(truth, objects))
             print(f"| {way} | {threshold} | {cells} |", flush=True)
 
 
@@ -63,9 +57,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     parser.add_argument("labels", type=Path)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--weights")
-    which.add_argument("--grey", choices=["slices", "volume"], help="cut grey values themselves, as a baseline")
+    parser.add_argument("--weights", required=True)
     parser.add_argument("--memory", default="auto")
     parser.add_argument("--average", default="none")
     parser.add_argument("--slices", metavar="A:B")
@@ -77,15 +69,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def probabilities(images: np.ndarray, given: argparse.Namespace) -> tuple[np.ndarray, bool]:
-    """``(z, y, x)`` float32, and whether the network takes slices; without weights grey values as they are."""
-    if given.grey is not None:
-        return images.astype(np.float32) / np.iinfo(images.dtype).max, given.grey == "slices"
-    model = tiler.open_model("unet", weights=given.weights, average=given.average)
-    found = np.asarray(tiler.segment(images, model, axes="zyx", memory=given.memory))
-    return found, model.predictor.footprint.flat
-
-
 def ways(heights: list[float]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Ways to make objects, with their options."""
     yield "components", {}
@@ -93,26 +76,24 @@ def ways(heights: list[float]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"watershed, height {height:g}", {"split": "watershed", "seed_height": height}
 
 
-def separate(labels: np.ndarray, flat: bool) -> np.ndarray:
-    """``(z, y, x)`` ids: the labels themselves, or the components of labels of two values."""
+def separate(labels: np.ndarray) -> np.ndarray:
+    """``(z, y, x)`` ids: the labels themselves, or the components of labels of two values in each slice."""
     if len(np.unique(labels)) > 2:
         return labels
     structure = ndimage.generate_binary_structure(3, 1)
-    if flat:
-        structure[[0, 2]] = False
+    structure[[0, 2]] = False
     return ndimage.label(labels != 0, structure)[0]
 
 
-def objects_of(probabilities: np.ndarray, flat: bool, **options: Any) -> np.ndarray:
+def objects_of(probabilities: np.ndarray, **options: Any) -> np.ndarray:
     """``(z, y, x)`` ids: objects as `tiler segment` makes them of these probabilities."""
-    return np.asarray(tiler.segment(probabilities, Given(2 if flat else 3), axes="zyx", kind="instances", classes="1",
+    return np.asarray(tiler.segment(probabilities, Given(), axes="zyx", kind="instances", classes="1",
                                     head="none", normalise="0,1", **options))
 
 
-def scores(truth: np.ndarray, objects: np.ndarray, flat: bool) -> tuple[float, ...]:
-    """The mean of `SCORES` over slices, or those of the volume."""
-    pairs = zip(truth, objects, strict=True) if flat else [(truth, objects)]
-    return tuple(np.mean([_scores(*pair) for pair in pairs], axis=0).tolist())
+def scores(truth: np.ndarray, objects: np.ndarray) -> tuple[float, ...]:
+    """The mean of `SCORES` over slices."""
+    return tuple(np.mean([_scores(*pair) for pair in zip(truth, objects, strict=True)], axis=0).tolist())
 
 
 def _scores(truth: np.ndarray, objects: np.ndarray) -> tuple[float, ...]:
