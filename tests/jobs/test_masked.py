@@ -13,7 +13,8 @@ from standins import LabelNet
 import tiler
 from tiler.errors import PlanError
 from tiler.geometry import Box, Grid, Tile
-from tiler.jobs.masked import Foreground, Mask, Varied
+from tiler.jobs.background import Foreground, Varied
+from tiler.jobs.masked import Mask
 from tiler.jobs.segment import narrowed
 from tiler.running.journal import Journal
 from tiler.sources import open_source

@@ -91,7 +91,7 @@ class Labelled:
 
 
 class Keep(Protocol):
-    """What a stage of components keeps of a block for the next one, beside its outermost planes."""
+    """Chooses what a stage of components stores of a block for the next one, beside its outermost planes."""
 
     def __call__(self, labelled: Labelled, index: int, ids: Array, table: Table) -> dict[str, Array]:
         """``(n,)`` columns of the table of the block's components, and further arrays.

@@ -48,9 +48,9 @@ def background_of(labelled: Labelled) -> Labelled:
                     Connectivity(AROUND[labelled.connectivity.neighbours]), labelled.shelf)
 
 
-def for_holes(background: Labelled, index: int, ids: Array, table: Table) -> dict[str, Array]:
+def for_holes(labelled: Labelled, index: int, ids: Array, table: Table) -> dict[str, Array]:
     """Values of the components of the background, and which of them touch the border: see `ComponentsJob.keep`."""
-    return {"values": table.values, "outside": _outside(background, index, ids, len(table))}
+    return {"values": table.values, "outside": _outside(labelled, index, ids, len(table))}
 
 
 def _outside(background: Labelled, index: int, ids: Array, count: int) -> npt.NDArray[np.int64]:
