@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from published_networks import NETWORKS
-from torch import nn
 
+import tiler
 from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.aten.random_weights import random_copy
 from tiler.models.aten.staged_network import staged
@@ -15,16 +16,18 @@ from tiler.models.aten.staged_network import staged
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_stages_give_the_whole_pass(name):
+    assert compared(*built(name)) <= 1e-10
+
+
+def built(name):
+    """A network and how it was built; the test is skipped if its package is not installed."""
     published = NETWORKS[name]
     try:
         with quiet():
             torch.manual_seed(0)
-            module = published.build()
+            return published.build().eval(), published
     except ImportError as missing:
         pytest.skip(f"not installed: {missing}")
-    assert isinstance(module, nn.Module)
-    worst = compared(module, published)
-    assert worst <= 1e-10
 
 
 def compared(module, published):
@@ -35,3 +38,19 @@ def compared(module, published):
         expected = module(x)
         network = staged(on_meta(module), module, tuple(x.shape), 500)
         return float((network(x) - expected).abs().max() / (expected.max() - expected.min()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_engine_gives_the_whole_pass(name):
+    """From the door: the network is probed, checked, planned and run as any other, whichever execution is chosen."""
+    module, published = built(name)
+    module = random_copy(module, seed=0)
+    image = np.random.default_rng(0).random((published.channels, *published.size)).astype("f4")
+    module.in_channels, module.ndim = published.channels, len(published.size)
+    options = {"head": "none", "classes": "all", "precision": "float64", "dtype": "float64", "device": "cpu"}
+    axes = "cyx" if module.ndim == 2 else "czyx"
+    found = tiler.segment(image, module, axes=axes, **options).reshape(-1, *published.size)
+    with torch.no_grad(), quiet():
+        expected = module.double()(torch.from_numpy(image)[None].double())[0].numpy()
+    assert np.abs(found - expected).max() <= 1e-10 * np.ptp(expected)
