@@ -83,8 +83,8 @@ def open_predictor(
     survey = Survey(loaded)
     geometry = geometry_for(survey, options)
     opened = _assembled(loaded, geometry, options)
-    both = geometry.exact and geometry.border == "zero" and opened.network.backend == "torch"
-    return replace(opened, otherwise=InStages(survey, options)) if both and options.average != "rot7" else opened
+    both = geometry.exact and geometry.border == "zero" and options.average != "rot7"
+    return replace(opened, otherwise=InStages(survey, options)) if both else opened
 
 
 @dataclass(frozen=True)

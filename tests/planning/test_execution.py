@@ -66,6 +66,14 @@ def test_the_result_is_that_of_the_image_itself_in_either_way(size):
         assert np.abs(values.reshape(expected.shape) - expected).max() <= 1e-12 * np.ptp(expected)
 
 
+def test_a_backend_that_has_no_stages_is_refused_where_tiles_are_not_the_image_itself():
+    pytest.importorskip("openvino")
+    options = {"backend": "openvino", "device": "cpu", "threads": 1}
+    with pytest.raises(ModelError, match="in stages, which --backend openvino cannot do"):
+        tiler.plan(IMAGE, NETWORK, **options)
+    assert tiler.plan(IMAGE[:60, :80], NETWORK, **options).execution == "tiles"
+
+
 def test_with_a_mirrored_border_any_size_is_tiled():
     assert tiler.plan(IMAGE, NETWORK, border="mirror", **WIDE).execution == "tiles"
 
