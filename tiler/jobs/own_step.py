@@ -106,7 +106,7 @@ class Step:
         if made.shape != (self.channels, *window.shape) or made.dtype != self.dtype:
             raise refusal(f"{self.name} returned {made.dtype.name} of shape {made.shape} for a block of shape "
                           f"{values.shape}: it has to return {self.dtype.name} of shape "
-                          f"{(self.channels, *window.shape)}, or state its `dtype` and `channels` as attributes")
+                          f"{(self.channels, *window.shape)}, or to state its dtype and channels as attributes")
         return np.ascontiguousarray(made[(slice(None), *box.back(window.start).slices)])
 
     def _keywords(self, known: Mapping[str, Any]) -> Mapping[str, Any]:
