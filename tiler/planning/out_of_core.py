@@ -48,8 +48,8 @@ class StoredRun:
     def memory(self) -> int:
         """Bytes beyond those of the process: of the largest stage, or of the blocks of the output."""
         load, depths = self.load, Depths(self.load.workers, self.load.predictor.capabilities.feeders)
-        stages = [depths.held * (tensor.load.read + tensor.load.made) + depths.feeders * tensor.load.working
-                  for tensor in self.staging.tensors]
+        stages = [min(depths.held, len(tensor.blocks)) * (tensor.load.read + tensor.load.made)
+                  + min(depths.feeders, len(tensor.blocks)) * tensor.load.working for tensor in self.staging.tensors]
         values = self.staging.tensors[-1]
         voxel = values.extent.spans[1].size * values.dtype.itemsize + bytes_out(load.predictor)
         last = (depths.held + depths.feeders) * math.prod(self.block) * voxel
