@@ -7,10 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from standins import LabelNet
 
 import tiler
 from tiler.errors import TilerError
+from tiler.geometry import Box
 from tiler.testing.predictors import PoolingNet
 
 VOLUME = np.random.default_rng(0).integers(1, 250, (1, 530, 540), dtype=np.uint8)
@@ -90,12 +92,32 @@ def test_one_fault_is_found_and_named(folder, tmp_path, name, check):
     find_faults(output, np.random.default_rng(len(name)), SEEDS, tmp_path / "kept", check)
 
 
+def is_chunk(file):
+    return file.suffix == "" and not file.name.startswith(".z")
+
+
+def voxels_of(output):
+    """All levels of a zarr, level 0 of other formats; None where it cannot be read."""
+    try:
+        if ".zarr" not in str(output):
+            source = tiler.open_volume(output)
+            return source.read(Box.of_shape(source.shape[1:])).ravel()
+        arrays = [array[...].ravel() for _, array in sorted(zarr.open_group(output, mode="r").arrays())]
+        return np.concatenate(arrays)
+    except Exception:
+        return None
+
+
 def find_faults(output, random, count, kept, check):
     """Make faults one by one; each is found, and its block, level or file is named."""
+    sound = voxels_of(output)
     for _ in range(count):
         file = files_of(output)[random.integers(len(files_of(output)))]
         shutil.copy2(file, kept)
         how = damage(file, random)
+        if how == "flip" and is_chunk(file) and np.array_equal(voxels_of(output), sound):
+            shutil.copy2(kept, file)  # compressed data have bits that mean nothing
+            continue
         try:
             report = check(output)
         except TilerError as error:

@@ -67,7 +67,8 @@ class Worker:
         """Import what a run needs, once, in the process that forks."""
         import tiler
         options = {name: value for name, value in self.options.items() if name != "overwrite"}
-        tiler.plan(self.source, f"{self.folder / 'networks.py'}:{self.network}", self.folder / self.output, **options)
+        network = f"{self.folder / 'networks.py'}:{self.network}"
+        tiler.plan(self.source, network, self.begun / self.output, **options)
         gc.collect()
         gc.freeze()
         gc.disable()

@@ -224,12 +224,14 @@ class ZarrSink:
 
     def level_faults(self) -> Iterator[str]:
         """Places at which coarser levels differ from what level 0 gives."""
-        group: Any = zarr.open_group(self.keeping.stored(), mode="r")
         levels = self.levels()
-        missing = [level.path for level in levels if level.path not in group]
+        with readable(self.name):
+            group: Any = zarr.open_group(self.keeping.stored(), mode="r")
+            missing = [level.path for level in levels if level.path not in group]
+            arrays = [] if missing else [group[level.path] for level in levels]
         yield from (f"level {path} is missing" for path in missing)
         if not missing:
-            yield from level_faults(levels, [group[level.path] for level in levels], self.spec.kind)
+            yield from level_faults(levels, arrays, self.spec.kind)
 
     def _close(self) -> None:
         with self._lock:
