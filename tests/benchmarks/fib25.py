@@ -1,9 +1,9 @@
-"""Neurites in isotropic FIB-SEM, in 3-D: prepares the training of the weights `fib25`, and scores what they find.
+"""Neurites in isotropic FIB-SEM, in 3-D: the parts of a volume to train, validate and test on.
 
     python tests/benchmarks/fib25.py prepare sample2-raw.tif sample2-bodies.tif -o parts
 
 writes images and boundary labels of z 0 to 174 to train on, and images and bodies of z 150 to 174 (validation) and 175
-to 249 (test) to score on. The command that trains on them stands in the model card.
+to 249 (test) to score on. The commands that follow stand in the README of this folder.
 """
 
 from __future__ import annotations

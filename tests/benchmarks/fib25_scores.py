@@ -1,6 +1,6 @@
 """Objects of a boundary map in 3-D, and of the grey values themselves, scored by CREMI's VOI and adapted Rand error.
 
-    tiler segment parts/test-images.tif --axes zyx --model unet --weights fib25 -o p.npy
+    tiler segment parts/test-images.tif --axes zyx --model unet --weights fib25.safetensors -o p.npy
     python tests/benchmarks/fib25_scores.py p.npy parts/test-bodies.tif --thresholds 0.8
     python tests/benchmarks/fib25_scores.py parts/test-images.tif parts/test-bodies.tif --thresholds 0.5
 

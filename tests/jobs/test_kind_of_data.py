@@ -50,7 +50,8 @@ def calibrated(image, size, unit="nanometer"):
 
 
 class Net:
-    def __init__(self, trained_on, expects=None):
+    def __init__(self, trained_on, expects=None, identity=()):
+        self.identity = identity
         self.expects, self.capabilities = expects, Capabilities(trained_on=trained_on)
 
 
@@ -72,6 +73,12 @@ def test_voxels_of_another_size_are_warned_about_in_one_line(size, unit):
     (line,) = warnings(drawn(-60)[None], known, size, unit)
     assert "trained on 4 x 4 nm" in line
     assert "\n" not in line
+
+
+def test_voxels_that_are_rescaled_are_not_warned_about():
+    source = calibrated(drawn(-60)[None], (50, 8, 8))
+    net = Net(TrainedOn(voxel_size=(None, 4.0, 4.0)), identity={"rescale": "1 x 2 x 2"})
+    assert not list(oddities(source, Box.of_shape((1, 96, 96)), net))
 
 
 def test_the_spacing_of_sections_counts_for_networks_that_state_it():

@@ -35,7 +35,7 @@ def oddities(source: Source, region: Box, predictor: Predictor) -> Iterator[str]
         The network. What its weights do not state is not checked.
     """
     known, expected = predictor.capabilities.trained_on, predictor.expects
-    odd = [odd_voxels(source, known.voxel_size)]
+    odd = [] if "rescale" in predictor.identity else [odd_voxels(source, known.voxel_size)]
     if expected is not None or known.contrast is not None:
         sample = sample_of(source, region)
         odd += [odd_grey_values(sample, *expected, source.name) if expected else None,
