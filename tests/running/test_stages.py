@@ -403,3 +403,11 @@ def test_unknown_choices_are_named():
                             ({"memory": "lots"}, "memory"), ({"batch": 0}, "batch"), ({"roi": "1"}, "roi")]:
         with pytest.raises(PlanError, match=f"{option}="):
             tiler.segment(VOLUME, PoolingNet(), **options)
+
+
+def test_a_run_that_is_stopped_before_its_first_block_promises_nothing(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Interrupted, match="before the first block: nothing is kept"):
+        tiler.segment(np.zeros((2, 32, 32), "u1"), PoolingNet(), tmp_path / "out.zarr", stop=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr.lock"]

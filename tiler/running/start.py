@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tiler.errors import JournalError, PlanChangedError, PlanError, SinkError, TilerError
+from tiler.errors import Interrupted, JournalError, PlanChangedError, PlanError, SinkError, TilerError
 from tiler.executors import open_executor
 from tiler.objects.asked import threshold_of
 from tiler.opening import Opened, describe_model, describe_source, kind_of, open_all
@@ -137,9 +137,13 @@ def _begin(request: Request, output: Output, listener: Listener, stop: threading
         with closing(output.begin_journal(header)) as journal:
             try:
                 _perform(opened, plan, output, journal, listener, stop)
-            except TilerError:
-                if not journal.begun:
-                    _discard(opened, plan, output)  # there is nothing to resume
+            except TilerError as error:
+                if journal.begun:
+                    raise
+                _discard(opened, plan, output)  # there is nothing to resume
+                if isinstance(error, Interrupted):
+                    raise Interrupted("stopped before the first block: nothing is kept; the same command starts "
+                                      "again") from error
                 raise
 
 
