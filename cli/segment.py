@@ -147,11 +147,12 @@ def with_model_opened(options: dict[str, Any], inputs: int, quiet: bool) -> dict
     """The options, with the model opened once where several inputs share it.
 
     A run that goes on opens the model with its own stored options. Rotations by seven angles depend on the size of the
-    input, and the threads of a network on the number of dask's processes.
+    input, the factors of ``--rescale auto`` on the size of its voxels, and the threads of a network on the number of
+    dask's processes.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    alone = inputs == 1 or given.get("resume") or given.get("average") == "rot7" or given.get("executor") == "dask"
-    if alone:
+    of_input = given.get("average") == "rot7" or given.get("rescale") == "auto"
+    if inputs == 1 or of_input or given.get("resume") or given.get("executor") == "dask":
         return given
     chosen = {name: given.pop(name) for name in OF_MODEL & given.keys()}
     with waiting(quiet):

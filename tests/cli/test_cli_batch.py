@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tiler.cli.batch import pair_up
+from tiler.cli.segment import with_model_opened
 from tiler.errors import PlanError
 
 
@@ -68,3 +69,10 @@ def test_a_pattern_stands_for_the_files_that_match(inputs, pattern, names):
 def test_names_that_make_no_sense_are_refused(inputs, sources, output, suffix, message):
     with pytest.raises(PlanError, match=message):
         outputs(sources, output, suffix)
+
+
+def test_a_model_is_not_shared_by_inputs_whose_sizes_decide_how_it_is_opened():
+    given = {"model": "unet", "trust": False}
+    for name, value in (("rescale", "auto"), ("average", "rot7")):
+        options = {**given, name: value, "weights": None}
+        assert with_model_opened(options, inputs=2, quiet=True) == {**given, name: value}

@@ -13,6 +13,7 @@ from tiler.errors import PlanError, SinkError
 from tiler.geometry import Box
 from tiler.report.preview import drawn, nice_length, spoken_length
 from tiler.running import preview
+from tiler.running.perform import Silent
 
 VOLUME = np.random.default_rng(3).integers(0, 255, (5, 80, 94), dtype=np.uint8)
 
@@ -27,6 +28,16 @@ class Net(torch.nn.Module):
 
     def forward(self, x):
         return self.last(x)
+
+
+class Telling(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, message):
+        self.warnings.append(message)
 
 
 COMMON = {"head": "softmax", "normalise": "volume"}
@@ -50,6 +61,16 @@ def test_a_preview_is_the_middle_of_the_result(window):
     assert found.count == expected.max() > 3
     assert found.expected_seconds > found.seconds > 0
     assert found.pixel is None
+
+
+def test_a_preview_is_of_the_result_before_a_step_and_says_so(window):
+    def step(ids):
+        return ids.astype(np.uint32)
+
+    told = Telling()
+    found = tiler.preview(VOLUME, Net(), **COMMON, kind="instances", post=step, listener=told)
+    assert told.warnings == ["the preview is of the result before `post`"]
+    np.testing.assert_array_equal(found.values, tiler.preview(VOLUME, Net(), **COMMON).values)
 
 
 def test_a_preview_of_several_classes_shows_the_most_likely(window):

@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from standins import LabelNet
 
 import tiler
@@ -102,3 +103,19 @@ def test_colour_outside_the_sample_is_refused_when_it_is_read():
     assert isinstance(source, Grey)
     with pytest.raises(SourceError, match=r"coloured in .*3 channels.*channel="):
         source.read(Box.between((0, 0, 0), (1, 9, 9)))
+
+
+def test_a_region_of_a_grey_image_is_looked_at_as_that_of_any_other(tmp_path):
+    """Whether its chunks are there, and levels and time points, belong to the file."""
+    image = zarr.create_array(tmp_path / "rgb.zarr", shape=(3, 4, 30, 31), chunks=(3, 1, 30, 31), dtype="u1",
+                              dimension_names=("c", "z", "y", "x"))
+    image[:, :2] = np.stack([GREY[:2]] * 3)
+    with pytest.raises(SourceError, match="not one chunk of the region"):
+        tiler.plan(tmp_path / "rgb.zarr", PoolingNet(), roi="2:4,0:30,0:31")
+    times, mask = np.stack([GREY] * 3, 1), np.zeros((3, 30, 31), np.uint8)
+    mask[1] = 1
+    tifffile.imwrite(tmp_path / "t.ome.tif", times, metadata={"axes": "TCYX"}, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "m.ome.tif", mask, metadata={"axes": "TYX"}, photometric="minisblack")
+    found = [tiler.segment(tmp_path / "t.ome.tif", LabelNet(), kind="labels", roi=f"t={time}",
+                           mask=tmp_path / "m.ome.tif").any() for time in range(3)]
+    assert found == [False, True, False]

@@ -65,7 +65,8 @@ def open_model(model: Model, *, source: Volume | None = None, trust: bool = Fals
     model, trust
         As for `segment`.
     source
-        A volume of the size that will be segmented; only ``average="rot7"`` needs it.
+        A volume like those that will be segmented: ``average="rot7"`` needs its size, and ``rescale="auto"`` the size
+        of its voxels.
     **options
         Those of the options below that belong to a model:
 

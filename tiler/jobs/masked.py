@@ -23,6 +23,7 @@ from tiler.options import AUTO, ResolvedOptions
 from tiler.ports import Array, Calibration, Json, Sink, Source
 from tiler.ports.units import NANOMETRES
 from tiler.sources import open_source
+from tiler.sources.around import Around
 from tiler.sources.volume import VolumeSource
 
 COUNTED, MOST_BLOCKS = 1 << 28, 1 << 16
@@ -186,7 +187,8 @@ def count_skipped(part: Part, grid: Grid) -> int | None:
 def _mask_of(options: ResolvedOptions, volume: Source, trust: bool) -> Source:
     """The mask, at the time point of the volume if one was chosen."""
     mask = open_source(options.mask, missing=options.missing, trust=trust)
-    chosen = volume.view if isinstance(volume, VolumeSource) and volume.view.time is not None else None
+    image = volume.source if isinstance(volume, Around) else volume
+    chosen = image.view if isinstance(image, VolumeSource) and image.view.time is not None else None
     times = _times(volume) if chosen is None else chosen.size("t")
     if chosen is not None and 1 < times == _times(mask):
         return open_source(options.mask, time=chosen.time, missing=options.missing, trust=trust)

@@ -110,6 +110,10 @@ class StoredResultJob(SegmentJob):
     def read(self, index: int) -> Window:
         return self.read_box(self.plan.grid[index])
 
+    def read_where(self, index: int, inside: Array) -> Window:
+        """The whole block, whose values are all there."""
+        return self.read(index)
+
     def read_box(self, volume: Box) -> Window:
         """Values of a box, in voxels of the volume."""
         number = len(self.staging.tensors) - 1

@@ -126,12 +126,12 @@ def open_all(source: Any, model: Any, options: Options, trust: bool, stored: Jso
     volume = open_source(source, axes=resolved.axes, channel=resolved.channel, missing=resolved.missing, trust=trust,
                          time=None if resolved.roi is None else resolved.roi.time)
     predictor = predictor_of(model, resolved, trust, volume)
-    if predictor.in_channels == 1 and resolved.channel is None:
-        volume = grey_of(volume)
     _check_time(volume, predictor)
     box = None if resolved.roi is None else located(resolved.roi, volume)
     if box is not None and isinstance(volume, VolumeSource):
         volume.check_region(box, resolved.missing)
+    if predictor.in_channels == 1 and resolved.channel is None:
+        volume = grey_of(volume)  # last, since it has neither levels nor chunks of its own
     unknown = fixed_by(model) if is_predictor(model) else frozenset[str]()
     if is_predictor(model) and not KINDS[resolved.kind].numbered:
         unknown |= {"dtype"}

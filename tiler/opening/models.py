@@ -89,7 +89,8 @@ def open_model(model: Any, options: Options, trust: bool, source: Any = None) ->
     options
         Options of the model; others are refused.
     source
-        A volume of the size that will be segmented; only ``average="rot7"`` needs it.
+        A volume like those that will be segmented: ``average="rot7"`` needs its size, and ``rescale="auto"`` the size
+        of its voxels.
 
     Raises
     ------
@@ -101,6 +102,9 @@ def open_model(model: Any, options: Options, trust: bool, source: Any = None) ->
     if is_predictor(model) or isinstance(model, OpenedModel):
         raise PlanError("the model is already opened", option="model")
     resolved = options.resolved()
+    if source is None and resolved.rescale is AUTO:
+        raise PlanError("the voxels of the input are not known yet: give a volume to open_model (source=), or factors",
+                        option="rescale")
     volume = None if source is None else open_source(source)
     known = {name: value for name in OF_MODEL if (value := getattr(resolved, name)) is not None}
     return OpenedModel(predictor_of(model, resolved, trust, volume), model, Options.of(known))

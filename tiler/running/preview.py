@@ -30,7 +30,7 @@ from tiler.sinks import open_sink
 
 SIDE = 512
 """Largest side of the window along y and x."""
-LEFT_OUT = ("kind", "dtype", "roi", "executor", "scheduler", "tile", "block", "tune")
+LEFT_OUT = ("kind", "dtype", "roi", "executor", "scheduler", "tile", "block", "tune", "post", "post_check")
 """Options of the run that a preview sets itself, besides those of objects and of stored outputs."""
 
 
@@ -43,6 +43,8 @@ def preview_of(request: Request, listener: Listener, stop: threading.Event) -> P
         In one line.
     """
     opened = _opened(request)
+    if request.options.get("post") is not None:
+        listener.warn("the preview is of the result before `post`")
     whole = opened.plan()
     window = replace(opened, region=window_of(whole.region))
     plan = window.plan()

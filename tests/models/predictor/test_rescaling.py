@@ -130,6 +130,8 @@ def test_what_cannot_be_rescaled_is_refused_by_the_plan(options, refusal):
 def test_auto_needs_the_input_s_voxel_size():
     with pytest.raises(ModelError, match="size of the input's voxels is not known"):
         tiler.plan(np.zeros((700, 700), np.uint8), "unet", rescale="auto")
+    with pytest.raises(PlanError, match=r"not known yet: give a volume to open_model .source=., or factors"):
+        tiler.open_model("unet", rescale="auto")
 
 
 @pytest.mark.parametrize("value", ["much", 0, -1, (1, 2), "1,2", float("nan")])
