@@ -52,6 +52,15 @@ def test_probabilities_are_measured_where_objects_are_cut_from_them(tmp_path):
     same(tmp_path / "t.csv", {name.replace("image", "probability"): column for name, column in told.items()})
 
 
+@pytest.mark.parametrize(("net", "rules"), [(LabelNet, {}), (ProbabilityNet, {"threshold": 0.5})])
+@pytest.mark.parametrize("kept", [np.s_[0, :20, :20], np.s_[1, 33:, 35:], np.s_[:0]])
+def test_blocks_without_objects_add_nothing_to_a_table(tmp_path, net, rules, kept):
+    mask = np.zeros(VOLUME.shape, np.uint8)
+    mask[kept] = 1
+    ids = tiler.segment(VOLUME, net(), **LABELS, **rules, mask=mask, table=tmp_path / "t.csv")
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + ids.max()
+
+
 def test_the_blocks_do_not_change_a_table(tmp_path):
     for name, block in (("a", "16"), ("b", "2x40x24")):
         tiler.segment(VOLUME, LabelNet(), kind="instances", block=block, tile="22", table=tmp_path / f"{name}.csv")

@@ -104,8 +104,8 @@ class Measures:
 
     def arrays(self) -> dict[str, Array]:
         """The table as arrays of its own, from which `of_arrays` makes it again."""
-        images = {name: np.array([getattr(values, name) for values in self.images]).reshape(-1, len(self.ids))
-                  for name in VALUES}
+        shape = (len(self.images), len(self.ids))
+        images = {name: np.array([getattr(values, name) for values in self.images]).reshape(shape) for name in VALUES}
         return {"ids": self.ids, "voxels": self.voxels, "sums": self.sums, "starts": self.starts, "stops": self.stops,
                 **images}
 
