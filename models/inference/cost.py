@@ -114,7 +114,9 @@ ENDS = {"_softmax": "softmax", "softmax": "softmax", "sigmoid": "sigmoid", "sigm
 """Operations that return probabilities."""
 
 
-def trace(module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = False) -> Trace:
+def trace(
+    module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = False, device: str | None = None
+) -> Trace:
     """Follow one pass through a module on the meta device, or on any other.
 
     Parameters
@@ -127,10 +129,12 @@ def trace(module: nn.Module, shape: Size, dtype: torch.dtype, unfolded: bool = F
         Number format of the input and the parameters.
     unfolded
         Whether convolutions unfold their input; see `unfolds`.
+    device
+        Where the module runs; None means where its parameters are.
     """
     # Not inference mode, in which convolutions stay hidden inside composite operations.
     with torch.no_grad(), _Watch(unfolded) as watch:
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        device = device or next((p.device.type for p in module.parameters()), "cpu")
         image = torch.zeros(shape, dtype=dtype, device=device)
         output = module(image)
     return Trace(watch.flops, watch.peak, tuple(output.shape), ends=ENDS.get(watch.last, ""))
@@ -248,7 +252,9 @@ class Tracer:
 
     def _trace(self, module: nn.Module, shape: Size) -> Trace:
         try:
-            return trace(module, shape, self._dtype, self._unfolded)
+            # A network without parameters does not show where it is.
+            device = "meta" if module is self._meta else None
+            return trace(module, shape, self._dtype, self._unfolded, device)
         except (RuntimeError, ValueError) as error:
             size = "x".join(map(str, shape[2:]))
             if "overflow" in str(error):  # the bytes of a map exceed torch's integers

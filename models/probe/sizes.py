@@ -43,8 +43,8 @@ def trace_in_phase(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trac
         The network returns anything but a single tensor.
     """
     errors = []
-    for carrier, starts in _carriers(module, ndim):
-        trace_of = partial(trace_forward, carrier, in_channels)
+    for carrier, device, starts in _carriers(module, ndim):
+        trace_of = partial(trace_forward, carrier, in_channels, device=device)
         for start in starts:
             trace = in_phase(trace_of, ndim, start)
             if trace.error is None:
@@ -54,17 +54,17 @@ def trace_in_phase(module: nn.Module, in_channels: int, ndim: int) -> tuple[Trac
                      f"and {ndim} axes; {errors[-1]}")
 
 
-def _carriers(module: nn.Module, ndim: int) -> Iterator[tuple[nn.Module, Sequence[int]]]:
-    """Yield copies of the module in evaluation mode, each with the sizes from which to search."""
+def _carriers(module: nn.Module, ndim: int) -> Iterator[tuple[nn.Module, str, Sequence[int]]]:
+    """Yield copies of the module in evaluation mode, each with its device and the sizes from which to search."""
     # A module that holds data outside its parameters and buffers, or decides by values, needs real data.
     light = None
     with suppress(Exception):
         light = on_meta(module)
     if light is not None:
-        yield light, _META_STARTS
+        yield light, "meta", _META_STARTS
     with quiet():
         twin = copy.deepcopy(module).cpu().eval()
-    yield twin, _CPU_STARTS[ndim]
+    yield twin, "cpu", _CPU_STARTS[ndim]
 
 
 def in_phase(trace_of: Tracer, ndim: int, start: int) -> Trace:

@@ -154,9 +154,10 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str
 
 
 def trace_forward(
-    module: nn.Module, in_channels: int, sizes: Sequence[int], unwanted: Callable[[Trace], bool] = lambda _: False
+    module: nn.Module, in_channels: int, sizes: Sequence[int], unwanted: Callable[[Trace], bool] = lambda _: False,
+    device: str | None = None,
 ) -> Trace:
-    """Watch one forward pass of ``(1, in_channels, *sizes)`` on the module's own device.
+    """Watch one forward pass of ``(1, in_channels, *sizes)`` on a device, by default that of the module's weights.
 
     An error that the network raises is kept in the trace, together with all that was seen before it; so is an
     `EnoughError` where the pass was ended because what was seen of it is ``unwanted``.
@@ -172,7 +173,7 @@ def trace_forward(
     try:
         # Without optimisation TorchScript would fuse operators from its second run on, and hide them.
         with quiet(), torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            image = torch.zeros(1, in_channels, *sizes, dtype=like.dtype, device=like.device)
+            image = torch.zeros(1, in_channels, *sizes, dtype=like.dtype, device=device or like.device)
             recorder = _Recorder(trace, image, names, unwanted)
             with recorder:
                 output = module(image)

@@ -109,7 +109,7 @@ def _estimate(load: Workload, choice: Choice, visit: Visit, peak: int) -> Estima
         seconds=load.seconds(choice),
         bytes_written=load.region.voxels * len(predictor.classes) * predictor.dtype.itemsize,
         flops=flops,
-        redundant=max(0.0, 1 - load.whole_pass() / max(flops, 1.0)),
+        redundant=max(0.0, 1 - load.whole_pass() / flops) if flops else 0.0,
         peak_bytes=peak,
         exact=one.exact,
         stages=one.stages,

@@ -77,6 +77,22 @@ def test_sizes_in_phase_are_those_at_which_every_pooling_is_even(network):
         assert reach.in_phase(size) == all(n % 2 == 0 for n in seen)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_network_without_parameters_is_traced_without_data(ndim):
+    """In three axes, a trace of values starts with gigabytes."""
+    devices = set()
+
+    class Passing(nn.Module):
+        def forward(self, x):
+            devices.add(x.device.type)
+            return x.clone()
+
+    found = derive(Passing(), 1, ndim)
+    assert devices == {"meta"}
+    assert found.exactness == "EXACT"
+    assert found.footprint.smallest == (1, 1, 1)
+
+
 def test_a_network_that_accepts_any_size_is_in_phase_only_at_some():
     network = PaddedSkips()
     assert network(torch.zeros(1, 1, 33, 35)).shape[2:] == (33, 35)
