@@ -15,7 +15,7 @@ from torch import nn
 from tiler.models.aten.graph import NotStagedError, Size
 from tiler.models.aten.modules import on_meta, quiet
 from tiler.models.aten.random_weights import random_copy
-from tiler.models.aten.sizes import LEAST_SIDES, canvas_of, first_taken, periods_of
+from tiler.models.aten.sizes import canvases_of, first_taken, periods_of
 from tiler.models.aten.staged import StagedPlan
 from tiler.models.aten.staged_network import StagedNetwork
 
@@ -72,7 +72,7 @@ def check_stages(module: nn.Module, in_channels: int, ndim: int) -> Staging:
         twin = random_copy(module, seed=0)
         meta = on_meta(twin)
         periods = periods_of(meta, in_channels, ndim)
-        plan = first_taken(LEAST_SIDES, lambda least: _plan(meta, in_channels, canvas_of(periods, least)))
+        plan = first_taken(canvases_of(periods), lambda canvas: _plan(meta, in_channels, canvas))
         generator = torch.Generator().manual_seed(0)
         image = torch.randn(plan.graph.nodes[0].shape, generator=generator, dtype=torch.float64)
         whole = twin(image)

@@ -24,6 +24,7 @@ CELLS = 20_000
 """Largest number of voxels of a canvas, unless two periods along an axis need more."""
 
 Found = TypeVar("Found")
+Tried = TypeVar("Tried")
 
 
 def least_periods(kept: Callable[[Size], Size], ndim: int) -> Size:
@@ -93,12 +94,30 @@ def sizes_kept(meta: nn.Module, in_channels: int, ndim: int) -> Size | None:
     return None
 
 
-def first_taken(values: Sequence[int], tried: Callable[[int], Found]) -> Found:
+def first_taken(values: Sequence[Tried], tried: Callable[[Tried], Found]) -> Found:
     """The result for the first value that is not refused; if all are, raise the last refusal."""
     for value in values[:-1]:
         with suppress(NotStagedError):
             return tried(value)
     return tried(values[-1])
+
+
+def canvases_of(periods: Size) -> list[Size]:
+    """Canvases from small to large, of which a check takes the first that the network takes.
+
+    In three axes a long one comes before the largest. A network of five poolings that normalises their last map needs
+    more than 32 cubed; 32 x 32 x 96 has a ninth of the cells of 96 cubed, which take gigabytes at hundreds of channels.
+    """
+    found = [canvas_of(periods, least) for least in LEAST_SIDES]
+    if len(periods) == 3:
+        *_, short, long = ([_side(period, least) for period in periods] for least in LEAST_SIDES)
+        found.insert(-1, (*short[:-1], long[-1]))
+    return found
+
+
+def _side(period: int, least: int) -> int:
+    """The shortest side of at least that length and an odd number of periods."""
+    return (-(-least // period) | 1) * period
 
 
 def canvas_of(periods: Size, least: int) -> Size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tiler.models.aten.graph import NotStagedError
 from tiler.models.aten.modules import on_meta
 from tiler.models.aten.rule import RULES
 from tiler.models.aten.selfcheck import check_stages
+from tiler.models.aten.sizes import canvases_of
 from tiler.models.aten.staged import StagedPlan
 from tiler.models.aten.staged_network import staged
 from tiler.models.aten.statistics import Moments, reduction
@@ -236,3 +238,14 @@ def test_statistics_of_half_precision_are_gathered_in_single_precision(dtype):
     _, full = Moments(None, 1e-5).found(Moments(None, 1e-5).of(block.float()), dtype)
     torch.testing.assert_close(half, full)
     assert reduction("sum", (1, 1, 512, 512), (2, 3), (1, 1)).of(torch.ones(1, 1, 512, 512, dtype=dtype)) == 2**18
+
+
+@pytest.mark.parametrize("period", [1, 2, 4, 8, 16, 32])
+def test_canvases_of_checks_are_odd_multiples_and_few_cells(period):
+    """A network of five poolings that normalises its last map is checked on less than a hundred thousand cells."""
+    canvases = canvases_of((period,) * 3)
+    assert all(side // period % 2 for canvas in canvases for side in canvas)
+    cells = [math.prod(canvas) for canvas in canvases]
+    assert cells == sorted(cells)
+    if period == 32:
+        assert next(each for each in canvases if math.prod(each) > period**3) == (32, 32, 96)
