@@ -116,9 +116,10 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
     """Show what `tiler segment` with the same options would do. Reads no voxel.
 
     With --json one object a line for each input: source, output, disk_free (bytes; null on an object store), format,
-    fingerprint, region, tile, block, chunk, batch, workers, memory, border, nan, canvas, footprint, strip, cache,
-    essence (all that can change the result) and estimate (blocks, tiles, bytes_read, bytes_decoded, bytes_written,
-    flops, redundant, peak_bytes, exact, decodes, seconds, disk_bytes, temporary_bytes).
+    fingerprint, region, tile, block, chunk, shard, chunk_cost, batch, workers, memory, border, nan, canvas, footprint,
+    strip, cache, execution, stages, statistics, why, scratch, table, outlines, essence (all that can change the result)
+    and estimate (blocks, skipped, tiles, bytes_read, bytes_decoded, bytes_written, flops, redundant, peak_bytes, exact,
+    decodes, seconds, disk_bytes, temporary_bytes).
     """
     talking = {name: options.pop(name) for name in TALKING if name in options}
     set_up_logging(talking["verbose"], talking["log_file"])
@@ -134,7 +135,7 @@ def plan(inputs: tuple[str, ...], output: str | None, suffix: str | None, **opti
 @INPUT
 @RESOURCES
 def config(**given: Any) -> int:
-    """Print a run as TOML, for `tiler segment --config FILE`.
+    """Print a run as TOML, for tiler segment --config FILE.
 
     Options that are not given are there as comments, with their defaults.
     """

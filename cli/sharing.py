@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -22,9 +23,9 @@ from tiler.running.parts.status import ProcessStatus, StageStatus, Status
 @click.argument("outputs", nargs=-1, required=True, metavar="OUTPUT...", type=click.Path())
 @json_option("output, finished, stage, stages, processes, missing, voxels_per_second, seconds_left")
 def status(outputs: tuple[str, ...], as_json: bool) -> int:
-    """Show how far the runs of OUTPUTs are, from their journals alone, also while they run.
+    """Show how far the runs of OUTPUTs are, also while they run.
 
-    Exit code 0 says that all of them are finished, 1 that one is not.
+    It reads their journals alone. Exit code 0 says that all of them are finished, 1 that one is not.
     """
     found = [api.status(output) for output in outputs]
     for each in found:
@@ -40,17 +41,19 @@ def status(outputs: tuple[str, ...], as_json: bool) -> int:
               help="Where the model is now, if it was moved.")
 @click.option("--trust", is_flag=True, help="Run code that a model file brings along.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def finish(output: str, quiet: bool, **settings: Any) -> int:
+@json_option("output, seconds")
+def finish(output: str, quiet: bool, as_json: bool, **settings: Any) -> int:
     """Finish an OUTPUT that was written in parts, if the last part did not.
 
     Checks that all blocks are there, makes what comes after the network (numbers of objects, levels, metadata) and
     gives the output its name. Blocks that are missing are said with their parts.
     """
     set_up_logging(verbose=False, log_file=None)
-    stop = threading.Event()
+    stop, begun = threading.Event(), time.perf_counter()
     with stoppable(stop), listening(quiet) as listener:
         api.finish(output, listener=listener, stop=stop, **settings)
-    click.echo(printable(output))
+    seconds = round(time.perf_counter() - begun, 3)
+    click.echo(json.dumps({"output": output, "seconds": seconds}) if as_json else printable(output))
     return 0
 
 

@@ -12,6 +12,7 @@
         OutputShapeError
         WeightsError
       SourceError(OSError)
+        VoxelError
       SinkError(OSError)
         DamagedError
       StoreError(OSError)
@@ -120,6 +121,10 @@ class WeightsError(ModelError):
 
 class SourceError(TilerError, OSError):
     """An input that cannot be read."""
+
+
+class VoxelError(SourceError):
+    """Voxels that were read but cannot be segmented; reading them again gives the same."""
 
 
 class SinkError(TilerError, OSError):

@@ -43,7 +43,7 @@ def write_inputs(folder):
     (folder / "notes.txt").write_text("not an image")
     (folder / "folder").mkdir()
     (folder / "empty.zarr.d").mkdir()
-    tifffile.imwrite(folder / "colour.tif", np.zeros((40, 40, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(folder / "colour.tif", np.full((40, 40, 3), (9, 0, 0), np.uint8), photometric="rgb")
     np.save(folder / "empty.npy", np.zeros((0, 40, 40), np.uint8))
     np.save(folder / "complex.npy", np.zeros((40, 40), complex))
     np.save(folder / "line.npy", np.zeros(40, np.uint8))

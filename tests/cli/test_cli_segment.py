@@ -87,7 +87,7 @@ def test_an_existing_zarr_is_no_folder_for_several_outputs(segment, folder):
 
 
 def test_one_failing_input_does_not_stop_the_others(segment, folder):
-    tifffile.imwrite("colour.tif", np.zeros((40, 40, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite("colour.tif", np.full((40, 40, 3), (9, 0, 0), np.uint8), photometric="rgb")
     np.save("image.npy", STACK[0])
     outcome = segment("stack.tif", "colour.tif", "image.npy", "-o", "out/")
     assert outcome.code == 1

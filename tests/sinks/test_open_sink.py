@@ -31,7 +31,7 @@ def make(output):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("out.jpg", r"outputs end in \.zarr \.ome\.tif .* \.npy .*; got \.jpg \(-o\)"), ("out", "got no suffix"),
+    ("out.jpg", r"outputs end in \.zarr \.ome\.tif .* \.npy .*; got \.jpg \(output=\)"), ("out", "got no suffix"),
 ])
 def test_unknown_formats_are_refused(tmp_path, name, message):
     with pytest.raises(SinkError, match=message):

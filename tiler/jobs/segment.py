@@ -16,7 +16,7 @@ from operator import attrgetter
 import numpy as np
 
 from tiler.activity import computed
-from tiler.errors import OutputShapeError, SourceError
+from tiler.errors import OutputShapeError, VoxelError
 from tiler.geometry import Box, Shape, Span, Tile, hull, tiles_of
 from tiler.jobs.read_mirrored import read_mirrored
 from tiler.planning.plan import Plan
@@ -150,7 +150,7 @@ def finite(data: Array, rule: str, name: str) -> Array:
 
     Raises
     ------
-    SourceError
+    VoxelError
         If a value is not finite and the rule is "refuse".
     """
     if not np.issubdtype(data.dtype, np.floating):
@@ -159,8 +159,8 @@ def finite(data: Array, rule: str, name: str) -> Array:
     if not bad.any():
         return data
     if rule != "zero":
-        raise SourceError(f"{name} has voxels that are not finite in float32 ({int(bad.sum())} of them in one window): "
-                          "give `nan=zero` to take them as 0")
+        raise VoxelError(f"{name} has voxels that are not finite in float32 ({int(bad.sum())} of them in one window): "
+                         "give `nan=zero` to take them as 0")
     return np.where(bad, data.dtype.type(0), data)
 
 

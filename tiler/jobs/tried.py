@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from tiler.errors import ModelError, PlanError
+from tiler.errors import ModelError, PlanError, VoxelError, marked_line
 from tiler.ports import Job, Json
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ PAUSES = (0.05, 0.2, 2.0)
 """Seconds before the second try, the third, and all others: a file server that stumbles may need a moment."""
 
 
-CERTAIN = (PlanError, ModelError)
+CERTAIN = (PlanError, ModelError, VoxelError)
 """Errors that come back however often a block is tried, and in other blocks."""
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -43,8 +43,7 @@ class SetAside(dict[str, Any]):
     """Record of a block that failed; within its process it carries the error."""
 
     def __init__(self, error: Exception, tries: int) -> None:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        super().__init__({FAILED: reason, "tries": tries, STOPS: is_certain(error)})
+        super().__init__({FAILED: marked_line(error), "tries": tries, STOPS: is_certain(error)})
         self.error = error
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:

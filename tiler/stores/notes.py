@@ -84,7 +84,7 @@ class FolderNotes:
     def names(self, folder: str) -> list[str]:
         try:
             return sorted(name for name in os.listdir(self.folder / folder) if not name.startswith("."))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def remove(self, name: str) -> None:

@@ -57,7 +57,7 @@ def on(predictor, *devices):
     """The same predictor on other devices, with feeders of its own."""
     old = predictor.network
     setting = replace(old.setting, device=devices[0])
-    return replace(predictor, network=Network(setting, old.backend, old.watched, devices))
+    return replace(predictor, network=Network(setting, old.backend, devices))
 
 
 @pytest.fixture

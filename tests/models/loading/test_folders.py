@@ -144,7 +144,7 @@ RUNS = {**OTHER, "network_class_name": NEW["architecture"]["network_class_name"]
     ({"configuration": {**NEW, "architecture": OTHER}}, "mine.Net, which is not part of dynamic_network_architectures"),
     ({"configuration": {**NEW, "architecture": RUNS}}, "os.system, which is not part of torch"),
     ({"configuration": {**NEW, "normalization_schemes": ["ZScoreNormalization", "CTNormalization"]}}, "different ways"),
-    ({"folds": ()}, "no fold_N/checkpoint_final.pth"), ({"name": "renamed"}, "its name ends in __ and one of 2d"),
+    ({"folds": ()}, "no fold_N/checkpoint_final.pth"), ({"name": "renamed"}, "the name of one ends in __ and 2d"),
 ])
 def test_what_tiler_does_not_do_is_refused_in_one_line(given, words, tmp_path):
     with pytest.raises(ModelError, match=words) as refused:

@@ -86,7 +86,7 @@ def test_arguments_change_the_identity_and_random_values_are_said(caplog):
 
 
 @pytest.mark.parametrize(("model", "arguments", "words"), [
-    ("absent:Unet", {}, "absent:Unet needs the package no_such_package_here: pip install 'em-tiler.absent.'"),
+    ("absent:Unet", {}, "absent:Unet\" needs the package no_such_package_here: pip install 'em-tiler.absent.'"),
     ("others:Net2", {}, "no network 'Net2': did you mean others:Net"),
     ("others:Net", {"depth": 3}, "does not take these arguments.*depth.*it has width, classes.*model_args="),
     ("others:Net", {"encoder_weights": "imagenet"}, "ConnectionError: the internet"),
