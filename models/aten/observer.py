@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 aten = torch.ops.aten
 
@@ -49,9 +50,18 @@ class Shapes(Observer):
     """An observer that sees nothing: passes on the meta device without the compiler."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = shapes_alone((args, kwargs or {}))
         if func is aten.cat.default:
-            _check_joined(*args, **(kwargs or {}))
-        return self.run(func, args, kwargs or {})
+            _check_joined(*args, **kwargs)
+        return self.run(func, args, kwargs)
+
+
+def shapes_alone(call: Any) -> Any:
+    """The arguments of a call, with tensors that the network made on the CPU moved to the meta device."""
+    if not any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves(call)):
+        return call
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) and leaf.ndim and not leaf.is_meta
+                    else leaf, call)
 
 
 def operator_name(func: Any) -> str:

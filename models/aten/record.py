@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tiler.models.aten.aliases import geometry, is_all, overlap, storage
 from tiler.models.aten.graph import Graph, Node, NotStagedError, Ref, Size
 from tiler.models.aten.modules import LayerNames, quiet
-from tiler.models.aten.observer import Observer, operator_name
+from tiler.models.aten.observer import Observer, operator_name, shapes_alone
 
 aten = torch.ops.aten
 
@@ -101,7 +101,7 @@ class _Recorder(Observer):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _by_name(func, args, kwargs or {})
-        result = self.run(func, *_shapes_alone((args, kwargs or {})))
+        result = self.run(func, *shapes_alone((args, kwargs or {})))
         op = operator_name(func)
         if op not in _SILENT:
             self._note(op, func, given, result)
@@ -277,11 +277,3 @@ def _scattered(
     made = self.clone(memory_format=torch.contiguous_format)
     made.as_strided(size, stride, offset).copy_(src)
     return made
-
-
-def _shapes_alone(call: Any) -> Any:
-    """The arguments of a call, with tensors that the network made on the CPU moved to the meta device."""
-    if not any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves(call)):
-        return call
-    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) and leaf.ndim and not leaf.is_meta
-                    else leaf, call)

@@ -103,5 +103,5 @@ def test_one_band_of_a_page_is_read_at_a_time(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float16", "uint64", "int64"])
 def test_a_dtype_that_ome_does_not_know_is_refused(dtype, tmp_path):
-    with pytest.raises(SinkError, match=rf"OME-TIFF holds int8, .*; got {dtype}: write \.tif, \.h5 or \.zarr \(output=\)"):
+    with pytest.raises(SinkError, match=rf"OME-TIFF holds .*; got {dtype}: write \.tif, \.h5 or \.zarr \(output=\)"):
         open_sink(tmp_path / "a.ome.tif", replace(EXAMPLES["a stack"], dtype=np.dtype(dtype)))
