@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tiler.geometry import Box, Grid, Shape, Span
+from tiler.geometry import Box, Grid, Span
 from tiler.jobs.segment import finite
 from tiler.jobs.statistics import Scaling, StatisticsJob, block_of, is_countable, scaling
 from tiler.options import parse_rule
-from tiler.ports import Array, Calibration, Json, Measures, Source, VolumeShape
+from tiler.ports import Array, Json, Measures, Source
+from tiler.sources.around import Wrapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class SliceJob(StatisticsJob):
         return Grid(Box((Span(self.z, self.z + 1), Span(0, height), Span(0, width))), (1, *block_of(self.source)[1:]))
 
 
-class ScaledSlices:
+class ScaledSlices(Wrapping):
     """``(c, z, y, x)`` float32: a `tiler.ports.Source` over another one.
 
     Parameters
@@ -53,29 +54,13 @@ class ScaledSlices:
         return type(self), (self.source, self.measures, self.nan)
 
     @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def shape(self) -> VolumeShape:
-        return self.source.shape
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float32)
-
-    @property
-    def calibration(self) -> Calibration:
-        return self.source.calibration
 
     @property
     def identity(self) -> Json | None:
         known = self.source.identity
         return None if known is None else {**known, "slices": self.measures.rule}
-
-    @property
-    def read_unit(self) -> Shape:
-        return self.source.read_unit
 
     def read(self, box: Box) -> Array:
         data = finite(self.source.read(box), self.nan, self.name).astype(np.float32)

@@ -17,11 +17,12 @@ SAMPLE = 64
 """Side of the part of the middle section that decides whether an image is grey."""
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """A `tiler.ports.Source` that reads another one."""
+class Wrapping:
+    """A `tiler.ports.Source` whose properties are those of the source that it reads."""
 
-    source: Source = field(repr=False)
+    __slots__ = ()
+
+    source: Source
 
     @property
     def name(self) -> str:
@@ -46,6 +47,13 @@ class Around:
     @property
     def read_unit(self) -> Shape:
         return self.source.read_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Around(Wrapping):
+    """A source that changes the values of another one, or its channels."""
+
+    source: Source = field(repr=False)
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)``: see `tiler.ports.Source`."""

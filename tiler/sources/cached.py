@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from tiler.geometry import Box, Shape, Span, hull
-from tiler.ports import Array, Calibration, Json, Source, VolumeShape
+from tiler.ports import Array, Source
+from tiler.sources.around import Wrapping
 
 Cell = Shape
 
 
 @dataclass(eq=False)
-class CachedSource:
+class CachedSource(Wrapping):
     """A `tiler.ports.Source` that does not decode a chunk again while it is kept.
 
     Parameters
@@ -55,30 +56,6 @@ class CachedSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.budget, self.later)
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def shape(self) -> VolumeShape:
-        return self.source.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.source.dtype
-
-    @property
-    def calibration(self) -> Calibration:
-        return self.source.calibration
-
-    @property
-    def identity(self) -> Json | None:
-        return self.source.identity
-
-    @property
-    def read_unit(self) -> Shape:
-        return self.source.read_unit
 
     def read(self, box: Box) -> Array:
         """``(c, *box.shape)``: see `tiler.ports.Source`."""
