@@ -168,7 +168,7 @@ def _shapes(loaded: LoadedModel, geometry: Geometry) -> tuple[tuple[int, ...], .
 
 
 def orientations_of(options: PredictorOptions, geometry: Geometry, loaded: LoadedModel) -> Orientations:
-    """The orientations that ``--average`` requests, at the voxel size that ``--rescale`` requests."""
+    """The orientations that `average` requests, at the voxel size that `rescale` requests."""
     plain = geometry.footprint
     if options.slice_shape is not None and options.average == "rot7":
         return Rotations(plain, options.slice_shape)

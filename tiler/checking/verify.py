@@ -119,7 +119,7 @@ def verify(output: Output, moved: Moved, trust: bool, windows: int, seed: int) -
     plan = Plan.from_json(header["plan"])
     stored = _options(header, moved) | {"tile": None, "block": None, "border": plan.border, "table": None,
                                           "outlines": None}
-    if plan.tiling == "exact":
+    if plan.exact:
         stored["execution"] = plan.execution
     ports = header["source"] if moved.source is None else moved.source, _model(header, moved)
     as_run = open_all(*ports, Options(), trust, stored)

@@ -140,7 +140,7 @@ class ComponentsJob:
         return self.labelled.read(index)
 
     def compute(self, index: int, window: Array) -> dict[str, Array]:
-        """What is kept of the components of a block, and its outermost planes."""
+        """The kept part of a block's components, and its outermost planes."""
         here = self.labelled
         ids = components_of(window, here.connectivity)
         table = describe(ids, window, here.grid[index], here.grid.region.shape)

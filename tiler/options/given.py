@@ -139,15 +139,21 @@ def _check_dependents(options: ResolvedOptions) -> None:
                         "`ensemble`")
 
 
+_CONTRADICTED: Mapping[tuple[str | None, str], str] = {
+    ("whole", "tiles"): "is one plain pass over each input, not tiles",
+    ("whole", "stages"): "is one plain pass over each input, not stages",
+    ("blend", "stages"): "averages overlapping windows, which are tiles",
+}
+"""Executions that a tiling rules out, and why."""
+
+
 def _check_execution(options: ResolvedOptions) -> None:
     """Refuse an execution that contradicts another option."""
-    wanted = options.execution
-    if wanted != "auto" and options.tiling == "whole":
-        raise PlanError(f"`tiling=whole` is one plain pass over each input, not {wanted}: leave out `execution`")
-    if wanted != "stages":
+    contradiction = _CONTRADICTED.get((options.tiling, options.execution))
+    if contradiction is not None:
+        raise PlanError(f"`tiling={options.tiling}` {contradiction}: leave out `execution`")
+    if options.execution != "stages":
         return
-    if options.tiling == "blend":
-        raise PlanError("`tiling=blend` averages overlapping windows, which are tiles: leave out `execution`")
     if options.tile is not AUTO:
         raise PlanError("`tile` belongs to tiles, `execution=stages` has none: leave out one of them")
     if options.border == "mirror":

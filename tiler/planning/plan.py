@@ -181,7 +181,12 @@ class Plan:
     @property
     def tiled(self) -> bool:
         """Whether the run uses exact tiles, whose size does not affect the result."""
-        return self.tiling == "exact" and not self.staged
+        return self.exact and not self.staged
+
+    @property
+    def exact(self) -> bool:
+        """Whether the network runs exactly as on the whole input, in tiles or in stages."""
+        return self.tiling == "exact"
 
     @property
     def staged(self) -> bool:
