@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 def plan(source: Volume, model: Model, output: Output | None = None, *, trust: bool = False,
          **options: Unpack[Keywords]) -> Plan:
-    """Plan what `segment` would do with the same arguments, and refuse what it would refuse. Reads no voxel.
+    """Plan what `segment` would do with the same arguments, and refuse what it would refuse.
+
+    It does not read the volume: only an image of three or four channels is sampled (64 x 64 voxels), to see whether it
+    is grey.
 
     Parameters
     ----------
