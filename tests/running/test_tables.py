@@ -139,3 +139,9 @@ def test_parquet_without_pyarrow_is_one_line(monkeypatch):
 
 def test_a_plan_names_the_table():
     assert "table of objects" in str(tiler.plan(VOLUME, LabelNet(), **LABELS, table="t.csv"))
+
+
+def test_a_table_that_is_a_folder_is_refused_by_the_plan(tmp_path):
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(SinkError, match=r"t.csv: it is a folder \(table=\)"):
+        tiler.plan(VOLUME, LabelNet(), table=tmp_path / "t.csv", **LABELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,8 @@ def check_format(path: Path, option: str) -> None:
         The message names the option.
     """
     suffix = path.suffix.lower()
+    if os.path.isdir(path):
+        raise SinkError(f"cannot write {path}: it is a folder", option=option)
     if suffix not in WRITERS:
         raise SinkError(f"{path} is no table that tiler writes: choose a name that ends in {' or '.join(WRITERS)}",
                         option=option)
