@@ -85,7 +85,8 @@ def files(output):
             if path.is_file() and path != output / "zarr.json"}
 
 
-RUNS = [("planar", {"average": "d4"}), ("planar", {"mask": TISSUE}), ("planar", OBJECTS), ("volumes", OBJECTS)]
+RUNS = [pytest.param("planar", {"average": "d4"}, marks=pytest.mark.slow), ("planar", {"mask": TISSUE}),
+        pytest.param("planar", OBJECTS, marks=pytest.mark.slow), ("volumes", OBJECTS)]
 IDS = ["d4", "mask", "objects", "objects of a volume"]
 
 
@@ -118,6 +119,7 @@ tiler.segment(source, model, output, listener=Killing(), **eval(options))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_a_run_that_is_killed_goes_on_to_the_same_bytes(source, tmp_path, undisturbed):
     run = subprocess.run([sys.executable, "-c", KILLED, source, model("planar"), tmp_path / "out.zarr", repr(CPU)],
@@ -129,6 +131,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(source, tmp_path, undist
     assert files(tmp_path / "out.zarr") == undisturbed
 
 
+@pytest.mark.slow
 def test_processes_of_dask_write_the_same_bytes(source, tmp_path, undisturbed):
     options = {**CPU, "executor": "dask", "workers": 1}
     assert files(tiler.segment(source, model("planar"), tmp_path / "out.zarr", **options)) == undisturbed
