@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tiler import api, machine
+from tiler.errors import ModelError
 from tiler.geometry import Box
 from tiler.models import PredictorOptions, UNet, open_predictor
 from tiler.planning import speed as tuning
@@ -78,6 +79,18 @@ def test_tiles_of_growing_size_are_measured_within_the_time(monkeypatch):
     assert list(flops) == sorted(flops)
     assert max(flops) <= 1e10 * 400**2, "no tile is larger than the region needs"
     assert min(seconds) >= 1e-3
+
+
+def test_networks_that_refuse_the_smallest_tile_are_measured_from_the_first_that_they_take(monkeypatch):
+    class Deep(Slow):
+        def cost(self, tile, batch):
+            if tile == tuning._tile(self, tuning.CORES[0]):
+                raise ModelError("expected more than 1 spatial element")
+            return super().cost(tile, batch)
+
+    monkeypatch.setattr(tuning, "SECONDS", 0.1)
+    (flops, _), *_ = measure(Deep(), SOURCE, (1, 96, 96)).points
+    assert flops == Slow().cost(tuning._tile(Slow(), tuning.CORES[1]), 1).flops
 
 
 def test_feeders_are_measured_together(home, monkeypatch):

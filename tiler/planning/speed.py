@@ -18,12 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiler.activity import doing
+from tiler.errors import ModelError
 from tiler.geometry import Box, Shape, Span
 from tiler.machine import Contention, cache_folder, cores
 from tiler.ports import Array, Predictor, Source
@@ -112,7 +114,7 @@ def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
         predictor = predictor.with_statistics((0.0,) * source.shape[0], (1.0,) * source.shape[0])
     points: list[tuple[float, float]] = []
     left = SECONDS
-    for side in CORES:
+    for side in _cores(predictor):
         tile = _tile(predictor, side)
         if points and (any(a > b for a, b in zip(predictor.footprint.core(tile)[1:], limit[1:], strict=True))
                        or left < _expected(points, predictor, tile)):
@@ -122,6 +124,19 @@ def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
         if not points or flops > points[-1][0]:
             points.append((flops, seconds))
     return Speed(tuple(points))
+
+
+def _cores(predictor: Predictor) -> Iterator[int]:
+    """The sides of `CORES` from the first that the network takes: deep ones cannot normalise a map of one voxel."""
+
+    def refused(side: int) -> bool:
+        try:
+            predictor.cost(_tile(predictor, side), 1)
+        except ModelError:
+            return True
+        return False
+
+    return dropwhile(refused, CORES)
 
 
 def _expected(points: list[tuple[float, float]], predictor: Predictor, tile: Shape) -> float:
