@@ -49,8 +49,9 @@ class Outcome:
     finished: bool = True
 
     def to_json(self) -> dict[str, Any]:
+        files = {**self.pair.files, "finished": None} if self.finished else {"finished": False}
         found = {"source": self.pair.source, "output": str(self.pair.output), "seconds": round(self.seconds, 3),
-                 "objects": self.objects, **self.pair.files, "finished": None if self.finished else False}
+                 "objects": self.objects, **files}
         return {name: value for name, value in found.items() if value is not None}
 
     def row(self) -> list[str]:

@@ -247,6 +247,8 @@ def test_tensors_lie_where_the_user_wants_and_go_with_the_run(source, tmp_path):
     scratch = tmp_path / "fast"
     stopped(source, tmp_path / "out.zarr", "volumes", 3, scratch=scratch)
     assert len(list(scratch.glob("out.zarr-*.scratch/tensor 0/*"))) == 3
+    with pytest.raises(SinkError, match=r"stored tensors .*fast, not in .*other"):
+        tiler.segment(source, model("volumes"), tmp_path / "out.zarr", resume=True, scratch=tmp_path / "other")
     tiler.segment(source, model("volumes"), tmp_path / "out.zarr", resume=True, **SMALL)
     assert list(scratch.iterdir()) == []
     stopped(source, tmp_path / "out.zarr", "volumes", 3, scratch=scratch, overwrite=True)

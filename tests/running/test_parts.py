@@ -205,6 +205,8 @@ def test_an_array_in_memory_and_both_ways_at_once_are_refused(source, tmp_path):
         tiler.segment(source, PoolingNet(), part="0/2", **CHOICES)
     with pytest.raises(PlanError, match="leave out one of them"):
         run(source, tmp_path / "out.zarr", part="0/2", claim=True)
+    with pytest.raises(PlanError, match="leave out scratch="):
+        run(source, tmp_path / "out.zarr", part="0/2", scratch=tmp_path)
 
 
 def test_finish_says_which_parts_are_missing_and_ends_what_is_whole(source, tmp_path, whole, monkeypatch):

@@ -112,7 +112,7 @@ def test_a_table_is_never_replaced_or_changed_unasked(source, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"table": "cells.xlsx"}, "no table that tiler writes: choose a name that ends in .csv or .parquet"),
+    ({"table": "cells.xlsx"}, "tables end in .csv or .parquet, got .*cells.xlsx"),
     ({"table": "s3://b/cells.csv"}, "is not the path of a file"),
     ({"table": "cells.csv", "kind": "labels"}, 'labels have no objects: say kind="instances", or leave out table='),
 ])
@@ -145,3 +145,10 @@ def test_a_table_that_is_a_folder_is_refused_by_the_plan(tmp_path):
     (tmp_path / "t.csv").mkdir()
     with pytest.raises(SinkError, match=r"t.csv: it is a folder \(table=\)"):
         tiler.plan(VOLUME, LabelNet(), table=tmp_path / "t.csv", **LABELS)
+
+
+@pytest.mark.parametrize("name", ["table", "outlines"])
+def test_a_folder_that_is_a_file_is_refused_by_the_plan(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match="file is not a folder"):
+        tiler.plan(VOLUME, LabelNet(), **{name: tmp_path / "file" / "new" / "t.csv"}, **LABELS)

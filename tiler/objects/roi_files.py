@@ -11,7 +11,7 @@ from pathlib import Path
 from tiler.errors import SinkError
 from tiler.geometry import Shape
 from tiler.objects.outlines import Points
-from tiler.stores.durable import replacing
+from tiler.stores.durable import obstacle, replacing
 
 LARGEST = 32_767
 """Pixels of a section along y and x: ROIs have 16-bit coordinates."""
@@ -49,8 +49,10 @@ def check_rois(path: Path, shape: Shape | None, option: str = "outlines") -> Non
     SinkError
         The message names the option.
     """
+    if (reason := obstacle(path)) is not None:
+        raise SinkError(f"cannot write {path}: {reason}", option=option)
     if path.suffix.lower() != ".zip":
-        raise SinkError(f"{path} is no zip of ROIs: choose a name that ends in .zip", option=option)
+        raise SinkError(f"ROIs for ImageJ are written to a .zip, got {path}", option=option)
     if find_spec("roifile") is None:
         raise SinkError(f"{path}: ROIs for ImageJ need roifile: pip install 'em-tiler[rois]'", option=option)
     if shape is not None and max(shape[1:]) > LARGEST:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from tiler.errors import SinkError
 from tiler.objects.columns import Columns
 from tiler.ports import Array
-from tiler.stores.durable import replacing
+from tiler.stores.durable import obstacle, replacing
 
 ROWS = 1 << 14
 """Rows of a table that are converted at once."""
@@ -27,11 +26,10 @@ def check_format(path: Path, option: str) -> None:
         The message names the option.
     """
     suffix = path.suffix.lower()
-    if os.path.isdir(path):
-        raise SinkError(f"cannot write {path}: it is a folder", option=option)
+    if (reason := obstacle(path)) is not None:
+        raise SinkError(f"cannot write {path}: {reason}", option=option)
     if suffix not in WRITERS:
-        raise SinkError(f"{path} is no table that tiler writes: choose a name that ends in {' or '.join(WRITERS)}",
-                        option=option)
+        raise SinkError(f"tables end in {' or '.join(WRITERS)}, got {path}", option=option)
     if suffix == ".parquet" and find_spec("pyarrow") is None:
         raise SinkError(f"{path}: tables in Parquet need pyarrow: pip install 'em-tiler[parquet]', or choose a name "
                         "that ends in .csv", option=option)

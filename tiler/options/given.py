@@ -171,6 +171,8 @@ def _check_storage(options: ResolvedOptions) -> None:
 
 
 def _check_resources(options: ResolvedOptions) -> None:
+    if options.scratch is not None and (options.part is not None or options.claim):
+        raise PlanError("processes that share a run store no tensors on disk: leave out `scratch`")
     if options.part is not None and options.claim:
         raise PlanError(f"part {options.part} has blocks of its own, `claim` takes those that nobody has: leave out "
                         "one of them", option="part")

@@ -97,6 +97,10 @@ def check_side_files(options: Options, intent: Intent, stored: Json | None = Non
             advice = "; tiler measure makes a table of a finished output" if name == "table" else ""
             raise SinkError(f"the run to resume writes {stored.get(name, f'no {name}')}, not {path}: leave out "
                             f"`{name}`{advice}")
+    scratch = options.get("scratch")
+    if stored is not None and scratch is not None and str(scratch) != str(stored.get("scratch")):
+        raise SinkError(f"the run to resume has its stored tensors {stored.get('scratch') or 'beside the output'}, not "
+                        f"in {scratch}: leave out `scratch`")
 
 
 def check_not_shared(output: Output, intent: Intent) -> None:

@@ -12,6 +12,17 @@ DRAFT = ".partial"
 """End of the name of a file until it is whole."""
 
 
+def obstacle(path: Path) -> str | None:
+    """Why a file of that name cannot be made with its folders, if a folder or a file is in its way.
+
+    ``cells.tif/t.csv``, beside a file ``cells.tif``: "cells.tif is not a folder".
+    """
+    if os.path.isdir(path):
+        return "it is a folder"
+    standing = next((parent for parent in path.absolute().parents if os.path.lexists(parent)), None)
+    return None if standing is None or os.path.isdir(standing) else f"{standing} is not a folder"
+
+
 def sync(path: Path) -> None:
     """Make a file's content, or a folder's list of names, durable."""
     if os.name == "nt" and path.is_dir():  # Windows cannot open folders, and journals their names itself
