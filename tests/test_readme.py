@@ -19,6 +19,8 @@ README = (ROOT / "README.md").read_text()
 SETUP = 2
 """The first two blocks set up an environment; `.ci/run` and fresh clones run them."""
 PROBE = "tiler probe unet"
+LONG = pytest.mark.timeout(900)
+"""Each block opens networks and segments: on two cores that other processes share, longer than a single test takes."""
 
 
 def blocks(language):
@@ -38,6 +40,7 @@ def run(command, folder):
                           env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"})
 
 
+@LONG
 @pytest.mark.parametrize("block", blocks("bash")[SETUP:], ids=["biologist", "engineer", "probe", "training", "export"])
 def test_the_commands_of_the_readme_run_one_after_the_other(block, folder, monkeypatch, capsys):
     """The probe prints the lines that the README shows. In this process, which imports torch once for all of them."""
@@ -53,6 +56,7 @@ def test_the_commands_of_the_readme_run_one_after_the_other(block, folder, monke
             assert set(shown) <= set(told.out.splitlines())
 
 
+@LONG
 @pytest.mark.parametrize("block", blocks("python"), ids=["engineer", "developer"])
 def test_a_python_block_of_the_readme_runs(block, folder):
     done = run([sys.executable, "-W", "error", "-c", block], folder)
