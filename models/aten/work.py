@@ -25,10 +25,12 @@ def work_of(plan: StagedPlan) -> float:
 
 def _stage(plan: StagedPlan, target: int, extent: Ranges) -> float:
     blocks = plan.blocks(target, extent)
-    block = blocks[len(blocks) // 2]
+    block = blocks[len(blocks) // 2]  # without a voxel in a tensor that has none
     steps = plan.program(target, block).steps
-    done = sum(_operations(step.node) * _voxels(step.made) / math.prod(step.node.shape) for step in steps)
-    return done * _voxels(extent) / _voxels(block)
+    # Some steps make nothing: the part of a window that lies beyond the input has no voxel.
+    made = [step for step in steps if math.prod(step.node.shape)]
+    done = sum(_operations(step.node) * _voxels(step.made) / math.prod(step.node.shape) for step in made)
+    return done * _voxels(extent) / max(1, _voxels(block))
 
 
 def _voxels(box: Ranges) -> int:

@@ -111,6 +111,12 @@ def test_feeders_are_measured_together(home, monkeypatch):
     assert tuning._key(Fed()) != tuning._key(Slow())
 
 
+def test_tiles_that_exceed_the_memory_are_not_tried(home):
+    network = Slow()
+    assert speed_of(network, SOURCE, REGION, memory=1) is None
+    assert not network.calls
+
+
 def test_small_work_is_neither_measured_nor_looked_up(home, monkeypatch):
     calls = counted(monkeypatch)
     assert speed_of(PoolingNet(), SOURCE, REGION) is None

@@ -54,10 +54,10 @@ def resolve(settings: Settings, source: Source, predictor: Predictor, extra: Jso
     _check_channels(source, predictor)
     region = _region(settings.region, source)
     border = settings.border or predictor.border
-    speed = speed_of(predictor, source, region) if tune else None
+    free = available_memory()
+    speed = speed_of(predictor, source, region, settings.memory or free // 2) if tune else None
     load = Workload(source, predictor, region, _canvas(border, source, predictor), speed,
                     settings.readers or LEAST, grain_of(settings, predictor.footprint.flat))
-    free = available_memory()
     budget = Budget(settings.memory or free // 2, anonymous_memory())
     # Explicit settings may take more than the default half of the memory, but not more than is available.
     limit = settings.memory or free + budget.used

@@ -78,8 +78,8 @@ class Speed:
         return seconds / flops
 
 
-def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
-    """The speed, if it was measured before or measuring it pays off; None for small runs.
+def speed_of(predictor: Predictor, source: Source, region: Box, memory: int | None = None) -> Speed | None:
+    """The speed, if it was measured before or measuring pays off; None for small runs, or if no pass fits into memory.
 
     Small runs ignore measurements, so that their tiles are the same on every machine.
     """
@@ -90,15 +90,17 @@ def speed_of(predictor: Predictor, source: Source, region: Box) -> Speed | None:
     path = cache_folder("speed") / f"{_key(predictor)}.json"
     speed = _kept(path)
     if speed is None:
-        speed = _measured(predictor, source, region, path)
+        speed = _measured(predictor, source, region, path, memory)
     return speed
 
 
-def _measured(predictor: Predictor, source: Source, region: Box, path: Path) -> Speed:
+def _measured(predictor: Predictor, source: Source, region: Box, path: Path, memory: int | None) -> Speed | None:
     """Measure, and store what was measured while the machine was free."""
     doing(f"measuring how fast the network runs here, up to {SECONDS:.0f} s")
     contention = Contention()
-    speed = measure(predictor, source, region.shape)
+    speed = measure(predictor, source, region.shape, memory)
+    if not speed.points:
+        return None
     log.info("measured: %s", ", ".join(f"{flops:.2g} operations in {seconds:.3g} s"
                                        for flops, seconds in speed.points))
     if contention.found:
@@ -108,14 +110,16 @@ def _measured(predictor: Predictor, source: Source, region: Box, path: Path) -> 
     return speed
 
 
-def measure(predictor: Predictor, source: Source, limit: Shape) -> Speed:
-    """Time passes of growing tiles, within `SECONDS` and up to the size of the region."""
+def measure(predictor: Predictor, source: Source, limit: Shape, memory: int | None = None) -> Speed:
+    """Time passes of growing tiles, within `SECONDS` and the memory, and up to the size of the region."""
     if predictor.capabilities.needs_statistics:
         predictor = predictor.with_statistics((0.0,) * source.shape[0], (1.0,) * source.shape[0])
     points: list[tuple[float, float]] = []
     left = SECONDS
     for side in _cores(predictor):
         tile = _tile(predictor, side)
+        if memory is not None and predictor.capabilities.feeders * predictor.cost(tile, 1).bytes > memory:
+            break
         if points and (any(a > b for a, b in zip(predictor.footprint.core(tile)[1:], limit[1:], strict=True))
                        or left < _expected(points, predictor, tile)):
             break

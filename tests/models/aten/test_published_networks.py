@@ -47,10 +47,16 @@ def test_the_engine_gives_the_whole_pass(name):
     module, published = built(name)
     module = random_copy(module, seed=0)
     image = np.random.default_rng(0).random((published.channels, *published.size)).astype("f4")
-    module.in_channels, module.ndim = published.channels, len(published.size)
+    ndim = len(published.size)
+    for attribute, value in (("in_channels", published.channels), ("ndim", ndim)):
+        if not hasattr(module, attribute):
+            setattr(module, attribute, value)
     options = {"head": "none", "classes": "all", "precision": "float64", "dtype": "float64", "device": "cpu"}
-    axes = "cyx" if module.ndim == 2 else "czyx"
+    axes = "cyx" if ndim == 2 else "czyx"
     found = tiler.segment(image, module, axes=axes, **options).reshape(-1, *published.size)
     with torch.no_grad(), quiet():
-        expected = module.double()(torch.from_numpy(image)[None].double())[0].numpy()
-    assert np.abs(found - expected).max() <= 1e-10 * np.ptp(expected)
+        made = module.double()(torch.from_numpy(image)[None].double())[0].numpy()
+        if (margin := (image.shape[-1] - made.shape[-1]) // 2):  # it drops voxels: its input is mirrored
+            wide = np.pad(image, [(0, 0), *[(margin, margin)] * ndim], mode="reflect")
+            made = module(torch.from_numpy(wide)[None].double())[0].numpy()
+    assert np.abs(found - made).max() <= 1e-10 * np.ptp(made)
