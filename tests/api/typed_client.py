@@ -96,7 +96,7 @@ def run(folder: Path) -> None:
     assert opened[0, 1, :2].shape == (2, 20)
     assert np.asarray(opened).shape == (1, 3, 24, 20)
 
-    plan = tiler.plan(VOLUME, Doubling(), memory="1GiB", tune=False)
+    plan = tiler.plan(VOLUME, Doubling(), memory="8GiB", tune=False)
     assert plan.estimate.tiles >= 1
 
     try:

@@ -46,7 +46,7 @@ def test_json_tells_what_was_written(folder, tiler):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["raw.tif", "cells.tif", "-o", "t.xlsx"], "choose a name that ends in .csv or .parquet (-o)"),
+    (["raw.tif", "cells.tif", "-o", "t.xlsx"], "tables end in .csv or .parquet, got t.xlsx (-o)"),
     (["raw.tif", "-o", "none/t.csv"], "its folder does not exist"),
     (["cells.tif", "-o", "a" * 300 + ".csv"], "File name too long"),
     (["none.tif"], "none.tif"),

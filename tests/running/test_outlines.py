@@ -111,7 +111,7 @@ def test_a_run_writes_rois_that_roifile_reads_and_resumes_to_the_same(source, tm
 
 
 @pytest.mark.parametrize(("path", "shape", "message"), [
-    ("rois.roi", (2, 9, 9), "no zip of ROIs: choose a name that ends in .zip"),
+    ("rois.roi", (2, 9, 9), "are written to a .zip, got"),
     ("rois.zip", (1, 9, 40_000), "at most 32767 x 32767 pixels, the output has 9 x 40000"),
 ])
 def test_outlines_that_cannot_be_written_are_refused(path, shape, message):
