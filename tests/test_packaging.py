@@ -112,3 +112,17 @@ def test_the_conda_recipe_asks_for_what_the_package_needs():
     recipe = (ROOT / ".ci" / "conda-recipe.yaml").read_text()
     for need in PROJECT["project"]["dependencies"]:
         assert f"- {need.replace('torch', 'pytorch').replace('>=', ' >=')}\n" in recipe, need
+
+
+def test_the_plain_formats_need_no_extra(tmp_path):
+    """The environment of the tests has every extra; that of the README's first command has none."""
+    optional = ("tensorstore", "obstore", "h5py", "dask", "distributed", "pyarrow", "roifile", "onnx", "openvino",
+                "neuroglancer", "bioimageio", "mrcfile")
+    code = ("import sys\n"
+            f"sys.modules.update(dict.fromkeys({optional}))\n"  # None: an import of it fails
+            "import numpy as np, tiler\n"
+            "from tiler.testing.predictors import PoolingNet\n"
+            "for name in ('a.zarr', 'a.tif', 'a.npy'):\n"
+            "    tiler.segment(np.zeros((2, 20, 20), np.uint8), PoolingNet(), name)\n")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

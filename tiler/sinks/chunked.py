@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import tensorstore
 
 from tiler.geometry import Shape
 from tiler.ports import Array
@@ -40,6 +39,8 @@ class Chunked:
         if self.shards is None:
             self.store[index].write(values).result()  # tensorstore syncs file and folder before it says so
             return
+        import tensorstore  # zarr outputs use this module too, and do without
+
         with tensorstore.Transaction() as once:  # otherwise every chunk would rewrite its shard
             self.store.with_transaction(once)[index].write(values).result()
 
